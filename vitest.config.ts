@@ -1,0 +1,24 @@
+import { defineConfig, type ViteUserConfig } from 'vitest/config'
+
+const quick: string[] = ['core/**/*.test.ts', 'adapters/**/*.unit.test.ts', 'apps/**/*.unit.test.ts']
+const real: string[] = ['adapters/**/*.test.ts', 'apps/**/*.test.ts', 'interop/**/*.test.ts']
+
+/** `unit` needs only Node and takes seconds; `real` drives real peers and fails when one is missing. */
+const config: ViteUserConfig = defineConfig({
+  test: {
+    projects: [
+      { test: { name: 'unit', include: quick } },
+      {
+        test: {
+          name: 'real',
+          include: real,
+          exclude: ['**/*.unit.test.ts', '**/node_modules/**'],
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
+        },
+      },
+    ],
+  },
+})
+
+export default config
