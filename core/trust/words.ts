@@ -1,0 +1,58 @@
+/** The words of the product. One word means one thing in code, database, API and console. */
+
+/** How a workspace reaches a person. */
+export const deliveryModes = [
+  'hosted-shared',
+  'hosted-vm',
+  'hosted-blade',
+  'streamed-disk',
+  'local-vm',
+  'network-boot',
+] as const
+export type DeliveryMode = (typeof deliveryModes)[number]
+
+/** Where a workspace's data is while it runs. */
+export const dataPlaces = ['datacenter', 'datacenter-vm', 'blade', 'endpoint'] as const
+export type DataPlace = (typeof dataPlaces)[number]
+
+/** The data place that each delivery mode implies. */
+export const placeOf: Readonly<Record<DeliveryMode, DataPlace>> = {
+  'hosted-shared': 'datacenter',
+  'hosted-vm': 'datacenter-vm',
+  'hosted-blade': 'blade',
+  'streamed-disk': 'endpoint',
+  'local-vm': 'endpoint',
+  'network-boot': 'endpoint',
+}
+
+/** What a person may do inside a delivery; each is asked of the policy on its own. */
+export const rights = ['input', 'clipboard-in', 'clipboard-out'] as const
+export type Right = (typeof rights)[number]
+
+/** Conditions that a decision attaches to a delivery. When several policies set one, the strictest wins. */
+export interface Obligations {
+  /** Largest clipboard transfer in either direction, bytes. */
+  readonly clipboardMaxBytes: number
+  /** Show the person's name and the time over the picture. */
+  readonly watermark: boolean
+  /** The session ends after this many minutes, whatever happens. */
+  readonly sessionMinutes: number
+  /** The session ends after this many minutes without input. */
+  readonly idleMinutes: number
+  /** The session ends after this many minutes without a viewer. */
+  readonly disconnectMinutes: number
+}
+
+/** How a claim came to be known, best first. */
+export const claimSources = ['attested', 'corroborated', 'server', 'self'] as const
+export type ClaimSource = (typeof claimSources)[number]
+
+/** One fact about a person, an endpoint or a network. */
+export interface Claim {
+  /** Dotted name from the claim vocabulary, such as `endpoint.diskEncryption`. */
+  readonly name: string
+  readonly value: string
+  readonly source: ClaimSource
+  /** Unix time, ms. */
+  readonly observedAt: number
+}
