@@ -1,0 +1,117 @@
+import { z } from 'zod'
+import { decision, deliveryMode, instant, slug, uuid } from './words.ts'
+
+/** What admins and auditors exchange with the site. */
+
+export const hostView = z.strictObject({
+  id: uuid,
+  name: z.string(),
+  online: z.boolean(),
+  draining: z.boolean(),
+  capacity: z.int(),
+  sessions: z.int(),
+  warm: z.int(),
+  cpuPercent: z.number(),
+  memoryFreeMiB: z.number(),
+  lastSeenAt: instant.optional(),
+  certificateExpiresAt: instant,
+  revoked: z.boolean(),
+})
+export type HostView = z.infer<typeof hostView>
+
+export const gatewayView = z.strictObject({
+  id: uuid,
+  name: z.string(),
+  online: z.boolean(),
+  url: z.string(),
+  connections: z.int(),
+  lastSeenAt: instant.optional(),
+  certificateExpiresAt: instant,
+  revoked: z.boolean(),
+})
+export type GatewayView = z.infer<typeof gatewayView>
+
+export const decisionRecord = z.strictObject({
+  id: uuid,
+  at: instant,
+  person: z.strictObject({ id: uuid, login: z.string(), name: z.string() }),
+  workspaceId: slug,
+  cause: z.enum(['launch', 'reconnect', 'group', 'zone', 'policy', 'evidence', 'sweep']),
+  sessionId: uuid.optional(),
+  zone: z.string(),
+  decision,
+  /** Position in the audit log. */
+  auditIndex: z.string(),
+})
+export type DecisionRecord = z.infer<typeof decisionRecord>
+
+export const personView = z.strictObject({
+  id: uuid,
+  login: z.string(),
+  name: z.string(),
+  groups: z.array(slug),
+  disabled: z.boolean(),
+})
+export type PersonView = z.infer<typeof personView>
+export const personCreate = z.strictObject({
+  login: z.string().regex(/^[a-z][a-z0-9._-]{0,31}$/),
+  name: z.string().min(1).max(100),
+  password: z.string().min(12).max(1024),
+  groups: z.array(slug).max(100),
+})
+export const personPatch = z.strictObject({
+  name: z.string().min(1).max(100).optional(),
+  groups: z.array(slug).max(100).optional(),
+  disabled: z.boolean().optional(),
+  password: z.string().min(12).max(1024).optional(),
+})
+
+export const program = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('desktop') }),
+  z.strictObject({
+    kind: z.literal('application'),
+    command: z.array(z.string().min(1).max(1000)).min(1).max(50),
+  }),
+])
+export const workspaceDefinition = z.strictObject({
+  id: slug,
+  name: z.string().min(1).max(100),
+  description: z.string().max(500),
+  icon: z.string().max(40),
+  /** In order of preference. */
+  modes: z.array(deliveryMode).min(1),
+  collections: z.array(slug).max(20),
+  program,
+})
+export type WorkspaceDefinition = z.infer<typeof workspaceDefinition>
+
+export const zoneDefinition = z.strictObject({
+  name: slug,
+  kind: z.enum(['inside', 'outside', 'hostile']),
+  networks: z.array(z.string().max(64)).max(1000),
+})
+export type ZoneDefinition = z.infer<typeof zoneDefinition>
+
+export const policyView = z.strictObject({
+  text: z.string(),
+  digest: z.string(),
+  activatedAt: instant,
+  activatedBy: z.string(),
+})
+export const policyPut = z.strictObject({ text: z.string().max(1_000_000) })
+
+export const tokenRequest = z.strictObject({ kind: z.enum(['host', 'gateway']), name: slug })
+export const tokenAnswer = z.strictObject({ token: z.string(), expiresAt: instant })
+
+/** Joining of a host or gateway with its single-use token. */
+export const enrolRequest = z.strictObject({ token: z.string().max(300), request: z.string().max(10_000) })
+export const enrolAnswer = z.strictObject({
+  id: uuid,
+  siteId: z.string(),
+  /** PEM chain: leaf, intermediate. */
+  certificate: z.string(),
+  authorities: z.string(),
+  agentUrl: z.string(),
+})
+export const renewRequest = z.strictObject({ request: z.string().max(10_000) })
+export const renewAnswer = z.strictObject({ certificate: z.string() })

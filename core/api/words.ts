@@ -1,0 +1,80 @@
+import { z } from 'zod'
+import { dataPlaces, deliveryModes, rights } from '#core/trust/words.ts'
+
+/** Schemas that several API messages share. Shapes only: what they mean is in `core/trust` and `core/policy`. */
+
+export const slug: z.ZodString = z
+  .string()
+  .regex(/^[a-z][a-z0-9-]{0,39}$/, 'lower-case letters, digits and dashes, 40 at most')
+export const uuid: z.ZodUUID = z.uuid()
+/** 32 bytes, base64url without padding: an X25519 public key or a ticket. */
+export const bytes32: z.ZodString = z.string().regex(/^[A-Za-z0-9_-]{43}$/, '32 bytes in base64url')
+export const instant: z.ZodISODateTime = z.iso.datetime()
+
+export const deliveryMode = z.enum(deliveryModes)
+export const dataPlace = z.enum(dataPlaces)
+export const right = z.enum(rights)
+
+export const obligations = z.strictObject({
+  clipboardMaxBytes: z.int().min(0),
+  watermark: z.boolean(),
+  sessionMinutes: z.int().min(1),
+  idleMinutes: z.int().min(1),
+  disconnectMinutes: z.int().min(1),
+})
+
+/** A smallest set of claim changes that would permit what was refused. */
+export const unlock = z.strictObject({
+  changes: z.array(
+    z.strictObject({ claim: z.string(), from: z.string(), to: z.string(), remedy: z.string() }),
+  ),
+})
+export type Unlock = z.infer<typeof unlock>
+
+export const refusal = z.strictObject({
+  mode: deliveryMode,
+  place: dataPlace,
+  code: z.enum(['POLICY_FORBIDS', 'POLICY_NO_PERMIT', 'POLICY_ERROR', 'NO_DELIVERER', 'NO_CAPACITY']),
+  reason: z.string(),
+  policies: z.array(z.string()),
+  unlocks: z.array(unlock),
+})
+export type Refusal = z.infer<typeof refusal>
+
+/** A right that the decision withholds, and why. */
+export const restriction = z.strictObject({
+  right,
+  reason: z.string(),
+  policies: z.array(z.string()),
+  unlocks: z.array(unlock),
+})
+export type Restriction = z.infer<typeof restriction>
+
+export const decision = z.strictObject({
+  outcome: z
+    .strictObject({
+      mode: deliveryMode,
+      place: dataPlace,
+      rights: z.array(right),
+      restrictions: z.array(restriction),
+      obligations,
+      policies: z.array(z.string()),
+    })
+    .optional(),
+  refused: z.array(refusal),
+  policyDigest: z.string(),
+  contextDigest: z.string(),
+})
+export type DecisionView = z.infer<typeof decision>
+
+/** Every failing answer of the API. */
+export const apiError = z.strictObject({
+  code: z.string(),
+  message: z.string(),
+  remedy: z.string().optional(),
+  /** Seconds after which trying again makes sense. */
+  retryAfter: z.number().optional(),
+  /** For a refused launch: the decision that refused it. */
+  decision: decision.optional(),
+})
+export type ApiError = z.infer<typeof apiError>
