@@ -1,0 +1,6 @@
+export { concatBytes } from './concat.ts'
+export { constantTimeEqual } from './equal.ts'
+export { BytesError, type BytesErrorCode } from './errors.ts'
+export { Reader } from './reader.ts'
+export { decodeBase64url, decodeHex, decodeUtf8, encodeBase64url, encodeHex, encodeUtf8 } from './text.ts'
+export { Writer } from './writer.ts'
