@@ -1,0 +1,108 @@
+import { sql } from 'kysely'
+import type { AgentReport, AgentRow } from './schema.ts'
+import type { Db } from './store.ts'
+
+export async function insertAgent(
+  db: Db,
+  agent: Pick<AgentRow, 'id' | 'kind' | 'name' | 'certificate_expires_at'>,
+): Promise<void> {
+  await db
+    .insertInto('agents')
+    .values({ ...agent, report: '{}' })
+    .execute()
+}
+
+export async function agentById(db: Db, id: string): Promise<AgentRow | undefined> {
+  return db.selectFrom('agents').selectAll().where('id', '=', id).executeTakeFirst()
+}
+
+export async function listAgents(db: Db, kind: AgentRow['kind']): Promise<readonly AgentRow[]> {
+  return db.selectFrom('agents').selectAll().where('kind', '=', kind).orderBy('name').execute()
+}
+
+/** Agents that reported after `since` and were not revoked. */
+export async function onlineAgents(
+  db: Db,
+  kind: AgentRow['kind'],
+  since: Date,
+): Promise<readonly AgentRow[]> {
+  return db
+    .selectFrom('agents')
+    .selectAll()
+    .where('kind', '=', kind)
+    .where('revoked_at', 'is', null)
+    .where('last_seen_at', '>', since)
+    .execute()
+}
+
+export async function recordReport(db: Db, id: string, at: Date | null, report: AgentReport): Promise<void> {
+  await db
+    .updateTable('agents')
+    .set((eb) => ({ last_seen_at: at, report: sql`${eb.ref('report')} || ${JSON.stringify(report)}::jsonb` }))
+    .where('id', '=', id)
+    .execute()
+}
+
+export async function recordHostHello(
+  db: Db,
+  id: string,
+  hostKey: Buffer,
+  capacity: number,
+  at: Date,
+): Promise<void> {
+  await db
+    .updateTable('agents')
+    .set({ host_key: hostKey, capacity, last_seen_at: at })
+    .where('id', '=', id)
+    .execute()
+}
+
+export async function setDraining(db: Db, id: string, draining: boolean): Promise<boolean> {
+  const row = await db
+    .updateTable('agents')
+    .set({ draining })
+    .where('id', '=', id)
+    .returning('id')
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+export async function revokeAgent(db: Db, id: string, at: Date): Promise<AgentRow | undefined> {
+  return db
+    .updateTable('agents')
+    .set({ revoked_at: at })
+    .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirst()
+}
+
+export async function renewedAgent(db: Db, id: string, certificateExpiresAt: Date): Promise<void> {
+  await db
+    .updateTable('agents')
+    .set({ certificate_expires_at: certificateExpiresAt })
+    .where('id', '=', id)
+    .execute()
+}
+
+export async function insertEnrolmentToken(
+  db: Db,
+  token: { secret_hash: Buffer; kind: AgentRow['kind']; name: string; expires_at: Date },
+): Promise<void> {
+  await db.insertInto('enrolment_tokens').values(token).execute()
+}
+
+/** Uses the token up: of any number of callers at once exactly one gets it. */
+export async function useEnrolmentToken(
+  db: Db,
+  secretHash: Buffer,
+  now: Date,
+): Promise<{ readonly kind: AgentRow['kind']; readonly name: string } | undefined> {
+  return db
+    .updateTable('enrolment_tokens')
+    .set({ used_at: now })
+    .where('secret_hash', '=', secretHash)
+    .where('used_at', 'is', null)
+    .where('expires_at', '>', now)
+    .returning(['kind', 'name'])
+    .executeTakeFirst()
+}

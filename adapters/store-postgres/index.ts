@@ -1,0 +1,25 @@
+export * from './agents.ts'
+export * from './audit.ts'
+export * from './decisions.ts'
+export { migrate } from './migrate.ts'
+export * from './people.ts'
+export type {
+  AgentReport,
+  AgentRow,
+  Database,
+  DecisionCause,
+  DecisionRow,
+  NewSession,
+  PersonRow,
+  SessionEnd,
+  SessionRow,
+  SessionState,
+  WebSessionRow,
+} from './schema.ts'
+export * from './sessions.ts'
+export * from './settings.ts'
+export { type Db, type Hint, openStore, type Store, type StoreAddress } from './store.ts'
+export { isAway, StoreError, type StoreErrorCode } from './store-error.ts'
+export * from './throttle.ts'
+export * from './tickets.ts'
+export * from './web-sessions.ts'

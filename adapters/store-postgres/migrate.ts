@@ -1,0 +1,28 @@
+import type { Kysely } from 'kysely'
+import { type Migration, Migrator } from 'kysely/migration'
+import { up as site } from './migrations/0001-site.ts'
+import type { Database } from './schema.ts'
+import { StoreError } from './store-error.ts'
+
+/** In order, by name; a name once released never changes. */
+const migrations: Readonly<Record<string, Migration>> = {
+  '0001-site': { up: site },
+}
+
+/**
+ * Brings the database to this version's tables. Several nodes may call it at once: one works, the others wait.
+ *
+ * @throws {StoreError} STORE_MIGRATION_FAILED, also when a newer version has been here before
+ */
+export async function migrate(db: Kysely<Database>): Promise<readonly string[]> {
+  const migrator = new Migrator({ db, provider: { getMigrations: async () => ({ ...migrations }) } })
+  const { error, results } = await migrator.migrateToLatest()
+  if (error !== undefined) {
+    throw new StoreError('STORE_MIGRATION_FAILED', 'the database could not be brought to this version', {
+      remedy:
+        'If a newer Trustcast has used this database, start that version; otherwise see the cause in the log.',
+      cause: error,
+    })
+  }
+  return (results ?? []).map((result) => result.migrationName)
+}

@@ -1,0 +1,68 @@
+import type { Transaction } from 'kysely'
+import type { Database, PersonRow } from './schema.ts'
+import type { Db } from './store.ts'
+
+type Queries = Db | Transaction<Database>
+
+export async function personByLogin(db: Queries, login: string): Promise<PersonRow | undefined> {
+  return db.selectFrom('people').selectAll().where('login', '=', login).executeTakeFirst()
+}
+
+export async function personById(db: Queries, id: string): Promise<PersonRow | undefined> {
+  return db.selectFrom('people').selectAll().where('id', '=', id).executeTakeFirst()
+}
+
+export async function listPeople(db: Queries): Promise<readonly PersonRow[]> {
+  return db.selectFrom('people').selectAll().orderBy('login').limit(5_000).execute()
+}
+
+/** False when the login is taken. */
+export async function insertPerson(db: Queries, person: Omit<PersonRow, 'disabled'>): Promise<boolean> {
+  const row = await db
+    .insertInto('people')
+    .values(person)
+    .onConflict((conflict) => conflict.column('login').doNothing())
+    .returning('id')
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+export async function updatePerson(
+  db: Queries,
+  id: string,
+  change: Partial<Pick<PersonRow, 'name' | 'groups' | 'disabled' | 'password'>>,
+): Promise<PersonRow | undefined> {
+  if (Object.keys(change).length === 0) return personById(db, id)
+  return db.updateTable('people').set(change).where('id', '=', id).returningAll().executeTakeFirst()
+}
+
+/** True while nobody of `group` could sign in. */
+export async function isGroupEmpty(db: Queries, group: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('people')
+    .select('id')
+    .where('disabled', '=', false)
+    .where((eb) => eb(eb.val(group), '=', eb.fn.any('groups')))
+    .limit(1)
+    .executeTakeFirst()
+  return row === undefined
+}
+
+/** Remembers that this person signed in from `source`. */
+export async function rememberSource(db: Queries, personId: string, source: string, at: Date): Promise<void> {
+  await db
+    .insertInto('known_sources')
+    .values({ person_id: personId, source, last_at: at })
+    .onConflict((conflict) => conflict.columns(['person_id', 'source']).doUpdateSet({ last_at: at }))
+    .execute()
+}
+
+export async function isKnownSource(db: Queries, personId: string, source: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('known_sources')
+    .select('source')
+    .where('person_id', '=', personId)
+    .where('source', '=', source)
+    .executeTakeFirst()
+  return row !== undefined
+}

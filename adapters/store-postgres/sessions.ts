@@ -1,0 +1,207 @@
+import { sql, type Transaction } from 'kysely'
+import type { Database, NewSession, PersonRow, SessionEnd, SessionRow, WorkspaceRow } from './schema.ts'
+import type { Db } from './store.ts'
+
+type Queries = Db | Transaction<Database>
+
+/** A session with what every view of it shows. */
+export interface SessionDetail extends SessionRow {
+  readonly person_login: string
+  readonly person_name: string
+  readonly host_name: string
+  readonly workspace: WorkspaceRow['definition']
+}
+
+const live = ['starting', 'ready', 'ending'] as const
+
+/**
+ * Claims a place on `hostId` and stores the session, or stores nothing.
+ * No lock is held over more than the host's own row.
+ *
+ * @returns 'full' when the host has no place now, 'exists' when the person already has a live session of the workspace
+ */
+export async function placeSession(db: Db, session: NewSession): Promise<'placed' | 'full' | 'exists'> {
+  return db.transaction().execute(async (tx) => {
+    const host = await tx
+      .updateTable('agents')
+      .set((eb) => ({ placed: eb('placed', '+', 1) }))
+      .where('id', '=', session.host_id)
+      .where('draining', '=', false)
+      .where('revoked_at', 'is', null)
+      .whereRef('placed', '<', 'capacity')
+      .returning('id')
+      .executeTakeFirst()
+    if (host === undefined) return 'full'
+    const row = await tx
+      .insertInto('sessions')
+      .values(session)
+      .onConflict((conflict) => conflict.doNothing())
+      .returning('id')
+      .executeTakeFirst()
+    if (row !== undefined) return 'placed'
+    await freePlace(tx, session.host_id)
+    return 'exists'
+  })
+}
+
+async function freePlace(tx: Transaction<Database>, hostId: string): Promise<void> {
+  await tx
+    .updateTable('agents')
+    .set((eb) => ({ placed: eb('placed', '-', 1) }))
+    .where('id', '=', hostId)
+    .execute()
+}
+
+function details(db: Queries) {
+  return db
+    .selectFrom('sessions as s')
+    .innerJoin('people as p', 'p.id', 's.person_id')
+    .innerJoin('agents as h', 'h.id', 's.host_id')
+    .innerJoin('workspaces as w', 'w.id', 's.workspace_id')
+    .selectAll('s')
+    .select([
+      'p.login as person_login',
+      'p.name as person_name',
+      'h.name as host_name',
+      'w.definition as workspace',
+    ])
+}
+
+export async function sessionById(db: Queries, id: string): Promise<SessionDetail | undefined> {
+  return details(db).where('s.id', '=', id).executeTakeFirst()
+}
+
+export async function liveSessions(
+  db: Queries,
+  filter: { readonly personId?: string; readonly hostId?: string; readonly workspaceId?: string } = {},
+): Promise<readonly SessionDetail[]> {
+  let query = details(db).where('s.state', 'in', live).orderBy('s.started_at').limit(5_000)
+  if (filter.personId !== undefined) query = query.where('s.person_id', '=', filter.personId)
+  if (filter.hostId !== undefined) query = query.where('s.host_id', '=', filter.hostId)
+  if (filter.workspaceId !== undefined) query = query.where('s.workspace_id', '=', filter.workspaceId)
+  return query.execute()
+}
+
+export type SessionChange = Partial<
+  Pick<
+    SessionRow,
+    'state' | 'connected' | 'rights' | 'last_input_at' | 'ends_at' | 'web_session_id' | 'decision_id'
+  > & { restrictions: string; obligations: string; evidence: string; end: string | null }
+>
+
+/** Changes a session that has not ended. */
+export async function updateSession(db: Queries, id: string, change: SessionChange): Promise<boolean> {
+  const row = await db
+    .updateTable('sessions')
+    .set(change)
+    .where('id', '=', id)
+    .where('state', '<>', 'ended')
+    .returning('id')
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+/** Ends a session once: of several callers one gets the row. Frees its place on the host. */
+export async function endSession(
+  db: Db,
+  id: string,
+  end: SessionEnd,
+  at: Date,
+): Promise<SessionRow | undefined> {
+  return db.transaction().execute(async (tx) => {
+    const row = await tx
+      .updateTable('sessions')
+      .set((eb) => ({
+        state: 'ended',
+        connected: false,
+        ended_at: at,
+        end: sql`coalesce(${eb.ref('end')}, ${JSON.stringify(end)}::jsonb)`,
+      }))
+      .where('id', '=', id)
+      .where('state', '<>', 'ended')
+      .returningAll()
+      .executeTakeFirst()
+    if (row !== undefined) await freePlace(tx, row.host_id)
+    return row
+  })
+}
+
+/** Sessions whose time has come: `ending` past its grace, or past the session length. */
+export async function dueSessions(
+  db: Db,
+  now: Date,
+): Promise<readonly Pick<SessionRow, 'id' | 'state' | 'end'>[]> {
+  return db
+    .selectFrom('sessions')
+    .select(['id', 'state', 'end'])
+    .where((eb) =>
+      eb.or([
+        eb.and([eb('state', '=', 'ending'), eb(sql`("end"->>'at')::timestamptz`, '<', now)]),
+        eb.and([eb('state', 'in', ['starting', 'ready']), eb('ends_at', '<', now)]),
+      ]),
+    )
+    .limit(500)
+    .execute()
+}
+
+/** Asks for every live session that `filter` names to be decided again. */
+export async function requestRedecisions(
+  db: Queries,
+  cause: string,
+  at: Date,
+  filter: { readonly personId?: PersonRow['id']; readonly webSessionId?: string } = {},
+): Promise<void> {
+  await db
+    .insertInto('redecisions')
+    .columns(['session_id', 'cause', 'requested_at'])
+    .expression((eb) => {
+      let query = eb
+        .selectFrom('sessions')
+        .select(['id', sql<string>`${cause}`.as('cause'), sql<Date>`${at}::timestamptz`.as('requested_at')])
+        .where('state', 'in', live)
+      if (filter.personId !== undefined) query = query.where('person_id', '=', filter.personId)
+      if (filter.webSessionId !== undefined) query = query.where('web_session_id', '=', filter.webSessionId)
+      return query
+    })
+    .onConflict((conflict) =>
+      conflict
+        .column('session_id')
+        .doUpdateSet((eb) => ({
+          cause: eb.ref('excluded.cause'),
+          requested_at: eb.ref('excluded.requested_at'),
+        })),
+    )
+    .execute()
+}
+
+/**
+ * Takes requested re-decisions, works them, and only then removes them: a node that dies leaves them to another.
+ * @returns how many were worked
+ */
+export async function workRedecisions(
+  db: Db,
+  work: (sessionId: string, cause: Database['redecisions']['cause']) => Promise<void>,
+): Promise<number> {
+  return db.transaction().execute(async (tx) => {
+    const rows = await tx
+      .selectFrom('redecisions')
+      .selectAll()
+      .orderBy('requested_at')
+      .limit(50)
+      .forUpdate()
+      .skipLocked()
+      .execute()
+    for (const row of rows) await work(row.session_id, row.cause)
+    if (rows.length > 0) {
+      await tx
+        .deleteFrom('redecisions')
+        .where(
+          'session_id',
+          'in',
+          rows.map((row) => row.session_id),
+        )
+        .execute()
+    }
+    return rows.length
+  })
+}

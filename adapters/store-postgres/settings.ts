@@ -1,0 +1,56 @@
+import type { Selectable } from 'kysely'
+import type { WorkspaceDefinition, ZoneDefinition } from '#core/api/admin.ts'
+import type { Database } from './schema.ts'
+import type { Db } from './store.ts'
+
+export type PolicyRow = Selectable<Database['policies']>
+
+export async function activePolicy(db: Db): Promise<PolicyRow | undefined> {
+  return db.selectFrom('policies').selectAll().orderBy('serial', 'desc').limit(1).executeTakeFirst()
+}
+
+export async function insertPolicy(db: Db, policy: Omit<PolicyRow, 'serial'>): Promise<void> {
+  await db.insertInto('policies').values(policy).execute()
+}
+
+export async function readZones(db: Db): Promise<readonly ZoneDefinition[] | undefined> {
+  const row = await db.selectFrom('settings').select('value').where('key', '=', 'zones').executeTakeFirst()
+  return row?.value
+}
+
+export async function writeZones(db: Db, zones: readonly ZoneDefinition[]): Promise<void> {
+  const value = JSON.stringify(zones)
+  await db
+    .insertInto('settings')
+    .values({ key: 'zones', value })
+    .onConflict((conflict) => conflict.column('key').doUpdateSet({ value }))
+    .execute()
+}
+
+export async function listWorkspaces(db: Db): Promise<readonly WorkspaceDefinition[]> {
+  const rows = await db
+    .selectFrom('workspaces')
+    .select('definition')
+    .orderBy('position')
+    .orderBy('id')
+    .execute()
+  return rows.map((row) => row.definition)
+}
+
+export async function workspaceById(db: Db, id: string): Promise<WorkspaceDefinition | undefined> {
+  const row = await db.selectFrom('workspaces').select('definition').where('id', '=', id).executeTakeFirst()
+  return row?.definition
+}
+
+export async function writeWorkspace(
+  db: Db,
+  workspace: WorkspaceDefinition,
+  position: number,
+): Promise<void> {
+  const definition = JSON.stringify(workspace)
+  await db
+    .insertInto('workspaces')
+    .values({ id: workspace.id, position, definition })
+    .onConflict((conflict) => conflict.column('id').doUpdateSet({ definition }))
+    .execute()
+}

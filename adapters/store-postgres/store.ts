@@ -1,0 +1,100 @@
+import { Kysely, PostgresDialect } from 'kysely'
+import { Client, type ClientConfig, Pool } from 'pg'
+import type { Database } from './schema.ts'
+import { StoreError } from './store-error.ts'
+
+export type Db = Kysely<Database>
+
+/** Where PostgreSQL is: a unix socket's directory or a server. */
+export type StoreAddress =
+  | { readonly socketDir: string; readonly user: string; readonly database: string }
+  | { readonly url: string }
+
+export interface Store {
+  readonly db: Db
+  /**
+   * Tells every site node that something changed, after the caller's transaction committed.
+   * Hints only: whoever misses one finds the truth in the tables.
+   */
+  notify(hint: Hint): Promise<void>
+  /** Calls `onHint` for every node's hints, and with `{ topic: 'lost' }` after hints may have been missed. */
+  listen(onHint: (hint: Hint) => void, signal: AbortSignal): void
+  close(): Promise<void>
+}
+
+export type Hint =
+  | { readonly topic: 'lost' | 'policy' | 'zones' | 'workspaces' | 'redecide' | 'gateways' | 'agents' }
+  | { readonly topic: 'host' | 'ticket' | 'person'; readonly id: string }
+
+const channel = 'trustcast'
+const reconnectMs = 500
+
+/**
+ * Opens the pool. It connects when first used, so this succeeds while the database is away.
+ *
+ * @throws {StoreError} STORE_URL_MALFORMED
+ */
+export function openStore(address: StoreAddress, poolSize = 10): Store {
+  const config = connectionConfig(address)
+  const pool = new Pool({
+    ...config,
+    max: poolSize,
+    connectionTimeoutMillis: 3_000,
+    idleTimeoutMillis: 30_000,
+  })
+  // An idle connection that breaks is replaced by the pool; without a listener it would end the process.
+  pool.on('error', () => {})
+  const db = new Kysely<Database>({ dialect: new PostgresDialect({ pool }) })
+  return {
+    db,
+    notify: async (hint) => {
+      await pool.query('select pg_notify($1, $2)', [channel, JSON.stringify(hint)])
+    },
+    listen: (onHint, signal) => void listenForever(config, onHint, signal),
+    close: async () => db.destroy(),
+  }
+}
+
+function connectionConfig(address: StoreAddress): ClientConfig {
+  const common = { application_name: 'trustcast', statement_timeout: 15_000, query_timeout: 15_000 }
+  if ('socketDir' in address) {
+    return { ...common, host: address.socketDir, user: address.user, database: address.database }
+  }
+  if (!/^postgres(ql)?:\/\//.test(address.url) || !URL.canParse(address.url)) {
+    throw new StoreError('STORE_URL_MALFORMED', 'a database address looks like postgres://user@server/name', {
+      remedy: 'Correct `database` in the configuration.',
+    })
+  }
+  return { ...common, connectionString: address.url }
+}
+
+async function listenForever(
+  config: ClientConfig,
+  onHint: (hint: Hint) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  while (!signal.aborted) {
+    const client = new Client({ ...config, keepAlive: true, statement_timeout: 0, query_timeout: 0 })
+    try {
+      await listenOnce(client, onHint, signal)
+    } catch {
+      // The database is away; what was missed is made up for by the `lost` hint of the next connection.
+    } finally {
+      await client.end().catch(() => {})
+    }
+    if (!signal.aborted) await new Promise((resolve) => setTimeout(resolve, reconnectMs))
+  }
+}
+
+async function listenOnce(client: Client, onHint: (hint: Hint) => void, signal: AbortSignal): Promise<void> {
+  const ended = new Promise<void>((resolve) => {
+    client.once('end', resolve)
+    client.once('error', () => resolve())
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+  client.on('notification', (message) => onHint(JSON.parse(message.payload ?? '{"topic":"lost"}') as Hint))
+  await client.connect()
+  await client.query(`listen ${channel}`)
+  onHint({ topic: 'lost' })
+  await ended
+}

@@ -1,0 +1,66 @@
+import type { Db } from './store.ts'
+
+export interface NewTicket {
+  readonly id: Buffer
+  readonly session_id: string
+  readonly sealed: Buffer
+  readonly expires_at: Date
+}
+
+export async function insertTicket(db: Db, ticket: NewTicket): Promise<void> {
+  await db.insertInto('tickets').values(ticket).execute()
+}
+
+/** Tickets that the host may still be shown. */
+export async function openTickets(db: Db, hostId: string, now: Date): Promise<readonly NewTicket[]> {
+  return db
+    .selectFrom('tickets as t')
+    .innerJoin('sessions as s', 's.id', 't.session_id')
+    .select(['t.id', 't.session_id', 't.sealed', 't.expires_at'])
+    .where('s.host_id', '=', hostId)
+    .where('s.state', 'in', ['starting', 'ready'])
+    .where('t.expires_at', '>', now)
+    .where('t.redeemed_at', 'is', null)
+    .execute()
+}
+
+/** The host holds the ticket and its session is ready. */
+export async function armTicket(db: Db, id: Buffer, hostId: string, at: Date): Promise<void> {
+  await db
+    .updateTable('tickets')
+    .set({ armed_at: at })
+    .where('id', '=', id)
+    .where((eb) =>
+      eb('session_id', 'in', eb.selectFrom('sessions').select('sessions.id').where('host_id', '=', hostId)),
+    )
+    .execute()
+}
+
+export async function isTicketArmed(db: Db, id: Buffer): Promise<boolean> {
+  const row = await db.selectFrom('tickets').select('armed_at').where('id', '=', id).executeTakeFirst()
+  return row?.armed_at != null
+}
+
+/** @returns the session, or undefined when the ticket was not this host's or was reported before */
+export async function redeemTicket(
+  db: Db,
+  id: Buffer,
+  hostId: string,
+  at: Date,
+): Promise<string | undefined> {
+  const row = await db
+    .updateTable('tickets')
+    .set({ redeemed_at: at })
+    .where('id', '=', id)
+    .where('redeemed_at', 'is', null)
+    .where((eb) =>
+      eb('session_id', 'in', eb.selectFrom('sessions').select('sessions.id').where('host_id', '=', hostId)),
+    )
+    .returning('session_id')
+    .executeTakeFirst()
+  return row?.session_id
+}
+
+export async function deleteOldTickets(db: Db, before: Date): Promise<void> {
+  await db.deleteFrom('tickets').where('expires_at', '<', before).execute()
+}

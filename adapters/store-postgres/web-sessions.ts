@@ -1,0 +1,72 @@
+import type { PersonRow, WebSessionRow } from './schema.ts'
+import type { Db } from './store.ts'
+
+export interface WebSessionWithPerson {
+  readonly session: WebSessionRow
+  readonly person: PersonRow
+}
+
+export async function insertWebSession(db: Db, row: WebSessionRow): Promise<void> {
+  await db.insertInto('web_sessions').values(row).execute()
+}
+
+/** The live web session of a cookie and its person, in one round trip. */
+export async function webSessionByToken(
+  db: Db,
+  tokenHash: Buffer,
+  now: Date,
+): Promise<WebSessionWithPerson | undefined> {
+  const row = await db
+    .selectFrom('web_sessions as w')
+    .innerJoin('people as p', 'p.id', 'w.person_id')
+    .selectAll('p')
+    .select([
+      'w.id as w_id',
+      'w.thumbprint as w_thumbprint',
+      'w.address as w_address',
+      'w.created_at as w_created_at',
+      'w.last_seen_at as w_last_seen_at',
+      'w.expires_at as w_expires_at',
+    ])
+    .where('w.token_hash', '=', tokenHash)
+    .where('w.expires_at', '>', now)
+    .where('p.disabled', '=', false)
+    .executeTakeFirst()
+  if (row === undefined) return undefined
+  const { w_id, w_thumbprint, w_address, w_created_at, w_last_seen_at, w_expires_at, ...person } = row
+  const session = {
+    id: w_id,
+    token_hash: tokenHash,
+    person_id: person.id,
+    thumbprint: w_thumbprint,
+    address: w_address,
+    created_at: w_created_at,
+    last_seen_at: w_last_seen_at,
+    expires_at: w_expires_at,
+  }
+  return { session, person }
+}
+
+export async function webSessionById(db: Db, id: string): Promise<WebSessionRow | undefined> {
+  return db.selectFrom('web_sessions').selectAll().where('id', '=', id).executeTakeFirst()
+}
+
+export async function touchWebSession(
+  db: Db,
+  id: string,
+  change: { last_seen_at: Date; expires_at: Date; address: string },
+): Promise<void> {
+  await db.updateTable('web_sessions').set(change).where('id', '=', id).execute()
+}
+
+export async function deleteWebSession(db: Db, id: string): Promise<void> {
+  await db.deleteFrom('web_sessions').where('id', '=', id).execute()
+}
+
+export async function deleteWebSessionsOf(db: Db, personId: string): Promise<void> {
+  await db.deleteFrom('web_sessions').where('person_id', '=', personId).execute()
+}
+
+export async function deleteExpiredWebSessions(db: Db, now: Date): Promise<void> {
+  await db.deleteFrom('web_sessions').where('expires_at', '<', now).execute()
+}
