@@ -1,0 +1,15 @@
+import { CodedError } from '#core/errors/coded-error.ts'
+
+export type AuditErrorCode =
+  | 'AUDIT_BAD_BUNDLE'
+  | 'AUDIT_BAD_CHECKPOINT'
+  | 'AUDIT_BAD_COMMIT'
+  | 'AUDIT_BAD_ENTRY'
+  | 'AUDIT_BAD_FRONTIER'
+  | 'AUDIT_BAD_KEY'
+  | 'AUDIT_BAD_NOTE'
+  | 'AUDIT_BAD_RANGE'
+  | 'AUDIT_BAD_SIGNATURE'
+
+/** What the audit log refuses: bytes that are not in its formats, or a signature that is not the log's. */
+export class AuditError extends CodedError<AuditErrorCode> {}
