@@ -1,3 +1,4 @@
+import { CodedError } from '#core/errors/coded-error.ts'
 import { HASH_BYTES, type Hash, splitHashes } from './merkle.ts'
 import { MAX_BUNDLE_BYTES, TILE_WIDTH, type Tile, tilePath } from './tiles.ts'
 
@@ -30,13 +31,11 @@ export interface FaultRange {
 }
 
 /** What ends a verification; it never leaves this folder. */
-export class LogFault extends Error {
-  readonly code: LogFaultCode
+export class LogFault extends CodedError<LogFaultCode> {
   readonly range: FaultRange | undefined
 
   constructor(code: LogFaultCode, message: string, range?: FaultRange, cause?: unknown) {
-    super(message, { cause })
-    this.code = code
+    super(code, message, { cause })
     this.range = range
   }
 }

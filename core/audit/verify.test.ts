@@ -150,6 +150,12 @@ test('an entry changed together with its hashes is known as far as the tiles abo
     index: 290n,
     end: 1100n,
   })
+  const later = note(entries.slice(0, 310))
+  expect(await verify(all, { trusted: later })).toMatchObject({
+    code: 'AUDIT_RANGE_CHANGED',
+    index: 0n,
+    end: 310n,
+  })
 })
 
 test('a missing file, entry or end is a cut', async () => {

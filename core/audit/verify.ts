@@ -58,15 +58,12 @@ async function verifyFiles(options: VerifyOptions, verifier: NoteVerifier): Prom
       ? undefined
       : { read: against, head: openHead('AUDIT_OTHER_INVALID', await against('checkpoint'), verifier) }
 
-  const prefixes = [earlier, other?.head].filter((known) => known !== undefined).map(startPrefix)
-  const isWhole = await verifyTree(options, head, prefixes)
-  const forked = prefixes.find((prefix) => prefix.head.size <= head.size && !isPrefix(prefix))?.head
-  if (!isWhole) {
-    // What an intact prefix vouches for cannot be what was changed.
-    const intact = prefixes.filter(({ head }) => head === earlier).find(isPrefix)?.head.size ?? 0n
+  const known = earlier && startPrefix(earlier)
+  const prefixes = [known, other && startPrefix(other.head)].filter((prefix) => prefix !== undefined)
+  if (!(await verifyTree(options, head, prefixes))) {
     const message =
       'all entries and hashes agree with each other, but not with the root that the checkpoint signs'
-    throw new LogFault('AUDIT_RANGE_CHANGED', message, { index: intact, end: head.size })
+    throw new LogFault('AUDIT_RANGE_CHANGED', message, narrowed(head, known))
   }
   if (earlier !== undefined && earlier.size > head.size) {
     const message = `the log has ${head.size} entries, the trusted checkpoint ${earlier.size}`
@@ -77,11 +74,18 @@ async function verifyFiles(options: VerifyOptions, verifier: NoteVerifier): Prom
     const message = `the other copy holds another entry ${split}`
     throw new LogFault('AUDIT_FORKED', message, { index: split, end: split + 1n })
   }
+  const forked = prefixes.find((prefix) => prefix.head.size <= head.size && !isPrefix(prefix))?.head
   if (forked !== undefined) {
     const message = `the first ${forked.size} entries do not give the root that was signed for them`
     throw new LogFault('AUDIT_FORKED', message, { index: 0n, end: forked.size })
   }
   return head
+}
+
+/** Where entries changed together with all their hashes can be: beyond a trusted prefix that is intact, or within it. */
+function narrowed({ size }: Checkpoint, known: Prefix | undefined): FaultRange {
+  if (known === undefined || known.head.size > size) return { index: 0n, end: size }
+  return isPrefix(known) ? { index: known.head.size, end: size } : { index: 0n, end: known.head.size }
 }
 
 function openHead(code: LogFaultCode, note: Uint8Array | undefined, verifier: NoteVerifier): Checkpoint {
