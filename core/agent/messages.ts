@@ -81,6 +81,8 @@ export const hostToSite = z.discriminatedUnion('kind', [
     warm: z.int(),
     sessions: z.array(hostSession).max(2000),
   }),
+  /** The session runs and the host holds the ticket: its holder may come. */
+  z.strictObject({ kind: z.literal('armed'), ticketId: z.string().length(32), sessionId: uuid }),
   z.strictObject({ kind: z.literal('redeemed'), ticketId: z.string().length(32), sessionId: uuid }),
   z.strictObject({
     kind: z.literal('clipboard'),
