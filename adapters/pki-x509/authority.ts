@@ -1,0 +1,214 @@
+import {
+  createPrivateKey,
+  type X509Certificate as NodeCertificate,
+  randomUUID,
+  type webcrypto,
+} from 'node:crypto'
+import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { readCertificate, soleUri } from './certificate.ts'
+import { createSerial, createSigningKey, readSigningKey, signingAlgorithm } from './keys.ts'
+import { PkiError } from './pki-error.ts'
+import {
+  AuthorityKeyIdentifierExtension,
+  BasicConstraintsExtension,
+  type Extension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  Name,
+  SubjectAlternativeNameExtension,
+  SubjectKeyIdentifierExtension,
+  X509Certificate,
+  X509CertificateGenerator,
+} from './x509.ts'
+
+/** A site's certificate authority, ready to issue. The root's key is not in it. */
+export interface Authority {
+  /** The trust domain of the site's SPIFFE identities. */
+  readonly siteId: string
+  /** What everybody trusts; one PEM block. */
+  readonly rootPem: string
+  /** Sent after each leaf; one PEM block. */
+  readonly intermediatePem: string
+  /** Milliseconds since 1970. */
+  readonly intermediateNotAfter: number
+  readonly signingKey: webcrypto.CryptoKey
+}
+
+const dayMs = 86_400_000
+const rootLifetimeMs = 3650 * dayMs
+const intermediateLifetimeMs = 365 * dayMs
+/** Clocks differ: a certificate is valid a minute before it was made. */
+export const backdateMs = 60_000
+
+/**
+ * Makes a new authority in `dir`, whole or not at all: `root.pem`, `root.key` and `intermediate.pem` (key
+ * and certificate in one file, so that renewal replaces both at once). Only their owner can read them. `root.key` is needed again only for `renewIntermediate`: move it offline.
+ *
+ * @param options.siteName for people; 1 to 50 characters
+ * @param options.now milliseconds since 1970
+ * @throws {PkiError} PKI_AUTHORITY_EXISTS, PKI_BAD_NAME
+ */
+export async function createAuthority(options: {
+  dir: string
+  siteName: string
+  now: number
+}): Promise<Authority> {
+  const { dir, siteName, now } = options
+  if (siteName.length < 1 || siteName.length > 50)
+    throw new PkiError('PKI_BAD_NAME', `expected a site name of 1 to 50 characters, got ${siteName.length}`)
+  if (await stat(dir).catch(() => undefined))
+    throw new PkiError('PKI_AUTHORITY_EXISTS', `${dir} exists already`)
+  const root = createSigningKey()
+  const certificate = await certify({
+    subject: nameOf(siteName, 'root'),
+    issuer: undefined,
+    publicKey: root.publicKey,
+    signingKey: root.signingKey,
+    siteId: randomUUID(),
+    pathLength: 1,
+    from: now,
+    lifetimeMs: rootLifetimeMs,
+  })
+  const partial = `${dir}.partial`
+  await rm(partial, { recursive: true, force: true })
+  await mkdir(partial, { recursive: true, mode: 0o700 })
+  await writeDurably(join(partial, 'root.key'), root.pem)
+  await writeDurably(join(partial, 'root.pem'), certificate)
+  await renewIntermediate({ dir: partial, now })
+  await rename(partial, dir)
+  await flush(dirname(dir))
+  return openAuthority(dir)
+}
+
+/**
+ * Opens what `createAuthority` made; works without `root.key`.
+ *
+ * @throws {PkiError} PKI_AUTHORITY_MISSING, PKI_AUTHORITY_BROKEN
+ */
+export async function openAuthority(dir: string): Promise<Authority> {
+  const [rootPem, issuing] = await Promise.all([
+    readPart(join(dir, 'root.pem')),
+    readPart(join(dir, 'intermediate.pem')),
+  ])
+  if (rootPem === undefined || issuing === undefined)
+    throw new PkiError('PKI_AUTHORITY_MISSING', `${dir} lacks root.pem or intermediate.pem`)
+  const certificateStart = Math.max(0, issuing.indexOf('-----BEGIN CERTIFICATE-----'))
+  const [key, intermediatePem] = [issuing.slice(0, certificateStart), issuing.slice(certificateStart)]
+  try {
+    const root = readCertificate(rootPem)
+    const intermediate = readCertificate(intermediatePem)
+    if (!signedBy(root, root) || !signedBy(intermediate, root))
+      throw new Error('the root did not sign the intermediate')
+    if (!intermediate.checkPrivateKey(createPrivateKey(key)))
+      throw new Error('the intermediate has the key of another')
+    const siteId = /^spiffe:\/\/([a-z0-9-]{1,64})$/.exec(soleUri(root.raw))?.[1]
+    if (siteId === undefined) throw new Error('the root names no site')
+    const intermediateNotAfter = intermediate.validToDate.getTime()
+    return { siteId, rootPem, intermediatePem, intermediateNotAfter, signingKey: readSigningKey(key) }
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : 'it cannot be read'
+    throw new PkiError('PKI_AUTHORITY_BROKEN', `the authority in ${dir} does not hold together: ${why}`, {
+      cause,
+      remedy: `Restore ${dir} from a backup.`,
+    })
+  }
+}
+
+/**
+ * Replaces the intermediate by a new one for a year; needs `root.key`. Leaves issued before go on being accepted, since
+ * each carries its own intermediate.
+ *
+ * @param options.now milliseconds since 1970
+ * @throws {PkiError} PKI_ROOT_OFFLINE
+ */
+export async function renewIntermediate({ dir, now }: { dir: string; now: number }): Promise<void> {
+  const rootKey = await readPart(join(dir, 'root.key'))
+  if (rootKey === undefined)
+    throw new PkiError('PKI_ROOT_OFFLINE', `${dir}/root.key is not there`, {
+      remedy: 'Bring the root key back for this one step, then move it offline again.',
+    })
+  const root = new X509Certificate(await readFile(join(dir, 'root.pem'), 'utf8'))
+  const intermediate = createSigningKey()
+  const siteId = soleUri(new Uint8Array(root.rawData)).replace('spiffe://', '')
+  const [siteName = ''] = root.subjectName.getField('O')
+  const certificate = await certify({
+    subject: nameOf(siteName, 'intermediate'),
+    issuer: root,
+    publicKey: intermediate.publicKey,
+    signingKey: readSigningKey(rootKey),
+    siteId,
+    pathLength: 0,
+    from: now,
+    lifetimeMs: intermediateLifetimeMs,
+  })
+  await writeDurably(join(dir, 'intermediate.pem'), intermediate.pem + certificate)
+}
+
+interface AuthorityCertificate {
+  readonly subject: Name
+  /** Undefined for the root, which is its own. */
+  readonly issuer: X509Certificate | undefined
+  readonly publicKey: Uint8Array<ArrayBuffer>
+  readonly signingKey: webcrypto.CryptoKey
+  readonly siteId: string
+  readonly pathLength: number
+  readonly from: number
+  readonly lifetimeMs: number
+}
+
+/** Source: RFC 5280, section 4.2; SPIFFE X509-SVID, section 4: a signing certificate names the trust domain, no path. */
+async function certify(wanted: AuthorityCertificate): Promise<string> {
+  const { issuer, publicKey } = wanted
+  const extensions: Extension[] = [
+    new BasicConstraintsExtension(true, wanted.pathLength, true),
+    new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+    new SubjectAlternativeNameExtension([{ type: 'url', value: `spiffe://${wanted.siteId}` }]),
+    await SubjectKeyIdentifierExtension.create(publicKey),
+    await AuthorityKeyIdentifierExtension.create(issuer?.publicKey ?? publicKey),
+  ]
+  const certificate = await X509CertificateGenerator.create({
+    serialNumber: createSerial(),
+    subject: wanted.subject,
+    issuer: issuer?.subjectName ?? wanted.subject,
+    notBefore: new Date(wanted.from - backdateMs),
+    notAfter: new Date(wanted.from + wanted.lifetimeMs),
+    publicKey,
+    signingKey: wanted.signingKey,
+    signingAlgorithm,
+    extensions,
+  })
+  return `${certificate.toString('pem')}\n`
+}
+
+/** As objects: the library reads quotes and `#` in plain strings as syntax. */
+function nameOf(siteName: string, part: string): Name {
+  return new Name([{ O: [{ utf8String: siteName }] }, { CN: [{ utf8String: `${siteName} ${part}` }] }])
+}
+
+function signedBy(certificate: NodeCertificate, issuer: NodeCertificate): boolean {
+  return issuer.ca && certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey)
+}
+
+async function readPart(path: string): Promise<string | undefined> {
+  return readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw error
+  })
+}
+
+async function writeDurably(path: string, text: string): Promise<void> {
+  const partial = `${path}.partial`
+  {
+    await using file = await open(partial, 'w', 0o600)
+    await file.writeFile(text)
+    await file.sync()
+  }
+  await rename(partial, path)
+  await flush(dirname(path))
+}
+
+async function flush(dir: string): Promise<void> {
+  await using directory = await open(dir)
+  await directory.sync()
+}

@@ -1,0 +1,17 @@
+export { type Authority, createAuthority, openAuthority, renewIntermediate } from './authority.ts'
+export { readCertificate, type Validity, validityOf } from './certificate.ts'
+export { verifyRequest } from './certificate-request.ts'
+export {
+  type EnrolmentKind,
+  type EnrolmentToken,
+  makeToken,
+  parseToken,
+  secretHash,
+  verifyPinnedRoot,
+} from './enrolment-token.ts'
+export { type IssuedLeaf, issueLeaf, type LeafOrder, longestLeafMs, renewAt } from './issue-leaf.ts'
+export { createIdentityKey, type IdentityKey } from './keys.ts'
+export { identityOf, type PeerIdentity, peerIdentity } from './peer-identity.ts'
+export { PkiError, type PkiErrorCode } from './pki-error.ts'
+export { formatSpiffe, parseSpiffe, type Role, type SpiffeIdentity } from './spiffe.ts'
+export { clientTls, type ExpectedPeer, serverTls, type TlsIdentity } from './tls.ts'
