@@ -1,0 +1,62 @@
+import type { Scheduler } from './scheduler.ts'
+
+const intervalMs = 5_000
+/** Intervals without a sign of life after which a link counts as dead. Not a time: browsers slow hidden pages' timers. */
+const maximumSilentIntervals = 3
+
+export interface KeepAliveEvents {
+  ping(number: bigint): void
+  silent(): void
+}
+
+/** Asks the other end for a sign of life and measures how long it takes. */
+export class KeepAlive {
+  readonly #scheduler: Scheduler
+  readonly #events: KeepAliveEvents
+  #cancel: (() => void) | undefined
+  #number = 0n
+  #sentAt: number | undefined
+  #silentIntervals = 0
+  #rttMs: number | undefined
+
+  constructor(scheduler: Scheduler, events: KeepAliveEvents) {
+    this.#scheduler = scheduler
+    this.#events = events
+  }
+
+  get rttMs(): number | undefined {
+    return this.#rttMs
+  }
+
+  /** Pings at once and then regularly. */
+  start(): void {
+    this.#silentIntervals = 0
+    this.#tick()
+  }
+
+  stop(): void {
+    this.#cancel?.()
+    this.#cancel = undefined
+    this.#sentAt = undefined
+  }
+
+  heard(): void {
+    this.#silentIntervals = 0
+  }
+
+  pong(number: bigint): void {
+    if (number !== this.#number || this.#sentAt === undefined) return
+    const sample = this.#scheduler.now() - this.#sentAt
+    this.#sentAt = undefined
+    this.#rttMs = this.#rttMs === undefined ? sample : 0.75 * this.#rttMs + 0.25 * sample
+  }
+
+  #tick(): void {
+    if (this.#silentIntervals === maximumSilentIntervals) return this.#events.silent()
+    this.#silentIntervals += 1
+    this.#number += 1n
+    this.#sentAt = this.#scheduler.now()
+    this.#cancel = this.#scheduler.after(intervalMs, () => this.#tick())
+    this.#events.ping(this.#number)
+  }
+}
