@@ -1,0 +1,7 @@
+export {
+  createPasswordHasher,
+  defaultParameters,
+  type PasswordHasher,
+  type PasswordHasherOptions,
+  type Verification,
+} from './password-hasher.ts'
