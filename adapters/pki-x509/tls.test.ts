@@ -15,6 +15,7 @@ import {
   type LeafOrder,
   longestLeafMs,
   makeToken,
+  type PkiError,
   parseToken,
   peerIdentity,
   serverTls,
@@ -70,6 +71,26 @@ test('a session is never resumed, though the client offers whatever it was given
   for (const session of sessions) await greet(port, { ...options, secureOptions: 0, session })
   expect(seen.length).toBeGreaterThanOrEqual(2)
   expect(seen.filter(({ isReused }) => isReused)).toEqual([])
+})
+
+test('where a server does resume, the same client would be resumed, and is not believed', async () => {
+  const port = await serve({ ...serverTls(gateway, authority.rootPem), secureOptions: 0 })
+  const options = { ...clientTls(authority.rootPem, toGateway(), host), secureOptions: 0 }
+  let session: Buffer | undefined
+  await greet(port, options, (socket) => {
+    socket.on('session', (given: Buffer) => {
+      session = given
+    })
+  })
+  await greet(port, { ...options, session: session! })
+  expect(seen[1]).toEqual({ identity: 'PKI_UNPROVEN_PEER', isReused: true })
+})
+
+test('a part of the site in a role that has no business here is told apart', async () => {
+  const port = await serve()
+  const endpoint = await identity({ role: 'endpoint', id: 'e1', usages: 'client' })
+  await greet(port, clientTls(authority.rootPem, toGateway(), endpoint))
+  expect(seen[0]?.identity).toBe('PKI_WRONG_PEER')
 })
 
 test('an expired client certificate is refused', async () => {
@@ -236,10 +257,18 @@ async function identity(
   return { chainPem, privateKeyPem }
 }
 
+function identityOrCode(socket: TLSSocket): unknown {
+  try {
+    return peerIdentity(socket, authority.siteId, ['host', 'gateway'])
+  } catch (error) {
+    return (error as PkiError).code
+  }
+}
+
 async function serve(options = serverTls(gateway, authority.rootPem)): Promise<number> {
   const server = createServer(options, (socket) => {
     socket.on('error', () => undefined)
-    seen.push({ identity: peerIdentity(socket, authority.siteId), isReused: socket.isSessionReused() })
+    seen.push({ identity: identityOrCode(socket), isReused: socket.isSessionReused() })
     socket.end(`hello over ${socket.getProtocol()}`)
   })
   servers.push(server)

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { appendFile, chmod, chown, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
 import { type Engine, exists } from './engine.ts'
@@ -24,8 +24,9 @@ export async function ensureCluster(engine: Engine, account: ServerAccount, data
   const locale = ['--encoding=UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8']
   const options = ['--username=postgres', '--auth=peer', '--data-checksums', '--no-instructions', ...locale]
   await runAs(account, [initdb, '-D', partial, ...options], '')
-  await writeFile(join(partial, 'pg_hba.conf'), 'local all all peer map=site\n')
-  await appendFile(join(partial, 'pg_ident.conf'), identityMap(account))
+  // Written as the account: root must not follow what an account of less trust may have put into its own directory.
+  await runAs(account, ['tee', join(partial, 'pg_hba.conf')], 'local all all peer map=site\n')
+  await runAs(account, ['tee', join(partial, 'pg_ident.conf')], identityMap(account))
   const sql = `CREATE ROLE ${siteRole} LOGIN;\nCREATE DATABASE ${siteRole} OWNER ${siteRole};\n`
   await runAs(account, [join(engine.dir, 'bin/postgres'), '--single', '-D', partial, 'postgres'], sql)
   await rename(partial, dataDir)
@@ -49,16 +50,17 @@ function identityMap(account: ServerAccount): string {
 }
 
 async function checkVersion(engine: Engine, dataDir: string): Promise<void> {
-  const found = (await readFile(join(dataDir, 'PG_VERSION'), 'utf8').catch(() => '')).trim()
-  if (found !== '' && engine.version.startsWith(`${found}.`)) return
-  const message = `${dataDir} was written by PostgreSQL "${found}", this is ${engine.version}`
+  const text = await readFile(join(dataDir, 'PG_VERSION'), 'utf8').catch(() => '')
+  const found = /^[0-9]{1,4}/.exec(text)?.[0] ?? 'unknown'
+  if (engine.version.startsWith(`${found}.`)) return
+  const message = `${dataDir} was written by PostgreSQL ${found}, this is ${engine.version}`
   throw new PostgresError('POSTGRES_OTHER_VERSION', message, {
     remedy: 'Restore a backup of the site into a new state directory.',
   })
 }
 
 async function runAs(account: ServerAccount, command: readonly string[], input: string): Promise<void> {
-  const [program, ...args] = [...account.prefix, ...command] as const
+  const [program, ...args] = [...account.prefix, '--pdeathsig=KILL', ...command] as const
   const child = spawn(program, args, {
     cwd: '/',
     env: serverEnvironment,

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { mkdir, open, readFile, realpath, rename, rm } from 'node:fs/promises'
+import { chmod, mkdir, open, readFile, realpath, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ensureCluster, ownDirectory, serverEnvironment, siteRole } from './cluster.ts'
@@ -46,14 +46,15 @@ export interface EmbeddedPostgres extends AsyncDisposable {
  * Starts the PostgreSQL that comes with the npm packages, on a unix socket only, and waits until it takes connections.
  * The first start in a state directory also sets up the programs, the account and the database.
  *
- * Layout: `engine/postgres-<version>`, `postgres` (data), `postgres-run` (socket, log), `postgres.lock`.
+ * Layout: `engine/postgres-<version>`, `postgres` (data), `postgres-run` (socket), `postgres.log`, `postgres.lock`.
  *
  * @throws {PostgresError} every code of this module
  */
 export async function startPostgres(options: PostgresOptions): Promise<EmbeddedPostgres> {
-  await mkdir(options.stateDir, { recursive: true, mode: 0o711 })
+  // The mode is set apart from the making, which a strict umask would bend.
+  if (await mkdir(options.stateDir, { recursive: true })) await chmod(options.stateDir, 0o711)
   const stateDir = await realpath(options.stateDir)
-  const place: Place = { dataDir: join(stateDir, 'postgres'), runDir: join(stateDir, 'postgres-run') }
+  const place = placeIn(stateDir)
   checkSocketPath(place)
   const account = await serverAccount()
   await checkReachable(account, stateDir)
@@ -84,6 +85,8 @@ export async function startPostgres(options: PostgresOptions): Promise<EmbeddedP
 interface Place {
   readonly dataDir: string
   readonly runDir: string
+  /** Outside of both: only this process may choose what it opens for the server to write to. */
+  readonly logFile: string
 }
 
 interface Server {
@@ -97,6 +100,14 @@ const socketName = `.s.PGSQL.${port}`
 const socketPathLimit = 104
 const readyDeadlineMs = 600_000
 const orphanPatienceMs = 5_000
+
+function placeIn(stateDir: string): Place {
+  return {
+    dataDir: join(stateDir, 'postgres'),
+    runDir: join(stateDir, 'postgres-run'),
+    logFile: join(stateDir, 'postgres.log'),
+  }
+}
 
 function checkSocketPath({ runDir }: Place): void {
   const bytes = Buffer.byteLength(join(runDir, socketName))
@@ -142,13 +153,13 @@ async function launch(engine: Engine, account: ServerAccount, place: Place): Pro
     // The log must hold no statements and no values: they carry what people entered.
     log_error_verbosity: 'terse',
     log_min_error_statement: 'panic',
+    log_min_messages: 'log',
     log_checkpoints: 'off',
     jit: 'off',
   }
   const arguments_ = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
-  const logFile = join(place.runDir, 'server.log')
-  await rename(logFile, `${logFile}.1`).catch(() => undefined)
-  await using output = await open(logFile, 'a', 0o600)
+  await rename(place.logFile, `${place.logFile}.1`).catch(() => undefined)
+  await using output = await open(place.logFile, 'a', 0o600)
   // Killed with its supervisor the server gets SIGINT, its "fast shutdown". A group of its own keeps Ctrl-C away from it:
   // the supervisor stops it last.
   const [program, ...args] = [...account.prefix, '--pdeathsig=INT', `${engine.dir}/bin/postgres`]
@@ -176,8 +187,8 @@ async function untilReady({ run }: Server, place: Place, signal: AbortSignal | u
   throw await startFailed(place)
 }
 
-async function startFailed({ runDir }: Place): Promise<PostgresError> {
-  const log = await readFile(join(runDir, 'server.log'), 'utf8').catch(() => '')
+async function startFailed({ logFile }: Place): Promise<PostgresError> {
+  const log = await readFile(logFile, 'utf8').catch(() => '')
   return new PostgresError(
     'POSTGRES_START_FAILED',
     `the server did not get ready: ${log.slice(-1000).trim()}`,

@@ -1,4 +1,4 @@
-import { link, readFile, rm, writeFile } from 'node:fs/promises'
+import { link, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { PostgresError } from './postgres-error.ts'
 import { findRun, isRunning, type ProcessRun } from './process-table.ts'
 
@@ -15,7 +15,7 @@ export async function lockSupervision(path: string): Promise<() => Promise<void>
   try {
     if (!(await take(mine, path))) {
       await refuseWhileAlive(path)
-      await rm(path, { force: true })
+      await setAside(path, `${mine}.stale`)
       if (!(await take(mine, path))) await refuseWhileAlive(path)
     }
   } finally {
@@ -33,6 +33,19 @@ async function take(mine: string, path: string): Promise<boolean> {
       throw error
     },
   )
+}
+
+/** Between look and removal another may have taken the stale lock: what was set aside is looked at again. */
+async function setAside(path: string, aside: string): Promise<void> {
+  await rename(path, aside).catch(() => undefined)
+  try {
+    await refuseWhileAlive(aside)
+  } catch (error) {
+    await take(aside, path)
+    throw error
+  } finally {
+    await rm(aside, { force: true })
+  }
 }
 
 async function refuseWhileAlive(path: string): Promise<void> {
