@@ -4,7 +4,7 @@ import { PkiError } from './pki-error.ts'
 import { SubjectAlternativeNameExtension, X509Certificate } from './x509.ts'
 
 /** More than any certificate of ours has. */
-export const certificateLimitBytes = 16_384
+const certificateLimitBytes = 16_384
 
 /** The span a certificate is valid in, milliseconds since 1970. */
 export interface Validity {

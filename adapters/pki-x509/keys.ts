@@ -8,7 +8,7 @@ import {
 import { Pkcs10CertificateRequestGenerator } from './x509.ts'
 
 /** All keys here are ECDSA over P-256 with SHA-256: what browsers, OpenSSL and TPMs all take. */
-export const keyAlgorithm: { readonly name: 'ECDSA'; readonly namedCurve: 'P-256' } = {
+const keyAlgorithm: { readonly name: 'ECDSA'; readonly namedCurve: 'P-256' } = {
   name: 'ECDSA',
   namedCurve: 'P-256',
 }

@@ -44,7 +44,8 @@ export interface EmbeddedPostgres extends AsyncDisposable {
 
 /**
  * Starts the PostgreSQL that comes with the npm packages, on a unix socket only, and waits until it takes connections.
- * The first start in a state directory also sets up the programs, the account and the database.
+ * The first start in a state directory also sets up the programs, the account and the database. Call it on the main
+ * thread: the kernel ties the server's life to the thread that started it.
  *
  * Layout: `engine/postgres-<version>`, `postgres` (data), `postgres-run` (socket), `postgres.log`, `postgres.lock`.
  *

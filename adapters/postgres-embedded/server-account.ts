@@ -7,7 +7,7 @@ import { PostgresError } from './postgres-error.ts'
 const run: (file: string, args: readonly string[]) => Promise<{ stdout: string }> = promisify(execFile)
 
 /** The system user that the server runs as when root starts it. */
-export const serverUser = 'trustcast-postgres'
+const serverUser = 'trustcast-postgres'
 
 /** The operating-system account that the server runs as. PostgreSQL refuses to be root. */
 export interface ServerAccount {
