@@ -1,0 +1,23 @@
+import { exportProofKey } from '#core/identity/proof.ts'
+import { api } from '../api/api.ts'
+import { createProofKeyPair, deleteProofKeyPair } from '../api/keys.ts'
+import { navigate } from '../ui/router.tsx'
+
+/** What the portal finds in `history.state` right after a sign-in. */
+export const freshSignIn = 'fresh-sign-in'
+
+/** Makes a new key for this web session and binds the session to it. */
+export async function signIn(login: string, password: string): Promise<void> {
+  const keyPair = await createProofKeyPair()
+  await api.signIn({ login, password, key: await exportProofKey(keyPair.publicKey) })
+}
+
+/** Ends the web session here even when the site cannot be told: without its key the cookie opens nothing. */
+export async function signOut(): Promise<void> {
+  try {
+    await api.signOut()
+  } finally {
+    await deleteProofKeyPair()
+    navigate('/sign-in', { replace: true })
+  }
+}

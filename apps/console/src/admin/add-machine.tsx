@@ -1,0 +1,98 @@
+import { type FormEvent, type ReactElement, useEffect, useRef, useState } from 'react'
+import { adminApi } from '../api/api.ts'
+import { Dialog } from '../ui/dialog.tsx'
+import { formValue, TextField } from '../ui/fields.tsx'
+import { Problem } from '../ui/message.tsx'
+import { useAction } from '../ui/use-action.ts'
+
+/** Names a new host or gateway and shows the one command that makes it join, with a fresh single-use token. */
+export function AddMachine(props: {
+  readonly kind: 'host' | 'gateway'
+  readonly onClose: () => void
+}): ReactElement {
+  const { kind, onClose } = props
+  const [joined, setJoined] = useState<{ command: string; expiresAt: string }>()
+  const { busy, error, run } = useAction()
+
+  function submit(event: FormEvent<HTMLFormElement>): void {
+    event.preventDefault()
+    const name = formValue(new FormData(event.currentTarget), 'name')
+    run(async () => {
+      const { token, expiresAt } = await adminApi.enrolmentToken(kind, name)
+      setJoined({ command: `./trustcast enroll ${location.origin} --${kind} --token ${token}`, expiresAt })
+    })
+  }
+
+  return (
+    <Dialog title={`Add a ${kind}`} onClose={onClose}>
+      {joined === undefined ? (
+        <form onSubmit={submit}>
+          <div className="dialog-body">
+            <TextField
+              label="Name"
+              name="name"
+              required
+              pattern="[a-z][a-z0-9\-]{0,39}"
+              title="Lower-case letters, digits and dashes, 40 at most"
+              hint="As it shall appear here and in the audit log: lower-case letters, digits and dashes."
+              autoComplete="off"
+              spellCheck={false}
+              autoFocus
+            />
+            {error !== undefined && <Problem error={error} />}
+          </div>
+          <footer className="dialog-foot">
+            <button type="button" className="button" onClick={onClose}>
+              Cancel
+            </button>
+            <button type="submit" className="button button-primary" disabled={busy}>
+              Make the command
+            </button>
+          </footer>
+        </form>
+      ) : (
+        <JoinCommand kind={kind} {...joined} onClose={onClose} />
+      )}
+    </Dialog>
+  )
+}
+
+function JoinCommand(props: {
+  readonly kind: string
+  readonly command: string
+  readonly expiresAt: string
+  readonly onClose: () => void
+}): ReactElement {
+  const [copied, setCopied] = useState(false)
+  const copy = useRef<HTMLButtonElement>(null)
+  useEffect(() => copy.current?.focus(), [])
+  return (
+    <>
+      <div className="dialog-body">
+        <p>
+          Run this on the new {props.kind}. The token works once, until{' '}
+          {new Date(props.expiresAt).toLocaleTimeString([], { timeStyle: 'short' })}, and is not shown again.
+        </p>
+        <pre className="command" tabIndex={0} aria-label="Command">
+          {props.command}
+        </pre>
+      </div>
+      <footer className="dialog-foot">
+        <span className="grow muted small" role="status">
+          {copied && 'Copied'}
+        </span>
+        <button
+          type="button"
+          ref={copy}
+          className="button"
+          onClick={() => void navigator.clipboard.writeText(props.command).then(() => setCopied(true))}
+        >
+          Copy
+        </button>
+        <button type="button" className="button button-primary" onClick={props.onClose}>
+          Done
+        </button>
+      </footer>
+    </>
+  )
+}

@@ -1,0 +1,182 @@
+import { type ReactElement, useState } from 'react'
+import type { GatewayView, HostView } from '#core/api/admin.ts'
+import { adminApi } from '../api/api.ts'
+import { Icon } from '../ui/icons.tsx'
+import { Empty, Problem, Waiting } from '../ui/message.tsx'
+import { useAction } from '../ui/use-action.ts'
+import { useInterval, useResource } from '../ui/use-resource.ts'
+import { ago, span } from '../words.ts'
+import { AddMachine } from './add-machine.tsx'
+import { PageHead } from './page-head.tsx'
+
+/** Machines that run sessions, and gateways that lead to them. */
+export function HostsPage(): ReactElement {
+  const { data, error, reload } = useResource(adminApi.hosts)
+  const [adding, setAdding] = useState<'host' | 'gateway'>()
+  useInterval(reload, 5000)
+  const add = (kind: 'host' | 'gateway') => (
+    <button
+      type="button"
+      className={kind === 'host' ? 'button button-primary' : 'button'}
+      onClick={() => setAdding(kind)}
+    >
+      <Icon name="plus" />
+      Add a {kind}
+    </button>
+  )
+  return (
+    <>
+      <PageHead
+        title="Hosts"
+        count={data?.hosts.length}
+        action={data !== undefined && data.hosts.length > 0 && add('host')}
+      >
+        Hosts run sessions and dial out to the gateways. A host that drains keeps its sessions and takes no
+        new ones.
+      </PageHead>
+      {data === undefined ? (
+        error === undefined ? (
+          <Waiting label="Loading hosts" />
+        ) : (
+          <Problem error={error} retry={reload} />
+        )
+      ) : (
+        <>
+          {data.hosts.length === 0 ? (
+            <Empty title="No host has joined yet" action={add('host')}>
+              A host is a Linux machine that runs people's sessions. Joining takes one command on that
+              machine.
+            </Empty>
+          ) : (
+            <div className="cards">
+              {data.hosts.map((host) => (
+                <HostCard key={host.id} host={host} onChange={reload} />
+              ))}
+            </div>
+          )}
+          <header className="section-head">
+            <h2>
+              Gateways
+              {data.gateways.length > 0 && <span className="count">{data.gateways.length}</span>}
+            </h2>
+            {add('gateway')}
+          </header>
+          {data.gateways.length === 0 ? (
+            <p className="muted">No gateway has joined yet. Browsers reach hosts through at least one.</p>
+          ) : (
+            <Gateways gateways={data.gateways} />
+          )}
+        </>
+      )}
+      {adding !== undefined && <AddMachine kind={adding} onClose={() => setAdding(undefined)} />}
+    </>
+  )
+}
+
+function HostCard({
+  host,
+  onChange,
+}: {
+  readonly host: HostView
+  readonly onChange: () => void
+}): ReactElement {
+  const { busy, error, run } = useAction()
+  const drain = () =>
+    run(async () => {
+      await adminApi.drain(host.id, !host.draining)
+      onChange()
+    })
+  return (
+    <article className="card" aria-label={host.name}>
+      <header className="card-head">
+        <h3>{host.name}</h3>
+        <MachineState machine={host} draining={host.draining} />
+      </header>
+      <div className="meter-row">
+        <span>
+          <strong>{host.sessions}</strong> of {host.capacity} sessions
+        </span>
+        <span className="muted">{host.warm} warm</span>
+      </div>
+      <meter
+        min={0}
+        max={Math.max(1, host.capacity)}
+        value={host.sessions}
+        aria-label="Sessions of capacity"
+      />
+      <dl className="facts">
+        <div>
+          <dt>Processor</dt>
+          <dd>{Math.round(host.cpuPercent)} %</dd>
+        </div>
+        <div>
+          <dt>Memory free</dt>
+          <dd>{(host.memoryFreeMiB / 1024).toFixed(1)} GiB</dd>
+        </div>
+        <div>
+          <dt>Certificate</dt>
+          <dd>{certificateAge(host.certificateExpiresAt)}</dd>
+        </div>
+      </dl>
+      {error !== undefined && <Problem error={error} />}
+      <footer className="card-foot">
+        <span className="muted small">
+          {host.lastSeenAt === undefined ? 'Never seen' : `Seen ${ago(host.lastSeenAt, Date.now())}`}
+        </span>
+        <button type="button" className="button button-small" disabled={busy || host.revoked} onClick={drain}>
+          {host.draining ? 'Take sessions again' : 'Drain'}
+        </button>
+      </footer>
+    </article>
+  )
+}
+
+function Gateways({ gateways }: { readonly gateways: readonly GatewayView[] }): ReactElement {
+  return (
+    <div className="table-box" tabIndex={0} role="region" aria-label="Gateways">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Gateway</th>
+            <th scope="col">State</th>
+            <th scope="col">Address</th>
+            <th scope="col">Connections</th>
+            <th scope="col">Certificate</th>
+          </tr>
+        </thead>
+        <tbody>
+          {gateways.map((gateway) => (
+            <tr key={gateway.id}>
+              <th scope="row">{gateway.name}</th>
+              <td>
+                <MachineState machine={gateway} draining={false} />
+              </td>
+              <td className="mono">{gateway.url}</td>
+              <td>{gateway.connections}</td>
+              <td>{certificateAge(gateway.certificateExpiresAt)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  )
+}
+
+function MachineState(props: {
+  readonly machine: { readonly online: boolean; readonly revoked: boolean }
+  readonly draining: boolean
+}): ReactElement {
+  const { online, revoked } = props.machine
+  if (revoked) return <span className="state state-bad">Certificate withdrawn</span>
+  if (!online) return <span className="state state-bad">Away</span>
+  return props.draining ? (
+    <span className="state state-warn">Draining</span>
+  ) : (
+    <span className="state state-ok">Online</span>
+  )
+}
+
+function certificateAge(expiresAt: string): string {
+  const minutes = Math.floor((Date.parse(expiresAt) - Date.now()) / 60_000)
+  return minutes <= 0 ? 'expired' : `${span(minutes)} left`
+}

@@ -1,0 +1,202 @@
+import { type FormEvent, type ReactElement, useState } from 'react'
+import type { PersonView } from '#core/api/admin.ts'
+import { adminApi } from '../api/api.ts'
+import { Dialog } from '../ui/dialog.tsx'
+import { formValue, TextField } from '../ui/fields.tsx'
+import { Icon } from '../ui/icons.tsx'
+import { Problem, Waiting } from '../ui/message.tsx'
+import { useAction } from '../ui/use-action.ts'
+import { useResource } from '../ui/use-resource.ts'
+import { PageHead } from './page-head.tsx'
+
+/** Local accounts and their groups. A change decides running sessions again within seconds. */
+export function PeoplePage(): ReactElement {
+  const { data, error, reload } = useResource(adminApi.people)
+  const [adding, setAdding] = useState(false)
+  const [editing, setEditing] = useState<PersonView>()
+  const people = data?.people
+  const groups = [...new Set(people?.flatMap((person) => person.groups))].toSorted()
+  return (
+    <>
+      <PageHead
+        title="People"
+        count={people?.length}
+        action={
+          <button type="button" className="button button-primary" onClick={() => setAdding(true)}>
+            <Icon name="plus" />
+            Add a person
+          </button>
+        }
+      >
+        Groups are what the policy looks at. A change applies to running sessions within seconds.
+      </PageHead>
+      {people === undefined ? (
+        error === undefined ? (
+          <Waiting label="Loading people" />
+        ) : (
+          <Problem error={error} retry={reload} />
+        )
+      ) : (
+        <div className="table-box" tabIndex={0} role="region" aria-label="People">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Name</th>
+                <th scope="col">User name</th>
+                <th scope="col">Groups</th>
+                <th scope="col" aria-label="Actions" />
+              </tr>
+            </thead>
+            <tbody>
+              {people.map((person) => (
+                <tr key={person.id} className={person.disabled ? 'row-off' : ''}>
+                  <th scope="row">{person.name}</th>
+                  <td className="mono">{person.login}</td>
+                  <td>
+                    <ul className="chips">
+                      {person.groups.map((group) => (
+                        <li key={group} className="chip">
+                          {group}
+                        </li>
+                      ))}
+                      {person.disabled && <li className="chip chip-bad">Disabled</li>}
+                    </ul>
+                  </td>
+                  <td className="cell-actions">
+                    <button
+                      type="button"
+                      className="button button-small"
+                      aria-label={`Edit ${person.name}`}
+                      onClick={() => setEditing(person)}
+                    >
+                      Edit
+                    </button>
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+      {(adding || editing !== undefined) && (
+        <PersonDialog
+          key={editing?.id ?? 'new'}
+          person={editing}
+          knownGroups={groups}
+          onClose={() => {
+            setAdding(false)
+            setEditing(undefined)
+          }}
+          onSaved={reload}
+        />
+      )}
+    </>
+  )
+}
+
+function PersonDialog(props: {
+  readonly person: PersonView | undefined
+  readonly knownGroups: readonly string[]
+  readonly onClose: () => void
+  readonly onSaved: () => void
+}): ReactElement {
+  const { person } = props
+  const { busy, error, run } = useAction()
+
+  function submit(event: FormEvent<HTMLFormElement>): void {
+    event.preventDefault()
+    const form = new FormData(event.currentTarget)
+    run(async () => {
+      await save(person, form)
+      props.onSaved()
+      props.onClose()
+    })
+  }
+
+  return (
+    <Dialog title={person === undefined ? 'Add a person' : `Edit ${person.name}`} onClose={props.onClose}>
+      <form onSubmit={submit}>
+        <div className="dialog-body">
+          <TextField
+            label="Name"
+            name="name"
+            defaultValue={person?.name}
+            required
+            maxLength={100}
+            autoComplete="off"
+          />
+          {person === undefined && (
+            <TextField
+              label="User name"
+              name="login"
+              required
+              pattern="[a-z][a-z0-9._\-]{0,31}"
+              title="Lower-case letters, digits, dots and dashes, 32 at most"
+              autoComplete="off"
+              autoCapitalize="none"
+              spellCheck={false}
+            />
+          )}
+          <TextField
+            label="Groups"
+            name="groups"
+            defaultValue={person?.groups.join(' ')}
+            hint={
+              props.knownGroups.length === 0
+                ? 'Separated by spaces.'
+                : `Separated by spaces. In use: ${props.knownGroups.join(', ')}.`
+            }
+            autoComplete="off"
+            autoCapitalize="none"
+            spellCheck={false}
+          />
+          <TextField
+            label={person === undefined ? 'First password' : 'New password'}
+            name="password"
+            type="password"
+            required={person === undefined}
+            minLength={12}
+            autoComplete="new-password"
+            hint={person === undefined ? '12 characters or more.' : 'Leave it empty to keep the present one.'}
+          />
+          {person !== undefined && (
+            <label className="check">
+              <input type="checkbox" name="disabled" defaultChecked={person.disabled} />
+              Disabled: cannot sign in, and running sessions end
+            </label>
+          )}
+          {error !== undefined && <Problem error={error} />}
+        </div>
+        <footer className="dialog-foot">
+          <button type="button" className="button" onClick={props.onClose}>
+            Cancel
+          </button>
+          <button type="submit" className="button button-primary" disabled={busy}>
+            {person === undefined ? 'Add' : 'Save'}
+          </button>
+        </footer>
+      </form>
+    </Dialog>
+  )
+}
+
+async function save(person: PersonView | undefined, form: FormData): Promise<void> {
+  const name = formValue(form, 'name').trim()
+  const password = formValue(form, 'password')
+  const groups = [
+    ...new Set(
+      formValue(form, 'groups')
+        .split(/[\s,]+/)
+        .filter((group) => group !== ''),
+    ),
+  ]
+  if (person === undefined)
+    return adminApi.addPerson({ name, login: formValue(form, 'login'), password, groups })
+  const disabled = form.get('disabled') !== null
+  return adminApi.changePerson(person.id, {
+    name,
+    groups,
+    disabled,
+    ...(password === '' ? {} : { password }),
+  })
+}

@@ -1,0 +1,171 @@
+import { type FormEvent, type ReactElement, useState } from 'react'
+import type { ZoneDefinition } from '#core/api/admin.ts'
+import { adminApi } from '../api/api.ts'
+import { Dialog } from '../ui/dialog.tsx'
+import { formValue, TextField } from '../ui/fields.tsx'
+import { Icon } from '../ui/icons.tsx'
+import { Problem, Waiting } from '../ui/message.tsx'
+import { useAction } from '../ui/use-action.ts'
+import { useResource } from '../ui/use-resource.ts'
+
+const kinds = ['inside', 'outside', 'hostile'] as const
+
+/** Networks by the address that the site itself sees. */
+export function ZoneEditor(): ReactElement {
+  const { data, error, reload } = useResource(adminApi.zones)
+  const [editing, setEditing] = useState<ZoneDefinition | 'new'>()
+  const zones = data?.zones
+  return (
+    <section aria-labelledby="zones-title">
+      <header className="section-head">
+        <h2 id="zones-title">Networks</h2>
+        <button
+          type="button"
+          className="button"
+          disabled={zones === undefined}
+          onClick={() => setEditing('new')}
+        >
+          <Icon name="plus" />
+          Add a zone
+        </button>
+      </header>
+      {zones === undefined ? (
+        error === undefined ? (
+          <Waiting label="Loading zones" />
+        ) : (
+          <Problem error={error} retry={reload} />
+        )
+      ) : zones.length === 0 ? (
+        <p className="muted">
+          No zone is defined, so that every address counts as outside. Add the networks of your buildings as
+          inside.
+        </p>
+      ) : (
+        <div className="table-box" tabIndex={0} role="region" aria-label="Zones">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Zone</th>
+                <th scope="col">Kind</th>
+                <th scope="col">Networks</th>
+                <th scope="col" aria-label="Actions" />
+              </tr>
+            </thead>
+            <tbody>
+              {zones.map((zone) => (
+                <tr key={zone.name}>
+                  <th scope="row">{zone.name}</th>
+                  <td>{zone.kind}</td>
+                  <td className="mono">{zone.networks.join(', ')}</td>
+                  <td className="cell-actions">
+                    <button
+                      type="button"
+                      className="button button-small"
+                      aria-label={`Edit zone ${zone.name}`}
+                      onClick={() => setEditing(zone)}
+                    >
+                      Edit
+                    </button>
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+      {editing !== undefined && zones !== undefined && (
+        <ZoneDialog
+          zone={editing === 'new' ? undefined : editing}
+          zones={zones}
+          onClose={() => setEditing(undefined)}
+          onSaved={reload}
+        />
+      )}
+    </section>
+  )
+}
+
+function ZoneDialog(props: {
+  readonly zone: ZoneDefinition | undefined
+  readonly zones: readonly ZoneDefinition[]
+  readonly onClose: () => void
+  readonly onSaved: () => void
+}): ReactElement {
+  const { zone, zones } = props
+  const { busy, error, run } = useAction()
+
+  const replace = (next: readonly ZoneDefinition[]) =>
+    run(async () => {
+      await adminApi.replaceZones(next)
+      props.onSaved()
+      props.onClose()
+    })
+
+  function submit(event: FormEvent<HTMLFormElement>): void {
+    event.preventDefault()
+    const form = new FormData(event.currentTarget)
+    const changed: ZoneDefinition = {
+      name: zone?.name ?? formValue(form, 'name'),
+      kind: kinds.find((kind) => kind === formValue(form, 'kind')) ?? 'outside',
+      networks: formValue(form, 'networks')
+        .split(/[\s,]+/)
+        .filter((network) => network !== ''),
+    }
+    replace(zone === undefined ? [...zones, changed] : zones.map((each) => (each === zone ? changed : each)))
+  }
+
+  return (
+    <Dialog title={zone === undefined ? 'Add a zone' : `Zone ${zone.name}`} onClose={props.onClose}>
+      <form onSubmit={submit}>
+        <div className="dialog-body">
+          {zone === undefined && (
+            <TextField label="Name" name="name" required pattern="[a-z][a-z0-9\-]{0,39}" autoComplete="off" />
+          )}
+          <fieldset className="choices">
+            <legend>Kind</legend>
+            {kinds.map((kind) => (
+              <label key={kind}>
+                <input
+                  type="radio"
+                  name="kind"
+                  value={kind}
+                  defaultChecked={kind === (zone?.kind ?? 'inside')}
+                />
+                {kind}
+              </label>
+            ))}
+          </fieldset>
+          <TextField
+            label="Networks"
+            name="networks"
+            defaultValue={zone?.networks.join(' ')}
+            required
+            hint="Addresses or CIDR blocks, separated by spaces: 10.20.0.0/16 2001:db8::/32"
+            autoComplete="off"
+            spellCheck={false}
+          />
+          {error !== undefined && <Problem error={error} />}
+        </div>
+        <footer className="dialog-foot">
+          {zone !== undefined && (
+            <button
+              type="button"
+              className="button button-quiet"
+              disabled={busy}
+              onClick={() => replace(zones.filter((each) => each !== zone))}
+            >
+              Remove
+            </button>
+          )}
+          <span className="grow" />
+          <button type="button" className="button" onClick={props.onClose}>
+            Cancel
+          </button>
+          <button type="submit" className="button button-primary" disabled={busy}>
+            Save
+          </button>
+        </footer>
+      </form>
+    </Dialog>
+  )
+}

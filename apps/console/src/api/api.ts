@@ -1,0 +1,96 @@
+import { z } from 'zod'
+import type { personCreate, personPatch, WorkspaceDefinition, ZoneDefinition } from '#core/api/admin.ts'
+import {
+  decisionRecord,
+  gatewayView,
+  hostView,
+  personView,
+  policyView,
+  tokenAnswer,
+  workspaceDefinition,
+  zoneDefinition,
+} from '#core/api/admin.ts'
+import type { launchRequest, setupRequest, signInRequest, ticketRequest } from '#core/api/person.ts'
+import {
+  delivery,
+  explainAnswer,
+  launchAnswer,
+  me,
+  route,
+  sessionView,
+  siteView,
+  workspaceView,
+} from '#core/api/person.ts'
+import { command, request } from './client.ts'
+
+/** Every call this client makes, as the site serves them under `/api/v1`. */
+export const api = {
+  site: () => request({ method: 'GET', path: '/site', open: true }, siteView),
+  setUp: (body: z.infer<typeof setupRequest>) =>
+    command({ method: 'POST', path: '/setup', body, open: true }),
+  signIn: (body: z.infer<typeof signInRequest>) =>
+    command({ method: 'POST', path: '/web-sessions', body, open: true }),
+  signOut: () => command({ method: 'DELETE', path: '/web-sessions/current' }),
+  me: () => request({ method: 'GET', path: '/me' }, me),
+
+  workspaces: () =>
+    request({ method: 'GET', path: '/workspaces' }, z.strictObject({ workspaces: z.array(workspaceView) })),
+  launch: (body: z.infer<typeof launchRequest>, signal?: AbortSignal) =>
+    request({ method: 'POST', path: '/launches', body, patient: true, signal }, launchAnswer),
+  sessions: () => request({ method: 'GET', path: '/sessions' }, sessionList),
+  session: (id: string) => request({ method: 'GET', path: `/sessions/${id}` }, sessionView),
+  ticket: (id: string, body: z.infer<typeof ticketRequest>, signal?: AbortSignal) =>
+    request(
+      { method: 'POST', path: `/sessions/${id}/tickets`, body, patient: true, signal },
+      z.strictObject({ delivery }),
+    ),
+  routes: (id: string) =>
+    request(
+      { method: 'GET', path: `/sessions/${id}/routes` },
+      z.strictObject({ routes: z.array(route).min(1) }),
+    ),
+  endSession: (id: string) => command({ method: 'DELETE', path: `/sessions/${id}` }),
+  explain: (query: Readonly<Record<string, string>>) =>
+    request({ method: 'GET', path: `/explain?${new URLSearchParams(query)}` }, explainAnswer),
+}
+
+/** Calls for admins and auditors. */
+export const adminApi = {
+  sessions: () => request({ method: 'GET', path: '/admin/sessions' }, sessionList),
+  hosts: () =>
+    request(
+      { method: 'GET', path: '/admin/hosts' },
+      z.strictObject({ hosts: z.array(hostView), gateways: z.array(gatewayView) }),
+    ),
+  drain: (id: string, draining: boolean) =>
+    command({ method: 'POST', path: `/admin/hosts/${id}/drain`, body: { draining } }),
+  enrolmentToken: (kind: 'host' | 'gateway', name: string) =>
+    request({ method: 'POST', path: '/admin/enrolment-tokens', body: { kind, name } }, tokenAnswer),
+
+  /** Newest first; `before` is the id of the last record that is already known. */
+  decisions: (limit: number, before?: string) => {
+    const query = new URLSearchParams({ limit: String(limit), ...(before === undefined ? {} : { before }) })
+    return request(
+      { method: 'GET', path: `/admin/decisions?${query}` },
+      z.strictObject({ decisions: z.array(decisionRecord) }),
+    )
+  },
+
+  people: () =>
+    request({ method: 'GET', path: '/admin/people' }, z.strictObject({ people: z.array(personView) })),
+  addPerson: (body: z.infer<typeof personCreate>) => command({ method: 'POST', path: '/admin/people', body }),
+  changePerson: (id: string, body: z.infer<typeof personPatch>) =>
+    command({ method: 'PATCH', path: `/admin/people/${id}`, body }),
+
+  policy: () => request({ method: 'GET', path: '/admin/policy' }, policyView),
+  activatePolicy: (text: string) => command({ method: 'PUT', path: '/admin/policy', body: { text } }),
+  zones: () =>
+    request({ method: 'GET', path: '/admin/zones' }, z.strictObject({ zones: z.array(zoneDefinition) })),
+  replaceZones: (zones: readonly ZoneDefinition[]) =>
+    command({ method: 'PUT', path: '/admin/zones', body: { zones } }),
+  workspace: (id: string) => request({ method: 'GET', path: `/admin/workspaces/${id}` }, workspaceDefinition),
+  replaceWorkspace: (definition: WorkspaceDefinition) =>
+    command({ method: 'PUT', path: `/admin/workspaces/${definition.id}`, body: definition }),
+}
+
+const sessionList = z.strictObject({ sessions: z.array(sessionView) })

@@ -1,0 +1,150 @@
+import type { z } from 'zod'
+import { apiError } from '#core/api/words.ts'
+import { makeProof, proofHeader } from '#core/identity/proof.ts'
+import { createStore } from '../ui/store.ts'
+import { ApiError } from './errors.ts'
+import { loadProofKeyPair } from './keys.ts'
+
+/** One call of the site's API. */
+export interface Call {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  /** Below `/api/v1`, with its query. */
+  readonly path: string
+  readonly body?: unknown
+  /** Before there is a web session: no proof, and a 401 is an answer like any other. */
+  readonly open?: boolean
+  /** Try again by itself while the site is busy or away. Always so for GET. */
+  readonly patient?: boolean
+  readonly signal?: AbortSignal | undefined
+}
+
+/** Why requests are being tried again at the moment; empty when all is well. Shown quietly by the page. */
+export const siteTrouble = createStore('')
+
+/** Told when the web session is over, so that the page can lead to the sign-in. */
+export const signedOut = createStore(0)
+
+const attempts = 40
+/** The site's clock minus this computer's, ms: a wrong local clock must not make every proof stale. */
+let clockOffsetMs = 0
+
+/**
+ * Calls the site and checks its answer.
+ *
+ * @throws {ApiError} what the site answered, SITE_UNREACHABLE, SITE_ANSWER
+ */
+export async function request<T>(call: Call, schema: z.ZodType<T>): Promise<T> {
+  const response = await send(call)
+  const answer = schema.safeParse(response.status === 204 ? undefined : await readJson(response))
+  if (answer.success) return answer.data
+  throw badAnswer(response.status, answer.error)
+}
+
+/** As `request`, for calls whose answer says nothing more than that it was done. */
+export async function command(call: Call): Promise<void> {
+  const response = await send(call)
+  await response.body?.cancel()
+}
+
+/** Calls the site and returns its successful answer, unread. */
+export async function send(call: Call): Promise<Response> {
+  const patient = call.patient ?? call.method === 'GET'
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const response = await sendOnce(call)
+      siteTrouble.set('')
+      return response
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error
+      if (error.code === 'PROOF_STALE' && attempt === 1) continue
+      if (error.status === 401 && call.open !== true) signedOut.set(signedOut.get() + 1)
+      if (!patient || !error.passes || attempt >= attempts) throw error
+      siteTrouble.set(
+        error.status === 0 ? 'The site cannot be reached, trying again' : 'The site is busy, trying again',
+      )
+      await delay((error.retryAfter ?? Math.min(attempt, 5)) * 1000, call.signal)
+    }
+  }
+}
+
+async function sendOnce(call: Call): Promise<Response> {
+  const path = `/api/v1${call.path}`
+  const body =
+    call.body === undefined ? new Uint8Array() : new TextEncoder().encode(JSON.stringify(call.body))
+  const headers: Record<string, string> = { accept: 'application/json' }
+  if (call.body !== undefined) headers['content-type'] = 'application/json'
+  if (call.open !== true) headers[proofHeader] = await prove(call.method, path, body)
+
+  let response: Response
+  try {
+    response = await fetch(path, {
+      method: call.method,
+      headers,
+      body: call.body === undefined ? null : body,
+      credentials: 'same-origin',
+      cache: 'no-store',
+      redirect: 'error',
+      signal: call.signal ?? null,
+    })
+  } catch (cause) {
+    if (call.signal?.aborted === true) throw cause
+    throw unreachable(cause)
+  }
+  learnClock(response)
+  if (!response.ok) throw await readError(response)
+  return response
+}
+
+async function prove(method: string, path: string, body: Uint8Array): Promise<string> {
+  const keyPair = await loadProofKeyPair()
+  if (keyPair === undefined) {
+    throw new ApiError(401, { code: 'SIGNED_OUT', message: 'Nobody is signed in with this browser.' })
+  }
+  const random = crypto.getRandomValues(new Uint8Array(16))
+  return makeProof({ method, path, body, keyPair, nowMs: Date.now() + clockOffsetMs, random })
+}
+
+function learnClock(response: Response): void {
+  const siteMs = Date.parse(response.headers.get('date') ?? '')
+  if (Number.isNaN(siteMs)) return
+  const offsetMs = siteMs - Date.now()
+  // The header counts whole seconds: smaller differences say nothing.
+  clockOffsetMs = Math.abs(offsetMs) > 2000 ? offsetMs : 0
+}
+
+async function readError(response: Response): Promise<ApiError> {
+  const body = apiError.safeParse(await readJson(response))
+  if (body.success) return new ApiError(response.status, body.data)
+  if (response.status >= 502) return unreachable(body.error)
+  return badAnswer(response.status, body.error)
+}
+
+async function readJson(response: Response): Promise<unknown> {
+  try {
+    return await response.json()
+  } catch {
+    return undefined
+  }
+}
+
+function unreachable(cause: unknown): ApiError {
+  const message = 'The site cannot be reached.'
+  const remedy = 'Check the network of this computer. Running sessions go on meanwhile.'
+  return new ApiError(0, { code: 'SITE_UNREACHABLE', message, remedy }, cause)
+}
+
+function badAnswer(status: number, cause: unknown): ApiError {
+  const message = 'The site gave an answer that this page does not understand.'
+  const remedy = 'Reload the page: it may be older than the site.'
+  return new ApiError(status, { code: 'SITE_ANSWER', message, remedy }, cause)
+}
+
+function delay(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms)
+    signal?.addEventListener('abort', () => {
+      clearTimeout(timer)
+      reject(signal.reason as Error)
+    })
+  })
+}

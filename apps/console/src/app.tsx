@@ -1,0 +1,105 @@
+import { type ReactElement, useEffect } from 'react'
+import type { Me } from '#core/api/person.ts'
+import { api } from './api/api.ts'
+import { signedOut } from './api/client.ts'
+import { personContext } from './person-context.ts'
+import { mayEnter, type Route, routes } from './routes.tsx'
+import { Shell } from './shell/shell.tsx'
+import { matchPath } from './ui/match-path.ts'
+import { Empty, Problem, Waiting } from './ui/message.tsx'
+import { Link, navigate, usePathname } from './ui/router.tsx'
+import { useStore } from './ui/store.ts'
+import { useResource } from './ui/use-resource.ts'
+
+export function App(): ReactElement {
+  const pathname = usePathname()
+  useSignInWhenOver()
+  for (const route of routes) {
+    const params = matchPath(route.path, pathname)
+    if (params === undefined) continue
+    const page = <Titled key={pathname} route={route} params={params} />
+    return route.audience === 'open' ? page : <SignedIn route={route}>{page}</SignedIn>
+  }
+  return <NotFound />
+}
+
+/** Leads to the sign-in when the site says that the web session is over, and back here afterwards. */
+function useSignInWhenOver(): void {
+  const times = useStore(signedOut)
+  useEffect(() => {
+    if (times === 0 || location.pathname === '/sign-in') return
+    const here = location.pathname + location.search
+    navigate(here === '/' ? '/sign-in' : `/sign-in?next=${encodeURIComponent(here)}`, { replace: true })
+  }, [times])
+}
+
+function Titled({ route, params }: { route: Route; params: Readonly<Record<string, string>> }): ReactElement {
+  useEffect(() => {
+    document.title = `${route.title} · Trustcast`
+    // A screen reader and the Tab key start at the new page, as after loading one.
+    if (document.activeElement === document.body || document.activeElement?.closest('main') !== null) return
+    document.querySelector<HTMLElement>('main')?.focus({ preventScroll: true })
+  }, [route])
+  const Page = route.page
+  return <Page params={params} />
+}
+
+function SignedIn({ route, children }: { route: Route; children: ReactElement }): ReactElement {
+  const { data, error, reload } = useResource(loadPerson)
+  if (data === undefined) {
+    return (
+      <main className="page page-narrow">
+        {error === undefined ? <Waiting label="Loading" /> : <Problem error={error} retry={reload} />}
+      </main>
+    )
+  }
+  const allowed = mayEnter(data.me, route.audience)
+  const page = allowed ? children : <Forbidden />
+  return (
+    <personContext.Provider value={{ ...data, reload }}>
+      {route.bare === true && allowed ? page : <Shell links={linksFor(data.me)}>{page}</Shell>}
+    </personContext.Provider>
+  )
+}
+
+/** Pages that the header offers: those without parameters that this person may see. */
+function linksFor(me: Me): readonly Route[] {
+  return routes.filter(({ bare, audience }) => bare !== true && mayEnter(me, audience))
+}
+
+async function loadPerson(): Promise<{ me: Me; siteName: string }> {
+  const [site, me] = await Promise.all([api.site(), api.me()])
+  return { me, siteName: site.name }
+}
+
+function Forbidden(): ReactElement {
+  return (
+    <Empty
+      title="This page is for admins"
+      action={
+        <Link href="/" className="button">
+          Back to workspaces
+        </Link>
+      }
+    >
+      Your account is not in a group that may see it. An admin of this site can change that.
+    </Empty>
+  )
+}
+
+function NotFound(): ReactElement {
+  return (
+    <main className="page page-narrow">
+      <Empty
+        title="There is no such page"
+        action={
+          <Link href="/" className="button">
+            Back to workspaces
+          </Link>
+        }
+      >
+        The address may be old or mistyped.
+      </Empty>
+    </main>
+  )
+}

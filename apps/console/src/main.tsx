@@ -1,0 +1,19 @@
+import './strict-csp.ts'
+import './styles/base.css'
+import './styles/parts.css'
+import './styles/shell.css'
+import './styles/portal.css'
+import './styles/session.css'
+import './styles/admin.css'
+import { StrictMode } from 'react'
+import { createRoot } from 'react-dom/client'
+import { App } from './app.tsx'
+
+const root = document.getElementById('root')
+if (root !== null) {
+  createRoot(root).render(
+    <StrictMode>
+      <App />
+    </StrictMode>,
+  )
+}

@@ -1,0 +1,145 @@
+import { type ReactElement, useEffect, useRef } from 'react'
+import type { WorkspaceView } from '#core/api/person.ts'
+import { freshSignIn } from '../account/web-session.ts'
+import { api } from '../api/api.ts'
+import { ApiError } from '../api/errors.ts'
+import { usePerson } from '../person-context.ts'
+import { openWorkspace } from '../session/open-workspace.ts'
+import { preloadViewer } from '../session/viewer.ts'
+import { Empty, Problem, Waiting } from '../ui/message.tsx'
+import { Link, navigate } from '../ui/router.tsx'
+import { useAction } from '../ui/use-action.ts'
+import { useResource, useSiteEvents } from '../ui/use-resource.ts'
+import { RunningSessions } from './running-sessions.tsx'
+import { WorkspaceTile } from './workspace-tile.tsx'
+
+/** Where people open their workspaces. */
+export function PortalPage(): ReactElement {
+  const { me, siteName, reload: reloadPerson } = usePerson()
+  const { data, error, reload } = useResource(loadPortal)
+  useSiteEvents(() => {
+    reload()
+    reloadPerson()
+  })
+  useEffect(preloadViewer, [])
+  const workspaces = data?.workspaces
+
+  if (workspaces === undefined) {
+    return error === undefined ? (
+      <Waiting label="Loading your workspaces" />
+    ) : (
+      <Problem error={error} retry={reload} />
+    )
+  }
+  const running = data?.sessions ?? []
+  return (
+    <>
+      <header className="page-head">
+        <h1>{greeting(me.name)}</h1>
+        <p className="muted">
+          {workspaces.length === 0
+            ? 'Nothing to open yet.'
+            : 'How a workspace reaches you depends on you, this computer and its network.'}
+        </p>
+      </header>
+      {running.length > 0 && (
+        <RunningSessions sessions={running} onReconnect={goToSession} onChange={reload} />
+      )}
+      {workspaces.length === 0 ? (
+        <NoWorkspaces admin={me.admin} siteName={siteName} />
+      ) : (
+        <div className="tiles">
+          {workspaces.map((workspace) => (
+            <LaunchTile
+              key={workspace.id}
+              workspace={workspace}
+              only={workspaces.length === 1}
+              onRefused={reload}
+            />
+          ))}
+        </div>
+      )}
+    </>
+  )
+}
+
+/** A tile that launches. The only workspace of a person who just signed in opens by itself. */
+function LaunchTile(props: {
+  readonly workspace: WorkspaceView
+  readonly only: boolean
+  readonly onRefused: () => void
+}): ReactElement {
+  const { workspace, only, onRefused } = props
+  const action = useAction()
+
+  function open(): void {
+    performance.mark('launch-click')
+    action.run(async () => {
+      try {
+        goToSession(workspace.sessionId ?? (await openWorkspace(workspace.id)))
+      } catch (error) {
+        if (error instanceof ApiError && error.decision !== undefined) onRefused()
+        throw error
+      }
+    })
+  }
+
+  const started = useRef(false)
+  useEffect(() => {
+    if (!only || started.current || history.state !== freshSignIn || workspace.decision.outcome === undefined)
+      return
+    started.current = true
+    history.replaceState(null, '')
+    open()
+  })
+  return <WorkspaceTile workspace={workspace} action={action} onOpen={open} />
+}
+
+function NoWorkspaces({
+  admin,
+  siteName,
+}: {
+  readonly admin: boolean
+  readonly siteName: string
+}): ReactElement {
+  if (admin) {
+    return (
+      <Empty
+        title="Let someone in"
+        action={
+          <Link href="/admin/hosts" className="button button-primary">
+            Add a host
+          </Link>
+        }
+      >
+        Workspaces run on hosts. Add one, then give people groups under People: the policy says which
+        workspaces each group can open.
+      </Empty>
+    )
+  }
+  return (
+    <Empty title="No workspace is meant for you yet">
+      Ask the people who run {siteName} to put your account in a group. This page shows it at once when they
+      do.
+    </Empty>
+  )
+}
+
+async function loadPortal(): Promise<{
+  workspaces: readonly WorkspaceView[]
+  sessions: Awaited<ReturnType<typeof api.sessions>>['sessions']
+}> {
+  const [{ workspaces }, { sessions }] = await Promise.all([api.workspaces(), api.sessions()])
+  return { workspaces, sessions: sessions.filter(({ state }) => state !== 'ended') }
+}
+
+function goToSession(id: string): void {
+  navigate(`/session/${id}`)
+}
+
+function greeting(name: string): string {
+  const hour = new Date().getHours()
+  const time =
+    hour < 5 ? 'Good night' : hour < 12 ? 'Good morning' : hour < 18 ? 'Good afternoon' : 'Good evening'
+  return `${time}, ${name.split(' ')[0] ?? name}`
+}

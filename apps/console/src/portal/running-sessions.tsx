@@ -1,0 +1,73 @@
+import { type ReactElement, useState } from 'react'
+import type { SessionView } from '#core/api/person.ts'
+import { api } from '../api/api.ts'
+import { Confirm } from '../ui/dialog.tsx'
+import { Icon } from '../ui/icons.tsx'
+import { Problem } from '../ui/message.tsx'
+import { useAction } from '../ui/use-action.ts'
+import { ago, sessionStateName } from '../words.ts'
+
+/** Sessions of this person that run now, wherever they were opened. */
+export function RunningSessions(props: {
+  readonly sessions: readonly SessionView[]
+  readonly onReconnect: (id: string) => void
+  readonly onChange: () => void
+}): ReactElement {
+  const [ending, setEnding] = useState<SessionView>()
+  const { busy, error, run } = useAction()
+
+  function end(session: SessionView): void {
+    setEnding(undefined)
+    run(async () => {
+      await api.endSession(session.id)
+      props.onChange()
+    })
+  }
+
+  return (
+    <section className="running" aria-labelledby="running-title">
+      <h2 id="running-title">Running now</h2>
+      {error !== undefined && <Problem error={error} />}
+      <ul>
+        {props.sessions.map((session) => (
+          <li key={session.id} aria-label={session.workspace.name}>
+            <span className={session.connected ? 'dot dot-on' : 'dot'} aria-hidden="true" />
+            <span className="grow">
+              <strong>{session.workspace.name}</strong>
+              <span className="muted">
+                {sessionStateName(session)} · started {ago(session.startedAt, Date.now())} ·{' '}
+                {session.host.name}
+              </span>
+            </span>
+            <button
+              type="button"
+              className="button button-small"
+              onClick={() => props.onReconnect(session.id)}
+            >
+              Reconnect
+            </button>
+            <button
+              type="button"
+              className="button button-small button-quiet"
+              disabled={busy}
+              onClick={() => setEnding(session)}
+            >
+              <Icon name="power" />
+              End
+            </button>
+          </li>
+        ))}
+      </ul>
+      {ending !== undefined && (
+        <Confirm
+          title={`End ${ending.workspace.name}?`}
+          action="End session"
+          onConfirm={() => end(ending)}
+          onClose={() => setEnding(undefined)}
+        >
+          <p>Its programs close. What was not saved is lost.</p>
+        </Confirm>
+      )}
+    </section>
+  )
+}

@@ -1,0 +1,117 @@
+import { type ReactElement, useId, useState } from 'react'
+import type { WorkspaceView } from '#core/api/person.ts'
+import type { Unlock } from '#core/api/words.ts'
+import { ApiError } from '../api/errors.ts'
+import { DecisionDetails } from '../ui/decision-details.tsx'
+import { Icon, workspaceIcon } from '../ui/icons.tsx'
+import { Problem } from '../ui/message.tsx'
+import type { Action } from '../ui/use-action.ts'
+import { modeNames, modeSentences, placeSentences, restrictionName, unlockSentence } from '../words.ts'
+
+/** One workspace: what it is, how it would be delivered, what is withheld, and why. */
+export function WorkspaceTile(props: {
+  readonly workspace: WorkspaceView
+  readonly action: Action
+  readonly onOpen: () => void
+}): ReactElement {
+  const { workspace, action } = props
+  const { outcome, refused } = workspace.decision
+  const [why, setWhy] = useState(false)
+  const id = useId()
+  const better = bestUnlock(workspace)
+  return (
+    <article className={outcome === undefined ? 'tile tile-refused' : 'tile'} aria-labelledby={`${id}-name`}>
+      <header className="tile-head">
+        <span className="tile-icon">
+          <Icon name={workspaceIcon(workspace.icon, workspace.kind)} />
+        </span>
+        <div>
+          <h2 id={`${id}-name`}>{workspace.name}</h2>
+          <p className="muted">{workspace.description}</p>
+        </div>
+      </header>
+
+      {outcome === undefined ? (
+        <p className="tile-fact tile-reason">
+          <Icon name="lock" />
+          <span>{refused[0]?.reason ?? 'No policy permits it.'}</span>
+        </p>
+      ) : (
+        <>
+          <p className="tile-fact">
+            <Icon name="place" />
+            <span>
+              {modeSentences[outcome.mode]}. <span className="muted">{placeSentences[outcome.place]}.</span>
+            </span>
+          </p>
+          {outcome.restrictions.length > 0 && (
+            <ul className="chips" aria-label="Restrictions">
+              {outcome.restrictions.map((restriction) => (
+                <li key={restriction.right} className="chip">
+                  {restrictionName(restriction)}
+                </li>
+              ))}
+              {outcome.obligations.watermark && <li className="chip">Watermark</li>}
+            </ul>
+          )}
+        </>
+      )}
+      {better !== undefined && (
+        <p className="tile-fact tile-unlock">
+          <Icon name="unlock" />
+          <span>
+            {unlockSentence(better.unlock)} <span aria-hidden="true">→</span>
+            <span className="visually-hidden">leads to</span> {better.opens}
+          </span>
+        </p>
+      )}
+
+      {action.error !== undefined && !isDecision(action.error) && <Problem error={action.error} />}
+      <footer className="tile-foot">
+        {outcome !== undefined && (
+          <button
+            type="button"
+            className="button button-primary"
+            disabled={action.busy}
+            aria-describedby={`${id}-name`}
+            onClick={props.onOpen}
+          >
+            {openLabel(workspace, action.busy)}
+          </button>
+        )}
+        <button
+          type="button"
+          className="button button-quiet"
+          aria-expanded={why}
+          aria-controls={`${id}-why`}
+          onClick={() => setWhy(!why)}
+        >
+          Why?
+          <Icon name="chevron" />
+        </button>
+      </footer>
+      <div id={`${id}-why`} className="tile-why" hidden={!why}>
+        <DecisionDetails decision={workspace.decision} />
+      </div>
+    </article>
+  )
+}
+
+function openLabel(workspace: WorkspaceView, busy: boolean): string {
+  if (busy) return 'Opening…'
+  return workspace.sessionId === undefined ? 'Open' : 'Reconnect'
+}
+
+/** The first change that would give a mode which the workspace prefers, or the first that opens it at all. */
+function bestUnlock({ decision }: WorkspaceView): { unlock: Unlock; opens: string } | undefined {
+  for (const { mode, unlocks } of decision.refused) {
+    const [unlock] = unlocks
+    if (unlock !== undefined) return { unlock, opens: modeNames[mode].toLowerCase() }
+  }
+  return undefined
+}
+
+/** A refusal is shown by the tile itself, which holds the newer decision by then. */
+function isDecision(error: unknown): boolean {
+  return error instanceof ApiError && error.decision !== undefined
+}

@@ -1,0 +1,24 @@
+import { type ReactElement, useEffect, useState } from 'react'
+import type { SessionNotice } from '#core/api/person.ts'
+import { Unlocks } from '../ui/decision-details.tsx'
+
+/** Says that the session is about to end, why, and how much time is left to save. */
+export function EndCountdown({ end }: { readonly end: NonNullable<SessionNotice['end']> }): ReactElement {
+  const [now, setNow] = useState(() => Date.now())
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), 1000)
+    return () => clearInterval(timer)
+  }, [])
+  const seconds = Math.max(0, Math.ceil((Date.parse(end.at) - now) / 1000))
+  return (
+    <aside className="ending" aria-label="The session is about to end">
+      <p role="alert">
+        <strong>This session ends soon.</strong> {end.reason}
+      </p>
+      <p className="ending-time" role="timer">
+        {Math.floor(seconds / 60)}:{String(seconds % 60).padStart(2, '0')}
+      </p>
+      <Unlocks unlocks={end.unlocks} opens="the session goes on" />
+    </aside>
+  )
+}

@@ -1,0 +1,60 @@
+import { type ReactElement, useEffect, useRef } from 'react'
+import type { SessionView } from '#core/api/person.ts'
+import { ApiError } from '../api/errors.ts'
+import { DecisionDetails, Unlocks } from '../ui/decision-details.tsx'
+import { Mark } from '../ui/icons.tsx'
+import { describe } from '../ui/message.tsx'
+import { Link } from '../ui/router.tsx'
+
+/** The calm end of a session: why, and what would open it again. */
+export function SessionOver({ session }: { readonly session: SessionView }): ReactElement {
+  const title = useFocus()
+  const { end, workspace } = session
+  return (
+    <main className="door">
+      <div className="door-card">
+        <Mark />
+        <h1 ref={title} tabIndex={-1}>
+          {workspace.name} has ended
+        </h1>
+        <p>{end?.reason ?? 'The session is over.'}</p>
+        {end !== undefined && <Unlocks unlocks={end.unlocks} opens={workspace.name} />}
+        <Link href="/" className="button button-primary button-wide">
+          Back to workspaces
+        </Link>
+        {end !== undefined && <p className="code">{end.code}</p>}
+      </div>
+    </main>
+  )
+}
+
+/** The session cannot be shown, and trying again would not help. */
+export function SessionFailed({ error }: { readonly error: unknown }): ReactElement {
+  const title = useFocus()
+  const { message, remedy, code } = describe(error)
+  const decision = error instanceof ApiError ? error.decision : undefined
+  return (
+    <main className="door">
+      <div className="door-card">
+        <Mark />
+        <h1 ref={title} tabIndex={-1}>
+          This session cannot be opened
+        </h1>
+        <p>
+          {message} {remedy}
+        </p>
+        {decision !== undefined && <DecisionDetails decision={decision} />}
+        <Link href="/" className="button button-primary button-wide">
+          Back to workspaces
+        </Link>
+        {code !== undefined && <p className="code">{code}</p>}
+      </div>
+    </main>
+  )
+}
+
+function useFocus(): React.RefObject<HTMLHeadingElement | null> {
+  const element = useRef<HTMLHeadingElement>(null)
+  useEffect(() => element.current?.focus(), [])
+  return element
+}

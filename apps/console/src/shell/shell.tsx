@@ -1,0 +1,46 @@
+import type { ReactElement, ReactNode } from 'react'
+import { siteTrouble } from '../api/client.ts'
+import { usePerson } from '../person-context.ts'
+import { Mark } from '../ui/icons.tsx'
+import { Link, usePathname } from '../ui/router.tsx'
+import { useStore } from '../ui/store.ts'
+import { PersonMenu } from './person-menu.tsx'
+
+/** Header, navigation and the place where a page stands. */
+export function Shell(props: {
+  readonly links: readonly { readonly path: string; readonly title: string }[]
+  readonly children: ReactNode
+}): ReactElement {
+  const { siteName } = usePerson()
+  const pathname = usePathname()
+  const trouble = useStore(siteTrouble)
+  return (
+    <>
+      <a className="skip" href="#main">
+        Skip to content
+      </a>
+      <header className="header">
+        <Link href="/" className="brand">
+          <Mark />
+          <span>{siteName}</span>
+        </Link>
+        {props.links.length > 1 && (
+          <nav className="nav" aria-label="Pages">
+            {props.links.map(({ path, title }) => (
+              <Link key={path} href={path} aria-current={path === pathname ? 'page' : undefined}>
+                {title}
+              </Link>
+            ))}
+          </nav>
+        )}
+        <PersonMenu />
+      </header>
+      <div className="trouble" role="status">
+        {trouble !== '' && <span>{trouble}…</span>}
+      </div>
+      <main id="main" className="page" tabIndex={-1}>
+        {props.children}
+      </main>
+    </>
+  )
+}

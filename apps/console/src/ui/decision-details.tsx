@@ -1,0 +1,122 @@
+import type { ReactElement } from 'react'
+import type { DecisionView, Refusal, Restriction, Unlock } from '#core/api/words.ts'
+import {
+  modeNames,
+  modeSentences,
+  placeSentences,
+  refusalNames,
+  restrictionName,
+  size,
+  span,
+  unlockSentence,
+} from '../words.ts'
+import { Icon } from './icons.tsx'
+
+/** A decision as it was taken: what is delivered and why, what is withheld, what was refused, and what would unlock it. */
+export function DecisionDetails({ decision }: { readonly decision: DecisionView }): ReactElement {
+  const { outcome, refused } = decision
+  return (
+    <div className="reasons">
+      {outcome !== undefined && (
+        <section>
+          <h4>Chosen: {modeNames[outcome.mode]}</h4>
+          <p>
+            {modeSentences[outcome.mode]}. {placeSentences[outcome.place]}.{' '}
+            <Policies names={outcome.policies} />
+          </p>
+          <p className="muted small">{conditions(outcome.obligations)}</p>
+        </section>
+      )}
+      {outcome !== undefined && outcome.restrictions.length > 0 && (
+        <section>
+          <h4>Restricted</h4>
+          <Restrictions restrictions={outcome.restrictions} />
+        </section>
+      )}
+      {refused.length > 0 && (
+        <section>
+          <h4>{outcome === undefined ? 'Refused' : 'Not delivered in another way, because'}</h4>
+          <ul className="reason-list">
+            {refused.map((refusal) => (
+              <RefusedMode key={refusal.mode} refusal={refusal} />
+            ))}
+          </ul>
+        </section>
+      )}
+    </div>
+  )
+}
+
+export function Restrictions({
+  restrictions,
+}: {
+  readonly restrictions: readonly Restriction[]
+}): ReactElement {
+  return (
+    <ul className="reason-list">
+      {restrictions.map((restriction) => (
+        <li key={restriction.right}>
+          <strong>{restrictionName(restriction)}</strong>
+          <p>
+            {restriction.reason} <Policies names={restriction.policies} />
+          </p>
+          <Unlocks unlocks={restriction.unlocks} opens="turned on" />
+        </li>
+      ))}
+    </ul>
+  )
+}
+
+/** Each way out as one line: what to do, and what it opens. */
+export function Unlocks({
+  unlocks,
+  opens,
+}: {
+  readonly unlocks: readonly Unlock[]
+  readonly opens: string
+}): ReactElement | null {
+  if (unlocks.length === 0) return null
+  return (
+    <ul className="unlocks" aria-label="What would unlock it">
+      {unlocks.map((unlock) => (
+        <li key={unlockSentence(unlock)}>
+          <Icon name="unlock" />
+          <span>
+            {unlockSentence(unlock)} <span aria-hidden="true">→</span>
+            <span className="visually-hidden">leads to</span> {opens}
+          </span>
+        </li>
+      ))}
+    </ul>
+  )
+}
+
+function RefusedMode({ refusal }: { readonly refusal: Refusal }): ReactElement {
+  return (
+    <li>
+      <strong>{modeNames[refusal.mode]}</strong> <span className="tag">{refusalNames[refusal.code]}</span>
+      <p>
+        {refusal.reason} <Policies names={refusal.policies} />
+      </p>
+      <Unlocks unlocks={refusal.unlocks} opens={modeNames[refusal.mode].toLowerCase()} />
+    </li>
+  )
+}
+
+function Policies({ names }: { readonly names: readonly string[] }): ReactElement | null {
+  if (names.length === 0) return null
+  return (
+    <span className="policies">
+      {names.length === 1 ? 'Policy' : 'Policies'} {names.join(', ')}.
+    </span>
+  )
+}
+
+function conditions(obligations: NonNullable<DecisionView['outcome']>['obligations']): string {
+  const { sessionMinutes, idleMinutes, disconnectMinutes, clipboardMaxBytes, watermark } = obligations
+  return [
+    `Ends after ${span(sessionMinutes)}, ${span(idleMinutes)} without input or ${span(disconnectMinutes)} disconnected.`,
+    `Clipboard up to ${size(clipboardMaxBytes)}.`,
+    ...(watermark ? ['Name and time are shown over the picture.'] : []),
+  ].join(' ')
+}

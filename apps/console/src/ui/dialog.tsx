@@ -1,0 +1,64 @@
+import { type ReactElement, type ReactNode, useEffect, useId, useRef } from 'react'
+import { Icon } from './icons.tsx'
+
+/** A modal dialog: the browser keeps the focus inside, Escape closes, the focus returns to where it was. */
+export function Dialog(props: {
+  readonly title: string
+  readonly onClose: () => void
+  readonly children: ReactNode
+  readonly wide?: boolean
+}): ReactElement {
+  const dialog = useRef<HTMLDialogElement>(null)
+  const titleId = useId()
+  useEffect(() => {
+    const before = document.activeElement
+    dialog.current?.showModal()
+    return () => {
+      if (before instanceof HTMLElement) before.focus()
+    }
+  }, [])
+  return (
+    <dialog
+      ref={dialog}
+      className={props.wide === true ? 'dialog dialog-wide' : 'dialog'}
+      aria-labelledby={titleId}
+      onClose={props.onClose}
+    >
+      <header className="dialog-head">
+        <h2 id={titleId}>{props.title}</h2>
+        <button
+          type="button"
+          className="button-icon"
+          aria-label="Close"
+          onClick={() => dialog.current?.close()}
+        >
+          <Icon name="close" />
+        </button>
+      </header>
+      {props.children}
+    </dialog>
+  )
+}
+
+/** Asks before something that cannot be undone. */
+export function Confirm(props: {
+  readonly title: string
+  readonly children: ReactNode
+  readonly action: string
+  readonly onConfirm: () => void
+  readonly onClose: () => void
+}): ReactElement {
+  return (
+    <Dialog title={props.title} onClose={props.onClose}>
+      <div className="dialog-body">{props.children}</div>
+      <footer className="dialog-foot">
+        <button type="button" className="button" onClick={props.onClose}>
+          Cancel
+        </button>
+        <button type="button" className="button button-danger" onClick={props.onConfirm}>
+          {props.action}
+        </button>
+      </footer>
+    </Dialog>
+  )
+}

@@ -1,0 +1,24 @@
+import { useCallback, useRef, useState } from 'react'
+
+/** Something the person does that takes time and can fail. A second call while one runs is ignored. */
+export interface Action {
+  readonly busy: boolean
+  readonly error: unknown
+  readonly run: (work: () => Promise<void>) => void
+}
+
+export function useAction(): Action {
+  const [state, setState] = useState<{ busy: boolean; error: unknown }>({ busy: false, error: undefined })
+  const running = useRef(false)
+  const run = useCallback((work: () => Promise<void>) => {
+    if (running.current) return
+    running.current = true
+    setState({ busy: true, error: undefined })
+    const finish = (error?: unknown) => {
+      running.current = false
+      setState({ busy: false, error })
+    }
+    work().then(() => finish(), finish)
+  }, [])
+  return { ...state, run }
+}

@@ -1,0 +1,148 @@
+import type { DecisionRecord } from '#core/api/admin.ts'
+import type { SessionView } from '#core/api/person.ts'
+import type { Refusal, Restriction, Unlock } from '#core/api/words.ts'
+import type { DataPlace, DeliveryMode, Right } from '#core/trust/words.ts'
+
+/** The product's words as sentences for people. One place, so that every page says the same. */
+
+export const modeNames: Readonly<Record<DeliveryMode, string>> = {
+  'hosted-shared': 'Shared host',
+  'hosted-vm': 'Virtual machine',
+  'hosted-blade': 'Dedicated machine',
+  'streamed-disk': 'Streamed disk',
+  'local-vm': 'Local virtual machine',
+  'network-boot': 'Network boot',
+}
+
+export const modeSentences: Readonly<Record<DeliveryMode, string>> = {
+  'hosted-shared': 'Runs in the data centre, on a shared host',
+  'hosted-vm': 'Runs in the data centre, in a virtual machine of your own',
+  'hosted-blade': 'Runs in the data centre, on a machine of your own',
+  'streamed-disk': 'Runs on this computer, from a disk that is streamed to it',
+  'local-vm': 'Runs on this computer, in a virtual machine',
+  'network-boot': 'Starts this computer over the network',
+}
+
+export const placeSentences: Readonly<Record<DataPlace, string>> = {
+  datacenter: 'Data stays in the data centre',
+  'datacenter-vm': 'Data stays in the data centre, in your virtual machine',
+  blade: 'Data stays in the data centre, on your machine',
+  endpoint: 'Data is on this computer while it runs',
+}
+
+/** What is off when a right is withheld. */
+export const restrictionNames: Readonly<Record<Right, string>> = {
+  input: 'View only',
+  'clipboard-in': 'Copying in is off',
+  'clipboard-out': 'Copying out is off',
+}
+
+export const refusalNames: Readonly<Record<Refusal['code'], string>> = {
+  POLICY_FORBIDS: 'Forbidden',
+  POLICY_NO_PERMIT: 'Not permitted',
+  POLICY_ERROR: 'Policy error',
+  NO_DELIVERER: 'Not set up here',
+  NO_CAPACITY: 'No capacity now',
+}
+
+export const causeNames: Readonly<Record<DecisionRecord['cause'], string>> = {
+  launch: 'Launch',
+  reconnect: 'Reconnect',
+  group: 'Group changed',
+  zone: 'Network changed',
+  policy: 'Policy changed',
+  evidence: 'Evidence changed',
+  sweep: 'Regular check',
+}
+
+export const zoneSentences: Readonly<Record<'inside' | 'outside' | 'hostile', string>> = {
+  inside: 'a network of your organisation',
+  outside: 'a network outside of your organisation',
+  hostile: 'a network that is not trusted',
+}
+
+const sourceWorth: Readonly<Record<string, string>> = {
+  attested: 'Proven by hardware',
+  corroborated: 'Confirmed by a second source',
+  server: 'Seen by the site itself',
+  self: 'Said by the device: can only lower trust',
+}
+
+/** What a claim's source makes it worth. */
+export function worthOf(source: string): string {
+  return sourceWorth[source] ?? source
+}
+
+/** One smallest set of changes, such as `Turn on disk encryption and join the office network`. */
+export function unlockSentence(unlock: Unlock): string {
+  const remedies = unlock.changes.map(({ remedy }) => remedy.replace(/\.$/, ''))
+  return remedies
+    .map((remedy, index) => (index === 0 ? remedy : remedy.charAt(0).toLowerCase() + remedy.slice(1)))
+    .join(' and ')
+}
+
+/** One short line for each restriction, such as `Copying out is off`. */
+export function restrictionName(restriction: Pick<Restriction, 'right'>): string {
+  return restrictionNames[restriction.right]
+}
+
+export interface RightsBefore {
+  readonly rights: readonly Right[]
+}
+export interface RightsAfter extends RightsBefore {
+  readonly restrictions: readonly Restriction[]
+}
+
+/** What a person is told when the rights of a running session change; empty when nothing changed. */
+export function rightsChanges(before: RightsBefore, after: RightsAfter): readonly string[] {
+  const lost = before.rights.filter((right) => !after.rights.includes(right))
+  const gained = after.rights.filter((right) => !before.rights.includes(right))
+  return [
+    ...lost.map((right) => {
+      const reason = after.restrictions.find((restriction) => restriction.right === right)?.reason
+      return `${turned[right].off}${reason === undefined ? '.' : `: ${reason}`}`
+    }),
+    ...gained.map((right) => `${turned[right].on}.`),
+  ]
+}
+
+const turned: Readonly<Record<Right, { readonly on: string; readonly off: string }>> = {
+  input: { on: 'You can type and point again', off: 'The session was set to view only' },
+  'clipboard-in': { on: 'Copying in was turned on', off: 'Copying in was turned off' },
+  'clipboard-out': { on: 'Copying out was turned on', off: 'Copying out was turned off' },
+}
+
+/** State of a session in one or two words. */
+export function sessionStateName(session: Pick<SessionView, 'state' | 'connected'>): string {
+  switch (session.state) {
+    case 'starting':
+      return 'Starting'
+    case 'ready':
+      return session.connected ? 'In use' : 'Disconnected'
+    case 'ending':
+      return 'Ending'
+    case 'ended':
+      return 'Ended'
+  }
+}
+
+/** How long ago, coarse: `just now`, `5 min ago`, `3 h ago`, `2 days ago`. */
+export function ago(instant: string, nowMs: number): string {
+  const minutes = Math.floor((nowMs - Date.parse(instant)) / 60_000)
+  if (minutes < 1) return 'just now'
+  return `${span(minutes)} ago`
+}
+
+/** A length of time in whole minutes, coarse: `5 min`, `3 h`, `2 days`. */
+export function span(minutes: number): string {
+  if (minutes < 60) return `${minutes} min`
+  if (minutes < 48 * 60) return `${Math.floor(minutes / 60)} h`
+  return `${Math.floor(minutes / 1440)} days`
+}
+
+/** A size in bytes as people write it: `64 KiB`. */
+export function size(bytes: number): string {
+  if (bytes < 1024) return `${bytes} bytes`
+  if (bytes < 1024 * 1024) return `${Math.round(bytes / 1024)} KiB`
+  return `${Math.round(bytes / (1024 * 1024))} MiB`
+}
