@@ -1,13 +1,6 @@
 import { type Channel, type ChannelState, maximumReplayBytes } from './channel.ts'
 import { ChannelError, type ChannelErrorCode } from './errors.ts'
-import {
-  type ControlFrame,
-  decodeReason,
-  encodeControl,
-  encodeReason,
-  type Frame,
-  type SequencedFrame,
-} from './frame.ts'
+import { type ControlFrame, encodeControl, encodeReason, type Frame, type SequencedFrame } from './frame.ts'
 import { Inbox } from './inbox.ts'
 import { KeepAlive } from './keep-alive.ts'
 import type { Link } from './link.ts'
@@ -242,11 +235,9 @@ export class ChannelEnd implements Channel {
       case 'notice':
         this.#call(() => this.onNotice?.(frame.bytes))
         break
-      case 'close': {
-        const reason = decodeReason(frame.bytes)
+      case 'close':
         this.#acknowledge()
-        return this.#end(reason)
-      }
+        return this.#end(frame.reason)
     }
     if (this.#unacknowledged >= ackBytes) this.#acknowledge()
     else this.#cancelAck ??= this.#options.scheduler.after(ackDelayMs, () => this.#acknowledge())

@@ -77,7 +77,7 @@ class Client {
   async #run(): Promise<void> {
     let credential = await ticketCredential(this.#options.ticket)
     let failures = 0
-    while (!this.#ended.signal.aborted) {
+    while (this.end.state !== 'closed') {
       const began = this.#scheduler.now()
       try {
         credential = await this.#attempt(credential)

@@ -25,10 +25,9 @@ export const frameTypes = { data: 1, ack: 2, ping: 3, pong: 4, notice: 5, close:
  */
 export type Frame = SequencedFrame | ControlFrame
 
-export interface SequencedFrame {
-  readonly type: 'data' | 'notice' | 'close'
-  readonly bytes: Uint8Array
-}
+export type SequencedFrame =
+  | { readonly type: 'data' | 'notice'; readonly bytes: Uint8Array }
+  | { readonly type: 'close'; readonly bytes: Uint8Array; readonly reason: string }
 
 export type ControlFrame =
   | { readonly type: 'ack'; readonly received: number }
@@ -39,11 +38,6 @@ export function encodeReason(reason: string): Uint8Array {
   const bytes = new Uint8Array(maximumReasonBytes)
   // Writes whole characters only, so what is cut is still UTF-8.
   return bytes.subarray(0, new TextEncoder().encodeInto(reason, bytes).written)
-}
-
-/** The reason of a CLOSE. @throws {ChannelError} CHANNEL_MALFORMED when it is not UTF-8 */
-export function decodeReason(bytes: Uint8Array): string {
-  return guarded('reason', () => decodeUtf8(bytes))
 }
 
 /** How far a sequenced frame moves the count. One more than its body, so that empty notices count, too. */
@@ -65,7 +59,7 @@ export function decodeFrame(bytes: Uint8Array): Frame {
       case frameTypes.notice:
         return { type: 'notice', bytes: reader.rest(maximumBodyBytes) }
       case frameTypes.close:
-        return { type: 'close', bytes: reader.rest(maximumReasonBytes) }
+        return closeFrame(reader.rest(maximumReasonBytes))
       case frameTypes.ack:
         return { type: 'ack', received: safeCount(lastU64(reader)) }
       case frameTypes.ping:
@@ -82,6 +76,10 @@ export function decodeFrame(bytes: Uint8Array): Frame {
 export function encodeControl(frame: ControlFrame): Uint8Array {
   const writer = new Writer(9).u8(frameTypes[frame.type])
   return writer.u64(frame.type === 'ack' ? BigInt(frame.received) : frame.number).finish()
+}
+
+function closeFrame(bytes: Uint8Array): SequencedFrame {
+  return { type: 'close', bytes, reason: decodeUtf8(bytes) }
 }
 
 function lastU64(reader: Reader): bigint {

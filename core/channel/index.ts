@@ -8,10 +8,12 @@ export {
 export { type ConnectOptions, connectChannel } from './client.ts'
 export { ChannelError, type ChannelErrorCode, NoiseError, type NoiseErrorCode } from './errors.ts'
 export { type ChannelHost, type ChannelHostOptions, createChannelHost, type Redeemed } from './host.ts'
+export { maximumMessageBytes } from './noise.ts'
 export { type Scheduler, systemScheduler } from './scheduler.ts'
 export { seal, unseal } from './seal.ts'
 export { createTicket, idBytes, ticketBytes, ticketId, ticketPsk } from './ticket.ts'
 export { type Transport, type WebSocketLike, webSocketTransport } from './transport.ts'
+export { ChannelSocket } from './websocket-like.ts'
 export {
   type CryptoKeyPair,
   exportPrivate,

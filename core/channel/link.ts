@@ -4,8 +4,8 @@ import { decodeFrame, type Frame } from './frame.ts'
 import { maximumMessageBytes } from './noise.ts'
 import { listen, type Transport } from './transport.ts'
 
-/** Messages after which each direction renews its key. */
-const rekeyInterval = 2 ** 20
+/** Messages after which each direction renews its key; both ends must agree. */
+const defaultRekeyInterval = 2 ** 20
 /** Bytes in the transport's own buffer above which nothing more is written: what waits there cannot be overtaken. */
 const bufferedHigh = 1 << 20
 /** Encryptions under way at once: enough to keep every thread of Web Crypto busy. */
@@ -34,6 +34,7 @@ export interface LinkEvents {
  */
 export class Link {
   readonly #transport: Transport
+  readonly #rekeyInterval: number
   readonly #send: CipherState
   readonly #receive: CipherState
   readonly #queueOut: (work: Promise<Uint8Array>) => void
@@ -43,8 +44,13 @@ export class Link {
   #waitingBytes = 0
   #finishing = false
 
-  constructor(transport: Transport, ciphers: { readonly send: CipherState; readonly receive: CipherState }) {
+  constructor(
+    transport: Transport,
+    ciphers: { readonly send: CipherState; readonly receive: CipherState },
+    rekeyInterval: number = defaultRekeyInterval,
+  ) {
     this.#transport = transport
+    this.#rekeyInterval = rekeyInterval
     this.#send = ciphers.send
     this.#receive = ciphers.receive
     const fail = (error: unknown): void => this.#break(asChannelError(error))
@@ -58,7 +64,8 @@ export class Link {
     listen(
       this.#transport,
       (message) => this.#message(message),
-      () => this.#break(new ChannelError('CHANNEL_TRANSPORT', 'the transport closed')),
+      // In its turn: what came before the end is still good.
+      () => this.#queueIn(Promise.reject(new ChannelError('CHANNEL_TRANSPORT', 'the transport closed'))),
     )
   }
 
@@ -77,7 +84,7 @@ export class Link {
     if (this.#events === undefined || this.#finishing) return
     this.#inFlight += 1
     this.#queueOut(this.#send.encrypt(empty, frame))
-    if (this.#send.count % rekeyInterval === 0) this.#send.rekey()
+    if (this.#send.count % this.#rekeyInterval === 0) this.#send.rekey()
   }
 
   /** Closes when everything written has been given to the transport; there are no more events. */
@@ -113,7 +120,7 @@ export class Link {
       )
     } else {
       this.#queueIn(this.#decrypt(message))
-      if (this.#receive.count % rekeyInterval === 0) this.#receive.rekey()
+      if (this.#receive.count % this.#rekeyInterval === 0) this.#receive.rekey()
     }
   }
 
