@@ -1,10 +1,10 @@
 import { sql } from 'kysely'
-import type { AgentReport, AgentRow } from './schema.ts'
+import type { AgentReport, AgentRow, TokenKind } from './schema.ts'
 import type { Db } from './store.ts'
 
 export async function insertAgent(
   db: Db,
-  agent: Pick<AgentRow, 'id' | 'kind' | 'name' | 'certificate_expires_at'>,
+  agent: Pick<AgentRow, 'id' | 'kind' | 'name' | 'dns_names' | 'certificate_expires_at'>,
 ): Promise<void> {
   await db
     .insertInto('agents')
@@ -35,7 +35,7 @@ export async function onlineAgents(
     .execute()
 }
 
-export async function recordReport(db: Db, id: string, at: Date | null, report: AgentReport): Promise<void> {
+export async function recordReport(db: Db, id: string, at: Date, report: AgentReport): Promise<void> {
   await db
     .updateTable('agents')
     .set((eb) => ({ last_seen_at: at, report: sql`${eb.ref('report')} || ${JSON.stringify(report)}::jsonb` }))
@@ -86,23 +86,36 @@ export async function renewedAgent(db: Db, id: string, certificateExpiresAt: Dat
 
 export async function insertEnrolmentToken(
   db: Db,
-  token: { secret_hash: Buffer; kind: AgentRow['kind']; name: string; expires_at: Date },
+  token: { secret_hash: Buffer; kind: TokenKind; name: string; dns_names: string[]; expires_at: Date },
 ): Promise<void> {
   await db.insertInto('enrolment_tokens').values(token).execute()
 }
 
 /** Uses the token up: of any number of callers at once exactly one gets it. */
-export async function useEnrolmentToken(
+export async function useEnrolmentToken<Kind extends TokenKind>(
   db: Db,
   secretHash: Buffer,
+  kinds: readonly Kind[],
   now: Date,
-): Promise<{ readonly kind: AgentRow['kind']; readonly name: string } | undefined> {
-  return db
+): Promise<{ readonly kind: Kind; readonly name: string; readonly dns_names: string[] } | undefined> {
+  const row = await db
     .updateTable('enrolment_tokens')
     .set({ used_at: now })
     .where('secret_hash', '=', secretHash)
+    .where('kind', 'in', kinds)
     .where('used_at', 'is', null)
     .where('expires_at', '>', now)
-    .returning(['kind', 'name'])
+    .returning(['kind', 'name', 'dns_names'])
     .executeTakeFirst()
+  return row as { kind: Kind; name: string; dns_names: string[] } | undefined
+}
+
+/** The link that last heard from the agent is gone; if another link has heard since, nothing changes. */
+export async function agentWentAway(db: Db, id: string, lastHeard: Date): Promise<void> {
+  await db
+    .updateTable('agents')
+    .set({ last_seen_at: null })
+    .where('id', '=', id)
+    .where('last_seen_at', '<=', lastHeard)
+    .execute()
 }

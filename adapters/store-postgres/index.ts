@@ -14,6 +14,7 @@ export type {
   SessionEnd,
   SessionRow,
   SessionState,
+  TokenKind,
   WebSessionRow,
 } from './schema.ts'
 export * from './sessions.ts'

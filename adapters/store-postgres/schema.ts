@@ -77,6 +77,8 @@ interface AgentsTable {
   id: string
   kind: 'host' | 'gateway'
   name: string
+  /** Names and addresses that its certificate says it is reached by. */
+  dns_names: string[]
   certificate_expires_at: Timestamp
   revoked_at: Timestamp | null
   draining: Generated<boolean>
@@ -99,10 +101,14 @@ export interface AgentReport {
   readonly connections?: number
 }
 
+/** What a single-use token makes of its bearer. */
+export type TokenKind = 'host' | 'gateway' | 'admin'
+
 interface EnrolmentTokensTable {
   secret_hash: Buffer
-  kind: 'host' | 'gateway'
+  kind: TokenKind
   name: string
+  dns_names: string[]
   expires_at: Timestamp
   used_at: Timestamp | null
 }

@@ -164,12 +164,10 @@ export async function requestRedecisions(
       return query
     })
     .onConflict((conflict) =>
-      conflict
-        .column('session_id')
-        .doUpdateSet((eb) => ({
-          cause: eb.ref('excluded.cause'),
-          requested_at: eb.ref('excluded.requested_at'),
-        })),
+      conflict.column('session_id').doUpdateSet((eb) => ({
+        cause: eb.ref('excluded.cause'),
+        requested_at: eb.ref('excluded.requested_at'),
+      })),
     )
     .execute()
 }

@@ -7,7 +7,7 @@ export type Db = Kysely<Database>
 
 /** Where PostgreSQL is: a unix socket's directory or a server. */
 export type StoreAddress =
-  | { readonly socketDir: string; readonly user: string; readonly database: string }
+  | { readonly host: string; readonly port: number; readonly user: string; readonly database: string }
   | { readonly url: string }
 
 export interface Store {
@@ -57,9 +57,7 @@ export function openStore(address: StoreAddress, poolSize = 10): Store {
 
 function connectionConfig(address: StoreAddress): ClientConfig {
   const common = { application_name: 'trustcast', statement_timeout: 15_000, query_timeout: 15_000 }
-  if ('socketDir' in address) {
-    return { ...common, host: address.socketDir, user: address.user, database: address.database }
-  }
+  if ('host' in address) return { ...common, ...address }
   if (!/^postgres(ql)?:\/\//.test(address.url) || !URL.canParse(address.url)) {
     throw new StoreError('STORE_URL_MALFORMED', 'a database address looks like postgres://user@server/name', {
       remedy: 'Correct `database` in the configuration.',

@@ -56,14 +56,14 @@ export type PersonView = z.infer<typeof personView>
 export const personCreate = z.strictObject({
   login: z.string().regex(/^[a-z][a-z0-9._-]{0,31}$/),
   name: z.string().min(1).max(100),
-  password: z.string().min(12).max(1024),
+  password: z.string().max(1024),
   groups: z.array(slug).max(100),
 })
 export const personPatch = z.strictObject({
   name: z.string().min(1).max(100).optional(),
   groups: z.array(slug).max(100).optional(),
   disabled: z.boolean().optional(),
-  password: z.string().min(12).max(1024).optional(),
+  password: z.string().max(1024).optional(),
 })
 
 export const program = z.discriminatedUnion('kind', [
@@ -100,7 +100,15 @@ export const policyView = z.strictObject({
 })
 export const policyPut = z.strictObject({ text: z.string().max(1_000_000) })
 
-export const tokenRequest = z.strictObject({ kind: z.enum(['host', 'gateway']), name: slug })
+export const tokenRequest = z.strictObject({
+  kind: z.enum(['host', 'gateway']),
+  name: slug,
+  /** Names and addresses by which people reach a gateway; its certificate will hold these. */
+  addresses: z
+    .array(z.string().regex(/^[A-Za-z0-9.:-]{1,253}$/))
+    .max(20)
+    .optional(),
+})
 export const tokenAnswer = z.strictObject({ token: z.string(), expiresAt: instant })
 
 /** Joining of a host or gateway with its single-use token. */

@@ -2,7 +2,14 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { type HostLoad, rankHosts } from './placement.ts'
 
-const idle: HostLoad = { id: 'a', placed: 0, capacity: 10, cpuPercent: 0, memoryFreeMiB: 4096, draining: false }
+const idle: HostLoad = {
+  id: 'a',
+  placed: 0,
+  capacity: 10,
+  cpuPercent: 0,
+  memoryFreeMiB: 4096,
+  draining: false,
+}
 
 test('the host with the fewest sessions for its size comes first', () => {
   const hosts = [
@@ -14,7 +21,15 @@ test('the host with the fewest sessions for its size comes first', () => {
 })
 
 test('a busy processor weighs as much as taken places', () => {
-  expect(rankHosts([{ ...idle, cpuPercent: 100 }, { ...idle, id: 'b', placed: 5 }], () => 0)).toEqual(['b', 'a'])
+  expect(
+    rankHosts(
+      [
+        { ...idle, cpuPercent: 100 },
+        { ...idle, id: 'b', placed: 5 },
+      ],
+      () => 0,
+    ),
+  ).toEqual(['b', 'a'])
 })
 
 test('a full, draining or memory-starved host is never named', () => {
@@ -33,7 +48,14 @@ test('equal hosts are chosen by chance', () => {
 })
 
 test('every host with a place is named exactly once', () => {
-  const host = fc.record({ id: fc.uuid(), placed: fc.nat(20), capacity: fc.nat(20), cpuPercent: fc.float({ noNaN: true }), memoryFreeMiB: fc.nat(), draining: fc.boolean() })
+  const host = fc.record({
+    id: fc.uuid(),
+    placed: fc.nat(20),
+    capacity: fc.nat(20),
+    cpuPercent: fc.float({ noNaN: true }),
+    memoryFreeMiB: fc.nat(),
+    draining: fc.boolean(),
+  })
   fc.assert(
     fc.property(fc.uniqueArray(host, { selector: (h) => h.id }), (hosts) => {
       const ranked = rankHosts(hosts, Math.random)

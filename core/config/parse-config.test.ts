@@ -3,10 +3,16 @@ import { expect, test } from 'vitest'
 import { z } from 'zod'
 import { ConfigError, parseConfig } from './parse-config.ts'
 
-const schema = z.strictObject({ name: z.string(), listen: z.strictObject({ port: z.int().min(1).max(65535) }) })
+const schema = z.strictObject({
+  name: z.string(),
+  listen: z.strictObject({ port: z.int().min(1).max(65535) }),
+})
 
 test('a good file gives what it says', () => {
-  expect(parseConfig('name: a\nlisten:\n  port: 8443\n', schema, 'site.yaml')).toEqual({ name: 'a', listen: { port: 8443 } })
+  expect(parseConfig('name: a\nlisten:\n  port: 8443\n', schema, 'site.yaml')).toEqual({
+    name: 'a',
+    listen: { port: 8443 },
+  })
 })
 
 test.each([
@@ -20,7 +26,10 @@ test.each([
 })
 
 test('aliases that multiply are refused', () => {
-  const bomb = ['a: &a [x, x, x, x, x, x, x, x, x]', ...'bcdefgh'.split('').map((c, i) => `${c}: &${c} [${Array(9).fill(`*${'abcdefg'[i]}`).join(', ')}]`)].join('\n')
+  const bomb = [
+    'a: &a [x, x, x, x, x, x, x, x, x]',
+    ...'bcdefgh'.split('').map((c, i) => `${c}: &${c} [${Array(9).fill(`*${'abcdefg'[i]}`).join(', ')}]`),
+  ].join('\n')
   expect(() => parseConfig(bomb, z.unknown(), 'x.yaml')).toThrow(ConfigError)
 })
 

@@ -16,7 +16,10 @@ const maxChars = 1_000_000
  */
 export function parseConfig<T>(text: string, schema: z.ZodType<T>, fileName: string): T {
   if (text.length > maxChars) {
-    throw new ConfigError('CONFIG_TOO_LONG', `${fileName}: a configuration has at most ${maxChars} characters`)
+    throw new ConfigError(
+      'CONFIG_TOO_LONG',
+      `${fileName}: a configuration has at most ${maxChars} characters`,
+    )
   }
   const lines = new LineCounter()
   const document = parseDocument(text, { lineCounter: lines, stringKeys: true })
@@ -30,12 +33,18 @@ export function parseConfig<T>(text: string, schema: z.ZodType<T>, fileName: str
   if (result.success) return result.data
   const [issue] = result.error.issues
   const path = issue?.path ?? []
-  const { line, col } = lines.linePos(offsetOf(document, issue?.code === 'unrecognized_keys' ? [...path, ...issue.keys.slice(0, 1)] : path))
+  const { line, col } = lines.linePos(
+    offsetOf(document, issue?.code === 'unrecognized_keys' ? [...path, ...issue.keys.slice(0, 1)] : path),
+  )
   const where = path.length > 0 ? `${path.join('.')}: ` : ''
-  throw new ConfigError('CONFIG_INVALID', `${fileName}:${line}:${col}: ${where}${issue?.message ?? 'not valid'}`, {
-    remedy: `Correct line ${line} of ${fileName}.`,
-    cause: result.error,
-  })
+  throw new ConfigError(
+    'CONFIG_INVALID',
+    `${fileName}:${line}:${col}: ${where}${issue?.message ?? 'not valid'}`,
+    {
+      remedy: `Correct line ${line} of ${fileName}.`,
+      cause: result.error,
+    },
+  )
 }
 
 type Document = ReturnType<typeof parseDocument>
@@ -44,7 +53,9 @@ function contentOf(document: Document, fileName: string): unknown {
   try {
     return document.toJS({ maxAliasCount: 100 })
   } catch (cause) {
-    throw new ConfigError('CONFIG_NOT_YAML', `${fileName}: aliases that refer to too much, or to nothing`, { cause })
+    throw new ConfigError('CONFIG_NOT_YAML', `${fileName}: aliases that refer to too much, or to nothing`, {
+      cause,
+    })
   }
 }
 

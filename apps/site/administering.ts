@@ -1,0 +1,153 @@
+import { randomUUID } from 'node:crypto'
+import {
+  deleteWebSessionsOf,
+  insertPerson,
+  insertPolicy,
+  listWorkspaces,
+  type PersonRow,
+  personById,
+  setDraining,
+  updatePerson,
+  writeWorkspace,
+  writeZones,
+} from '#adapters/store-postgres/index.ts'
+import type { WorkspaceDefinition, ZoneDefinition } from '#core/api/admin.ts'
+import type { AuditActor } from '#core/audit/leaf.ts'
+import { prepareNewPassword } from '#core/identity/password.ts'
+import { compilePolicy } from '#core/policy/index.ts'
+import { compileZones } from '#core/trust/index.ts'
+import { decideAgain } from './live-sessions.ts'
+import type { Site } from './site.ts'
+import { notFound, SiteError } from './site-error.ts'
+
+/** What admins change. INVARIANT I7: each change is in the audit log before it takes effect; what depends on it is decided again. */
+
+export async function createPerson(
+  site: Site,
+  wish: {
+    readonly login: string
+    readonly name: string
+    readonly password: string
+    readonly groups: readonly string[]
+  },
+  actor: AuditActor,
+): Promise<PersonRow> {
+  const password = await site.hasher.hash(prepareNewPassword(wish.password, [wish.login, wish.name]))
+  const row = {
+    id: randomUUID(),
+    login: wish.login,
+    name: wish.name,
+    password,
+    groups: [...wish.groups],
+    created_at: new Date(site.now()),
+  }
+  await site.audit.record('admin-change', actor, row.id, {
+    change: 'person created',
+    login: row.login,
+    name: row.name,
+    groups: row.groups,
+  })
+  if (!(await insertPerson(site.store.db, row))) {
+    throw new SiteError('CONFLICT', `there is a person called ${wish.login} already`, {
+      remedy: 'Choose another login.',
+    })
+  }
+  return { ...row, disabled: false }
+}
+
+export async function changePerson(
+  site: Site,
+  id: string,
+  patch: {
+    readonly name?: string | undefined
+    readonly groups?: readonly string[] | undefined
+    readonly disabled?: boolean | undefined
+    readonly password?: string | undefined
+  },
+  actor: AuditActor,
+): Promise<PersonRow> {
+  const { db } = site.store
+  const before = await personById(db, id)
+  if (before === undefined) throw notFound('person')
+  if (
+    actor.id === id &&
+    (patch.disabled === true || (patch.groups !== undefined && !patch.groups.includes('admins')))
+  ) {
+    throw new SiteError('CONFLICT', 'you cannot take the admin right from yourself', {
+      remedy: 'Ask another admin to do it.',
+    })
+  }
+  const change = {
+    ...(patch.name === undefined ? {} : { name: patch.name }),
+    ...(patch.groups === undefined ? {} : { groups: [...patch.groups] }),
+    ...(patch.disabled === undefined ? {} : { disabled: patch.disabled }),
+    ...(patch.password === undefined
+      ? {}
+      : {
+          password: await site.hasher.hash(prepareNewPassword(patch.password, [before.login, before.name])),
+        }),
+  }
+  const { password, ...visible } = change
+  await site.audit.record('admin-change', actor, id, {
+    change: 'person changed',
+    ...visible,
+    ...(password === undefined ? {} : { password: 'changed' }),
+  })
+  const row = await updatePerson(db, id, change)
+  if (row === undefined) throw notFound('person')
+  // A new password or a disabled account must not leave old sign-ins behind.
+  if (patch.disabled === true || patch.password !== undefined) await deleteWebSessionsOf(db, id)
+  await decideAgain(site, 'group', { personId: id })
+  await site.hints.tell({ topic: 'person', id })
+  return row
+}
+
+/** @throws {PolicyError} when it does not compile: then nothing changed */
+export async function activatePolicy(site: Site, text: string, by: string, actor: AuditActor): Promise<void> {
+  const { digest } = compilePolicy(text)
+  await site.audit.record('policy-activated', actor, undefined, { digest })
+  await insertPolicy(site.store.db, { text, digest, activated_at: new Date(site.now()), activated_by: by })
+  await site.hints.tell({ topic: 'policy' })
+  await decideAgain(site, 'policy')
+}
+
+/** @throws {ZoneError | AddressError} when they do not compile: then nothing changed */
+export async function changeZones(
+  site: Site,
+  zones: readonly ZoneDefinition[],
+  actor: AuditActor,
+): Promise<void> {
+  compileZones(zones)
+  await site.audit.record('admin-change', actor, undefined, {
+    change: 'zones',
+    zones: zones.map(({ name, kind, networks }) => ({ name, kind, networks })),
+  })
+  await writeZones(site.store.db, zones)
+  await site.hints.tell({ topic: 'zones' })
+  await decideAgain(site, 'zone')
+}
+
+export async function defineWorkspace(
+  site: Site,
+  workspace: WorkspaceDefinition,
+  actor: AuditActor,
+): Promise<WorkspaceDefinition> {
+  const existing = await listWorkspaces(site.store.db)
+  await site.audit.record('admin-change', actor, workspace.id, {
+    change: 'workspace',
+    definition: { ...workspace },
+  })
+  await writeWorkspace(site.store.db, workspace, existing.length)
+  await site.hints.tell({ topic: 'workspaces' })
+  await decideAgain(site, 'policy')
+  return workspace
+}
+
+/** A draining host keeps its sessions and gets no new ones. */
+export async function drainHost(site: Site, id: string, draining: boolean, actor: AuditActor): Promise<void> {
+  await site.audit.record('admin-change', actor, id, {
+    change: draining ? 'host drained' : 'host back in service',
+  })
+  if (!(await setDraining(site.store.db, id, draining))) throw notFound('host')
+  await site.hints.tell({ topic: 'host', id })
+}

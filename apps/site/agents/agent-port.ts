@@ -1,0 +1,167 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { createServer, type Server } from 'node:https'
+import type { Duplex } from 'node:stream'
+import { TLSSocket } from 'node:tls'
+import { type WebSocket, WebSocketServer } from 'ws'
+import { type PeerIdentity, peerIdentity, serverTls, type TlsIdentity } from '#adapters/pki-x509/index.ts'
+import { isAway } from '#adapters/store-postgres/index.ts'
+import { agentPath } from '#core/agent/messages.ts'
+import { renewAnswer, renewRequest } from '#core/api/admin.ts'
+import { isCoded } from '#core/errors/coded-error.ts'
+import { livingAgent, renew } from '../enrolment.ts'
+import type { Site } from '../site.ts'
+import { siteErrorStatus } from '../site-error.ts'
+import { createGatewayLink } from './gateway-link.ts'
+import { createHostLink } from './host-link.ts'
+
+const maxMessageBytes = 4 * 1024 * 1024
+const maxRequestBytes = 64 * 1024
+const pingMs = 10_000
+
+/** What one agent's connection does with messages. */
+export interface AgentLink {
+  /** @throws on a message that does not fit the protocol: the connection is closed */
+  receive(text: string): Promise<void>
+  close(): void
+}
+
+/**
+ * The port of a site node that hosts and gateways dial: TLS 1.3, mutual (I2). Who speaks is who its certificate says.
+ *
+ * @returns the server, not yet listening
+ */
+export function createAgentPort(site: Site, tls: TlsIdentity, signal: AbortSignal): Server {
+  const server = createServer(
+    { ...serverTls(tls, site.authority.rootPem), maxHeaderSize: 16_384 },
+    (request, response) => void answer(site, request, response),
+  )
+  const sockets = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    maxPayload: maxMessageBytes,
+  })
+  const links = new Map<WebSocket, PeerIdentity>()
+  server.on('upgrade', (request, socket, head) => {
+    void admit(site, request, socket).then((peer) => {
+      if (peer === undefined) return
+      sockets.handleUpgrade(request, socket, head, (ws) => {
+        links.set(ws, peer)
+        ws.once('close', () => links.delete(ws))
+        serve(site, ws, peer)
+      })
+    })
+  })
+  const off = site.hints.on((hint) => {
+    if (hint.topic === 'agents' || hint.topic === 'lost') void dropRevoked(site, links)
+  })
+  signal.addEventListener('abort', () => {
+    off()
+    for (const ws of links.keys()) ws.close(1001)
+    server.close()
+    server.closeAllConnections()
+  })
+  return server
+}
+
+async function admit(
+  site: Site,
+  request: IncomingMessage,
+  socket: Duplex,
+): Promise<PeerIdentity | undefined> {
+  try {
+    if (request.url !== agentPath) throw new Error('unknown path')
+    const peer = provenPeer(site, socket)
+    await livingAgent(site, peer)
+    return peer
+  } catch (error) {
+    site.log.warn({ err: error }, 'an agent was turned away')
+    socket.end(
+      `HTTP/1.1 ${isAway(error) ? '503 Service Unavailable' : '403 Forbidden'}\r\nConnection: close\r\n\r\n`,
+    )
+    return undefined
+  }
+}
+
+function provenPeer(site: Site, socket: Duplex): PeerIdentity {
+  if (!(socket instanceof TLSSocket)) throw new Error('an agent speaks TLS')
+  return peerIdentity(socket, site.siteId, ['host', 'gateway'])
+}
+
+function serve(site: Site, ws: WebSocket, peer: PeerIdentity): void {
+  const log = site.log.child({ [peer.role]: peer.id })
+  const send = (message: unknown): void => {
+    if (ws.readyState === ws.OPEN) ws.send(JSON.stringify(message))
+  }
+  const link =
+    peer.role === 'host' ? createHostLink(site, peer.id, send, log) : createGatewayLink(site, peer.id, send)
+  let alive = true
+  const timer = setInterval(() => {
+    if (!alive) return ws.terminate()
+    alive = false
+    ws.ping()
+  }, pingMs)
+  ws.on('pong', () => {
+    alive = true
+  })
+  // One after the other: a report that overtook another would bring back the past.
+  let queue = Promise.resolve()
+  ws.on('message', (data, isBinary) => {
+    alive = true
+    queue = queue
+      .then(() => (isBinary ? Promise.reject(new Error('expected text')) : link.receive(String(data))))
+      .catch((error: unknown) => {
+        if (isAway(error)) return
+        log.warn({ err: error }, 'a message of an agent was refused')
+        ws.close(1008)
+      })
+  })
+  ws.on('error', () => ws.terminate())
+  ws.once('close', () => {
+    clearInterval(timer)
+    link.close()
+    log.info('agent disconnected')
+  })
+  log.info('agent connected')
+}
+
+async function dropRevoked(site: Site, links: ReadonlyMap<WebSocket, PeerIdentity>): Promise<void> {
+  for (const [ws, peer] of links) {
+    try {
+      await livingAgent(site, peer)
+    } catch (error) {
+      if (!isAway(error)) ws.close(1008, 'revoked')
+    }
+  }
+}
+
+/** Plain requests: only the renewal of certificates. */
+async function answer(site: Site, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const reply = (status: number, body: unknown): void => {
+    response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+  }
+  try {
+    if (request.method !== 'POST' || request.url !== '/renew')
+      return reply(404, { code: 'NOT_FOUND', message: 'POST /renew is what there is' })
+    const peer = provenPeer(site, request.socket)
+    const body = renewRequest.parse(JSON.parse(await readBody(request)))
+    reply(200, renewAnswer.parse(await renew(site, peer, body.request)))
+  } catch (error) {
+    if (isAway(error))
+      return reply(503, { code: 'SITE_BUSY', message: 'the database is away', retryAfter: 5 })
+    const code = isCoded(error) ? error.code : 'BAD_REQUEST'
+    const status = code in siteErrorStatus ? siteErrorStatus[code as keyof typeof siteErrorStatus] : 400
+    site.log.warn({ err: error }, 'a renewal was refused')
+    reply(status, { code, message: error instanceof Error ? error.message : 'refused' })
+  }
+}
+
+async function readBody(request: IncomingMessage): Promise<string> {
+  const parts: Buffer[] = []
+  let length = 0
+  for await (const part of request as AsyncIterable<Buffer>) {
+    length += part.length
+    if (length > maxRequestBytes) throw new Error(`a request has at most ${maxRequestBytes} bytes`)
+    parts.push(part)
+  }
+  return Buffer.concat(parts).toString()
+}

@@ -1,0 +1,194 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import {
+  agentById,
+  agentWentAway,
+  armTicket,
+  isAway,
+  listAgents,
+  liveSessions,
+  openTickets,
+  recordHostHello,
+  recordReport,
+  redeemTicket,
+  type SessionChange,
+  type SessionDetail,
+  sessionById,
+  updateSession,
+} from '#adapters/store-postgres/index.ts'
+import {
+  type DesiredSession,
+  type HostSession,
+  type HostToSite,
+  hostToSite,
+  type SiteToHost,
+} from '#core/agent/messages.ts'
+import { finishSession } from '../live-sessions.ts'
+import type { Site } from '../site.ts'
+import { sessionNoticeOf } from '../views.ts'
+import type { AgentLink } from './agent-port.ts'
+
+/** Reports repeat what has not changed; only changes are written. */
+type Known = Pick<HostSession, 'state' | 'connected'> & { readonly inputMinute: number }
+
+/**
+ * The site's side of one host's connection: says what the host shall run whenever that may have changed,
+ * and writes down what the host reports. INVARIANT: a host can only speak about its own sessions and tickets.
+ */
+export function createHostLink(
+  site: Site,
+  id: string,
+  send: (message: SiteToHost) => void,
+  log: Logger,
+): AgentLink {
+  const { db } = site.store
+  const known = new Map<string, Known>()
+  let lastHeard = new Date(0)
+  const push = coalesced(async () => send(await desiredOf(site, id)))
+  const off = site.hints.on((hint) => {
+    if (hint.topic === 'lost' || hint.topic === 'gateways' || (hint.topic === 'host' && hint.id === id))
+      push()
+  })
+  const receive = async (message: HostToSite): Promise<void> => {
+    lastHeard = new Date(site.now())
+    switch (message.kind) {
+      case 'hello':
+        await recordHostHello(db, id, Buffer.from(message.hostKey, 'base64url'), message.capacity, lastHeard)
+        return push()
+      case 'report': {
+        const { cpuPercent, memoryFreeMiB, warm } = message
+        await recordReport(db, id, lastHeard, { cpuPercent, memoryFreeMiB, warm })
+        for (const session of message.sessions) await noteSession(site, id, session, known)
+        return
+      }
+      case 'armed':
+        await armTicket(db, Buffer.from(message.ticketId, 'hex'), id, lastHeard)
+        return site.hints.tell({ topic: 'ticket', id: message.ticketId })
+      case 'redeemed': {
+        const sessionId = await redeemTicket(db, Buffer.from(message.ticketId, 'hex'), id, lastHeard)
+        if (sessionId === undefined) return
+        await site.audit.record('ticket-redeemed', { type: 'host', id }, sessionId, {
+          ticket: message.ticketId,
+        })
+        return
+      }
+      case 'clipboard':
+        return log.info(
+          {
+            session: message.sessionId,
+            direction: message.direction,
+            bytes: message.bytes,
+            passed: message.passed,
+          },
+          'clipboard',
+        )
+    }
+  }
+  return {
+    receive: async (text) => receive(hostToSite.parse(JSON.parse(text))),
+    close: () => {
+      off()
+      agentWentAway(db, id, lastHeard).catch(() => {})
+    },
+  }
+}
+
+async function noteSession(
+  site: Site,
+  hostId: string,
+  reported: HostSession,
+  known: Map<string, Known>,
+): Promise<void> {
+  const { state, connected } = reported
+  const inputMinute = Math.floor(Date.parse(reported.lastInputAt ?? '1970-01-01T00:00:00Z') / 60_000)
+  const before = known.get(reported.id)
+  if (before?.state === state && before.connected === connected && before.inputMinute === inputMinute) return
+  const session = await sessionById(site.store.db, reported.id)
+  if (session === undefined || session.host_id !== hostId) return
+  if (state === 'ended') {
+    await finishSession(
+      site,
+      session.id,
+      reported.end ?? { code: 'SESSION_ENDED', reason: 'It ended on its host' },
+      { type: 'host', id: hostId },
+    )
+  } else {
+    await updateSession(site.store.db, session.id, changeOf(session, reported))
+    await site.hints.tell({ topic: 'person', id: session.person_id })
+  }
+  known.set(reported.id, { state, connected, inputMinute })
+}
+
+function changeOf(session: SessionDetail, reported: HostSession): SessionChange {
+  return {
+    connected: reported.connected,
+    ...(session.state === 'starting' && reported.state === 'ready' ? { state: 'ready' as const } : {}),
+    ...(reported.lastInputAt === undefined ? {} : { last_input_at: new Date(reported.lastInputAt) }),
+  }
+}
+
+async function desiredOf(site: Site, hostId: string): Promise<SiteToHost> {
+  const { db } = site.store
+  const [host, sessions, tickets, gateways] = await Promise.all([
+    agentById(db, hostId),
+    liveSessions(db, { hostId }),
+    openTickets(db, hostId, new Date(site.now())),
+    listAgents(db, 'gateway'),
+  ])
+  return {
+    kind: 'desired',
+    draining: host?.draining ?? true,
+    warm: host?.draining === false ? site.config.warm : 0,
+    gateways: gateways.flatMap(({ id, revoked_at, report }) =>
+      revoked_at === null && report.agentUrl !== undefined ? [{ id, agentUrl: report.agentUrl }] : [],
+    ),
+    sessions: sessions.map((session) => desiredSessionOf(site, session)),
+    tickets: tickets.map((ticket) => ({
+      id: ticket.id.toString('hex'),
+      sessionId: ticket.session_id,
+      sealed: ticket.sealed.toString('base64url'),
+      expiresAt: ticket.expires_at.toISOString(),
+    })),
+  }
+}
+
+function desiredSessionOf(site: Site, session: SessionDetail): DesiredSession {
+  return {
+    id: session.id,
+    account: session.account,
+    fullName: session.person_name,
+    program: session.workspace.program,
+    width: session.width,
+    height: session.height,
+    limits: site.config.limits,
+    rights: session.rights,
+    obligations: session.obligations,
+    endsAt: session.ends_at.toISOString(),
+    notice: sessionNoticeOf(session),
+    frozen: session.state === 'ending',
+  }
+}
+
+/** Runs `work` once at a time; calls that come meanwhile make it run once more. When the database is away it tries again. */
+function coalesced(work: () => Promise<void>): () => void {
+  let running = false
+  let again = false
+  const run = async (): Promise<void> => {
+    running = true
+    do {
+      again = false
+      try {
+        await work()
+      } catch (error) {
+        if (!isAway(error)) throw error
+        again = true
+        await sleep(1_000)
+      }
+    } while (again)
+    running = false
+  }
+  return () => {
+    again = true
+    if (!running) void run()
+  }
+}

@@ -1,0 +1,46 @@
+import { z } from 'zod'
+
+const port = z.int().min(1).max(65535)
+const address = z.string().max(64)
+
+/** The configuration file of a site node. */
+export const siteConfig = z.strictObject({
+  name: z.string().min(1).max(100),
+  /** Folder with the authority's keys and certificates. */
+  state: z.string(),
+  /** Where people reach the site: what their browser shows. */
+  url: z.url({ protocol: /^https$/ }),
+  listen: z.strictObject({
+    /** `localhost` listens on both loopback addresses. */
+    address: address.default('localhost'),
+    port,
+    /** PEM files of a certificate that people's browsers know; without them the site's own authority issues one. */
+    certificate: z.string().optional(),
+    key: z.string().optional(),
+  }),
+  agents: z.strictObject({
+    /** Where hosts and gateways reach the site. */
+    url: z.url({ protocol: /^https$/ }),
+    address: address.default('localhost'),
+    port,
+  }),
+  database: z.union([
+    z.strictObject({ url: z.string() }),
+    z.strictObject({ host: z.string(), port, user: z.string(), database: z.string() }),
+  ]),
+  /** Proxies whose X-Forwarded-For is believed; of anybody else it is ignored. */
+  trustedProxies: z.array(address).max(100).default([]),
+  /** Who may read /metrics. */
+  metrics: z.array(address).max(100).default(['127.0.0.0/8', '::1/128']),
+  /** Displays kept warm on every host. */
+  warm: z.int().min(0).max(100).default(1),
+  /** What one session may use on its host. */
+  limits: z
+    .strictObject({
+      memoryMiB: z.int().min(128).default(2048),
+      processes: z.int().min(32).default(512),
+      cpuPercent: z.int().min(10).default(200),
+    })
+    .prefault({}),
+})
+export type SiteConfig = z.infer<typeof siteConfig>

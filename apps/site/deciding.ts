@@ -1,0 +1,153 @@
+import { randomUUID } from 'node:crypto'
+import {
+  type DecisionCause,
+  insertDecision,
+  onlineAgents,
+  type PersonRow,
+} from '#adapters/store-postgres/index.ts'
+import type { WorkspaceDefinition } from '#core/api/admin.ts'
+import type { DecisionView } from '#core/api/words.ts'
+import type { AuditActor } from '#core/audit/leaf.ts'
+import { rankHosts } from '#core/broker/placement.ts'
+import { decide, type Unavailable } from '#core/policy/index.ts'
+import { type Claim, type DeliveryMode, type TrustContext, trustContext } from '#core/trust/index.ts'
+import type { Rules } from './rules.ts'
+import type { Site } from './site.ts'
+
+/** An agent that has been silent for longer is not there. */
+export const agentSilenceMs = 15_000
+
+/** Whose launch is decided, and from where. */
+export interface Circumstances {
+  readonly person: PersonRow
+  /** Unix time of the sign-in, ms. */
+  readonly signedInAt: number
+  readonly address: string
+  /** What the endpoint says about itself; it can only lower trust (I5). */
+  readonly evidence: readonly Claim[]
+}
+
+/** Everything the site knows about a person's situation now. */
+export function contextOf(
+  site: Site,
+  rules: Rules,
+  { person, signedInAt, address, evidence }: Circumstances,
+): TrustContext {
+  const now = site.now()
+  // A browser proves nothing about the machine that it runs on.
+  const seen: readonly Claim[] = [
+    { name: 'endpoint.management', value: 'unmanaged', source: 'server', observedAt: now },
+    { name: 'person.signIn', value: 'password', source: 'server', observedAt: signedInAt },
+  ]
+  const reported = evidence.map((claim) => ({ ...claim, source: 'self' as const }))
+  return trustContext({
+    person: { id: person.id, groups: person.groups },
+    claims: [...seen, ...reported],
+    zone: rules.zoneOf(address),
+    now,
+  })
+}
+
+/** Why a mode cannot be delivered now, whatever the policy says. */
+export type Availability = (mode: DeliveryMode) => Unavailable | undefined
+
+export async function readAvailability(site: Site): Promise<Availability> {
+  const hosts = await placeableHosts(site)
+  const full: Unavailable = { code: 'NO_CAPACITY', reason: 'No host has room for another session right now' }
+  const unbuilt: Unavailable = { code: 'NO_DELIVERER', reason: 'This site cannot deliver in this way yet' }
+  return (mode) => {
+    if (mode !== 'hosted-shared') return unbuilt
+    return hosts.length > 0 ? undefined : full
+  }
+}
+
+/** Hosts that can take a session, best first. */
+export async function placeableHosts(site: Site): Promise<readonly string[]> {
+  const hosts = await onlineAgents(site.store.db, 'host', new Date(site.now() - agentSilenceMs))
+  return rankHosts(
+    hosts
+      .filter((host) => host.host_key !== null)
+      .map(({ id, placed, capacity, draining, report }) => ({
+        id,
+        placed,
+        capacity,
+        draining,
+        cpuPercent: report.cpuPercent ?? 0,
+        memoryFreeMiB: report.memoryFreeMiB ?? 0,
+      })),
+    Math.random,
+  )
+}
+
+export function decideWorkspace(
+  rules: Rules,
+  context: TrustContext,
+  workspace: WorkspaceDefinition,
+  available: Availability,
+): DecisionView {
+  return viewOf(decide(rules.policy, { context, workspace, available }))
+}
+
+/** The API's and the log's shape of a decision. */
+function viewOf(decision: ReturnType<typeof decide>): DecisionView {
+  return structuredClone(decision) as DecisionView
+}
+
+export interface RecordedDecision {
+  readonly id: string
+  readonly decision: DecisionView
+}
+
+/**
+ * Writes a decision to the audit log, with the policy's digest and every claim it rests on, and then to the table that admins read.
+ * INVARIANT I7: nothing is delivered before this resolves.
+ */
+export async function recordDecision(
+  site: Site,
+  made: {
+    readonly person: PersonRow
+    readonly workspaceId: string
+    readonly sessionId: string | undefined
+    readonly cause: DecisionCause
+    readonly context: TrustContext
+    readonly decision: DecisionView
+    readonly actor: AuditActor
+  },
+): Promise<RecordedDecision> {
+  const id = randomUUID()
+  const { person, context, decision } = made
+  const index = await site.audit.record('decision', made.actor, person.id, {
+    decision: id,
+    cause: made.cause,
+    workspace: made.workspaceId,
+    session: made.sessionId ?? null,
+    mode: decision.outcome?.mode ?? null,
+    rights: decision.outcome?.rights ?? [],
+    obligations: decision.outcome === undefined ? null : { ...decision.outcome.obligations },
+    permittedBy: decision.outcome?.policies ?? [],
+    refused: decision.refused.map(({ mode, code, reason, policies }) => ({ mode, code, reason, policies })),
+    policyDigest: decision.policyDigest,
+    contextDigest: decision.contextDigest,
+    groups: [...context.person.groups],
+    zone: { name: context.zone.name, kind: context.zone.kind },
+    claims: Object.fromEntries(
+      Object.entries(context.claims).map(([name, { value, source, ageSec }]) => [
+        name,
+        { value, source, ageSec },
+      ]),
+    ),
+  })
+  await insertDecision(site.store.db, {
+    id,
+    at: new Date(site.now()),
+    person_id: person.id,
+    workspace_id: made.workspaceId,
+    session_id: made.sessionId ?? null,
+    cause: made.cause,
+    zone: context.zone.name,
+    decision: JSON.stringify(decision),
+    audit_index: String(index),
+  })
+  site.metrics.count('decisions', { outcome: decision.outcome?.mode ?? 'refused', cause: made.cause })
+  return { id, decision }
+}

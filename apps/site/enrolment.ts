@@ -1,0 +1,161 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { isIP } from 'node:net'
+import {
+  issueLeaf,
+  type LeafOrder,
+  makeToken,
+  type PeerIdentity,
+  parseToken,
+  secretHash,
+  verifyRequest,
+} from '#adapters/pki-x509/index.ts'
+import {
+  type AgentRow,
+  agentById,
+  insertAgent,
+  insertEnrolmentToken,
+  renewedAgent,
+  revokeAgent,
+  useEnrolmentToken,
+} from '#adapters/store-postgres/index.ts'
+import type { AuditActor } from '#core/audit/leaf.ts'
+import type { Site } from './site.ts'
+import { notFound, SiteError } from './site-error.ts'
+
+/** How machines become hosts and gateways of the site, stay so, and stop being so. */
+
+const tokenLifetimeMs = 60 * 60_000
+const leafLifetimeMs = 24 * 60 * 60_000
+
+export async function createEnrolmentToken(
+  site: Site,
+  wish: { readonly kind: AgentRow['kind']; readonly name: string; readonly addresses: readonly string[] },
+  actor: AuditActor,
+): Promise<{ readonly token: string; readonly expiresAt: string }> {
+  const secret = randomBytes(32)
+  const expiresAt = new Date(site.now() + tokenLifetimeMs)
+  await site.audit.record('enrolment-token', actor, undefined, {
+    kind: wish.kind,
+    name: wish.name,
+    expiresAt: expiresAt.toISOString(),
+  })
+  await insertEnrolmentToken(site.store.db, {
+    secret_hash: hashOf(secret),
+    kind: wish.kind,
+    name: wish.name,
+    dns_names: [...wish.addresses],
+    expires_at: expiresAt,
+  })
+  return { token: makeToken(wish.kind, secret, site.authority.rootPem), expiresAt: expiresAt.toISOString() }
+}
+
+/**
+ * Turns a token and a certificate request into an agent with a certificate. Who it is comes from the token, only its key from the request.
+ *
+ * @throws {SiteError} TOKEN_REFUSED
+ * @throws {PkiError} for a malformed token or request
+ */
+export async function enrol(site: Site, token: string, request: string) {
+  const { secret } = parseToken(token)
+  const publicKey = await verifyRequest(request)
+  const granted = await useEnrolmentToken(
+    site.store.db,
+    hashOf(secret),
+    ['host', 'gateway'],
+    new Date(site.now()),
+  )
+  if (granted === undefined) {
+    throw new SiteError('TOKEN_REFUSED', 'this token is unknown, used or expired', {
+      remedy: 'Make a new one in the console, under Hosts.',
+    })
+  }
+  const id = randomUUID()
+  const leaf = await issueLeaf(site.authority, order(site, { id, ...granted }, publicKey))
+  await site.audit.record('enrolled', { type: granted.kind, id }, undefined, {
+    kind: granted.kind,
+    name: granted.name,
+    serial: leaf.serialNumber,
+  })
+  await insertAgent(site.store.db, {
+    id,
+    kind: granted.kind,
+    name: granted.name,
+    dns_names: granted.dns_names,
+    certificate_expires_at: new Date(leaf.notAfter),
+  })
+  return {
+    id,
+    siteId: site.siteId,
+    certificate: leaf.chainPem,
+    authorities: site.authority.rootPem,
+    agentUrl: site.config.agents.url,
+  }
+}
+
+/**
+ * The next certificate of an agent that still has one.
+ *
+ * @throws {SiteError} NOT_FOUND, NOT_ALLOWED when it was revoked
+ */
+export async function renew(
+  site: Site,
+  peer: PeerIdentity,
+  request: string,
+): Promise<{ readonly certificate: string }> {
+  const publicKey = await verifyRequest(request)
+  const agent = await livingAgent(site, peer)
+  const leaf = await issueLeaf(site.authority, order(site, agent, publicKey))
+  await site.audit.record('enrolled', { type: agent.kind, id: agent.id }, undefined, {
+    renewal: true,
+    name: agent.name,
+    serial: leaf.serialNumber,
+  })
+  await renewedAgent(site.store.db, agent.id, new Date(leaf.notAfter))
+  return { certificate: leaf.chainPem }
+}
+
+/**
+ * The agent behind a proven certificate.
+ *
+ * @throws {SiteError} NOT_FOUND, NOT_ALLOWED
+ */
+export async function livingAgent(site: Site, peer: PeerIdentity): Promise<AgentRow> {
+  const agent = await agentById(site.store.db, peer.id)
+  if (agent === undefined || agent.kind !== peer.role) throw notFound('agent')
+  if (agent.revoked_at !== null) {
+    throw new SiteError('NOT_ALLOWED', `${agent.kind} ${agent.name} was revoked`, {
+      remedy: 'Enrol it again with a new token.',
+    })
+  }
+  return agent
+}
+
+/** Withdraws a machine's identity: its connections are closed within moments and its certificate is not renewed. */
+export async function revoke(site: Site, id: string, actor: AuditActor): Promise<void> {
+  const agent = await agentById(site.store.db, id)
+  if (agent === undefined) throw notFound('agent')
+  await site.audit.record('revoked', actor, id, { kind: agent.kind, name: agent.name })
+  await revokeAgent(site.store.db, id, new Date(site.now()))
+  await site.hints.tell({ topic: 'agents' })
+}
+
+function order(
+  site: Site,
+  agent: Pick<AgentRow, 'id' | 'kind' | 'dns_names'>,
+  publicKey: Uint8Array<ArrayBuffer>,
+): LeafOrder {
+  return {
+    publicKey,
+    role: agent.kind,
+    id: agent.id,
+    dnsNames: agent.dns_names.filter((name) => isIP(name) === 0),
+    ipAddresses: agent.dns_names.filter((name) => isIP(name) !== 0),
+    usages: agent.kind === 'host' ? 'client' : 'both',
+    lifetimeMs: leafLifetimeMs,
+    now: site.now(),
+  }
+}
+
+function hashOf(secret: Uint8Array): Buffer {
+  return Buffer.from(secretHash(secret), 'base64url')
+}

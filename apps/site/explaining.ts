@@ -1,0 +1,130 @@
+import { isIP } from 'node:net'
+import { listWorkspaces, liveSessions, personByLogin, workspaceById } from '#adapters/store-postgres/index.ts'
+import type { Me, WorkspaceView } from '#core/api/person.ts'
+import type { DecisionView } from '#core/api/words.ts'
+import { explainDecision } from '#core/policy/index.ts'
+import { claimVocabulary, isClaimName, type TrustContext } from '#core/trust/index.ts'
+import { type Availability, contextOf, decideWorkspace, readAvailability } from './deciding.ts'
+import { type Rules, readRules } from './rules.ts'
+import { isAdmin, isAuditor, type SignedIn } from './signed-in.ts'
+import type { Site } from './site.ts'
+import { notFound, SiteError } from './site-error.ts'
+
+/** Decisions that are shown and not made: nothing is delivered on them, so they are not in the audit log. */
+
+/** What the site holds about the caller's situation, and what each claim is worth. */
+export async function whatIsKnown(site: Site, caller: SignedIn): Promise<Me> {
+  const rules = await readRules(site.store.db)
+  const { person } = caller
+  const context = contextOf(site, rules, { ...caller.circumstances, evidence: [] })
+  return {
+    id: person.id,
+    login: person.login,
+    name: person.name,
+    groups: person.groups,
+    admin: isAdmin(caller),
+    auditor: isAuditor(caller),
+    network: { address: caller.circumstances.address, zone: context.zone.name, kind: context.zone.kind },
+    claims: Object.entries(context.claims).map(([name, { value, source, ageSec }]) => ({
+      name,
+      label: isClaimName(name) ? claimVocabulary[name].label : name,
+      value,
+      source,
+      ageSec,
+    })),
+  }
+}
+
+/** Every workspace that the person could have, now or after a change they can make. */
+export async function listWorkspacesFor(
+  site: Site,
+  { person, circumstances }: SignedIn,
+): Promise<readonly WorkspaceView[]> {
+  const { db } = site.store
+  const [rules, available, workspaces, sessions] = await Promise.all([
+    readRules(db),
+    readAvailability(site),
+    listWorkspaces(db),
+    liveSessions(db, { personId: person.id }),
+  ])
+  const context = contextOf(site, rules, { ...circumstances, evidence: [] })
+  return workspaces.flatMap((workspace) => {
+    const decision = decideWorkspace(rules, context, workspace, available)
+    const session = sessions.find((one) => one.workspace_id === workspace.id && one.state !== 'ending')
+    if (session === undefined && !isWithinReach(decision)) return []
+    const { id, name, description, program, icon } = workspace
+    return [
+      {
+        id,
+        name,
+        description,
+        kind: program.kind,
+        icon,
+        decision,
+        ...(session === undefined ? {} : { sessionId: session.id }),
+      },
+    ]
+  })
+}
+
+/** A workspace that no policy would ever give this person is not theirs to see. */
+function isWithinReach({ outcome, refused }: DecisionView): boolean {
+  return (
+    outcome !== undefined || refused.some(({ code, unlocks }) => unlocks.length > 0 || code === 'NO_CAPACITY')
+  )
+}
+
+/**
+ * The decision that a launch would get: one's own, or anybody's for admins and auditors.
+ *
+ * @throws {SiteError} NOT_FOUND, NOT_ALLOWED
+ */
+export async function explain(
+  site: Site,
+  caller: SignedIn,
+  query: {
+    readonly workspace: string
+    readonly user?: string | undefined
+    readonly endpoint?: string | undefined
+    readonly from?: string | undefined
+  },
+): Promise<{ decision: DecisionView; lines: string[] }> {
+  const [rules, available, workspace] = await Promise.all([
+    readRules(site.store.db),
+    readAvailability(site),
+    workspaceById(site.store.db, query.workspace),
+  ])
+  if (workspace === undefined) throw notFound('workspace')
+  if (query.endpoint !== undefined) throw notFound('endpoint')
+  const context = await contextFor(site, rules, caller, query)
+  const decision = decideWorkspace(rules, context, workspace, available as Availability)
+  return { decision, lines: [...explainDecision(decision, { workspace: workspace.name, context })] }
+}
+
+async function contextFor(
+  site: Site,
+  rules: Rules,
+  caller: SignedIn,
+  query: { readonly user?: string | undefined; readonly from?: string | undefined },
+): Promise<TrustContext> {
+  const { circumstances } = caller
+  if (query.user === undefined && query.from === undefined)
+    return contextOf(site, rules, { ...circumstances, evidence: [] })
+  if (!isAdmin(caller) && !isAuditor(caller)) {
+    throw new SiteError('NOT_ALLOWED', 'only admins and auditors may ask about other people and addresses', {
+      remedy: 'Ask without --user and --from.',
+    })
+  }
+  if (query.from !== undefined && isIP(query.from) === 0) {
+    throw new SiteError('BAD_REQUEST', `expected an IP address, got ${JSON.stringify(query.from)}`)
+  }
+  const person =
+    query.user === undefined ? circumstances.person : await personByLogin(site.store.db, query.user)
+  if (person === undefined) throw notFound('person')
+  return contextOf(site, rules, {
+    person,
+    signedInAt: site.now(),
+    address: query.from ?? circumstances.address,
+    evidence: [],
+  })
+}

@@ -1,0 +1,240 @@
+import { z } from 'zod'
+import {
+  activePolicy,
+  listAgents,
+  listDecisions,
+  listPeople,
+  listWorkspaces,
+  liveSessions,
+  readZones,
+  workspaceById,
+} from '#adapters/store-postgres/index.ts'
+import {
+  decisionRecord,
+  gatewayView,
+  hostView,
+  personCreate,
+  personPatch,
+  personView,
+  policyPut,
+  policyView,
+  tokenAnswer,
+  tokenRequest,
+  workspaceDefinition,
+  zoneDefinition,
+} from '#core/api/admin.ts'
+import { sessionView } from '#core/api/person.ts'
+import { slug, uuid } from '#core/api/words.ts'
+import type { AuditActor } from '#core/audit/leaf.ts'
+import {
+  activatePolicy,
+  changePerson,
+  changeZones,
+  createPerson,
+  defineWorkspace,
+  drainHost,
+} from '../administering.ts'
+import { createEnrolmentToken, revoke } from '../enrolment.ts'
+import type { SignedIn } from '../signed-in.ts'
+import type { Site } from '../site.ts'
+import { notFound } from '../site-error.ts'
+import { decisionRecordOf, gatewayViewOf, hostViewOf, personViewOf, sessionViewOf } from '../views.ts'
+import { type Api, callerOf } from './people-port.ts'
+
+const admin = { access: 'admin' } as const
+const auditor = { access: 'auditor' } as const
+const byId = z.strictObject({ id: uuid })
+
+/** What admins do and auditors look at. */
+export function adminRoutes(app: Api, site: Site): void {
+  watchRoutes(app, site)
+  machineRoutes(app, site)
+  peopleRoutes(app, site)
+  rulesRoutes(app, site)
+}
+
+function adminActor({ person }: SignedIn): AuditActor {
+  return { type: 'admin', id: person.id }
+}
+
+function watchRoutes(app: Api, site: Site): void {
+  app.get(
+    '/admin/sessions',
+    { config: auditor, schema: { response: { 200: z.strictObject({ sessions: z.array(sessionView) }) } } },
+    async () => ({
+      sessions: (await liveSessions(site.store.db)).map(sessionViewOf),
+    }),
+  )
+
+  const page = z.strictObject({
+    limit: z.coerce.number().int().min(1).max(200).default(50),
+    before: z.iso.datetime().optional(),
+  })
+  app.get(
+    '/admin/decisions',
+    {
+      config: auditor,
+      schema: {
+        querystring: page,
+        response: { 200: z.strictObject({ decisions: z.array(decisionRecord) }) },
+      },
+    },
+    async ({ query: { limit, before } }) => ({
+      decisions: (
+        await listDecisions(site.store.db, {
+          limit,
+          before: before === undefined ? undefined : new Date(before),
+        })
+      ).map(decisionRecordOf),
+    }),
+  )
+}
+
+function machineRoutes(app: Api, site: Site): void {
+  const machines = z.strictObject({ hosts: z.array(hostView), gateways: z.array(gatewayView) })
+  app.get('/admin/hosts', { config: auditor, schema: { response: { 200: machines } } }, async () => {
+    const [hosts, gateways] = await Promise.all([
+      listAgents(site.store.db, 'host'),
+      listAgents(site.store.db, 'gateway'),
+    ])
+    return {
+      hosts: hosts.map((row) => hostViewOf(row, site.now())),
+      gateways: gateways.map((row) => gatewayViewOf(row, site.now())),
+    }
+  })
+
+  app.post(
+    '/admin/hosts/:id/drain',
+    {
+      config: admin,
+      schema: {
+        params: byId,
+        body: z.strictObject({ draining: z.boolean() }),
+        response: { 200: z.strictObject({}) },
+      },
+    },
+    async (request) => {
+      await drainHost(site, request.params.id, request.body.draining, adminActor(callerOf(request)))
+      return {}
+    },
+  )
+
+  app.post(
+    '/admin/agents/:id/revoke',
+    { config: admin, schema: { params: byId, response: { 200: z.strictObject({}) } } },
+    async (request) => {
+      await revoke(site, request.params.id, adminActor(callerOf(request)))
+      return {}
+    },
+  )
+
+  app.post(
+    '/admin/enrolment-tokens',
+    { config: admin, schema: { body: tokenRequest, response: { 201: tokenAnswer } } },
+    async (request, reply) => {
+      const { kind, name, addresses } = request.body
+      return reply
+        .code(201)
+        .send(
+          await createEnrolmentToken(
+            site,
+            { kind, name, addresses: addresses ?? [] },
+            adminActor(callerOf(request)),
+          ),
+        )
+    },
+  )
+}
+
+function peopleRoutes(app: Api, site: Site): void {
+  app.get(
+    '/admin/people',
+    { config: admin, schema: { response: { 200: z.strictObject({ people: z.array(personView) }) } } },
+    async () => ({
+      people: (await listPeople(site.store.db)).map(personViewOf),
+    }),
+  )
+
+  app.post(
+    '/admin/people',
+    { config: admin, schema: { body: personCreate, response: { 201: personView } } },
+    async (request, reply) =>
+      reply
+        .code(201)
+        .send(personViewOf(await createPerson(site, request.body, adminActor(callerOf(request))))),
+  )
+
+  app.patch(
+    '/admin/people/:id',
+    { config: admin, schema: { params: byId, body: personPatch, response: { 200: personView } } },
+    async (request) =>
+      personViewOf(await changePerson(site, request.params.id, request.body, adminActor(callerOf(request)))),
+  )
+}
+
+function rulesRoutes(app: Api, site: Site): void {
+  const { db } = site.store
+  const readPolicy = async (): Promise<z.infer<typeof policyView>> => {
+    const row = await activePolicy(db)
+    if (row === undefined) throw notFound('policy')
+    return {
+      text: row.text,
+      digest: row.digest,
+      activatedAt: row.activated_at.toISOString(),
+      activatedBy: row.activated_by,
+    }
+  }
+  app.get('/admin/policy', { config: auditor, schema: { response: { 200: policyView } } }, readPolicy)
+  app.put(
+    '/admin/policy',
+    { config: admin, schema: { body: policyPut, response: { 200: policyView } } },
+    async (request) => {
+      const caller = callerOf(request)
+      await activatePolicy(site, request.body.text, caller.person.login, adminActor(caller))
+      return readPolicy()
+    },
+  )
+
+  const zones = z.strictObject({ zones: z.array(zoneDefinition).max(200) })
+  app.get('/admin/zones', { config: auditor, schema: { response: { 200: zones } } }, async () => ({
+    zones: [...((await readZones(db)) ?? [])],
+  }))
+  app.put(
+    '/admin/zones',
+    { config: admin, schema: { body: zones, response: { 200: zones } } },
+    async (request) => {
+      await changeZones(site, request.body.zones, adminActor(callerOf(request)))
+      return { zones: [...((await readZones(db)) ?? [])] }
+    },
+  )
+
+  const bySlug = z.strictObject({ id: slug })
+  app.get(
+    '/admin/workspaces',
+    {
+      config: auditor,
+      schema: { response: { 200: z.strictObject({ workspaces: z.array(workspaceDefinition) }) } },
+    },
+    async () => ({
+      workspaces: [...(await listWorkspaces(db))],
+    }),
+  )
+  app.get(
+    '/admin/workspaces/:id',
+    { config: auditor, schema: { params: bySlug, response: { 200: workspaceDefinition } } },
+    async ({ params }) => {
+      const workspace = await workspaceById(db, params.id)
+      if (workspace === undefined) throw notFound('workspace')
+      return workspace
+    },
+  )
+  app.put(
+    '/admin/workspaces/:id',
+    {
+      config: admin,
+      schema: { params: bySlug, body: workspaceDefinition, response: { 200: workspaceDefinition } },
+    },
+    async (request) =>
+      defineWorkspace(site, { ...request.body, id: request.params.id }, adminActor(callerOf(request))),
+  )
+}

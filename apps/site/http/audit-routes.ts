@@ -1,0 +1,34 @@
+import { z } from 'zod'
+import { readCheckpoint, readTile } from '#adapters/store-postgres/index.ts'
+import { parseTilePath } from '#core/audit/index.ts'
+import type { Site } from '../site.ts'
+import { notFound } from '../site-error.ts'
+import type { Api } from './people-port.ts'
+
+const auditor = { access: 'auditor' } as const
+
+/** The audit log as C2SP tlog-tiles serves it: a checkpoint, hash tiles and entry bundles, and the key that verifies it. */
+export function auditRoutes(app: Api, site: Site): void {
+  app.get(
+    '/audit/key',
+    { config: auditor, schema: { response: { 200: z.strictObject({ key: z.string() }) } } },
+    async () => ({ key: site.auditKey }),
+  )
+
+  app.get('/audit/checkpoint', { config: auditor }, async (_request, reply) => {
+    const checkpoint = await readCheckpoint(site.store.db)
+    if (checkpoint === undefined || checkpoint === '') throw notFound('checkpoint: the log is empty')
+    return reply.type('text/plain; charset=utf-8').send(checkpoint)
+  })
+
+  app.get(
+    '/audit/tile/*',
+    { config: auditor, schema: { params: z.strictObject({ '*': z.string().max(64) }) } },
+    async (request, reply) => {
+      const tile = parseTilePath(`tile/${request.params['*']}`)
+      const bytes = tile === undefined ? undefined : await readTile(site.store.db, tile)
+      if (bytes === undefined) throw notFound('tile')
+      return reply.type('application/octet-stream').send(Buffer.from(bytes))
+    },
+  )
+}

@@ -1,0 +1,101 @@
+import type { FastifyRequest } from 'fastify'
+import {
+  type Hint,
+  isAway,
+  liveSessions,
+  type SessionDetail,
+  sessionById,
+  webSessionById,
+} from '#adapters/store-postgres/index.ts'
+import type { PersonEvent } from '#core/api/person.ts'
+import type { SignedIn } from '../signed-in.ts'
+import type { Site } from '../site.ts'
+import { sessionViewOf } from '../views.ts'
+import { type Api, callerOf } from './people-port.ts'
+
+const pingMs = 15_000
+
+/** `GET /events`: server-sent events for one signed-in page. Ends with the web session. */
+export function eventRoutes(app: Api, site: Site): void {
+  app.get('/events', {}, async (request, reply) => {
+    const caller = callerOf(request)
+    reply.hijack()
+    const { raw } = reply
+    raw.writeHead(200, {
+      ...(reply.getHeaders() as Record<string, string>),
+      'content-type': 'text/event-stream',
+    })
+    raw.write(': welcome\n\n')
+    streamEvents(
+      site,
+      caller,
+      request,
+      (text) => raw.write(text),
+      () => raw.end(),
+    )
+  })
+}
+
+function streamEvents(
+  site: Site,
+  caller: SignedIn,
+  request: FastifyRequest,
+  write: (text: string) => void,
+  end: () => void,
+): void {
+  const send = (event: PersonEvent): void => write(`data: ${JSON.stringify(event)}\n\n`)
+  const shown = new Map<string, string>()
+  let queue = Promise.resolve()
+  const enqueue = (work: () => Promise<void>): void => {
+    queue = queue.then(work).catch((error: unknown) => {
+      if (!isAway(error)) site.log.error({ err: error }, 'an event could not be sent')
+    })
+  }
+  const off = site.hints.on((hint) => {
+    if (isAboutRules(hint)) enqueue(async () => send({ kind: 'workspaces' }))
+    if (hint.topic === 'lost' || (hint.topic === 'person' && hint.id === caller.person.id)) {
+      enqueue(async () => {
+        if ((await webSessionById(site.store.db, caller.webSession.id)) === undefined) return end()
+        await sendSessions(site, caller.person.id, shown, send)
+      })
+    }
+  })
+  const ping = setInterval(() => write(': ping\n\n'), pingMs)
+  enqueue(() => sendSessions(site, caller.person.id, shown, send))
+  request.raw.once('close', () => {
+    off()
+    clearInterval(ping)
+  })
+}
+
+function isAboutRules({ topic }: Hint): boolean {
+  return (
+    topic === 'policy' ||
+    topic === 'zones' ||
+    topic === 'workspaces' ||
+    topic === 'person' ||
+    topic === 'lost'
+  )
+}
+
+/** Sends each of the person's sessions that is new, changed, or gone since last time. */
+async function sendSessions(
+  site: Site,
+  personId: string,
+  shown: Map<string, string>,
+  send: (event: PersonEvent) => void,
+): Promise<void> {
+  const live = await liveSessions(site.store.db, { personId })
+  const gone = [...shown.keys()].filter((id) => !live.some((session) => session.id === id))
+  const ended = (await Promise.all(gone.map((id) => sessionById(site.store.db, id)))).filter(
+    (row): row is SessionDetail => row !== undefined,
+  )
+  for (const row of [...live, ...ended]) {
+    const session = sessionViewOf(row)
+    const text = JSON.stringify(session)
+    if (shown.get(row.id) === text) continue
+    send({ kind: 'session', session })
+    if (row.state === 'ended') shown.delete(row.id)
+    else shown.set(row.id, text)
+  }
+}

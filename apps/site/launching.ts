@@ -1,0 +1,235 @@
+import { randomUUID } from 'node:crypto'
+import {
+  agentById,
+  liveSessions,
+  placeSession,
+  type SessionDetail,
+  sessionById,
+  updateSession,
+  workspaceById,
+} from '#adapters/store-postgres/index.ts'
+import type { WorkspaceDefinition } from '#core/api/admin.ts'
+import type { Delivery } from '#core/api/person.ts'
+import type { DecisionView } from '#core/api/words.ts'
+import type { AuditActor } from '#core/audit/leaf.ts'
+import { accountOf } from '#core/broker/account.ts'
+import type { Claim } from '#core/trust/index.ts'
+import { contextOf, decideWorkspace, placeableHosts, readAvailability, recordDecision } from './deciding.ts'
+import { deliver } from './delivering.ts'
+import { finishSession } from './live-sessions.ts'
+import { readRules } from './rules.ts'
+import type { SignedIn } from './signed-in.ts'
+import type { Site } from './site.ts'
+import { notFound, SiteError } from './site-error.ts'
+
+export interface LaunchWish {
+  readonly workspaceId: string
+  /** X25519 public key, 32 bytes. */
+  readonly clientKey: Uint8Array
+  readonly evidence: readonly Claim[]
+  readonly width: number
+  readonly height: number
+}
+
+/** A host that has been away for this long does not get its person back: a new session starts elsewhere. */
+const hostPatienceMs = 60_000
+
+/**
+ * One launch: decide, write the decision down, find or place the session, hand out the ticket.
+ *
+ * @throws {SiteError} NOT_FOUND, LAUNCH_REFUSED (with the decision), LAUNCH_NO_ROOM, LAUNCH_LATE, LAUNCH_NO_GATEWAY
+ */
+export async function launch(
+  site: Site,
+  holder: SignedIn,
+  wish: LaunchWish,
+): Promise<{ readonly decision: DecisionView; readonly delivery: Delivery }> {
+  const started = performance.now()
+  const { db } = site.store
+  const workspace = await workspaceById(db, wish.workspaceId)
+  if (workspace === undefined) throw notFound('workspace')
+  const [existing] = await reusableSessions(site, holder.person.id, workspace.id)
+  const { id: decisionId, decision } = await decideFor(site, holder, workspace, wish.evidence, existing)
+  const session =
+    existing === undefined
+      ? await place(site, holder, workspace, wish, decision, decisionId)
+      : await take(site, holder, existing, wish, decision, decisionId)
+  const delivery = await deliver(site, session, wish.clientKey, actorOf(holder))
+  site.metrics.time('launch', (performance.now() - started) / 1000)
+  return { decision, delivery }
+}
+
+export function actorOf({ person }: SignedIn): AuditActor {
+  return { type: 'person', id: person.id }
+}
+
+/** The person's live session of the workspace, unless its host has been away too long: that one ends when its host returns. */
+async function reusableSessions(
+  site: Site,
+  personId: string,
+  workspaceId: string,
+): Promise<readonly SessionDetail[]> {
+  const sessions = await liveSessions(site.store.db, { personId, workspaceId })
+  const usable: SessionDetail[] = []
+  for (const session of sessions) {
+    if (session.state === 'ending') continue
+    const host = await agentById(site.store.db, session.host_id)
+    const silentMs = site.now() - (host?.last_seen_at?.getTime() ?? session.started_at.getTime())
+    if (silentMs < hostPatienceMs && host?.revoked_at === null) usable.push(session)
+    else
+      await finishSession(
+        site,
+        session.id,
+        { code: 'SESSION_HOST_AWAY', reason: 'Its host could not be reached' },
+        { type: 'site', id: site.siteId },
+      )
+  }
+  return usable
+}
+
+async function decideFor(
+  site: Site,
+  holder: SignedIn,
+  workspace: WorkspaceDefinition,
+  evidence: readonly Claim[],
+  existing: SessionDetail | undefined,
+) {
+  const [rules, anyMode] = await Promise.all([readRules(site.store.db), readAvailability(site)])
+  const context = contextOf(site, rules, { ...holder.circumstances, evidence })
+  // A session that runs needs no new room: it is decided in its own mode.
+  const decision =
+    existing === undefined
+      ? decideWorkspace(rules, context, workspace, anyMode)
+      : decideWorkspace(rules, context, { ...workspace, modes: [existing.mode] }, () => undefined)
+  const recorded = await recordDecision(site, {
+    person: holder.person,
+    workspaceId: workspace.id,
+    sessionId: existing?.id,
+    cause: existing === undefined ? 'launch' : 'reconnect',
+    context,
+    decision,
+    actor: actorOf(holder),
+  })
+  if (decision.outcome === undefined) throw refusedBecause(decision)
+  return recorded
+}
+
+function refusedBecause(decision: DecisionView): SiteError {
+  const noRoom = decision.refused.find((refusal) => refusal.code === 'NO_CAPACITY')
+  if (noRoom !== undefined) {
+    return new SiteError('LAUNCH_NO_ROOM', noRoom.reason, {
+      remedy: 'Try again in a moment.',
+      retryAfter: 5,
+      decision,
+    })
+  }
+  const [first] = decision.refused
+  const remedy = first?.unlocks[0]?.changes.map((change) => change.remedy).join('. ')
+  return new SiteError('LAUNCH_REFUSED', first?.reason ?? 'no delivery mode is permitted', {
+    remedy: remedy ?? 'Ask an admin if you need this workspace from here.',
+    decision,
+  })
+}
+
+async function place(
+  site: Site,
+  { person, webSession }: SignedIn,
+  workspace: WorkspaceDefinition,
+  wish: LaunchWish,
+  { outcome }: DecisionView,
+  decisionId: string,
+): Promise<SessionDetail> {
+  if (outcome === undefined) throw new SiteError('SITE_BROKEN', 'a refused launch was to be placed')
+  const { db } = site.store
+  const now = site.now()
+  const id = randomUUID()
+  for (const hostId of await placeableHosts(site)) {
+    await site.audit.record('session-started', { type: 'person', id: person.id }, id, {
+      host: hostId,
+      workspace: workspace.id,
+      mode: outcome.mode,
+      decision: decisionId,
+    })
+    const placed = await placeSession(db, {
+      id,
+      person_id: person.id,
+      web_session_id: webSession.id,
+      workspace_id: workspace.id,
+      host_id: hostId,
+      mode: outcome.mode,
+      account: accountOf(site.siteId, person),
+      width: wish.width,
+      height: wish.height,
+      state: 'starting',
+      rights: outcome.rights,
+      restrictions: JSON.stringify(outcome.restrictions),
+      obligations: JSON.stringify(outcome.obligations),
+      evidence: JSON.stringify(wish.evidence),
+      decision_id: decisionId,
+      started_at: new Date(now),
+      ends_at: new Date(now + outcome.obligations.sessionMinutes * 60_000),
+    })
+    if (placed === 'full') continue
+    if (placed === 'exists')
+      throw new SiteError('CONFLICT', 'this workspace is being started already', {
+        remedy: 'Try again in a moment.',
+        retryAfter: 1,
+      })
+    const session = await sessionById(db, id)
+    if (session === undefined) throw notFound('session')
+    await site.hints.tell({ topic: 'host', id: hostId })
+    await site.hints.tell({ topic: 'person', id: person.id })
+    return session
+  }
+  throw new SiteError('LAUNCH_NO_ROOM', 'every host is full right now', {
+    remedy: 'Try again in a moment.',
+    retryAfter: 5,
+  })
+}
+
+/** The running session under today's decision, now held by this web session. */
+async function take(
+  site: Site,
+  holder: SignedIn,
+  session: SessionDetail,
+  wish: Pick<LaunchWish, 'evidence'>,
+  { outcome }: DecisionView,
+  decisionId: string,
+): Promise<SessionDetail> {
+  if (outcome === undefined) throw new SiteError('SITE_BROKEN', 'a refused launch was to be taken')
+  await updateSession(site.store.db, session.id, {
+    web_session_id: holder.webSession.id,
+    rights: outcome.rights,
+    restrictions: JSON.stringify(outcome.restrictions),
+    obligations: JSON.stringify(outcome.obligations),
+    evidence: JSON.stringify(wish.evidence),
+    decision_id: decisionId,
+  })
+  const taken = await sessionById(site.store.db, session.id)
+  if (taken === undefined) throw notFound('session')
+  return taken
+}
+
+/**
+ * A new ticket for a session that runs, after its decision was taken again for whoever asks and from where.
+ *
+ * @throws {SiteError} NOT_FOUND, LAUNCH_REFUSED, LAUNCH_LATE, LAUNCH_NO_GATEWAY
+ */
+export async function reconnect(
+  site: Site,
+  holder: SignedIn,
+  sessionId: string,
+  wish: Pick<LaunchWish, 'clientKey' | 'evidence'>,
+): Promise<Delivery> {
+  const session = await sessionById(site.store.db, sessionId)
+  if (
+    session === undefined ||
+    session.person_id !== holder.person.id ||
+    session.state === 'ended' ||
+    session.state === 'ending'
+  ) {
+    throw notFound('session')
+  }
+  const { id, decision } = await decideFor(site, holder, session.workspace, wish.evidence, session)
+  return deliver(site, await take(site, holder, session, wish, decision, id), wish.clientKey, actorOf(holder))
+}

@@ -1,0 +1,230 @@
+import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import type { Server } from 'node:https'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Logger, pino } from 'pino'
+import { createPasswordHasher } from '#adapters/identity-local/index.ts'
+import {
+  type Authority,
+  createAuthority,
+  createIdentityKey,
+  issueLeaf,
+  longestLeafMs,
+  openAuthority,
+  renewAt,
+  serverTls,
+  type TlsIdentity,
+  verifyRequest,
+} from '#adapters/pki-x509/index.ts'
+import {
+  deleteExpiredWebSessions,
+  deleteOldFailures,
+  deleteOldTickets,
+  isAway,
+  migrate,
+  openStore,
+  type Store,
+} from '#adapters/store-postgres/index.ts'
+import { encodeVerifierKey } from '#core/audit/index.ts'
+import { forgetFailuresMs } from '#core/identity/throttle.ts'
+import { parseNetwork } from '#core/trust/index.ts'
+import { createAgentPort } from './agents/agent-port.ts'
+import { openAuditLog } from './audit-log.ts'
+import type { SiteConfig } from './config.ts'
+import { createHints } from './hints.ts'
+import { createPeoplePort } from './http/people-port.ts'
+import { watchSessions } from './live-sessions.ts'
+import { createMetrics } from './metrics.ts'
+import type { Site } from './site.ts'
+
+/** The console as `npm run console` builds it. */
+const consoleDir = join(import.meta.dirname, '../console/dist')
+
+/**
+ * Runs a site node until `signal`. Any number of nodes may share a database and a state folder.
+ *
+ * @param onReady called when both ports serve
+ */
+export async function runSite(config: SiteConfig, signal: AbortSignal, onReady: () => void): Promise<void> {
+  const log = pino({ name: 'site' })
+  await using store = disposable(openStore(config.database))
+  await migrateWhenThere(store, log, signal)
+  const site = await openSite(config, store, log, signal)
+  const identity = await issueOwn(site.authority, config)
+  const agents = createAgentPort(site, identity, signal)
+  const people = await createPeoplePort(site, await peopleTls(config, identity), consoleDir)
+  await listen(agents, config.agents.port, config.agents.address)
+  await people.listen({ port: config.listen.port, host: config.listen.address })
+  void renewOwn(
+    site,
+    [agents, ...(config.listen.certificate === undefined ? [people.server as unknown as Server] : [])],
+    identity,
+    signal,
+  )
+  void sweepStore(site, signal)
+  onReady()
+  await watchSessions(site, signal)
+  await people.close()
+}
+
+/** Everything a site node works with, without its ports; `trustcast up` prepares a site with it. */
+export async function openSite(
+  config: SiteConfig,
+  store: Store,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<Site> {
+  const authority = await authorityIn(config)
+  const auditSigner = {
+    name: `trustcast.${authority.siteId}`,
+    privateKey: await signingKeyIn(config.state, 'audit'),
+  }
+  const now = (): number => Date.now()
+  return {
+    config,
+    siteId: authority.siteId,
+    origin: new URL(config.url).origin,
+    authority,
+    routeKey: await signingKeyIn(config.state, 'route'),
+    auditKey: encodeVerifierKey(auditSigner.name, auditSigner.privateKey),
+    trustedProxies: config.trustedProxies.map(parseNetwork),
+    store,
+    hints: createHints(store, signal),
+    audit: openAuditLog(store.db, auditSigner, now),
+    hasher: createPasswordHasher(),
+    metrics: createMetrics('trustcast'),
+    log,
+    version: versionOf(),
+    now,
+  }
+}
+
+export function disposable(store: Store): Store & AsyncDisposable {
+  return { ...store, [Symbol.asyncDispose]: () => store.close() }
+}
+
+function versionOf(): string {
+  const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8')) as {
+    version: string
+  }
+  return version
+}
+
+async function authorityIn({ state, name }: SiteConfig): Promise<Authority> {
+  const dir = join(state, 'pki')
+  try {
+    return await openAuthority(dir)
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'PKI_AUTHORITY_MISSING')) throw error
+    return createAuthority({ dir, siteName: name, now: Date.now() })
+  }
+}
+
+/** An ed25519 key of the site, made when it is first asked for. */
+async function signingKeyIn(state: string, name: string): Promise<KeyObject> {
+  const dir = join(state, 'keys')
+  const path = join(dir, `${name}.key`)
+  await mkdir(dir, { recursive: true, mode: 0o700 })
+  const pem = generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' })
+  await writeFile(path, pem, { mode: 0o600, flag: 'wx', flush: true }).catch(
+    (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw error
+    },
+  )
+  return createPrivateKey(await readFile(path, 'utf8'))
+}
+
+/** A database that starts after the site is no reason to give up. */
+async function migrateWhenThere(store: Store, log: Logger, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    try {
+      const done = await migrate(store.db)
+      if (done.length > 0) log.info({ migrations: done }, 'the database was brought to this version')
+      return
+    } catch (error) {
+      if (!isAway(error) || signal.aborted) throw error
+      log.warn('the database is away; waiting for it')
+      await sleep(1_000, undefined, { signal })
+    }
+  }
+}
+
+async function issueOwn(authority: Authority, config: SiteConfig): Promise<TlsIdentity> {
+  const key = await createIdentityKey()
+  const names = [...new Set([new URL(config.url).hostname, new URL(config.agents.url).hostname, 'localhost'])]
+  const leaf = await issueLeaf(authority, {
+    publicKey: await verifyRequest(key.requestPem),
+    role: 'site',
+    id: 'node',
+    dnsNames: names.filter((name) => !isAddress(name)),
+    ipAddresses: ['127.0.0.1', '::1', ...names.filter(isAddress)],
+    usages: 'server',
+    lifetimeMs: longestLeafMs,
+    now: Date.now(),
+  })
+  return { chainPem: leaf.chainPem, privateKeyPem: key.privateKeyPem }
+}
+
+function isAddress(name: string): boolean {
+  return /^[\d.]+$/.test(name) || name.includes(':')
+}
+
+async function peopleTls(config: SiteConfig, own: TlsIdentity) {
+  const { certificate, key } = config.listen
+  if (certificate === undefined || key === undefined) return serverTls(own)
+  return serverTls({
+    chainPem: await readFile(certificate, 'utf8'),
+    privateKeyPem: await readFile(key, 'utf8'),
+  })
+}
+
+/** Puts a fresh certificate in place at half of each one's life; connections that exist go on. */
+async function renewOwn(
+  site: Site,
+  servers: readonly Server[],
+  first: TlsIdentity,
+  signal: AbortSignal,
+): Promise<void> {
+  let identity = first
+  for (;;) {
+    const now = site.now()
+    const at = renewAt({ notBefore: now, notAfter: now + longestLeafMs }, Math.random())
+    try {
+      await sleep(at - now, undefined, { signal })
+      identity = await issueOwn(site.authority, site.config)
+    } catch (error) {
+      if (signal.aborted) return
+      site.log.error({ err: error }, 'the certificate could not be renewed')
+      await sleep(60_000, undefined, { signal }).catch(() => {})
+      continue
+    }
+    for (const [index, server] of servers.entries()) {
+      server.setSecureContext(index === 0 ? serverTls(identity, site.authority.rootPem) : serverTls(identity))
+    }
+  }
+}
+
+async function listen(server: Server, port: number, host: string): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ port, host }, resolve)
+  })
+}
+
+/** Removes what nobody needs any more. */
+async function sweepStore(site: Site, signal: AbortSignal): Promise<void> {
+  const { db } = site.store
+  while (!signal.aborted) {
+    try {
+      await sleep(5 * 60_000, undefined, { signal })
+      const now = site.now()
+      await deleteExpiredWebSessions(db, new Date(now))
+      await deleteOldFailures(db, new Date(now - forgetFailuresMs))
+      await deleteOldTickets(db, new Date(now - 60 * 60_000))
+    } catch (error) {
+      if (!signal.aborted && !isAway(error)) site.log.error({ err: error }, 'old rows could not be removed')
+    }
+  }
+}

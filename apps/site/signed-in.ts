@@ -1,0 +1,182 @@
+import { createHash, randomBytes, randomUUID } from 'node:crypto'
+import {
+  deleteWebSession,
+  insertWebSession,
+  type PersonRow,
+  touchWebSession,
+  type WebSessionRow,
+  webSessionByToken,
+} from '#adapters/store-postgres/index.ts'
+import { ProofError, proofHeader, verifyProof } from '#core/identity/proof.ts'
+import type { Circumstances } from './deciding.ts'
+import { decideAgain } from './live-sessions.ts'
+import type { Site } from './site.ts'
+import { SiteError } from './site-error.ts'
+
+/** Who makes a request, proven. */
+export interface SignedIn {
+  readonly person: PersonRow
+  readonly webSession: WebSessionRow
+  readonly circumstances: Omit<Circumstances, 'evidence'>
+}
+
+/** Whose members may change the site. */
+export const adminGroup = 'admins'
+/** Whose members may look at everything and change nothing. */
+export const auditorGroup = 'auditors'
+
+export function isAdmin({ person }: Pick<SignedIn, 'person'>): boolean {
+  return person.groups.includes(adminGroup)
+}
+
+export function isAuditor({ person }: Pick<SignedIn, 'person'>): boolean {
+  return person.groups.includes(auditorGroup)
+}
+
+export const cookieName = '__Host-trustcast'
+const idleMs = 30 * 60_000
+const absoluteMs = 12 * 60 * 60_000
+/** Writing "seen" for every request would write on every read. */
+const touchEveryMs = 60_000
+const proofMaxAgeMs = 60_000
+const maxRememberedProofs = 200_000
+
+export interface ArrivedRequest {
+  readonly method: string
+  /** Path and query. */
+  readonly path: string
+  readonly body: Uint8Array
+  readonly cookie: string | undefined
+  readonly proof: string | undefined
+  readonly address: string
+}
+
+export type Authenticate = (request: ArrivedRequest) => Promise<SignedIn>
+
+/** @returns the function that says who makes a request; it remembers used proofs */
+export function createAuthenticate(site: Site): Authenticate {
+  const usedProofs = new Map<string, number>()
+  return async (request) => {
+    const token = request.cookie
+    if (token === undefined || !/^[A-Za-z0-9_-]{43}$/.test(token)) throw notSignedIn()
+    const found = await webSessionByToken(site.store.db, hashToken(token), new Date(site.now()))
+    if (found === undefined) throw notSignedIn()
+    await requireProof(site, request, found.session.thumbprint, usedProofs)
+    await seen(site, found.session, request.address)
+    return {
+      person: found.person,
+      webSession: found.session,
+      circumstances: {
+        person: found.person,
+        signedInAt: found.session.created_at.getTime(),
+        address: request.address,
+      },
+    }
+  }
+}
+
+/** A cookie alone opens nothing: the request must be signed by the key that signed in (bound, and so forgery-proof across sites). */
+async function requireProof(
+  site: Site,
+  request: ArrivedRequest,
+  expected: string,
+  used: Map<string, number>,
+): Promise<void> {
+  const now = site.now()
+  if (request.proof === undefined) throw proofRefused(`the request has no ${proofHeader} header`)
+  try {
+    const { thumbprint, jti } = await verifyProof(request.proof, {
+      ...request,
+      nowMs: now,
+      maxAgeMs: proofMaxAgeMs,
+    })
+    if (thumbprint !== expected) throw proofRefused('another key signed in')
+    for (const [old, at] of used) {
+      if (at > now - 2 * proofMaxAgeMs && used.size < maxRememberedProofs) break
+      used.delete(old)
+    }
+    if (used.has(jti)) throw proofRefused('this proof was used before')
+    used.set(jti, now)
+  } catch (error) {
+    if (error instanceof ProofError) throw proofRefused(error.message, error)
+    throw error
+  }
+}
+
+/** Notes when and from where; another address means another network, and everything is decided again. */
+async function seen(site: Site, session: WebSessionRow, address: string): Promise<void> {
+  const now = site.now()
+  const moved = session.address !== address
+  if (!moved && now - session.last_seen_at.getTime() < touchEveryMs) return
+  const expires = Math.min(now + idleMs, session.created_at.getTime() + absoluteMs)
+  await touchWebSession(site.store.db, session.id, {
+    last_seen_at: new Date(now),
+    expires_at: new Date(expires),
+    address,
+  })
+  if (moved) await decideAgain(site, 'zone', { webSessionId: session.id })
+}
+
+/** @returns the cookie's value, which exists nowhere else */
+export async function beginWebSession(
+  site: Site,
+  person: PersonRow,
+  keyThumbprint: string,
+  address: string,
+): Promise<string> {
+  const token = randomBytes(32).toString('base64url')
+  const now = site.now()
+  await insertWebSession(site.store.db, {
+    id: randomUUID(),
+    token_hash: hashToken(token),
+    person_id: person.id,
+    thumbprint: keyThumbprint,
+    address,
+    created_at: new Date(now),
+    last_seen_at: new Date(now),
+    expires_at: new Date(now + idleMs),
+  })
+  return token
+}
+
+/** Signing out ends what was opened from here. */
+export async function endWebSession(site: Site, { person, webSession }: SignedIn): Promise<void> {
+  await site.audit.record('sign-out', { type: 'person', id: person.id }, undefined, {
+    webSession: webSession.id,
+  })
+  await decideAgain(site, 'evidence', { webSessionId: webSession.id })
+  await deleteWebSession(site.store.db, webSession.id)
+  await site.hints.tell({ topic: 'person', id: person.id })
+}
+
+export function setCookie(token: string): string {
+  return `${cookieName}=${token}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=${absoluteMs / 1000}`
+}
+
+export function clearCookie(): string {
+  return `${cookieName}=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0`
+}
+
+/** The token of a Cookie header, if it has exactly one of ours. */
+export function readCookie(header: string | undefined): string | undefined {
+  const values = (header ?? '')
+    .slice(0, 8192)
+    .split(';')
+    .map((part) => part.trim())
+    .filter((part) => part.startsWith(`${cookieName}=`))
+  return values.length === 1 ? values[0]?.slice(cookieName.length + 1) : undefined
+}
+
+function hashToken(token: string): Buffer {
+  return createHash('sha256').update(token).digest()
+}
+
+function notSignedIn(): SiteError {
+  return new SiteError('NOT_SIGNED_IN', 'you are not signed in, or your sign-in has ended', {
+    remedy: 'Sign in.',
+  })
+}
+
+function proofRefused(why: string, cause?: unknown): SiteError {
+  return new SiteError('PROOF_REFUSED', why, { remedy: 'Sign in again in this browser.', cause })
+}

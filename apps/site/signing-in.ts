@@ -1,0 +1,124 @@
+import { createHash, randomBytes } from 'node:crypto'
+import {
+  clearFailures,
+  countFailure,
+  insertEnrolmentToken,
+  isGroupEmpty,
+  isKnownSource,
+  type PersonRow,
+  personByLogin,
+  readFailures,
+  rememberSource,
+  type Store,
+  updatePerson,
+  useEnrolmentToken,
+} from '#adapters/store-postgres/index.ts'
+import { sourceOf, throttle, throttleKeys } from '#core/identity/throttle.ts'
+import { createPerson } from './administering.ts'
+import { adminGroup } from './signed-in.ts'
+import type { Site } from './site.ts'
+import { SiteError } from './site-error.ts'
+
+const setupLifetimeMs = 24 * 60 * 60_000
+
+/**
+ * Local accounts. Wrong login and wrong password are one answer, in the same time; guessing is slowed where it comes from.
+ *
+ * @throws {SiteError} SIGN_IN_REFUSED, SIGN_IN_SLOWED
+ */
+export async function signIn(
+  site: Site,
+  {
+    login,
+    password,
+    address,
+  }: { readonly login: string; readonly password: string; readonly address: string },
+): Promise<PersonRow> {
+  const { db } = site.store
+  const account = login.trim().toLowerCase()
+  const found = await personByLogin(db, account)
+  const source = sourceOf(address)
+  const known = found !== undefined && (await isKnownSource(db, found.id, source))
+  const attempt = { account, source, isKnownSource: known }
+  const keys = throttleKeys(attempt)
+  const verdict = throttle(attempt, await readFailures(db, keys.counted), site.now())
+  if (!verdict.allowed) {
+    const seconds = Math.ceil(verdict.retryAfterMs / 1000)
+    throw new SiteError('SIGN_IN_SLOWED', 'too many wrong passwords from this address', {
+      remedy: `Wait ${seconds} s, then try again.`,
+      retryAfter: seconds,
+    })
+  }
+  await countFailure(db, keys.counted, new Date(site.now()))
+  const { isRight, needsRehash } = await site.hasher.verify(password, found?.password)
+  if (found === undefined || !isRight || found.disabled) {
+    const accountHash = createHash('sha256').update(account).digest('hex')
+    await site.audit.record('sign-in-refused', { type: 'system', id: 'sign-in' }, found?.id, {
+      accountHash,
+      address,
+    })
+    site.metrics.count('sign_ins', { outcome: 'refused' })
+    throw new SiteError('SIGN_IN_REFUSED', 'the name or the password is wrong', {
+      remedy: 'Check both and try again, or ask an admin.',
+    })
+  }
+  await clearFailures(db, keys.cleared)
+  await rememberSource(db, found.id, source, new Date(site.now()))
+  if (needsRehash) await updatePerson(db, found.id, { password: await site.hasher.hash(password) })
+  await site.audit.record('sign-in', { type: 'person', id: found.id }, undefined, {
+    method: 'password',
+    address,
+  })
+  site.metrics.count('sign_ins', { outcome: 'accepted' })
+  return found
+}
+
+/** @returns a one-time token for the page that creates the first admin; undefined when there is an admin */
+export async function createSetupToken({ db }: Store, now: number): Promise<string | undefined> {
+  if (!(await isGroupEmpty(db, adminGroup))) return undefined
+  const secret = randomBytes(32)
+  await insertEnrolmentToken(db, {
+    secret_hash: hashOf(secret),
+    kind: 'admin',
+    name: 'first-admin',
+    dns_names: [],
+    expires_at: new Date(now + setupLifetimeMs),
+  })
+  return secret.toString('base64url')
+}
+
+/**
+ * Creates the first admin. Works once, and only while there is none.
+ *
+ * @throws {SiteError} TOKEN_REFUSED, CONFLICT
+ */
+export async function setUp(
+  site: Site,
+  wish: { readonly token: string; readonly login: string; readonly name: string; readonly password: string },
+): Promise<{ id: string; login: string; name: string }> {
+  const { db } = site.store
+  if (!(await isGroupEmpty(db, adminGroup))) {
+    throw new SiteError('CONFLICT', 'this site has an admin already', { remedy: 'Sign in instead.' })
+  }
+  const granted = await useEnrolmentToken(
+    db,
+    hashOf(Buffer.from(wish.token, 'base64url')),
+    ['admin'],
+    new Date(site.now()),
+  )
+  if (granted === undefined) {
+    throw new SiteError('TOKEN_REFUSED', 'this set-up link was used or has expired', {
+      remedy: 'Start the site again: it prints a new one.',
+    })
+  }
+  const { id, login, name } = await createPerson(
+    site,
+    { ...wish, groups: [adminGroup] },
+    { type: 'system', id: 'set-up' },
+  )
+  return { id, login, name }
+}
+
+function hashOf(secret: Uint8Array): Buffer {
+  return createHash('sha256').update(secret).digest()
+}

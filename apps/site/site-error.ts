@@ -1,0 +1,47 @@
+import type { DecisionView } from '#core/api/words.ts'
+import { CodedError, type CodedErrorOptions } from '#core/errors/coded-error.ts'
+
+/** Every code that the API answers by itself, with its HTTP status. */
+export const siteErrorStatus = {
+  BAD_REQUEST: 400,
+  POLICY_REFUSED: 400,
+  SIGN_IN_REFUSED: 401,
+  NOT_SIGNED_IN: 401,
+  PROOF_REFUSED: 401,
+  ORIGIN_REFUSED: 403,
+  NOT_ALLOWED: 403,
+  LAUNCH_REFUSED: 403,
+  TOKEN_REFUSED: 403,
+  NOT_FOUND: 404,
+  CONFLICT: 409,
+  SIGN_IN_SLOWED: 429,
+  SITE_BROKEN: 500,
+  SITE_BUSY: 503,
+  LAUNCH_NO_ROOM: 503,
+  LAUNCH_NO_GATEWAY: 503,
+  LAUNCH_LATE: 503,
+} as const
+export type SiteErrorCode = keyof typeof siteErrorStatus
+
+export interface SiteErrorOptions extends CodedErrorOptions {
+  /** Seconds after which trying again makes sense. */
+  readonly retryAfter?: number
+  readonly decision?: DecisionView
+}
+
+export class SiteError extends CodedError<SiteErrorCode> {
+  readonly retryAfter: number | undefined
+  readonly decision: DecisionView | undefined
+
+  constructor(code: SiteErrorCode, message: string, options: SiteErrorOptions = {}) {
+    super(code, message, options)
+    this.retryAfter = options.retryAfter
+    this.decision = options.decision
+  }
+}
+
+export function notFound(what: string): SiteError {
+  return new SiteError('NOT_FOUND', `there is no such ${what}`, {
+    remedy: 'It may have ended or been removed. Go back and look again.',
+  })
+}

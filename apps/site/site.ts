@@ -1,0 +1,35 @@
+import type { KeyObject } from 'node:crypto'
+import type { Logger } from 'pino'
+import type { PasswordHasher } from '#adapters/identity-local/index.ts'
+import type { Authority } from '#adapters/pki-x509/index.ts'
+import type { Store } from '#adapters/store-postgres/index.ts'
+import type { Network } from '#core/trust/index.ts'
+import type { AuditLog } from './audit-log.ts'
+import type { SiteConfig } from './config.ts'
+import type { Hints } from './hints.ts'
+import type { Metrics } from './metrics.ts'
+
+/**
+ * What every part of a site node works with. It holds no state of the site: that is in the store,
+ * so that any node can serve any request.
+ */
+export interface Site {
+  readonly config: SiteConfig
+  readonly siteId: string
+  /** Where browsers come from: scheme, name and port of `config.url`. */
+  readonly origin: string
+  readonly authority: Authority
+  /** Signs route tokens; gateways know its public half. */
+  readonly routeKey: KeyObject
+  /** The audit log's verifier key, for auditors. */
+  readonly auditKey: string
+  readonly trustedProxies: readonly Network[]
+  readonly store: Store
+  readonly hints: Hints
+  readonly audit: AuditLog
+  readonly hasher: PasswordHasher
+  readonly metrics: Metrics
+  readonly log: Logger
+  readonly version: string
+  now(): number
+}

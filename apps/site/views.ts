@@ -1,0 +1,92 @@
+import type { AgentRow, DecisionRow, PersonRow, SessionDetail } from '#adapters/store-postgres/index.ts'
+import type { DecisionRecord, GatewayView, HostView, PersonView } from '#core/api/admin.ts'
+import type { SessionNotice, SessionView } from '#core/api/person.ts'
+import { agentSilenceMs } from './deciding.ts'
+
+/** From rows to what the API shows. */
+
+export function sessionViewOf(row: SessionDetail): SessionView {
+  return {
+    id: row.id,
+    workspace: { id: row.workspace_id, name: row.workspace.name, kind: row.workspace.program.kind },
+    person: { id: row.person_id, login: row.person_login, name: row.person_name },
+    mode: row.mode,
+    host: { id: row.host_id, name: row.host_name },
+    state: row.state,
+    connected: row.connected,
+    rights: row.rights,
+    restrictions: [...row.restrictions],
+    obligations: row.obligations,
+    decisionId: row.decision_id,
+    startedAt: row.started_at.toISOString(),
+    endsAt: row.ends_at.toISOString(),
+    ...(row.end === null
+      ? {}
+      : { end: { code: row.end.code, reason: row.end.reason, unlocks: row.end.unlocks } }),
+  }
+}
+
+/** What the viewer of a session is told over its channel. */
+export function sessionNoticeOf(row: SessionDetail): SessionNotice {
+  return {
+    state: row.state,
+    rights: row.rights,
+    restrictions: [...row.restrictions],
+    obligations: row.obligations,
+    ...(row.end === null ? {} : { end: row.end }),
+  }
+}
+
+export function personViewOf({ id, login, name, groups, disabled }: PersonRow): PersonView {
+  return { id, login, name, groups, disabled }
+}
+
+export function decisionRecordOf(
+  row: DecisionRow & { readonly login: string; readonly name: string },
+): DecisionRecord {
+  return {
+    id: row.id,
+    at: row.at.toISOString(),
+    person: { id: row.person_id, login: row.login, name: row.name },
+    workspaceId: row.workspace_id,
+    cause: row.cause,
+    ...(row.session_id === null ? {} : { sessionId: row.session_id }),
+    zone: row.zone,
+    decision: row.decision,
+    auditIndex: row.audit_index,
+  }
+}
+
+export function hostViewOf(row: AgentRow, now: number): HostView {
+  return {
+    ...agentViewOf(row, now),
+    draining: row.draining,
+    capacity: row.capacity,
+    sessions: row.placed,
+    warm: row.report.warm ?? 0,
+    cpuPercent: row.report.cpuPercent ?? 0,
+    memoryFreeMiB: row.report.memoryFreeMiB ?? 0,
+  }
+}
+
+export function gatewayViewOf(row: AgentRow, now: number): GatewayView {
+  return {
+    ...agentViewOf(row, now),
+    url: row.report.publicUrl ?? '',
+    connections: row.report.connections ?? 0,
+  }
+}
+
+function agentViewOf(row: AgentRow, now: number) {
+  return {
+    id: row.id,
+    name: row.name,
+    online:
+      row.revoked_at === null &&
+      row.last_seen_at !== null &&
+      now - row.last_seen_at.getTime() < agentSilenceMs,
+    ...(row.last_seen_at === null ? {} : { lastSeenAt: row.last_seen_at.toISOString() }),
+    certificateExpiresAt: row.certificate_expires_at.toISOString(),
+    revoked: row.revoked_at !== null,
+  }
+}
