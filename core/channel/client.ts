@@ -1,3 +1,4 @@
+import { isCoded } from '#core/errors/coded-error.ts'
 import { type Channel, defaultReplayBytes, defaultResumeMs } from './channel.ts'
 import { ChannelEnd } from './channel-end.ts'
 import { type Credential, resumeCredential, ticketCredential } from './credential.ts'
@@ -84,7 +85,7 @@ class Client {
         await this.#interruption()
         failures = this.#scheduler.now() - began > goodLinkMs ? 0 : failures + 1
       } catch (error) {
-        if (error instanceof ChannelError && error.code === 'CHANNEL_REFUSED') throw error
+        if (isFinal(error)) throw error
         failures += 1
       }
       await this.#delay(failures)
@@ -159,6 +160,11 @@ class Client {
       if (this.#ended.signal.aborted) this.#wake()
     })
   }
+}
+
+/** What another attempt cannot mend: the host's no, and keys that are none. */
+function isFinal(error: unknown): boolean {
+  return isCoded(error) && (error.code === 'CHANNEL_REFUSED' || error.code === 'NOISE_KEYS')
 }
 
 function firstMessage(transport: Transport): Promise<Uint8Array> {

@@ -7,7 +7,7 @@ import { guarded, safeCount } from './open-message.ts'
 export const maximumBodyBytes: number = maximumMessageBytes - 16 - 1
 
 /** Longest CLOSE reason in UTF-8 bytes. */
-export const maximumReasonBytes = 1024
+const maximumReasonBytes = 1024
 
 export const frameTypes = { data: 1, ack: 2, ping: 3, pong: 4, notice: 5, close: 6 } as const
 

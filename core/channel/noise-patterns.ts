@@ -3,7 +3,7 @@
 export type Token = 'e' | 's' | 'ee' | 'es' | 'se' | 'ss' | 'psk'
 
 /** Names of the patterns without modifiers. */
-export type BasePattern = 'N' | 'NN' | 'NK' | 'KK' | 'XK' | 'IK'
+type BasePattern = 'N' | 'NN' | 'NK' | 'KK' | 'XK' | 'IK'
 
 /** A pattern's name, such as `KKpsk0`. */
 export type PatternName = BasePattern | `${BasePattern}psk${0 | 1 | 2 | 3}`

@@ -1,7 +1,7 @@
 import type { Scheduler } from '../scheduler.ts'
 import type { Transport } from '../transport.ts'
 
-export type Direction = 'up' | 'down'
+type Direction = 'up' | 'down'
 
 /** What a hostile network makes of one message: the messages to deliver instead, or the end of the connection. */
 export type Tamper = (
