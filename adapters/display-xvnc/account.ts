@@ -1,0 +1,123 @@
+import { execFile } from 'node:child_process'
+import { chmod, chown, lstat, mkdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { DisplayError } from '#core/broker/display.ts'
+import { programPath } from './packages.ts'
+import { findProcesses, userOf } from './processes.ts'
+
+const run = promisify(execFile)
+
+/**
+ * Fifth GECOS field of every account made here. chfn lets a user change only the first four, so nobody can
+ * pass an account off as ours.
+ */
+const marker = 'trustcast'
+
+/** Held by every agent of this machine while it makes an account. */
+const lockFile = '/run/trustcast-accounts.lock'
+
+/** An operating-system user. */
+export interface Account {
+  readonly name: string
+  readonly uid: number
+  readonly gid: number
+  readonly home: string
+}
+
+/**
+ * Makes the account and its home when missing. Any number of agents may do so at once.
+ *
+ * @throws {DisplayError} DISPLAY_BAD_REQUEST for a name of the wrong shape; DISPLAY_ACCOUNT_FOREIGN when the name
+ * belongs to an account that was not made here for this `homesDir`; DISPLAY_ACCOUNT_FAILED
+ */
+export async function ensureAccount(name: string, fullName: string, homesDir: string): Promise<Account> {
+  if (!/^[a-z][a-z0-9-]{0,31}$/.test(name))
+    throw new DisplayError('DISPLAY_BAD_REQUEST', `expected an account [a-z][a-z0-9-]{0,31}, got ${name}`)
+  const home = join(homesDir, name)
+  let account = await find(name, home)
+  for (let attempt = 0; account === undefined; attempt++) {
+    const failure = await add(name, fullName, home)
+    account = await find(name, home)
+    if (account === undefined && failure !== undefined && attempt >= 50)
+      throw new DisplayError('DISPLAY_ACCOUNT_FAILED', `useradd ${name} failed`, { cause: failure })
+    // Another agent, or an administrator, holds the lock of /etc/passwd.
+    if (account === undefined) await delay(100)
+  }
+  await ensureHome(account)
+  return account
+}
+
+/**
+ * Ends all processes of the account and removes it with its home. Nothing happens when there is none.
+ *
+ * @throws {DisplayError} DISPLAY_ACCOUNT_FOREIGN, DISPLAY_ACCOUNT_FAILED
+ */
+export async function removeAccount(name: string, homesDir: string): Promise<void> {
+  const account = await find(name, join(homesDir, name))
+  if (account === undefined) return
+  const ofAccount = async (pid: number): Promise<boolean> => (await userOf(pid)) === account.uid
+  for (const pid of await findProcesses(ofAccount)) process.kill(pid, 'SIGKILL')
+  for (let attempt = 0; ; attempt++) {
+    const failure = await run('userdel', ['--force', '--remove', name], environment).then(
+      () => undefined,
+      (cause: unknown) => cause,
+    )
+    if ((await find(name, account.home)) === undefined) return
+    if (attempt >= 50)
+      throw new DisplayError('DISPLAY_ACCOUNT_FAILED', `userdel ${name} failed`, { cause: failure })
+    await delay(100)
+  }
+}
+
+const environment = { env: { PATH: programPath, LC_ALL: 'C' } }
+
+/** Looks only into the local file: an account of a directory service is never ours. */
+async function find(name: string, home: string): Promise<Account | undefined> {
+  const lines = (await readFile('/etc/passwd', 'utf8')).split('\n').map((line) => line.split(':'))
+  const fields = lines.find((line) => line[0] === name) ?? (await findElsewhere(name))
+  if (fields === undefined) return undefined
+  const [, , uid = '', gid = '', gecos = '', itsHome = ''] = fields
+  if (gecos.split(',')[4] !== marker || itsHome !== home || Number(uid) < 1000)
+    throw new DisplayError('DISPLAY_ACCOUNT_FOREIGN', `the account ${name} was not made by this host agent`, {
+      remedy: `Remove the account ${name} from this machine, or give the site another account prefix.`,
+    })
+  return { name, uid: Number(uid), gid: Number(gid), home }
+}
+
+/** The same line from a directory service (NSS), without which useradd would refuse the name. */
+async function findElsewhere(name: string): Promise<string[] | undefined> {
+  return run('getent', ['passwd', name], environment).then(
+    ({ stdout }) => stdout.trimEnd().split(':'),
+    () => undefined,
+  )
+}
+
+async function add(name: string, fullName: string, home: string): Promise<unknown> {
+  const person = fullName.replaceAll(/[:,=\p{Cc}]/gu, ' ').slice(0, 100)
+  // Without a password field nobody can sign in to it; subordinate ids would let it make user namespaces of its own.
+  const noSubIds = ['-K', 'SUB_UID_COUNT=0', '-K', 'SUB_GID_COUNT=0']
+  const ownHome = ['--create-home', '--home-dir', home, '-K', 'HOME_MODE=0700']
+  const identity = ['--user-group', '--shell', '/bin/bash', '--comment', `${person},,,,${marker}`]
+  const command = [...noSubIds, ...ownHome, ...identity, name]
+  // useradd looks for the name before it takes its own lock: two at once would make the account twice.
+  const once = ['sh', '-c', 'getent passwd "$1" >/dev/null || { shift; useradd "$@"; }', 'sh', name]
+  return run('flock', [lockFile, ...once, ...command], environment).then(
+    () => undefined,
+    (cause: unknown) => cause,
+  )
+}
+
+/** Sets right what an administrator or a restored backup left behind. The parent is root's, so no link can be slipped in. */
+async function ensureHome(account: Account): Promise<void> {
+  await mkdir(account.home, { mode: 0o700 }).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code !== 'EEXIST') throw cause
+  })
+  const found = await lstat(account.home)
+  if (!found.isDirectory())
+    throw new DisplayError('DISPLAY_ACCOUNT_FAILED', `expected a directory at ${account.home}`)
+  if (found.uid !== account.uid || found.gid !== account.gid)
+    await chown(account.home, account.uid, account.gid)
+  if ((found.mode & 0o777) !== 0o700) await chmod(account.home, 0o700)
+}

@@ -1,0 +1,424 @@
+import { execFile, execFileSync, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { Display, DisplayRequest, DisplayServer } from '#core/broker/display.ts'
+import { ensureAccount } from './account.ts'
+import { openCgroups, parseMountinfo } from './cgroup.ts'
+import { installDesktop } from './desktop.ts'
+import { createXvncDisplayServer, removeAccount } from './index.ts'
+import { findProcesses, identify, userOf } from './processes.ts'
+import { probe, resize } from './rfb-probe.ts'
+import { startSession } from './session.ts'
+import { startXvnc } from './xvnc.ts'
+
+const run = promisify(execFile)
+const quiet = { info: () => undefined, warn: () => undefined }
+const never = new AbortController().signal
+const module = new URL('index.ts', import.meta.url).href
+
+let folder: string
+let tag: string
+let accounts: string[]
+let servers: DisplayServer[]
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'tc-'))
+  await chmod(folder, 0o711)
+  tag = randomBytes(4).toString('hex')
+  accounts = ['a', 'b'].map((name) => `tc-test-${name}-${tag}`)
+  servers = []
+})
+
+afterEach(async () => {
+  for (const server of servers) await server[Symbol.asyncDispose]()
+  const last = await open()
+  for (const display of await last.adopt()) await display.stop()
+  await last[Symbol.asyncDispose]()
+  for (const account of accounts) await removeAccount(account, join(folder, 'homes'))
+  await rm(folder, { recursive: true })
+  const mounts = Object.values(parseMountinfo(readFileSync('/proc/self/mountinfo', 'utf8')))
+  for (const mount of mounts) await run('rmdir', [join(mount, `trustcast-${tag}`)]).catch(() => undefined)
+  expect(strangers()).toEqual([])
+})
+
+test('a desktop shows a terminal in a home that is closed to others', async () => {
+  const display = await (await serve()).start(request('one'), never)
+  await until(async () => (await windows(display)).includes('"xterm" "XTerm"'))
+  expect(await windows(display)).toContain('"tint2" "Tint2"')
+  const home = await stat(join(folder, 'homes', accounts[0]!))
+  expect(home.mode & 0o777).toBe(0o700)
+  expect((await stat(display.socketPath)).mode & 0o777).toBe(0o600)
+  const usage = await display.usage()
+  expect(usage.processes).toBeGreaterThan(3)
+  expect(usage.memoryBytes).toBeGreaterThan(1024 * 1024)
+})
+
+test('a display has the size asked for, also a warm one, and a viewer may change it', async () => {
+  const server = await serve()
+  server.prelaunch(1)
+  await until(async () => server.warm === 1)
+  const display = await server.start({ ...request('one'), width: 1000, height: 700 }, never)
+  expect(await probe(display.socketPath, AbortSignal.timeout(5000))).toEqual({ width: 1000, height: 700 })
+  await resize(display.socketPath, { width: 900, height: 640 }, AbortSignal.timeout(5000))
+  expect(await probe(display.socketPath, AbortSignal.timeout(5000))).toEqual({ width: 900, height: 640 })
+})
+
+test('the same session id gives the same display', async () => {
+  const server = await serve()
+  const [first, second] = await Promise.all([1, 2].map(() => server.start(request('one'), never)))
+  expect(second).toBe(first)
+})
+
+test('nobody but root reaches a display server, a cookie or a home of another person', async () => {
+  const server = await serve()
+  const [one, two] = await Promise.all([
+    server.start(request('one'), never),
+    server.start({ ...request('two'), account: accounts[1]! }, never),
+  ])
+  const { display } = await stateOf(one)
+  const cookie = join(sessionFolder(one), 'p', 'Xauthority')
+  const open = ['perl', '-MIO::Socket::UNIX', '-e', 'IO::Socket::UNIX->new(Peer => shift) or exit 9']
+  const attempts = [
+    [...open, one.socketPath],
+    ['cat', cookie],
+    ['ls', join(sessionFolder(one), 'x')],
+    ['ls', join(folder, 'homes', accounts[0]!)],
+    ['cat', join(sessionFolder(one), 'state.json')],
+    ['cat', join(sessionFolder(one), 'log')],
+    ['xprop', '-display', `:${display}`, '-root'],
+  ]
+  for (const attempt of attempts) await expect(as(accounts[1]!, attempt), attempt.join(' ')).rejects.toThrow()
+  await expect(as(accounts[0]!, [...open, one.socketPath])).rejects.toThrow()
+  await expect(as(accounts[0]!, ['cat', cookie])).resolves.toBeDefined()
+  await run(open[0]!, [...open.slice(1), one.socketPath])
+  await run(open[0]!, [...open.slice(1), two.socketPath])
+})
+
+test('no display server listens on TCP', async () => {
+  const display = await (await serve()).start(request('one'), never)
+  const { server } = await stateOf(display)
+  const listening = ['tcp', 'tcp6'].flatMap((table) =>
+    readFileSync(`/proc/net/${table}`, 'utf8')
+      .split('\n')
+      .map((line) => line.trim().split(/\s+/))
+      .filter((fields) => fields[3] === '0A')
+      .map((fields) => `socket:[${fields[9]}]`),
+  )
+  const held = readdirSync(`/proc/${server.pid}/fd`).map((fd) => readlinkSync(`/proc/${server.pid}/fd/${fd}`))
+  expect(held.some((target) => target.startsWith('socket:'))).toBe(true)
+  expect(held.filter((target) => listening.includes(target))).toEqual([])
+})
+
+test('the clipboard switches of the display server follow', async () => {
+  const display = await (await serve()).start(request('one'), never)
+  const setting = async (name: string): Promise<string> => x(display, ['tigervncconfig', '-get', name])
+  await display.setClipboard({ in: false, out: true })
+  expect([await setting('AcceptCutText'), await setting('SendCutText')]).toEqual(['0', '1'])
+  await display.setClipboard({ in: true, out: false })
+  expect([await setting('AcceptCutText'), await setting('SendCutText')]).toEqual(['1', '0'])
+})
+
+test('sessions outlive an agent that is killed, the next one adopts them, and nothing else is left', async () => {
+  const code = `
+    import { createXvncDisplayServer } from ${JSON.stringify(module)}
+    const log = { info() {}, warn() {} }
+    const server = await createXvncDisplayServer({ ...${JSON.stringify(options())}, log })
+    await server.start(${JSON.stringify(request('one'))}, new AbortController().signal)
+    server.prelaunch(1)
+    while (server.warm < 1) await new Promise((resolve) => setTimeout(resolve, 20))
+    console.log('started')
+    setInterval(() => {}, 1000)`
+  const agent = spawn(process.execPath, ['--input-type=module-typescript', '-e', code], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  await once(agent.stdout, 'data')
+  await expect(open()).rejects.toMatchObject({ code: 'DISPLAY_RUN_DIR_BUSY' })
+  agent.kill('SIGKILL')
+  await once(agent, 'exit')
+
+  const server = await open()
+  servers.push(server)
+  const [display, ...others] = await server.adopt()
+  expect(others).toEqual([])
+  expect(display?.sessionId).toBe('one')
+  expect((await server.start(request('one'), never)).socketPath).toBe(display!.socketPath)
+  expect(await windows(display!)).toContain('Openbox')
+  expect(await displays()).toHaveLength(1)
+  await display!.stop()
+  expect(await displays()).toEqual([])
+  expect(await processesOf(accounts[0]!)).toEqual([])
+})
+
+test('an adopted session ends when its program quits', async () => {
+  const first = await open()
+  const started = await first.start(application('one', ['sleep', '1000']), never)
+  await first[Symbol.asyncDispose]()
+  const server = await open()
+  servers.push(server)
+  const [display] = await server.adopt()
+  expect(display?.socketPath).toBe(started.socketPath)
+  process.kill((await stateOf(display!)).program.pid)
+  expect((await display!.ended).reason).toBe('program-quit')
+})
+
+test('a half-started display and damaged state of a dead agent are cleaned up', async () => {
+  const first = await open()
+  const display = await first.start(request('one'), never)
+  const { server } = await stateOf(display)
+  await first[Symbol.asyncDispose]()
+  await writeFile(join(sessionFolder(display), 'state.json'), '{"id":')
+  const second = await open()
+  servers.push(second)
+  expect(await second.adopt()).toEqual([])
+  expect(await identify(server.pid)).toBeUndefined()
+  expect(await displays()).toEqual([])
+})
+
+test('a program that forks twice, leaves its session and clears its environment ends with the session', async () => {
+  const escape = '(setsid env -i sh -c "sleep 4242 & exec sleep 4242" &); exec sleep 4242'
+  const display = await (await serve()).start(application('one', ['sh', '-c', escape]), never)
+  await until(async () => (await processesOf(accounts[0]!, 'sleep')).length === 3)
+  await display.stop()
+  expect(await processesOf(accounts[0]!)).toEqual([])
+  expect((await display.ended).reason).toBe('stopped')
+})
+
+test('the session ends when its application quits, with its last words', async () => {
+  const command = ['sh', '-c', 'sleep 1; echo good night >&2']
+  const display = await (await serve()).start(application('one', command), never)
+  const end = await display.ended
+  expect(end.reason).toBe('program-quit')
+  expect(end.log).toContain('good night')
+  expect(await displays()).toEqual([])
+  expect(await processesOf(accounts[0]!)).toEqual([])
+})
+
+test('an application fills the screen without decoration', async () => {
+  const display = await (await serve()).start(application('one', ['xterm']), never)
+  await until(async () =>
+    /"xterm" "XTerm"\) {2}12\d\dx(79\d|800)\+0\+0 {2}\+0\+0/.test(await windows(display)),
+  )
+})
+
+test('a program that does not exist is a coded error that says so, and leaves nothing', async () => {
+  const server = await serve()
+  const failure = server.start(application('one', ['no-such-program']), never)
+  await expect(failure).rejects.toMatchObject({
+    code: 'DISPLAY_START_FAILED',
+    message: expect.stringContaining('no-such-program'),
+  })
+  expect(await displays()).toEqual([])
+})
+
+test('an abandoned start leaves nothing', async () => {
+  const server = await serve()
+  const abort = new AbortController()
+  const start = server.start(request('one'), abort.signal)
+  await until(async () => (await displays()).length === 1)
+  abort.abort()
+  await expect(start).rejects.toMatchObject({ name: 'AbortError' })
+  expect(await displays()).toEqual([])
+})
+
+test('the memory limit ends a hog and spares its display', async () => {
+  const hog = 'tail /dev/zero; : >"$HOME/survived"; exec sleep 1000'
+  const start = application('one', ['sh', '-c', hog])
+  const display = await (await serve()).start(
+    { ...start, limits: { ...start.limits, memoryMiB: 256 } },
+    never,
+  )
+  await until(async () =>
+    stat(join(folder, 'homes', accounts[0]!, 'survived')).then(
+      () => true,
+      () => false,
+    ),
+  )
+  expect(await probe(display.socketPath, AbortSignal.timeout(5000))).toEqual({ width: 1280, height: 800 })
+})
+
+test('the process limit stops a program that only forks', async () => {
+  const forker = 'sleep 1; while :; do sleep 1000 & done 2>/dev/null; sleep 1000'
+  const start = application('one', ['bash', '-c', forker])
+  const display = await (await serve()).start({ ...start, limits: { ...start.limits, processes: 40 } }, never)
+  await until(async () => (await display.usage()).processes >= 35)
+  expect((await display.usage()).processes).toBeLessThanOrEqual(40)
+  await display.stop()
+  expect(await processesOf(accounts[0]!)).toEqual([])
+})
+
+test('as many displays stay warm as asked, also when one is taken or dies', async () => {
+  const server = await serve()
+  server.prelaunch(2)
+  await until(async () => server.warm === 2)
+  const display = await server.start(request('one'), never)
+  await until(async () => server.warm === 2 && (await displays()).length === 3)
+  const warm = (await displays()).find((id) => join(folder, 'run', id) !== sessionFolder(display))!
+  process.kill(
+    JSON.parse(await readFile(join(folder, 'run', warm, 'state.json'), 'utf8')).server.pid,
+    'SIGKILL',
+  )
+  await until(async () => server.warm === 2 && !(await displays()).includes(warm))
+  server.prelaunch(0)
+  await until(async () => server.warm === 0 && (await displays()).length === 1)
+})
+
+test('an account that was not made here is never used', async () => {
+  const server = await serve()
+  for (const account of ['root', 'nobody', 'games'])
+    await expect(server.start({ ...request('one'), account }, never), account).rejects.toMatchObject({
+      code: 'DISPLAY_ACCOUNT_FOREIGN',
+    })
+  await expect(removeAccount('games', join(folder, 'homes'))).rejects.toMatchObject({
+    code: 'DISPLAY_ACCOUNT_FOREIGN',
+  })
+  await ensureAccount(accounts[0]!, 'One: of, ours\n', join(folder, 'homes'))
+  await expect(ensureAccount(accounts[0]!, 'One', join(folder, 'elsewhere'))).rejects.toMatchObject({
+    code: 'DISPLAY_ACCOUNT_FOREIGN',
+  })
+})
+
+test('accounts made at the same moment do not hinder each other', async () => {
+  await mkdir(join(folder, 'homes'), { mode: 0o711 })
+  const names = [...accounts, ...accounts, ...accounts]
+  const made = await Promise.all(names.map((name) => ensureAccount(name, 'Some One', join(folder, 'homes'))))
+  expect(new Set(made.map((account) => account.uid)).size).toBe(2)
+})
+
+test('freezing ends a program that forks all the time where there is no cgroup.kill', async () => {
+  const mounts = parseMountinfo(readFileSync('/proc/self/mountinfo', 'utf8'))
+  const { unified: _, ...version1 } = mounts
+  const cgroups = await openCgroups(tag, version1.freezer === undefined ? mounts : version1)
+  const [join1] = await cgroups.create('one')
+  const forker =
+    'echo 0 >"$1/cgroup.procs"; f() { sleep 0.01; f & f & }; for i in 1 2 3; do sleep 1000 & done; exec sleep 1000'
+  const tracked = version1.freezer === undefined ? join1! : join(version1.freezer, `trustcast-${tag}`, 'one')
+  const child = spawn('bash', ['-c', forker, 'bash', tracked], { detached: true, stdio: 'ignore' })
+  await until(async () => (await cgroups.processes('one')).length === 4)
+  await cgroups.kill('one')
+  expect(child.pid === undefined ? undefined : await identify(child.pid)).toBeUndefined()
+  expect(await cgroups.list()).toEqual([])
+})
+
+test('without cgroups a session still ends with the programs that carry its mark', async () => {
+  const context = {
+    runDir: join(folder, 'run'),
+    homesDir: join(folder, 'homes'),
+    desktop: join(folder, 'run', 'desktop'),
+    cgroups: await openCgroups(tag, {}),
+    log: quiet,
+    displays: new Set<string>(),
+    closing: never,
+  }
+  await mkdir(context.homesDir, { mode: 0o711 })
+  await mkdir(context.runDir, { mode: 0o711 })
+  await installDesktop(context.desktop)
+  const account = await ensureAccount(accounts[0]!, 'One', context.homesDir)
+  const xvnc = await startXvnc(context, { width: 800, height: 600 }, never)
+  const wanted = application('one', ['sh', '-c', '(setsid sleep 4242 &); exec sleep 4242'])
+  const display = await startSession(context, xvnc, account, wanted, never)
+  await until(async () => (await processesOf(accounts[0]!, 'sleep')).length === 2)
+  await display.stop()
+  expect(await processesOf(accounts[0]!)).toEqual([])
+  expect(await displays()).toEqual([])
+})
+
+function options(): { runDir: string; homesDir: string; hostTag: string } {
+  return { runDir: join(folder, 'run'), homesDir: join(folder, 'homes'), hostTag: tag }
+}
+
+async function open(): Promise<DisplayServer> {
+  return createXvncDisplayServer({ ...options(), log: quiet })
+}
+
+async function serve(): Promise<DisplayServer> {
+  const server = await open()
+  servers.push(server)
+  await server.adopt()
+  return server
+}
+
+function request(sessionId: string): DisplayRequest {
+  return {
+    sessionId,
+    account: accounts[0]!,
+    fullName: 'Test Person',
+    program: { kind: 'desktop' },
+    width: 1280,
+    height: 800,
+    limits: { memoryMiB: 1024, processes: 200, cpuPercent: 100 },
+  }
+}
+
+function application(sessionId: string, command: string[]): DisplayRequest {
+  return { ...request(sessionId), program: { kind: 'application', command } }
+}
+
+function sessionFolder(display: Display): string {
+  return dirname(dirname(display.socketPath))
+}
+
+async function stateOf(
+  display: Display,
+): Promise<{ display: number; server: { pid: number }; program: { pid: number } }> {
+  const text = await readFile(join(sessionFolder(display), 'state.json'), 'utf8')
+  return JSON.parse(text) as Awaited<ReturnType<typeof stateOf>>
+}
+
+/** Runs an X client as root with the display's cookie. */
+async function x(display: Display, argv: string[]): Promise<string> {
+  const env = {
+    ...process.env,
+    DISPLAY: `:${(await stateOf(display)).display}`,
+    XAUTHORITY: join(dirname(display.socketPath), 'cookie'),
+  }
+  return (await run(argv[0]!, argv.slice(1), { env })).stdout.trim()
+}
+
+async function windows(display: Display): Promise<string> {
+  return x(display, ['xwininfo', '-root', '-tree'])
+}
+
+async function as(account: string, argv: string[]): Promise<string> {
+  const uid = execFileSync('id', ['-u', account]).toString().trim()
+  const user = [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--no-new-privs']
+  return (await run('setpriv', [...user, ...argv], { cwd: '/' })).stdout
+}
+
+async function processesOf(account: string, command = ''): Promise<readonly number[]> {
+  const uid = Number(execFileSync('id', ['-u', account]).toString())
+  return findProcesses(
+    async (pid) =>
+      (await userOf(pid)) === uid &&
+      (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).startsWith(command),
+  )
+}
+
+async function displays(): Promise<string[]> {
+  return (await readdir(join(folder, 'run'))).filter((name) => /^d[0-9a-f]{12}$/.test(name))
+}
+
+/** Live processes that still speak of this test's folder. */
+function strangers(): string[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && name !== String(process.pid))
+    .filter((pid) => {
+      try {
+        return (
+          statSync(`/proc/${pid}`).uid !== 0 && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(folder)
+        )
+      } catch {
+        return false
+      }
+    })
+}
+
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  while (!(await condition())) await delay(50)
+}

@@ -1,0 +1,191 @@
+import { type ChildProcess, execFile } from 'node:child_process'
+import { randomBytes, randomInt } from 'node:crypto'
+import { once } from 'node:events'
+import { chmod, chown, lstat, mkdir, open, readFile, unlink, writeFile } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { DisplayError } from '#core/broker/display.ts'
+import type { Context } from './context.ts'
+import { type Launch, launch, withLog } from './launch.ts'
+import { findProcesses, hasVariable, identify, killAll, type ProcessId, userOf } from './processes.ts'
+import type { Size } from './rfb-probe.ts'
+import { type DisplayState, folderOf, saveState } from './state.ts'
+import { encodeXauthority } from './xauthority.ts'
+
+const run = promisify(execFile)
+
+/** A display server without a person. */
+export interface Xvnc {
+  readonly state: DisplayState & { readonly server: ProcessId; readonly display: number }
+  readonly child: ChildProcess
+  /** What a client needs to be let onto the display. */
+  readonly xauthority: Buffer
+}
+
+/** Above every user that Debian, systemd and containers hand out. */
+const firstUid = 1_900_000_000
+const uidCount = 2 ** 24
+const startTimeoutMs = 15_000
+const logKiB = 1024
+/** How long the process behind the log pipe may take to write what a program said before it quit. */
+const logDelayMs = 30
+
+/**
+ * Starts a display server under a user of its own, which exists nowhere else, so that no person's process can
+ * open its RFB socket, trace it or signal it. Its state is on disk before its first process runs.
+ *
+ * @throws {DisplayError} DISPLAY_START_FAILED with its last words; nothing of it is left then
+ */
+export async function startXvnc(context: Context, size: Size, signal: AbortSignal): Promise<Xvnc> {
+  const state: DisplayState = {
+    id: `d${randomBytes(6).toString('hex')}`,
+    uid: firstUid + randomInt(uidCount),
+  }
+  context.displays.add(state.id)
+  try {
+    await saveState(context.runDir, state)
+    const xauthority = encodeXauthority(randomBytes(16))
+    await makeFolder(context, state, xauthority)
+    const cgroups = await context.cgroups.create(state.id)
+    const started = await startServer(context, state, size, cgroups, signal)
+    const complete = { ...state, server: started.server, display: started.display }
+    await saveState(context.runDir, complete)
+    return { state: complete, child: started.child, xauthority }
+  } catch (cause) {
+    const log = await lastLines(context, state.id)
+    await endDisplay(context, state.id, state)
+    signal.throwIfAborted()
+    if (cause instanceof DisplayError) throw cause
+    throw new DisplayError('DISPLAY_START_FAILED', `the display server did not start: ${log}`, { cause })
+  }
+}
+
+/**
+ * Ends every process of a display, with whatever it left: warm, running, half-started or damaged. Idempotent.
+ *
+ * @param state absent when it was lost; then only the cgroup tells what belonged to the display
+ */
+export async function endDisplay(
+  context: Context,
+  id: string,
+  state: DisplayState | undefined,
+): Promise<void> {
+  await context.cgroups.kill(id)
+  if (state !== undefined) {
+    await killAll(() => findProcesses(async (pid) => (await userOf(pid)) === state.uid))
+    if (!context.cgroups.contain) await killWithoutCgroup(state)
+    if (state.display !== undefined) await removeXSocket(state.display, state.uid)
+  }
+  // rm never follows a link that another session of the same person swaps in meanwhile.
+  await run('rm', ['-rf', '--one-file-system', '--', folderOf(context.runDir, id).path])
+  context.displays.delete(id)
+}
+
+/** The last words of a display and its programs, for a person to read. */
+export async function lastLines(context: Context, id: string): Promise<string> {
+  await delay(logDelayMs)
+  const text = await readFile(folderOf(context.runDir, id).log, 'utf8').catch(() => '')
+  const lines = text.split('\n').filter((line) => line.trim() !== '')
+  return lines.slice(-8).join('\n').slice(-2000)
+}
+
+/**
+ * The best that can be done without cgroups: the person's processes that still carry the session's variable
+ * or stayed in its process session. One that drops both survives.
+ */
+async function killWithoutCgroup(state: DisplayState): Promise<void> {
+  const { personUid, request, program } = state
+  if (personUid === undefined || request === undefined) return
+  await killAll(() =>
+    findProcesses(
+      async (pid, found) =>
+        (await userOf(pid)) === personUid &&
+        (found.session === program?.pid ||
+          (await hasVariable(pid, `TRUSTCAST_SESSION=${request.sessionId}`))),
+    ),
+  )
+}
+
+async function makeFolder(context: Context, state: DisplayState, xauthority: Buffer): Promise<void> {
+  const folder = folderOf(context.runDir, state.id)
+  await mkdir(folder.server, { mode: 0o700 })
+  await writeFile(folder.cookie, xauthority, { mode: 0o400 })
+  await chown(folder.cookie, state.uid, state.uid)
+  await chown(folder.server, state.uid, state.uid)
+  await chmod(folder.server, 0o700)
+  await run('mkfifo', ['-m', '600', folder.logPipe])
+}
+
+async function startServer(
+  context: Context,
+  state: DisplayState,
+  size: Size,
+  cgroups: readonly string[],
+  signal: AbortSignal,
+): Promise<{ child: ChildProcess; server: ProcessId; display: number }> {
+  const folder = folderOf(context.runDir, state.id)
+  // The display server must be the last that the kernel kills when the session's memory runs out.
+  const how: Launch = {
+    uid: state.uid,
+    gid: state.uid,
+    cgroups,
+    variables: {},
+    directory: '/',
+    oomScore: -900,
+  }
+  return withLog(folder.logPipe, async (pipe) => {
+    const log = await open(folder.log, 'a', 0o600)
+    // Reads on after the bound, so that a program which talks a lot neither fills the disk nor stops.
+    const keep = ['sh', '-c', `dd bs=1024 count=${logKiB} 2>/dev/null; exec cat >/dev/null`]
+    try {
+      await launch(how, keep, [pipe, log.fd, 'ignore'])
+    } finally {
+      await log.close()
+    }
+    const child = await launch(how, xvncCommand(folder, size), ['ignore', pipe, pipe, 'pipe'])
+    const display = await readDisplayNumber(child, signal)
+    const server = await identify(child.pid ?? 0)
+    if (server === undefined) throw new Error('it ended at once')
+    return { child, server, display }
+  })
+}
+
+function xvncCommand(folder: { socket: string; cookie: string }, size: Size): readonly string[] {
+  const display = ['-displayfd', '3', '-nolisten', 'tcp', '-auth', folder.cookie]
+  const screen = ['-depth', '24', '-geometry', `${size.width}x${size.height}`, '-desktop', 'Trustcast']
+  const listen = ['-rfbport', '-1', '-rfbunixpath', folder.socket, '-rfbunixmode', '0600']
+  // All viewers come through one socket, which the black-list would take for one misbehaving host.
+  const admit = ['-SecurityTypes', 'None', '-UseBlacklist=0', '-AlwaysShared']
+  // The host agent's filter sets the size a person may move; this only keeps the server out of its way.
+  const flow = ['-FrameRate', '60', '-MaxCutText', String(16 * 1024 * 1024)]
+  return ['Xvnc', ...display, ...screen, ...listen, ...admit, ...flow]
+}
+
+async function readDisplayNumber(child: ChildProcess, signal: AbortSignal): Promise<number> {
+  const pipe = child.stdio[3]
+  if (!pipe || !('read' in pipe)) throw new Error('no pipe for the display number')
+  const deadline = AbortSignal.any([signal, AbortSignal.timeout(startTimeoutMs)])
+  try {
+    let text = ''
+    while (!text.includes('\n')) {
+      const [chunk] = (await Promise.race([
+        once(pipe, 'data', { signal: deadline }),
+        once(pipe, 'end', { signal: deadline }).then(() => [undefined]),
+      ])) as [Buffer | undefined]
+      if (chunk === undefined) throw new Error('it ended before it had a display number')
+      text += chunk.toString('latin1')
+      if (text.length > 16) break
+    }
+    if (!/^\d{1,5}\n$/.test(text)) throw new Error(`expected a display number, got ${JSON.stringify(text)}`)
+    return Number(text)
+  } finally {
+    pipe.destroy()
+  }
+}
+
+/** A killed X server leaves its socket. The number may have been given to another server by now. */
+async function removeXSocket(display: number, uid: number): Promise<void> {
+  const path = `/tmp/.X11-unix/X${display}`
+  const found = await lstat(path).catch(() => undefined)
+  if (found?.uid === uid) await unlink(path).catch(() => undefined)
+}
