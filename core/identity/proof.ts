@@ -1,3 +1,4 @@
+import { decodeBase64url, encodeBase64url } from '#core/bytes/index.ts'
 import { CodedError } from '#core/errors/coded-error.ts'
 
 /**
@@ -78,12 +79,12 @@ export async function makeProof(
     htm: request.method,
     htu: request.path,
     iat: Math.floor(request.nowMs / 1000),
-    jti: toBase64url(request.random),
+    jti: encodeBase64url(request.random),
     bh: await sha256(request.body),
   }
   const signed = `${encodeJson(header)}.${encodeJson(payload)}`
   const signature = await crypto.subtle.sign(signing, request.keyPair.privateKey, encodeText(signed))
-  return `${signed}.${toBase64url(new Uint8Array(signature))}`
+  return `${signed}.${encodeBase64url(new Uint8Array(signature))}`
 }
 
 /**
@@ -104,7 +105,7 @@ export async function verifyProof(
     throw malformed('three parts of base64url')
   }
   const jwk = parseHeader(parseJson(header))
-  await verifySignature(jwk, `${header}.${payload}`, fromBase64url(signature, 64))
+  await verifySignature(jwk, `${header}.${payload}`, decodeBytes(signature))
 
   const claims = parsePayload(parseJson(payload))
   if (Math.abs(claims.iat * 1000 - expected.nowMs) > expected.maxAgeMs) {
@@ -182,7 +183,7 @@ function parsePayload(value: Readonly<Record<string, unknown>>): Claims {
 }
 
 function parseJson(part: string): Readonly<Record<string, unknown>> {
-  const bytes = fromBase64url(part)
+  const bytes = decodeBytes(part)
   try {
     return asRecord(JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)))
   } catch (cause) {
@@ -200,7 +201,7 @@ function isBytes(value: unknown, chars: number): value is string {
 }
 
 function encodeJson(value: unknown): string {
-  return toBase64url(encodeText(JSON.stringify(value)))
+  return encodeBase64url(encodeText(JSON.stringify(value)))
 }
 
 function encodeText(text: string): Uint8Array<ArrayBuffer> {
@@ -209,22 +210,15 @@ function encodeText(text: string): Uint8Array<ArrayBuffer> {
 
 async function sha256(bytes: Uint8Array): Promise<string> {
   // A copy, because Web Crypto's types take no view of possibly shared memory. Bodies are small.
-  return toBase64url(new Uint8Array(await crypto.subtle.digest('SHA-256', new Uint8Array(bytes))))
+  return encodeBase64url(new Uint8Array(await crypto.subtle.digest('SHA-256', new Uint8Array(bytes))))
 }
 
-function toBase64url(bytes: Uint8Array): string {
-  const binary = Array.from(bytes, (byte) => String.fromCharCode(byte)).join('')
-  return btoa(binary).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
-}
-
-function fromBase64url(text: string, sizeBytes?: number): Uint8Array<ArrayBuffer> {
-  if (!/^[A-Za-z0-9_-]*$/.test(text) || text.length % 4 === 1) throw malformed('base64url without padding')
-  const bytes = Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (c) => c.charCodeAt(0))
-  // One encoding for one signature: spare bits in the last character are zero (RFC 4648, 3.5).
-  if (toBase64url(bytes) !== text) throw malformed('canonical base64url')
-  if (sizeBytes !== undefined && bytes.length !== sizeBytes)
-    throw malformed(`a signature of ${sizeBytes} bytes`)
-  return bytes
+function decodeBytes(text: string): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(decodeBase64url(text))
+  } catch (cause) {
+    throw malformed('parts in base64url', cause)
+  }
 }
 
 function malformed(expected: string, cause?: unknown): ProofError {
