@@ -219,9 +219,9 @@ export class ChannelEnd implements Channel {
     })
   }
 
-  /** Control frames are not queued: while the link is full they are dropped, and a later one says the same. */
+  /** Control frames are not queued: one for which there is no room is dropped, and a later one says the same. */
   #control(frame: ControlFrame): boolean {
-    if (this.#link?.writable !== true) return false
+    if (this.#link?.writableControl !== true) return false
     this.#link.write(encodeControl(frame))
     return true
   }

@@ -217,6 +217,24 @@ test('data waits while nobody takes it', async () => {
   expect(decodeUtf8(bytesOf(host.log))).toBe('patience')
 })
 
+test('nothing is put on top of a full transport, and it goes on when there is room', async () => {
+  const made = await rig()
+  const host = await open(made)
+  Object.assign(made.wires[0]!.client, { bufferedAmount: 4 << 20 })
+  made.client.send(encodeUtf8('later'))
+  await new Promise((resolve) => setTimeout(resolve, 30))
+  expect(host.log.data).toEqual([])
+  Object.assign(made.wires[0]!.client, { bufferedAmount: 0 })
+  await until(() => host.log.data.length === 1)
+})
+
+test('a notice that does not fit one record is refused', async () => {
+  const made = await rig()
+  expect(() => made.client.notice(new Uint8Array(65_519))).toThrow(
+    expect.objectContaining({ code: 'CHANNEL_OPTIONS' }),
+  )
+})
+
 test('a callback that throws closes the channel', async () => {
   const made = await rig()
   const host = await open(made)

@@ -15,7 +15,7 @@ export interface Channel {
   send(data: Uint8Array): boolean
   /** Waits until there is room. @throws {ChannelError} CHANNEL_CLOSED; the signal's reason */
   drained(signal?: AbortSignal): Promise<void>
-  /** Sends a message that is kept whole, in order with the data. At most 65518 bytes. */
+  /** Sends a message that is kept whole, in order with the data. At most 65518 bytes, or CHANNEL_OPTIONS is thrown. */
   notice(data: Uint8Array): void
   /** Ends the channel; data sent before still arrives when the transport is there. The reason is cut at 1024 bytes. */
   close(reason: string): void

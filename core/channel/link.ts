@@ -71,7 +71,12 @@ export class Link {
 
   /** False while encryptions or the transport's buffer are full. */
   get writable(): boolean {
-    return this.#inFlight < maximumInFlight && this.#transport.bufferedAmount < bufferedHigh
+    return this.#hasRoom(1)
+  }
+
+  /** The same for control frames, which must not starve behind a stream that fills every gap. */
+  get writableControl(): boolean {
+    return this.#hasRoom(2)
   }
 
   /** True when nothing is under way that would end in a `writable` event. */
@@ -99,6 +104,10 @@ export class Link {
     this.#events = undefined
     listen(this.#transport, null, null)
     this.#transport.close()
+  }
+
+  #hasRoom(factor: number): boolean {
+    return this.#inFlight < factor * maximumInFlight && this.#transport.bufferedAmount < factor * bufferedHigh
   }
 
   #sealed(message: Uint8Array): void {
