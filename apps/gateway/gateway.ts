@@ -7,12 +7,16 @@ import { Pairs } from './pairs.ts'
 import { createPeoplePort } from './people-port.ts'
 import { Spares } from './spares.ts'
 
-export interface GatewayOptions {
-  readonly siteId: string
-  /** From `serverTls`, for people: no client certificates. */
+/** Both from `serverTls`. */
+export interface GatewayTls {
+  /** No client certificates. */
   readonly peopleTls: TlsOptions
-  /** From `serverTls`, for hosts: client certificates of the site. */
+  /** Client certificates of the site. */
   readonly agentTls: TlsOptions
+}
+
+export interface GatewayOptions extends GatewayTls {
+  readonly siteId: string
   readonly listen: { readonly people: Listen; readonly agents: Listen }
   /** Ed25519 keys whose route tokens are good now. */
   routeKeys(): readonly KeyObject[]
@@ -44,7 +48,7 @@ export interface Gateway {
   /** Hosts that have a connection to spare. */
   hosts(): string[]
   /** New connections meet the new certificates, old ones go on. */
-  setTls(peopleTls: TlsOptions, agentTls: TlsOptions): void
+  setTls(tls: GatewayTls): void
   /** Cuts every connection of a host, spare or joined, at once. */
   closeHost(host: string): void
   /** Cuts everything. */
@@ -77,7 +81,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       return { joined: state.pairs.total, refused: state.refused }
     },
     hosts: () => state.spares.hosts(),
-    setTls: (peopleTls, agentTls) => {
+    setTls: ({ peopleTls, agentTls }) => {
       people.server.setSecureContext(peopleTls)
       agents.server.setSecureContext(agentTls)
     },

@@ -1,0 +1,52 @@
+import { mkdir, open, readFile, rename } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { AgentError } from './agent-error.ts'
+
+/** What makes a machine a host or gateway of its site. One file, so that key and certificate change together. */
+export const agentIdentity = z.strictObject({
+  kind: z.enum(['host', 'gateway']),
+  id: z.uuid(),
+  siteId: z.string(),
+  /** The site's port for agents. */
+  agentUrl: z.url({ protocol: /^https$/ }),
+  /** The root that the enrolment token pinned. */
+  rootPem: z.string(),
+  /** Leaf, then intermediate. */
+  chainPem: z.string(),
+  privateKeyPem: z.string(),
+})
+export type AgentIdentity = z.infer<typeof agentIdentity>
+
+/** @throws {AgentError} AGENT_NOT_ENROLLED */
+export async function readIdentity(dir: string): Promise<AgentIdentity> {
+  const text = await readFile(pathIn(dir), 'utf8').catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code !== 'ENOENT') throw cause
+    throw new AgentError('AGENT_NOT_ENROLLED', `${dir} holds no identity`, {
+      remedy: 'Make a token in the console and enrol this machine with it.',
+      cause,
+    })
+  })
+  return agentIdentity.parse(JSON.parse(text))
+}
+
+/** Replaces the identity, whole or not at all; only its owner can read it. */
+export async function writeIdentity(dir: string, identity: AgentIdentity): Promise<void> {
+  await mkdir(dir, { recursive: true, mode: 0o700 })
+  await replaceFile(pathIn(dir), `${JSON.stringify(identity, undefined, 2)}\n`)
+}
+
+/** Replaces a file so that a crash leaves the old or the new one. */
+export async function replaceFile(path: string, text: string): Promise<void> {
+  const partial = `${path}.partial`
+  {
+    await using file = await open(partial, 'w', 0o600)
+    await file.writeFile(text)
+    await file.sync()
+  }
+  await rename(partial, path)
+}
+
+function pathIn(dir: string): string {
+  return join(dir, 'agent.json')
+}

@@ -1,0 +1,119 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type RawData, WebSocket } from 'ws'
+import type { z } from 'zod'
+import { clientTls } from '#adapters/pki-x509/index.ts'
+import { agentPath } from '#core/agent/messages.ts'
+import { type AgentIdentity, readIdentity } from './agent-identity.ts'
+import type { AgentLog } from './agent-log.ts'
+import { backoff } from './backoff.ts'
+
+const maxMessageBytes = 4 * 1024 * 1024
+const handshakeMs = 10_000
+/** The site pings every 10 s; after three missed ones it is gone. */
+const silenceMs = 30_000
+
+export interface SiteConnectionOptions<In, Out> {
+  /** Holds the identity; read again for each connection, so that a renewed certificate is used. */
+  readonly dir: string
+  /** Of the site's messages; one that does not fit closes the connection. */
+  readonly decode: z.ZodType<In>
+  readonly onMessage: (message: In) => void
+  /** What each connection begins with: the hello, then the state of things. */
+  readonly hello: () => readonly Out[]
+  readonly log: AgentLog
+}
+
+export interface SiteConnection<Out> {
+  /** @returns false when the site is away: the message is dropped, since the next connection begins with all there is to say */
+  send(message: Out): boolean
+  readonly isConnected: boolean
+  /** Resolves after the signal, when the connection is closed. */
+  readonly done: Promise<void>
+}
+
+/**
+ * Keeps an agent connected to its site until the signal: one WebSocket over mutual TLS, dialled again with growing pauses
+ * whenever it breaks.
+ */
+export function connectToSite<In, Out>(
+  options: SiteConnectionOptions<In, Out>,
+  signal: AbortSignal,
+): SiteConnection<Out> {
+  let socket: WebSocket | undefined
+  const run = async (): Promise<void> => {
+    for (let failures = 0; !signal.aborted; ) {
+      try {
+        socket = openSocket(await readIdentity(options.dir))
+        if (await converse(socket, options, signal)) failures = 0
+      } catch (error) {
+        options.log.warn({ err: error }, 'the site cannot be dialled')
+      }
+      await sleep(backoff(failures++), undefined, { signal }).catch(() => undefined)
+    }
+  }
+  return {
+    send: (message) => {
+      if (socket?.readyState !== WebSocket.OPEN) return false
+      socket.send(JSON.stringify(message))
+      return true
+    },
+    get isConnected() {
+      return socket?.readyState === WebSocket.OPEN
+    },
+    done: run(),
+  }
+}
+
+function openSocket(identity: AgentIdentity): WebSocket {
+  const { rootPem, siteId, agentUrl } = identity
+  const url = new URL(agentPath, agentUrl)
+  url.protocol = 'wss:'
+  return new WebSocket(url, {
+    ...clientTls(rootPem, { siteId, role: 'site' }, identity),
+    perMessageDeflate: false,
+    maxPayload: maxMessageBytes,
+    handshakeTimeout: handshakeMs,
+  })
+}
+
+/** @returns once the connection is closed: whether the site said anything that could be used */
+async function converse<In, Out>(
+  socket: WebSocket,
+  options: SiteConnectionOptions<In, Out>,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { log } = options
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  let wasHeard = false
+  const terminate = (): void => socket.terminate()
+  const watch = setTimeout(terminate, silenceMs)
+  signal.addEventListener('abort', terminate)
+  socket.on('error', (error) => {
+    if (!signal.aborted) log.warn({ err: error }, 'the connection to the site failed')
+  })
+  socket.on('open', () => {
+    log.info({}, 'connected to the site')
+    for (const message of options.hello()) socket.send(JSON.stringify(message))
+  })
+  socket.on('ping', () => watch.refresh())
+  socket.on('message', (data) => {
+    watch.refresh()
+    try {
+      options.onMessage(options.decode.parse(JSON.parse(textOf(data))))
+      wasHeard = true
+    } catch (error) {
+      log.warn({ err: error }, 'a message of the site could not be used')
+      socket.close(1008)
+    }
+  })
+  socket.on('close', () => {
+    clearTimeout(watch)
+    signal.removeEventListener('abort', terminate)
+    resolve(wasHeard)
+  })
+  return promise
+}
+
+function textOf(data: RawData): string {
+  return Buffer.isBuffer(data) ? data.toString() : Buffer.concat([data].flat() as Buffer[]).toString()
+}

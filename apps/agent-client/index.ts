@@ -1,0 +1,6 @@
+export { AgentError, type AgentErrorCode } from './agent-error.ts'
+export { type AgentIdentity, readIdentity, replaceFile } from './agent-identity.ts'
+export type { AgentLog } from './agent-log.ts'
+export { connectToSite, type SiteConnection, type SiteConnectionOptions } from './connect-to-site.ts'
+export { type Enrolment, enrolAgent } from './enrol-agent.ts'
+export { keepRenewed, type Renewal } from './keep-renewed.ts'

@@ -1,0 +1,65 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { clientTls, createIdentityKey, renewAt, validityOf } from '#adapters/pki-x509/index.ts'
+import { renewAnswer } from '#core/api/admin.ts'
+import { type AgentIdentity, readIdentity, writeIdentity } from './agent-identity.ts'
+import type { AgentLog } from './agent-log.ts'
+import { backoff } from './backoff.ts'
+import { checkCertificate } from './enrol-agent.ts'
+import { postJson } from './request-json.ts'
+
+export interface Renewal {
+  readonly dir: string
+  /** Called after the new identity is on disk; new connections should use it. */
+  readonly onRenewed: (identity: AgentIdentity) => void
+  readonly log: AgentLog
+}
+
+/**
+ * Renews the agent's certificate at half of its life, each time with a new key, until the signal. While the site does
+ * not answer it tries again and again, also after the certificate has expired: the clock may have been wrong.
+ */
+export async function keepRenewed({ dir, onRenewed, log }: Renewal, signal: AbortSignal): Promise<void> {
+  for (let failures = 0; !signal.aborted; ) {
+    try {
+      const identity = await readIdentity(dir)
+      await sleepUntil(renewAt(validityOf(identity.chainPem), Math.random()), signal)
+      onRenewed(await renewIdentity(dir, identity, signal))
+      failures = 0
+      log.info({}, 'the certificate was renewed')
+    } catch (error) {
+      if (signal.aborted) return
+      log.warn({ err: error }, 'the certificate was not renewed')
+      await sleep(backoff(failures++), undefined, { signal }).catch(() => undefined)
+    }
+  }
+}
+
+/**
+ * Fetches the next certificate now.
+ *
+ * @throws {AgentError} AGENT_WRONG_CERTIFICATE, AGENT_SITE_REFUSED, AGENT_SITE_MALFORMED
+ */
+export async function renewIdentity(
+  dir: string,
+  identity: AgentIdentity,
+  signal?: AbortSignal,
+): Promise<AgentIdentity> {
+  const { rootPem, siteId, agentUrl } = identity
+  const { requestPem, privateKeyPem } = await createIdentityKey()
+  const { certificate } = await postJson(
+    new URL('/renew', agentUrl),
+    { request: requestPem },
+    renewAnswer,
+    clientTls(rootPem, { siteId, role: 'site' }, identity),
+    signal,
+  )
+  const renewed = { ...identity, chainPem: certificate, privateKeyPem }
+  checkCertificate(renewed)
+  await writeIdentity(dir, renewed)
+  return renewed
+}
+
+/** Timers hold 24 days at most and stop while a machine sleeps: look at the clock every minute. */
+async function sleepUntil(time: number, signal: AbortSignal): Promise<void> {
+  while (Date.now() < time) await sleep(Math.min(60_000, time - Date.now()), undefined, { signal })
+}
