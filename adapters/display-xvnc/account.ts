@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { DisplayError } from '#core/broker/display.ts'
 import { programPath } from './packages.ts'
-import { findProcesses, userOf } from './processes.ts'
+import { findProcesses, killAll, userOf } from './processes.ts'
 
 const run = promisify(execFile)
 
@@ -57,8 +57,7 @@ export async function ensureAccount(name: string, fullName: string, homesDir: st
 export async function removeAccount(name: string, homesDir: string): Promise<void> {
   const account = await find(name, join(homesDir, name))
   if (account === undefined) return
-  const ofAccount = async (pid: number): Promise<boolean> => (await userOf(pid)) === account.uid
-  for (const pid of await findProcesses(ofAccount)) process.kill(pid, 'SIGKILL')
+  await killAll(() => findProcesses(async (pid) => (await userOf(pid)) === account.uid))
   for (let attempt = 0; ; attempt++) {
     const failure = await run('userdel', ['--force', '--remove', name], environment).then(
       () => undefined,

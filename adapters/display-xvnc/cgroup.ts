@@ -29,6 +29,8 @@ export interface Cgroups {
   kill(id: string): Promise<void>
   /** Sessions that have a cgroup. */
   list(): Promise<readonly string[]>
+  /** Removes the agent's own cgroup unless sessions are left in it. The last call. */
+  close(): Promise<void>
 }
 
 const controllers = ['memory', 'pids', 'cpu', 'freezer'] as const
@@ -91,15 +93,12 @@ function cgroupsIn(roots: CgroupMounts): Cgroups {
       for (const root of all) await remove(join(root, id))
     },
     async list() {
-      const lists = await Promise.all(all.map((root) => readdir(root, { withFileTypes: true })))
-      return [
-        ...new Set(
-          lists
-            .flat()
-            .filter((entry) => entry.isDirectory())
-            .map((entry) => entry.name),
-        ),
-      ]
+      const entries = await Promise.all(all.map((root) => readdir(root, { withFileTypes: true })))
+      const folders = entries.flat().filter((entry) => entry.isDirectory())
+      return [...new Set(folders.map((entry) => entry.name))]
+    },
+    async close() {
+      for (const root of all) await rmdir(root).catch(() => undefined)
     },
   }
 }

@@ -132,6 +132,7 @@ class XvncDisplayServer implements DisplayServer {
     this.#closing.abort(new DisplayError('DISPLAY_ENDED', 'the host agent is closing'))
     await Promise.allSettled(this.#starting)
     await this.#pool.close()
+    await this.#context.cgroups.close()
     await rm(claimFile(this.#context.runDir), { force: true })
   }
 

@@ -1,3 +1,4 @@
+import { assert, property, string } from 'fast-check'
 import { expect, test } from 'vitest'
 import { parseMountinfo } from './cgroup.ts'
 import { parseStat } from './processes.ts'
@@ -34,5 +35,14 @@ test('an Xauthority file names no host and no display, so that it fits every one
   const file = encodeXauthority(new Uint8Array(16).fill(0xab))
   expect(file.toString('hex')).toBe(
     `ffff0000000000124d49542d4d414749432d434f4f4b49452d310010${'ab'.repeat(16)}`,
+  )
+})
+
+test('whatever a kernel may write there is read or passed over', () => {
+  assert(
+    property(string({ unit: 'binary' }), (text) => {
+      parseStat(text)
+      parseMountinfo(text)
+    }),
   )
 })

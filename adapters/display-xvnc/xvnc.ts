@@ -1,7 +1,19 @@
 import { type ChildProcess, execFile } from 'node:child_process'
 import { randomBytes, randomInt } from 'node:crypto'
 import { once } from 'node:events'
-import { chmod, chown, lstat, mkdir, open, readFile, unlink, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  chown,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  stat,
+  unlink,
+  writeFile,
+} from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { DisplayError } from '#core/broker/display.ts'
@@ -63,7 +75,7 @@ export async function startXvnc(context: Context, size: Size, signal: AbortSigna
 /**
  * Ends every process of a display, with whatever it left: warm, running, half-started or damaged. Idempotent.
  *
- * @param state absent when it was lost; then only the cgroup tells what belonged to the display
+ * @param state absent when it was lost; then the cgroup and the owner of the folder tell what belonged to the display
  */
 export async function endDisplay(
   context: Context,
@@ -71,11 +83,12 @@ export async function endDisplay(
   state: DisplayState | undefined,
 ): Promise<void> {
   await context.cgroups.kill(id)
-  if (state !== undefined) {
-    await killAll(() => findProcesses(async (pid) => (await userOf(pid)) === state.uid))
-    if (!context.cgroups.contain) await killWithoutCgroup(state)
-    if (state.display !== undefined) await removeXSocket(state.display, state.uid)
+  const uid = state?.uid ?? (await stat(folderOf(context.runDir, id).server).catch(() => undefined))?.uid
+  if (uid !== undefined && uid >= firstUid) {
+    await killAll(() => findProcesses(async (pid) => (await userOf(pid)) === uid))
+    await removeXSockets(uid)
   }
+  if (state !== undefined && !context.cgroups.contain) await killWithoutCgroup(state)
   // rm never follows a link that another session of the same person swaps in meanwhile.
   await run('rm', ['-rf', '--one-file-system', '--', folderOf(context.runDir, id).path])
   context.displays.delete(id)
@@ -183,9 +196,11 @@ async function readDisplayNumber(child: ChildProcess, signal: AbortSignal): Prom
   }
 }
 
-/** A killed X server leaves its socket. The number may have been given to another server by now. */
-async function removeXSocket(display: number, uid: number): Promise<void> {
-  const path = `/tmp/.X11-unix/X${display}`
-  const found = await lstat(path).catch(() => undefined)
-  if (found?.uid === uid) await unlink(path).catch(() => undefined)
+/** A killed X server leaves its socket. Its number may have been given to another server by now. */
+async function removeXSockets(uid: number): Promise<void> {
+  for (const name of await readdir('/tmp/.X11-unix')) {
+    const path = join('/tmp/.X11-unix', name)
+    const found = await lstat(path).catch(() => undefined)
+    if (found?.uid === uid) await unlink(path).catch(() => undefined)
+  }
 }
