@@ -6,16 +6,18 @@ import type { Duplex } from 'node:stream'
  * passed on. Both need a listener for `error` already; an error counts as an end.
  *
  * @param lingerMs once one side has ended, how long the other may take to read the rest and end too
+ * @param onClosed called once, when both are closed
  */
-export function join(one: Duplex, other: Duplex, lingerMs: number): void {
+export function join(one: Duplex, other: Duplex, lingerMs: number, onClosed: () => void): void {
   let lingering: NodeJS.Timeout | undefined
   const linger = (): void => {
     lingering ??= setTimeout(() => {
       one.destroy()
       other.destroy()
     }, lingerMs)
-    if (one.closed && other.closed) clearTimeout(lingering)
   }
+  // Counted, because a TLS socket may say `close` before its property `closed` does.
+  let open = 2
   for (const [from, to] of [
     [one, other],
     [other, one],
@@ -28,6 +30,9 @@ export function join(one: Duplex, other: Duplex, lingerMs: number): void {
       // lose what is on its way to it.
       to.resume()
       linger()
+      if (--open > 0) return
+      clearTimeout(lingering)
+      onClosed()
     })
   }
 }

@@ -39,15 +39,16 @@ export class Listener {
       const source = sourceOf(socket.remoteAddress ?? '')
       const count = (sources.get(source) ?? 0) + 1
       sources.set(source, count)
-      this.#sockets.add(socket)
+      this.#track(socket)
       socket.once('close', () => {
-        this.#sockets.delete(socket)
         const rest = (sources.get(source) ?? 1) - 1
         if (rest > 0) sources.set(source, rest)
         else sources.delete(source)
       })
       if (count > perSource) socket.destroy()
     })
+    // The end of the one below is not always the end of the one above.
+    this.server.on('secureConnection', (socket: Socket) => this.#track(socket))
   }
 
   get port(): number {
@@ -66,6 +67,11 @@ export class Listener {
     const closed = new Promise((resolve) => this.server.close(resolve))
     for (const socket of this.#sockets) socket.destroy()
     await closed
+  }
+
+  #track(socket: Socket): void {
+    this.#sockets.add(socket)
+    socket.once('close', () => this.#sockets.delete(socket))
   }
 }
 

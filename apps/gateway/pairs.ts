@@ -24,11 +24,7 @@ export class Pairs {
     const pair = { host, sockets: [person, spare] }
     this.#pairs.add(pair)
     this.#total++
-    for (const socket of pair.sockets)
-      socket.once('close', () => {
-        if (person.closed && spare.closed) this.#pairs.delete(pair)
-      })
-    join(person, spare, this.#lingerMs)
+    join(person, spare, this.#lingerMs, () => this.#pairs.delete(pair))
   }
 
   /** Cuts the pairs of a host at once. */
