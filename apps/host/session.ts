@@ -1,0 +1,235 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import type { DesiredSession, HostSession, HostToSite } from '#core/agent/messages.ts'
+import type { SessionNotice } from '#core/api/person.ts'
+import type { Display, DisplayEnd, DisplayServer } from '#core/broker/display.ts'
+import type { Channel } from '#core/channel/index.ts'
+import { isCoded } from '#core/errors/coded-error.ts'
+import { type ClipboardTally, createClipboardTally } from './clipboard-tally.ts'
+import type { Ending, Phase, SessionFacts } from './plan.ts'
+import { clipboardOf } from './rights.ts'
+import { openViewer, type Viewer } from './viewer.ts'
+
+const stopAgainMs = 5_000
+
+/** What sessions work with. */
+export interface SessionSurroundings {
+  readonly displays: DisplayServer
+  readonly log: Logger
+  /** Unix time, ms. */
+  now(): number
+  /** Something that the site wants to know has changed. */
+  changed(): void
+  tell(message: HostToSite): void
+}
+
+/**
+ * One person's session: a display, and at most one viewer on it.
+ *
+ *     starting ──▶ ready ──▶ ending ──▶ ended        (adopted ones begin as ready, refused ones as ended)
+ */
+export class Session {
+  readonly id: string
+  readonly #around: SessionSurroundings
+  readonly #log: Logger
+  readonly #clipboard: ClipboardTally
+  readonly #started = new AbortController()
+  #phase: Phase = 'starting'
+  #desired: DesiredSession | undefined
+  #display: Display | undefined
+  #viewer: Viewer | undefined
+  #ending: Ending | undefined
+  #switches = ''
+  #inputAt: number | undefined
+  #readyAt = 0
+  #aloneSince: number | undefined
+
+  private constructor(id: string, around: SessionSurroundings) {
+    this.id = id
+    this.#around = around
+    this.#log = around.log.child({ session: id })
+    this.#clipboard = createClipboardTally(id)
+  }
+
+  static start(desired: DesiredSession, around: SessionSurroundings): Session {
+    const session = new Session(desired.id, around)
+    session.#desired = desired
+    void session.#start(desired)
+    return session
+  }
+
+  /** A display that an agent before this one started. */
+  static adopt(display: Display, around: SessionSurroundings): Session {
+    const session = new Session(display.sessionId, around)
+    session.#run(display)
+    return session
+  }
+
+  /** A session that is desired and does not run here. */
+  static refuse(desired: DesiredSession, ending: Ending, around: SessionSurroundings): Session {
+    const session = new Session(desired.id, around)
+    session.#desired = desired
+    session.#over(ending)
+    return session
+  }
+
+  get facts(): SessionFacts {
+    return {
+      id: this.id,
+      phase: this.#phase,
+      desired: this.#desired,
+      activeAt: this.#inputAt ?? this.#readyAt,
+      aloneSince: this.#aloneSince,
+    }
+  }
+
+  /** As the site is told. What ends still uses the host, so it is not `ended` before nothing of it is left. */
+  get report(): HostSession {
+    const ended = this.#phase === 'ended'
+    return {
+      id: this.id,
+      state: ended || this.#phase === 'starting' ? (this.#phase as 'ended' | 'starting') : 'ready',
+      connected: this.#viewer !== undefined && this.#aloneSince === undefined,
+      ...(this.#inputAt !== undefined && { lastInputAt: new Date(this.#inputAt).toISOString() }),
+      ...(ended && this.#ending && { end: this.#ending }),
+    }
+  }
+
+  /** Makes the site's word so, in place. */
+  apply(desired: DesiredSession): void {
+    this.#desired = desired
+    this.#viewer?.apply(desired, this.#around.now())
+    this.#switchClipboard()
+  }
+
+  /** Joins a person's channel to the display, in the place of the one before. */
+  attach(channel: Channel): void {
+    if (this.#phase !== 'ready' || this.#display === undefined || this.#desired === undefined) {
+      return channel.close('SESSION_NOT_READY')
+    }
+    this.#viewer?.end('SESSION_OPENED_ELSEWHERE')
+    const log = this.#log
+    const viewer = openViewer(channel, this.#display.socketPath, this.#desired, this.#around.now(), {
+      connected: (connected) => this.#connected(connected),
+      input: () => {
+        this.#inputAt = this.#around.now()
+      },
+      clipboard: ({ kind, direction, bytes }) =>
+        this.#clipboard.add(direction, bytes, kind === 'clipboard-passed'),
+      gone: (code) => {
+        log.info({ code }, 'viewer gone')
+        // A viewer that was replaced goes after its successor has come.
+        if (this.#viewer !== viewer) return
+        this.#viewer = undefined
+        this.#connected(false)
+      },
+    })
+    this.#viewer = viewer
+    log.info('viewer accepted')
+  }
+
+  detach(code: string): void {
+    this.#viewer?.end(code)
+  }
+
+  /** Call every second: the watermark's clock, and what has passed the clipboard since. */
+  tick(newMinute: boolean): void {
+    if (newMinute && this.#desired !== undefined) this.#viewer?.apply(this.#desired, this.#around.now())
+    for (const message of this.#clipboard.take()) this.#around.tell(message)
+  }
+
+  /** Ends everything of it. The person is told why first. */
+  end(ending: Ending): void {
+    if (this.#phase !== 'starting' && this.#phase !== 'ready') return
+    this.#log.info({ code: ending.code }, 'session ends')
+    this.#ending = ending
+    this.#phase = 'ending'
+    this.#started.abort(new Error(ending.code))
+    this.#viewer?.end(ending.code, this.#farewell(ending))
+    void this.#stop()
+    this.#around.changed()
+  }
+
+  async #start(desired: DesiredSession): Promise<void> {
+    const { id, account, fullName, program, width, height, limits } = desired
+    const request = { sessionId: id, account, fullName, program, width, height, limits }
+    try {
+      this.#run(await this.#around.displays.start(request, this.#started.signal))
+    } catch (error) {
+      if (this.#ending === undefined) this.#log.error({ err: error }, 'session could not be started')
+      const failure = isCoded(error)
+        ? { code: error.code, reason: error.message.slice(0, 500) }
+        : { code: 'DISPLAY_START_FAILED', reason: 'The session could not be started' }
+      this.#over(this.#ending ?? failure)
+    }
+  }
+
+  #run(display: Display): void {
+    this.#display = display
+    void display.ended.then((end) => this.#over(this.#ending ?? endingOf(end)))
+    // Ended while it started, and the display server did not see the signal in time.
+    if (this.#phase === 'ending') return void this.#stop()
+    this.#phase = 'ready'
+    this.#readyAt = this.#aloneSince = this.#around.now()
+    this.#log.info('session ready')
+    this.#switchClipboard()
+    this.#around.changed()
+  }
+
+  async #stop(): Promise<void> {
+    while (this.#display !== undefined && this.#phase !== 'ended') {
+      try {
+        return await this.#display.stop()
+      } catch (error) {
+        this.#log.error({ err: error }, 'session could not be stopped; trying again')
+        await delay(stopAgainMs)
+      }
+    }
+  }
+
+  #over(ending: Ending): void {
+    if (this.#phase === 'ended') return
+    this.#phase = 'ended'
+    this.#ending = ending
+    this.#display = undefined
+    this.#viewer?.end(ending.code, this.#farewell(ending))
+    this.tick(false)
+    this.#log.info({ code: ending.code }, 'session ended')
+    this.#around.changed()
+  }
+
+  #connected(connected: boolean): void {
+    this.#aloneSince = connected ? undefined : this.#around.now()
+    this.#around.changed()
+  }
+
+  #farewell({ code, reason }: Ending): SessionNotice | undefined {
+    const notice = this.#desired?.notice
+    if (notice === undefined) return undefined
+    const unlocks = notice.end?.code === code ? notice.end.unlocks : []
+    return {
+      ...notice,
+      state: 'ended',
+      end: { code, reason, unlocks, at: new Date(this.#around.now()).toISOString() },
+    }
+  }
+
+  #switchClipboard(): void {
+    if (this.#display === undefined || this.#desired === undefined) return
+    const allowed = clipboardOf(this.#desired)
+    const switches = JSON.stringify(allowed)
+    if (switches === this.#switches) return
+    this.#switches = switches
+    this.#display.setClipboard(allowed).catch((error: unknown) => {
+      // The filter enforces; this is only the line behind it. The next change tries again.
+      this.#switches = ''
+      this.#log.warn({ err: error }, "the display server's clipboard could not be switched")
+    })
+  }
+}
+
+function endingOf(end: DisplayEnd): Ending {
+  return end.reason === 'display-died'
+    ? { code: 'DISPLAY_ENDED', reason: 'The display server ended unexpectedly' }
+    : { code: 'SESSION_PROGRAM_ENDED', reason: 'The program was closed' }
+}

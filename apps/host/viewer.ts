@@ -1,0 +1,187 @@
+import { connect, type Socket } from 'node:net'
+import { constants, inflateSync } from 'node:zlib'
+import type { DesiredSession } from '#core/agent/messages.ts'
+import type { SessionNotice } from '#core/api/person.ts'
+import type { Channel } from '#core/channel/index.ts'
+import { isCoded } from '#core/errors/coded-error.ts'
+import { createRfbFilter, type RfbEvent, type RfbFilter, type RfbOutput } from '#core/rfb/index.ts'
+import { encodeNotice, rfbRightsOf } from './rights.ts'
+
+const readBytes = 128 * 1024
+/** A display that hung up is usually ending, and then the session has a reason to tell. */
+const hangUpMs = 3_000
+
+export interface ViewerEvents {
+  /** A connection of the person's came or was lost; a channel waits a while for the next one. */
+  connected(connected: boolean): void
+  /** The person used keyboard or pointer. */
+  input(): void
+  clipboard(event: Extract<RfbEvent, { direction: string }>): void
+  /** Once, and nothing after it. `code` is why. */
+  gone(code: string): void
+}
+
+/** One person's view of a display: their channel and a connection to the display, with the rights enforced between. */
+export interface Viewer {
+  /** Rights, freezing and the notice, in place and at once. */
+  apply(session: DesiredSession, now: number): void
+  /** Tells why, then closes the channel with `code`. */
+  end(code: string, notice?: SessionNotice): void
+}
+
+/**
+ * @param channel nobody else uses it
+ * @param socketPath of the display; speaks RFB
+ */
+export function openViewer(
+  channel: Channel,
+  socketPath: string,
+  session: DesiredSession,
+  now: number,
+  events: ViewerEvents,
+): Viewer {
+  return new Joint(channel, socketPath, session, now, events)
+}
+
+class Joint implements Viewer {
+  readonly #channel: Channel
+  readonly #filter: RfbFilter
+  readonly #socket: Socket
+  readonly #events: ViewerEvents
+  #notice = ''
+  #frozen = false
+  #full = false
+  #hangUp: NodeJS.Timeout | undefined
+  #gone = false
+
+  constructor(
+    channel: Channel,
+    socketPath: string,
+    session: DesiredSession,
+    now: number,
+    events: ViewerEvents,
+  ) {
+    this.#channel = channel
+    this.#events = events
+    this.#filter = createRfbFilter({ rights: rfbRightsOf(session, now), inflate })
+    this.#socket = connect({
+      path: socketPath,
+      onread: {
+        buffer: Buffer.allocUnsafe(readBytes),
+        callback: (count, buffer) => {
+          this.#pass(() => this.#filter.fromServer(buffer.subarray(0, count)))
+          return this.#mayRead
+        },
+      },
+    })
+    // What went wrong does not matter: a display that is gone says so by `ended`.
+    this.#socket.on('error', () => undefined)
+    this.#socket.once('close', () => {
+      if (!this.#gone) this.#hangUp = setTimeout(() => this.end('VIEWER_DISPLAY_LOST'), hangUpMs)
+    })
+    this.#socket.on('drain', () => {
+      channel.onData = this.#fromClient
+    })
+    channel.onData = this.#fromClient
+    channel.onState = (state, reason) => {
+      if (state === 'closed') this.#leave(reason ?? 'CHANNEL_CLOSED')
+      else if (!this.#gone) events.connected(state === 'open')
+    }
+    this.apply(session, now)
+  }
+
+  apply(session: DesiredSession, now: number): void {
+    if (this.#gone) return
+    this.#pass(() => this.#filter.setRights(rfbRightsOf(session, now)))
+    if (session.frozen !== this.#frozen) this.#setFrozen(session.frozen)
+    const notice = JSON.stringify(session.notice)
+    if (notice === this.#notice) return
+    this.#notice = notice
+    this.#channel.notice(encodeNotice(session.notice))
+  }
+
+  end(code: string, notice?: SessionNotice): void {
+    if (this.#gone) return
+    if (notice !== undefined) this.#channel.notice(encodeNotice(notice))
+    this.#channel.close(code)
+    this.#leave(code)
+  }
+
+  get #mayRead(): boolean {
+    return !this.#frozen && !this.#full && !this.#gone
+  }
+
+  readonly #fromClient = (bytes: Uint8Array): void => this.#pass(() => this.#filter.fromClient(bytes))
+
+  #setFrozen(frozen: boolean): void {
+    this.#frozen = frozen
+    this.#pass(() => (frozen ? this.#filter.freeze() : this.#filter.thaw()))
+    if (frozen) this.#socket.pause()
+    else this.#resume()
+  }
+
+  #resume(): void {
+    if (this.#mayRead) this.#socket.resume()
+  }
+
+  /** Runs the filter and sends what it lets through. A peer that breaks the protocol ends the view, not the session. */
+  #pass(filter: () => RfbOutput): void {
+    if (this.#gone) return
+    try {
+      this.#send(filter())
+    } catch (error) {
+      if (!isCoded(error)) throw error
+      this.end(error.code)
+    }
+  }
+
+  #send({ toClient, toServer, events }: RfbOutput): void {
+    // One write, and a copy: pieces may be views of a buffer that is read into again.
+    if (toServer.length > 0 && !this.#socket.write(Buffer.concat(toServer))) this.#channel.onData = null
+    let room = true
+    for (const piece of toClient) room = this.#channel.send(piece)
+    if (!room) this.#untilDrained()
+    for (const event of events) this.#report(event)
+  }
+
+  #untilDrained(): void {
+    if (this.#full) return
+    this.#full = true
+    this.#socket.pause()
+    void this.#whenDrained()
+  }
+
+  async #whenDrained(): Promise<void> {
+    try {
+      await this.#channel.drained()
+    } catch {
+      // Closed: `onState` has told.
+      return
+    }
+    this.#full = false
+    this.#resume()
+  }
+
+  #report(event: RfbEvent): void {
+    if (event.kind === 'input') this.#events.input()
+    else if (event.kind !== 'ready') this.#events.clipboard(event)
+  }
+
+  #leave(code: string): void {
+    if (this.#gone) return
+    this.#gone = true
+    clearTimeout(this.#hangUp)
+    this.#channel.onData = null
+    this.#socket.destroy()
+    this.#events.gone(code)
+  }
+}
+
+/** A clipboard's zlib stream ends at a sync flush. */
+function inflate(data: Uint8Array, maxBytes: number): Uint8Array | undefined {
+  try {
+    return inflateSync(data, { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: maxBytes })
+  } catch {
+    return undefined
+  }
+}
