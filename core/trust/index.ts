@@ -1,0 +1,56 @@
+export {
+  AddressError,
+  type AddressErrorCode,
+  contains,
+  formatAddress,
+  type IpAddress,
+  type Network,
+  parseAddress,
+  parseNetwork,
+} from './address.ts'
+export {
+  bestValue,
+  type ClaimKind,
+  type ClaimName,
+  claimNames,
+  claimVocabulary,
+  isClaimName,
+  rankOf,
+  unknownValue,
+} from './claims.ts'
+export {
+  isKnownClaim,
+  type KnownClaim,
+  type Principal,
+  type TrustContext,
+  type TrustInput,
+  trustContext,
+} from './trust-context.ts'
+export {
+  type Claim,
+  type ClaimSource,
+  claimSources,
+  type DataPlace,
+  type DeliveryMode,
+  dataPlaces,
+  deliveryModes,
+  type Obligations,
+  placeOf,
+  type Right,
+  rights,
+} from './words.ts'
+export {
+  type Arrival,
+  clientAddress,
+  compileZones,
+  defaultZone,
+  maxNetworks,
+  type Zone,
+  type ZoneDefinition,
+  ZoneError,
+  type ZoneErrorCode,
+  type ZoneKind,
+  type ZoneMap,
+  zoneKinds,
+  zoneOf,
+} from './zone.ts'

@@ -1,0 +1,108 @@
+import { CodedError } from '#core/errors/coded-error.ts'
+import { contains, type IpAddress, type Network, parseAddress, parseNetwork } from './address.ts'
+
+export const zoneKinds = ['inside', 'outside', 'hostile'] as const
+export type ZoneKind = (typeof zoneKinds)[number]
+
+/** The network an endpoint is seen on, as the site sees it. */
+export interface Zone {
+  readonly name: string
+  readonly kind: ZoneKind
+}
+
+/** A zone and the networks that make it, in CIDR notation. */
+export interface ZoneDefinition extends Zone {
+  readonly networks: readonly string[]
+}
+
+/** Zones ready for look-up, made only by `compileZones`. */
+export interface ZoneMap {
+  /** Longest prefix first. */
+  readonly ranges: readonly { readonly network: Network; readonly zone: Zone }[]
+}
+
+export type ZoneErrorCode = 'ZONE_AMBIGUOUS' | 'ZONE_TOO_MANY' | 'FORWARDED_MALFORMED'
+export class ZoneError extends CodedError<ZoneErrorCode> {}
+
+/** Where every address is that no zone names. */
+export const defaultZone: Zone = { name: 'outside', kind: 'outside' }
+
+export const maxNetworks = 4096
+const maxForwardedLength = 2048
+
+/**
+ * Compiles the zones of a site.
+ *
+ * @throws {AddressError} for a network that does not parse
+ * @throws {ZoneError} ZONE_AMBIGUOUS when a network stands in two places, ZONE_TOO_MANY
+ */
+export function compileZones(definitions: readonly ZoneDefinition[]): ZoneMap {
+  const owners = new Map<string, string>()
+  const ranges = definitions.flatMap(({ name, kind, networks }) =>
+    networks.map((text) => {
+      const network = parseNetwork(text)
+      const key = `${network.family} ${network.bits} ${network.prefix}`
+      const owner = owners.get(key)
+      if (owner !== undefined)
+        throw new ZoneError('ZONE_AMBIGUOUS', `${text} is in zone ${name} and already in zone ${owner}`, {
+          remedy: 'Name each network in one zone only; a longer prefix inside a shorter one is fine.',
+        })
+      owners.set(key, name)
+      return { network, zone: { name, kind } }
+    }),
+  )
+  if (ranges.length > maxNetworks)
+    throw new ZoneError('ZONE_TOO_MANY', `expected at most ${maxNetworks} networks, got ${ranges.length}`)
+  return { ranges: ranges.toSorted((a, b) => b.network.prefix - a.network.prefix) }
+}
+
+/** @returns the zone of the longest prefix that holds the address, else the default zone */
+export function zoneOf({ ranges }: ZoneMap, address: IpAddress): Zone {
+  return ranges.find(({ network }) => contains(network, address))?.zone ?? defaultZone
+}
+
+/** What the site sees of a connection. */
+export interface Arrival {
+  /** Address of the connection's other end, as the socket says; an IPv6 scope is dropped. */
+  readonly peer: string
+  /** `X-Forwarded-For`, all its lines joined by commas; untrusted. */
+  readonly forwardedFor?: string | undefined
+}
+
+/**
+ * The client's address. The header counts only from trusted proxies, and of it only what they wrote: each appends
+ * the address it saw, so the rightmost address that is no trusted proxy is the client.
+ *
+ * @throws {AddressError} ADDRESS_MALFORMED for the peer
+ * @throws {ZoneError} FORWARDED_MALFORMED when a trusted proxy passed on something else than addresses
+ */
+export function clientAddress(
+  { peer, forwardedFor = '' }: Arrival,
+  trustedProxies: readonly Network[],
+): IpAddress {
+  const trusted = (address: IpAddress): boolean => trustedProxies.some((proxy) => contains(proxy, address))
+  let client = parseAddress(peer.replace(/%[\w.-]+$/, ''))
+  if (!trusted(client) || forwardedFor === '') return client
+  if (forwardedFor.length > maxForwardedLength)
+    throw malformedForwarded(`expected at most ${maxForwardedLength} characters, got ${forwardedFor.length}`)
+  for (const hop of forwardedFor.split(',').toReversed()) {
+    client = parseHop(hop.trim())
+    if (!trusted(client)) return client
+  }
+  return client
+}
+
+function parseHop(text: string): IpAddress {
+  try {
+    return parseAddress(text)
+  } catch (cause) {
+    throw malformedForwarded('expected addresses separated by commas', cause)
+  }
+}
+
+function malformedForwarded(problem: string, cause?: unknown): ZoneError {
+  return new ZoneError('FORWARDED_MALFORMED', `X-Forwarded-For: ${problem}`, {
+    cause,
+    remedy: 'Let the proxy in front of the site append plain client addresses to X-Forwarded-For.',
+  })
+}
