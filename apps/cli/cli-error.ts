@@ -1,0 +1,18 @@
+import { CodedError } from '#core/errors/coded-error.ts'
+
+export type CliErrorCode =
+  | 'USAGE'
+  | 'CLI_NOT_SIGNED_IN'
+  | 'CLI_SITE_UNKNOWN'
+  | 'CLI_SITE_AWAY'
+  | 'CLI_FILE_MISSING'
+  | 'CLI_NEEDS_ROOT'
+  | 'CLI_PORT_TAKEN'
+  | 'CLI_PART_FAILED'
+  | 'CLI_CHANNEL_CLOSED'
+export class CliError extends CodedError<CliErrorCode> {}
+
+/** Wrong usage: the process ends with 2 and says how the command is used. */
+export function usage(message: string): CliError {
+  return new CliError('USAGE', message)
+}

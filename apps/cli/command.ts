@@ -1,0 +1,68 @@
+import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
+import { usage } from './cli-error.ts'
+
+/** One command of `trustcast`. */
+export interface Command {
+  /** What follows the command's name, as the help shows it. */
+  readonly synopsis: string
+  readonly summary: string
+  run(args: readonly string[], out: Output): Promise<void>
+}
+
+/** Where results go: for people as text, with `--json` as one JSON value. */
+export interface Output {
+  readonly json: boolean
+  /** The command's result. */
+  result(value: unknown, asText: () => string): void
+  /** Progress for people; nothing with `--json`. */
+  say(line: string): void
+  /** Ends when the person presses Ctrl-C or the process is asked to end. */
+  readonly signal: AbortSignal
+}
+
+export interface Parsed {
+  readonly positionals: readonly string[]
+  text(name: string): string | undefined
+  flag(name: string): boolean
+}
+
+/**
+ * Parses a command's words.
+ *
+ * @param count how many positionals there must be, or a least and a most
+ * @throws {CliError} USAGE
+ */
+export function parse(
+  args: readonly string[],
+  options: ParseArgsOptionsConfig,
+  count: readonly [least: number, most: number],
+): Parsed {
+  let parsed: { values: Record<string, unknown>; positionals: string[] }
+  try {
+    parsed = parseArgs({ args: [...args], options, allowPositionals: true, strict: true })
+  } catch (cause) {
+    throw usage(cause instanceof Error ? cause.message : 'the options are not known')
+  }
+  const { values, positionals } = parsed
+  const [least, most] = count
+  if (positionals.length < least) throw usage('something is missing')
+  if (positionals.length > most) throw usage(`${JSON.stringify(positionals[most])} is one word too many`)
+  return {
+    positionals,
+    text: (name) => (typeof values[name] === 'string' ? values[name] : undefined),
+    flag: (name) => values[name] === true,
+  }
+}
+
+/** Columns under headings, as wide as their widest cell. */
+export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = headings.map((heading, column) =>
+    Math.max(heading.length, ...rows.map((row) => row[column]?.length ?? 0)),
+  )
+  const line = (cells: readonly string[]): string =>
+    cells
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd()
+  return [line(headings), ...rows.map(line)].join('\n')
+}

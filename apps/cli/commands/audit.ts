@@ -1,0 +1,160 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { z } from 'zod'
+import {
+  changedTiles,
+  decodeEntry,
+  decodeEntryBundle,
+  openCheckpoint,
+  parseVerifierKey,
+  TILE_WIDTH,
+  tilePath,
+  verifyLog,
+} from '#core/audit/index.ts'
+import { ApiRefusal, call, callJson } from '../api-client.ts'
+import { CliError, usage } from '../cli-error.ts'
+import { type Command, type Output, parse } from '../command.ts'
+import { type Login, readLogin } from '../login-file.ts'
+
+export const audit: Command = {
+  synopsis: 'show [--last N] | export DIR | verify [DIR --key KEY] [--checkpoint FILE] [--against DIR]',
+  summary:
+    'The audit log: show its entries, copy it, or verify it from its tiles and the public key alone. Without DIR the site’s own log is read.',
+  run: async (args, out) => {
+    const [action, ...rest] = args
+    if (action === 'show') return show(rest, out)
+    if (action === 'export') return exportLog(rest, out)
+    if (action === 'verify') return verify(rest, out)
+    throw usage(`expected show, export or verify, got ${JSON.stringify(action ?? 'nothing')}`)
+  },
+}
+
+const keyAnswer = z.strictObject({ key: z.string() })
+type Read = (path: string) => Promise<Uint8Array | undefined>
+
+async function show(args: readonly string[], out: Output): Promise<void> {
+  const words = parse(args, { last: { type: 'string' } }, [0, 0])
+  const last = Number(words.text('last') ?? 20)
+  if (!Number.isSafeInteger(last) || last < 1) throw usage('--last takes a number of entries')
+  const login = await readLogin()
+  const read = fromSite(login)
+  const { size } = await checkpointOf(read, await keyOf(login))
+  const entries: { index: string; entry: ReturnType<typeof decodeEntry> }[] = []
+  const first = size > BigInt(last) ? size - BigInt(last) : 0n
+  for (let tile = first / BigInt(TILE_WIDTH); tile * BigInt(TILE_WIDTH) < size; tile++) {
+    const start = tile * BigInt(TILE_WIDTH)
+    const width = Number(size - start < BigInt(TILE_WIDTH) ? size - start : BigInt(TILE_WIDTH))
+    const bundle = await mustRead(read, tilePath({ level: 'entries', index: tile, width }))
+    for (const [offset, bytes] of decodeEntryBundle(bundle, width).entries()) {
+      const index = start + BigInt(offset)
+      if (index >= first) entries.push({ index: String(index), entry: decodeEntry(bytes) })
+    }
+  }
+  out.result({ size: String(size), entries }, () =>
+    entries
+      .map(({ index, entry: { at, kind, actor, subject, data } }) =>
+        [index, at, kind, `${actor.type} ${actor.id}`, subject ?? '', JSON.stringify(data)].join('  '),
+      )
+      .join('\n'),
+  )
+}
+
+async function exportLog(args: readonly string[], out: Output): Promise<void> {
+  const { positionals } = parse(args, {}, [1, 1])
+  const [dir = ''] = positionals
+  const login = await readLogin()
+  const read = fromSite(login)
+  const key = await keyOf(login)
+  const { size, note } = await checkpointOf(read, key)
+  let files = 0
+  for (const tile of changedTiles(0n, size)) {
+    await keep(dir, tilePath(tile), await mustRead(read, tilePath(tile)))
+    files += 1
+    if (files % 100 === 0) out.say(`${files} files`)
+  }
+  await keep(dir, 'key', Buffer.from(`${key}\n`))
+  // Last: a copy with a checkpoint is a whole copy.
+  await keep(dir, 'checkpoint', note)
+  out.result(
+    { size: String(size), files, key },
+    () => `${size} entries in ${dir}\nVerify with: trustcast audit verify ${dir} --key '${key}'`,
+  )
+}
+
+async function verify(args: readonly string[], out: Output): Promise<void> {
+  const words = parse(
+    args,
+    { key: { type: 'string' }, checkpoint: { type: 'string' }, against: { type: 'string' } },
+    [0, 1],
+  )
+  const [dir] = words.positionals
+  const login = dir === undefined ? await readLogin() : undefined
+  const key = words.text('key') ?? (login === undefined ? undefined : await keyOf(login))
+  if (key === undefined) {
+    throw usage('verifying a copy needs --key: take it from the site’s admins, not from the copy')
+  }
+  const trusted = words.text('checkpoint')
+  const against = words.text('against')
+  const verdict = await verifyLog({
+    read: login === undefined ? fromDirectory(dir ?? '.') : fromSite(login),
+    publicKey: key,
+    ...(trusted === undefined ? {} : { trusted: await readFile(trusted, 'utf8') }),
+    ...(against === undefined ? {} : { against: fromDirectory(against) }),
+  })
+  if (verdict.ok) {
+    const root = Buffer.from(verdict.root).toString('base64')
+    return out.result(
+      { ok: true, size: String(verdict.size), root, origin: verdict.origin },
+      () => `The log of ${verdict.origin} holds: ${verdict.size} entries, root ${root}.`,
+    )
+  }
+  process.exitCode = 1
+  const index = verdict.index === undefined ? {} : { index: String(verdict.index) }
+  out.result(
+    { ok: false, code: verdict.code, message: verdict.message, ...index },
+    () => `${verdict.code}: ${verdict.message}`,
+  )
+}
+
+function fromSite({ site, credentials }: Login): Read {
+  return async (path) => {
+    try {
+      return (await call(site, { method: 'GET', path: `/api/v1/audit/${path}` }, credentials)).body
+    } catch (error) {
+      if (error instanceof ApiRefusal && error.code === 'NOT_FOUND') return undefined
+      throw error
+    }
+  }
+}
+
+function fromDirectory(dir: string): Read {
+  return async (path) =>
+    readFile(join(dir, path)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined
+      throw error
+    })
+}
+
+async function keyOf({ site, credentials }: Login): Promise<string> {
+  return (await callJson(site, { method: 'GET', path: '/api/v1/audit/key' }, keyAnswer, credentials)).key
+}
+
+async function checkpointOf(
+  read: Read,
+  key: string,
+): Promise<{ readonly size: bigint; readonly note: Uint8Array }> {
+  const note = await mustRead(read, 'checkpoint')
+  return { size: openCheckpoint(note, parseVerifierKey(key)).size, note }
+}
+
+async function mustRead(read: Read, path: string): Promise<Uint8Array> {
+  const bytes = await read(path)
+  if (bytes === undefined) throw new CliError('CLI_FILE_MISSING', `the log has no ${path}`)
+  return bytes
+}
+
+async function keep(dir: string, path: string, bytes: Uint8Array): Promise<void> {
+  const file = join(dir, path)
+  await mkdir(dirname(file), { recursive: true })
+  await writeFile(file, bytes)
+}

@@ -1,0 +1,33 @@
+import { enrolAgent } from '#apps/agent-client/index.ts'
+import { usage } from '../cli-error.ts'
+import { type Command, parse } from '../command.ts'
+import { agentStateDir } from './roles.ts'
+
+export const enroll: Command = {
+  synopsis: 'URL --token TOKEN (--host | --gateway) [--state DIR]',
+  summary:
+    'Make this machine a host or a gateway of a site. The token comes from the console, works once, and names the site’s authority.',
+  run: async (args, out) => {
+    const words = parse(
+      args,
+      {
+        token: { type: 'string' },
+        host: { type: 'boolean' },
+        gateway: { type: 'boolean' },
+        state: { type: 'string' },
+      },
+      [1, 1],
+    )
+    const token = words.text('token')
+    if (token === undefined) throw usage('--token is missing: make one in the console, under Hosts')
+    if (words.flag('host') === words.flag('gateway'))
+      throw usage('say what this machine becomes: --host or --gateway')
+    const kind = words.flag('host') ? 'host' : 'gateway'
+    const dir = words.text('state') ?? agentStateDir(kind)
+    const { id } = await enrolAgent({ url: words.positionals[0] ?? '', token, dir, kind })
+    out.result(
+      { id, kind, state: dir },
+      () => `This machine is ${kind} ${id}. Start it with: trustcast ${kind} --state ${dir}`,
+    )
+  },
+}

@@ -1,0 +1,127 @@
+import { spawn } from 'node:child_process'
+import { randomInt } from 'node:crypto'
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { createServer, type Server, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { WebSocket } from 'ws'
+import { channelProtocol, routePrefix } from '#core/agent/messages.ts'
+import { type Delivery, launchAnswer, sessionNotice } from '#core/api/person.ts'
+import {
+  type Channel,
+  connectChannel,
+  exportPublic,
+  generateX25519,
+  type Transport,
+  webSocketTransport,
+} from '#core/channel/index.ts'
+import { callJson, type SiteAddress, trustOf } from '../api-client.ts'
+import { CliError } from '../cli-error.ts'
+import { type Command, type Output, parse } from '../command.ts'
+import { readLogin } from '../login-file.ts'
+
+export const launch: Command = {
+  synopsis: 'WORKSPACE [--socket PATH] [--viewer PROGRAM]',
+  summary:
+    'Open a workspace. A hosted session is offered on a local socket, readable by you alone, for any VNC viewer; with --viewer (such as vncviewer) it is started on it. Ends with Ctrl-C; the session goes on.',
+  run: async (args, out) => {
+    const words = parse(args, { socket: { type: 'string' }, viewer: { type: 'string' } }, [1, 1])
+    const { site, credentials } = await readLogin()
+    const keyPair = await generateX25519()
+    const clientKey = Buffer.from(await exportPublic(keyPair.publicKey)).toString('base64url')
+    const body = { workspaceId: words.positionals[0] ?? '', clientKey }
+    const { delivery, decision } = await callJson(
+      site,
+      { method: 'POST', path: '/api/v1/launches', body },
+      launchAnswer,
+      credentials,
+    )
+    out.say(
+      `${delivery.session.workspace.name}: ${decision.outcome?.mode ?? ''} on ${delivery.session.host.name}`,
+    )
+    const channel = connectChannel({
+      dial: (signal) => dialGateway(site, delivery, signal),
+      hostKey: Buffer.from(delivery.hostKey, 'base64url'),
+      keyPair,
+      ticket: Buffer.from(delivery.ticket, 'base64url'),
+      context: Buffer.from(delivery.context, 'base64url'),
+    })
+    await offer(channel, delivery, words.text('socket'), words.text('viewer'), out)
+  },
+}
+
+/** Any gateway will do; which one is chance, so that a dead one is not tried for ever. */
+async function dialGateway(site: SiteAddress, { routes }: Delivery, signal: AbortSignal): Promise<Transport> {
+  const route = routes[randomInt(routes.length)]
+  if (route === undefined) throw new CliError('CLI_CHANNEL_CLOSED', 'the site named no gateway')
+  const url = `${route.url.replace(/^http/, 'ws')}/channel`
+  const socket = new WebSocket(url, [channelProtocol, routePrefix + route.token], {
+    ...trustOf(site),
+    perMessageDeflate: false,
+    handshakeTimeout: 10_000,
+  })
+  signal.addEventListener('abort', () => socket.terminate(), { once: true })
+  await new Promise<void>((resolve, reject) => {
+    socket.once('open', resolve)
+    socket.once('error', reject)
+  })
+  socket.on('error', () => socket.terminate())
+  return webSocketTransport(socket)
+}
+
+async function offer(
+  channel: Channel,
+  delivery: Delivery,
+  wanted: string | undefined,
+  viewer: string | undefined,
+  out: Output,
+): Promise<void> {
+  const dir = wanted === undefined ? await mkdtemp(join(tmpdir(), 'trustcast-')) : undefined
+  const path = wanted ?? join(dir ?? '.', 'rfb.sock')
+  const ended = new Promise<string>((resolve) => {
+    channel.onState = (state, reason) => {
+      if (state === 'interrupted') out.say('interrupted; trying to come back')
+      if (state === 'closed') resolve(reason ?? 'closed')
+    }
+    out.signal.addEventListener('abort', () => channel.close('left'), { once: true })
+  })
+  channel.onNotice = (data) => {
+    const notice = sessionNotice.parse(JSON.parse(new TextDecoder().decode(data)))
+    if (notice.end !== undefined) out.say(`This session ends: ${notice.end.reason}`)
+  }
+  const server = createServer({ pauseOnConnect: true }, (socket) => joinViewer(channel, server, socket))
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(path, resolve)
+  })
+  await chmod(path, 0o600)
+  out.result(
+    { session: delivery.session.id, socket: path },
+    () => `Session ${delivery.session.id} is on ${path}`,
+  )
+  const program = viewer === undefined ? undefined : spawn(viewer, [path], { stdio: 'ignore' })
+  program?.once('error', (error) => out.say(`${viewer} could not be started: ${error.message}`))
+  program?.once('exit', () => channel.close('left'))
+  const reason = await ended
+  server.close()
+  program?.kill()
+  if (dir !== undefined) await rm(dir, { recursive: true, force: true })
+  out.say(`Left: ${reason}`)
+}
+
+/** One viewer for one channel: RFB cannot be joined in the middle. */
+function joinViewer(channel: Channel, server: Server, socket: Socket): void {
+  server.close()
+  channel.onData = (data) => void socket.write(data)
+  socket.on('data', (data) => {
+    if (channel.send(data)) return
+    socket.pause()
+    channel
+      .drained()
+      .then(() => socket.resume())
+      .catch(() => socket.destroy())
+  })
+  socket.once('close', () => channel.close('left'))
+  socket.on('error', () => socket.destroy())
+  socket.resume()
+}

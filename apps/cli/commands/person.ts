@@ -1,0 +1,106 @@
+import { z } from 'zod'
+import { explainAnswer, sessionView, workspaceView } from '#core/api/person.ts'
+import type { DecisionView } from '#core/api/words.ts'
+import { callJson } from '../api-client.ts'
+import { type Command, parse, table } from '../command.ts'
+import { readLogin } from '../login-file.ts'
+
+export const list: Command = {
+  synopsis: '',
+  summary:
+    'The workspaces that your trust allows, how each would be delivered, and what would unlock the rest.',
+  run: async (args, out) => {
+    parse(args, {}, [0, 0])
+    const { site, credentials } = await readLogin()
+    const schema = z.strictObject({ workspaces: z.array(workspaceView) })
+    const answer = await callJson(site, { method: 'GET', path: '/api/v1/workspaces' }, schema, credentials)
+    out.result(answer, () =>
+      answer.workspaces.length === 0
+        ? 'No workspace is open to you. Ask an admin.'
+        : table(
+            ['WORKSPACE', 'NAME', 'DELIVERY', 'NOTE'],
+            answer.workspaces.map(({ id, name, decision }) => [id, name, ...inWords(decision)]),
+          ),
+    )
+  },
+}
+
+export const sessions: Command = {
+  synopsis: '[--all]',
+  summary: 'Your running sessions; with --all everybody’s (admins and auditors).',
+  run: async (args, out) => {
+    const words = parse(args, { all: { type: 'boolean' } }, [0, 0])
+    const { site, credentials } = await readLogin()
+    const path = words.flag('all') ? '/api/v1/admin/sessions' : '/api/v1/sessions'
+    const answer = await callJson(
+      site,
+      { method: 'GET', path },
+      z.strictObject({ sessions: z.array(sessionView) }),
+      credentials,
+    )
+    out.result(answer, () =>
+      answer.sessions.length === 0
+        ? 'Nothing runs.'
+        : table(
+            ['SESSION', 'WORKSPACE', 'PERSON', 'HOST', 'STATE', 'SINCE'],
+            answer.sessions.map((one) => [
+              one.id,
+              one.workspace.id,
+              one.person.login,
+              one.host.name,
+              one.connected ? `${one.state}, connected` : one.state,
+              one.startedAt,
+            ]),
+          ),
+    )
+  },
+}
+
+export const end: Command = {
+  synopsis: 'SESSION',
+  summary: 'End a session and everything in it.',
+  run: async (args, out) => {
+    const { positionals } = parse(args, {}, [1, 1])
+    const { site, credentials } = await readLogin()
+    const path = `/api/v1/sessions/${encodeURIComponent(positionals[0] ?? '')}`
+    const session = await callJson(site, { method: 'DELETE', path }, sessionView, credentials)
+    out.result(session, () => `Ended ${session.workspace.name}.`)
+  },
+}
+
+export const explain: Command = {
+  synopsis: 'WORKSPACE [--user LOGIN] [--endpoint ENDPOINT] [--from ADDRESS]',
+  summary: 'The decision a launch would get, why, and what would unlock better.',
+  run: async (args, out) => {
+    const words = parse(
+      args,
+      { user: { type: 'string' }, endpoint: { type: 'string' }, from: { type: 'string' } },
+      [1, 1],
+    )
+    const { site, credentials } = await readLogin()
+    const query = new URLSearchParams({ workspace: words.positionals[0] ?? '' })
+    for (const name of ['user', 'endpoint', 'from']) {
+      const value = words.text(name)
+      if (value !== undefined) query.set(name, value)
+    }
+    const answer = await callJson(
+      site,
+      { method: 'GET', path: `/api/v1/explain?${query}` },
+      explainAnswer,
+      credentials,
+    )
+    out.result(answer, () => answer.lines.join('\n'))
+  },
+}
+
+function inWords({ outcome, refused }: DecisionView): readonly [string, string] {
+  if (outcome !== undefined) {
+    const withheld = outcome.restrictions.map((one) => `no ${one.right}`).join(', ')
+    return [outcome.mode, withheld]
+  }
+  const [first] = refused
+  return [
+    'refused',
+    first?.unlocks[0]?.changes.map((change) => change.remedy).join('; ') ?? first?.reason ?? '',
+  ]
+}

@@ -1,0 +1,67 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import type { z } from 'zod'
+import { gatewayConfig, runGateway } from '#apps/gateway/run-gateway.ts'
+import { hostConfig } from '#apps/host/config.ts'
+import { runHost } from '#apps/host/run-host.ts'
+import { siteConfig } from '#apps/site/config.ts'
+import { runSite } from '#apps/site/run-site.ts'
+import { supervisedSignal } from '#apps/up/supervisor.ts'
+import { parseConfig } from '#core/config/parse-config.ts'
+import { CliError, usage } from '../cli-error.ts'
+import { type Command, parse } from '../command.ts'
+import { version } from '../version.ts'
+
+/** Where `enroll` puts an identity when nothing else is said. */
+export function agentStateDir(kind: 'host' | 'gateway'): string {
+  return join('/var/lib/trustcast', kind)
+}
+
+export const siteRole: Command = {
+  synopsis: '--config FILE',
+  summary: 'One node of a site: API, policy, broker, audit log. Any number share a database.',
+  run: async (args, out) => {
+    const config = await readConfig(args, siteConfig)
+    await runSite(config, supervisedSignal(out.signal), () => out.say(`serving ${config.url}`))
+  },
+}
+
+export const gatewayRole: Command = {
+  synopsis: '--config FILE',
+  summary: 'A gateway: joins people to hosts and sees only ciphertext.',
+  run: async (args, out) => {
+    const config = await readConfig(args, gatewayConfig)
+    await runGateway(
+      { config, version: version(), log: pino({ name: 'gateway' }) },
+      supervisedSignal(out.signal),
+    )
+  },
+}
+
+export const hostRole: Command = {
+  synopsis: '--config FILE',
+  summary:
+    'The agent of a machine that runs sessions. Dials out to the site and its gateways; listens to nobody.',
+  run: async (args, out) => {
+    const { state, run, homes, ...rest } = await readConfig(args, hostConfig)
+    const config = {
+      ...rest,
+      stateDir: state,
+      runDir: run,
+      homesDir: homes,
+      version: version(),
+      log: pino({ name: 'host' }),
+    }
+    await runHost(config, supervisedSignal(out.signal))
+  },
+}
+
+async function readConfig<T>(args: readonly string[], schema: z.ZodType<T>): Promise<T> {
+  const file = parse(args, { config: { type: 'string' } }, [0, 0]).text('config')
+  if (file === undefined) throw usage('--config is missing')
+  const text = await readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
+    throw new CliError('CLI_FILE_MISSING', `${file} cannot be read: ${cause.message}`, { cause })
+  })
+  return parseConfig(text, schema, file)
+}

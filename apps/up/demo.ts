@@ -1,0 +1,125 @@
+import { randomUUID } from 'node:crypto'
+import { insertPerson, personByLogin } from '#adapters/store-postgres/index.ts'
+import { changeZones, defineWorkspace } from '#apps/site/administering.ts'
+import type { Site } from '#apps/site/site.ts'
+import type { WorkspaceDefinition, ZoneDefinition } from '#core/api/admin.ts'
+import type { AuditActor } from '#core/audit/leaf.ts'
+
+/** What `--demo` puts into a new site: people of different trust, and something to open. */
+
+export interface DemoAccount {
+  readonly login: string
+  readonly name: string
+  readonly password: string
+  readonly groups: readonly string[]
+  readonly about: string
+}
+
+export const demoAccounts: readonly DemoAccount[] = [
+  {
+    login: 'nora',
+    name: 'Nora Lind',
+    password: 'willow-lantern-42',
+    groups: ['employees'],
+    about: 'a nurse: employee',
+  },
+  {
+    login: 'carl',
+    name: 'Carl Brandt',
+    password: 'copper-meadow-17',
+    groups: ['contractors'],
+    about: 'a contractor',
+  },
+  {
+    login: 'ada',
+    name: 'Ada Moss',
+    password: 'quiet-harbour-93',
+    groups: ['employees', 'admins'],
+    about: 'an admin',
+  },
+  {
+    login: 'olaf',
+    name: 'Olaf Berg',
+    password: 'amber-ledger-58',
+    groups: ['auditors'],
+    about: 'an auditor: sees everything, changes nothing',
+  },
+]
+
+/** This machine is the office; one of its loopback addresses plays a network that nobody should trust. */
+export const demoZones: readonly ZoneDefinition[] = [
+  { name: 'office', kind: 'inside', networks: ['127.0.0.0/8', '::1/128'] },
+  { name: 'cafe', kind: 'outside', networks: ['127.0.0.50/32'] },
+  { name: 'hostile', kind: 'hostile', networks: ['127.0.0.66/32'] },
+]
+
+const desktop: WorkspaceDefinition = {
+  id: 'desktop',
+  name: 'Linux desktop',
+  description: 'A whole desktop with a terminal and an editor',
+  icon: 'desktop',
+  // Best first: on the device where trust allows it, in the data centre otherwise.
+  modes: ['local-vm', 'streamed-disk', 'hosted-vm', 'hosted-shared'],
+  collections: [],
+  program: { kind: 'desktop' },
+}
+
+export const demoWorkspaces: readonly WorkspaceDefinition[] = [
+  desktop,
+  {
+    id: 'editor',
+    name: 'Editor',
+    description: 'Write and keep notes',
+    icon: 'document',
+    modes: ['hosted-shared'],
+    collections: [],
+    program: { kind: 'application', command: ['mousepad'] },
+  },
+  {
+    id: 'terminal',
+    name: 'Terminal',
+    description: 'A command line, full screen',
+    icon: 'terminal',
+    modes: ['hosted-shared'],
+    collections: [],
+    program: { kind: 'application', command: ['xterm', '-fa', 'DejaVu Sans Mono', '-fs', '12'] },
+  },
+  {
+    id: 'ward-station',
+    name: 'Ward station',
+    description: 'A whole computer that starts from the network, in the ward only',
+    icon: 'station',
+    modes: ['network-boot', 'hosted-blade'],
+    collections: [],
+    program: { kind: 'desktop' },
+  },
+]
+
+/** Puts in what is missing; what an admin changed since stays changed. */
+export async function addDemoContent(site: Site): Promise<void> {
+  const actor: AuditActor = { type: 'system', id: 'demo' }
+  const isNew = (await personByLogin(site.store.db, demoAccounts[0]?.login ?? '')) === undefined
+  if (!isNew) return
+  const hashed = await Promise.all(
+    demoAccounts.map(async (account) => ({ ...account, hash: await site.hasher.hash(account.password) })),
+  )
+  for (const { login, name, groups, hash } of hashed) {
+    const id = randomUUID()
+    await site.audit.record('admin-change', actor, id, {
+      change: 'person created',
+      login,
+      name,
+      groups: [...groups],
+    })
+    await insertPerson(site.store.db, {
+      id,
+      login,
+      name,
+      groups: [...groups],
+      password: hash,
+      created_at: new Date(site.now()),
+    })
+  }
+  await changeZones(site, demoZones, actor)
+  for (const workspace of demoWorkspaces) await defineWorkspace(site, workspace, actor)
+}

@@ -1,0 +1,46 @@
+import { createServer } from 'node:net'
+import { CodedError } from '#core/errors/coded-error.ts'
+
+export type UpErrorCode = 'UP_PORT_TAKEN' | 'UP_NEEDS_ROOT' | 'UP_PART_FAILED' | 'UP_STATE_USED'
+export class UpError extends CodedError<UpErrorCode> {}
+
+/** The ports of a site on one machine, counted from the first. */
+export interface Ports {
+  readonly people: number
+  readonly agents: number
+  readonly gateways: readonly { readonly people: number; readonly agents: number }[]
+}
+
+export function portsFrom(first: number, gateways: number): Ports {
+  return {
+    people: first,
+    agents: first + 1,
+    gateways: Array.from({ length: gateways }, (_, index) => ({
+      people: first + 2 + 2 * index,
+      agents: first + 3 + 2 * index,
+    })),
+  }
+}
+
+/** @throws {UpError} UP_PORT_TAKEN, before anything was started */
+export async function requireFree(ports: Ports): Promise<void> {
+  const all = [
+    ports.people,
+    ports.agents,
+    ...ports.gateways.flatMap((gateway) => [gateway.people, gateway.agents]),
+  ]
+  for (const port of all) {
+    await new Promise<void>((resolve, reject) => {
+      const probe = createServer()
+      probe.once('error', (cause) =>
+        reject(
+          new UpError('UP_PORT_TAKEN', `port ${port} is used by another program`, {
+            remedy: 'End it, or choose other ports with --port.',
+            cause,
+          }),
+        ),
+      )
+      probe.listen(port, '127.0.0.1', () => probe.close(() => resolve()))
+    })
+  }
+}

@@ -1,0 +1,108 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { closeSync, openSync, renameSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/** One role of the site as a process of its own. */
+export interface Part {
+  readonly name: string
+  /** Words for the command line. */
+  readonly args: readonly string[]
+}
+
+export interface Supervisor {
+  /** Starts a part and keeps it running: when it ends it is started again, at growing intervals. */
+  keep(part: Part): void
+  /** Pids of what runs now, by name. */
+  pids(): Readonly<Record<string, number>>
+  /** Ends every part, the last started first, and waits. */
+  stop(): Promise<void>
+}
+
+const main = join(import.meta.dirname, '../cli/main.ts')
+const longestPauseMs = 10_000
+const healthyMs = 20_000
+const stopMs = 8_000
+const maxLogBytes = 20 * 1024 * 1024
+
+/**
+ * Runs the roles of a one-machine site beside each other. Each child watches its standard input and ends when this process does,
+ * however that happened.
+ *
+ * @param logDir gets one file a part
+ * @param onEnd told of parts that ended by themselves
+ */
+export function createSupervisor(logDir: string, onEnd: (name: string, how: string) => void): Supervisor {
+  const running = new Map<string, ChildProcess>()
+  let stopping = false
+  const run = async (part: Part): Promise<void> => {
+    let pauseMs = 200
+    while (!stopping) {
+      const startedAt = performance.now()
+      const child = start(part, logDir)
+      running.set(part.name, child)
+      const how = await ended(child)
+      running.delete(part.name)
+      if (stopping) return
+      onEnd(part.name, how)
+      pauseMs = performance.now() - startedAt > healthyMs ? 200 : Math.min(pauseMs * 2, longestPauseMs)
+      await sleep(pauseMs)
+    }
+  }
+  const loops: { readonly part: Part; readonly done: Promise<void> }[] = []
+  return {
+    keep: (part) => void loops.push({ part, done: run(part) }),
+    pids: () => Object.fromEntries([...running].map(([name, child]) => [name, child.pid ?? 0])),
+    stop: async () => {
+      stopping = true
+      for (const { part } of loops.toReversed()) {
+        const child = running.get(part.name)
+        if (child !== undefined) await stopChild(child)
+      }
+    },
+  }
+}
+
+function start({ name, args }: Part, logDir: string): ChildProcess {
+  const log = openSync(rotated(join(logDir, `${name}.log`)), 'a', 0o600)
+  try {
+    return spawn(process.execPath, ['--disable-warning=ExperimentalWarning', main, ...args], {
+      stdio: ['pipe', log, log],
+      env: { ...process.env, TRUSTCAST_SUPERVISED: '1' },
+    })
+  } finally {
+    closeSync(log)
+  }
+}
+
+/** A log that has grown large makes room: one old file is kept. */
+function rotated(path: string): string {
+  const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0
+  if (size > maxLogBytes) renameSync(path, `${path}.old`)
+  return path
+}
+
+async function ended(child: ChildProcess): Promise<string> {
+  return new Promise((resolve) => {
+    child.once('error', (error) => resolve(error.message))
+    child.once('exit', (code, signal) => resolve(signal === null ? `exit ${code}` : signal))
+  })
+}
+
+async function stopChild(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const gone = ended(child)
+  child.kill('SIGTERM')
+  const timer = setTimeout(() => child.kill('SIGKILL'), stopMs)
+  await gone
+  clearTimeout(timer)
+}
+
+/** For a supervised child: aborts when the supervisor is gone. */
+export function supervisedSignal(signal: AbortSignal): AbortSignal {
+  if (process.env['TRUSTCAST_SUPERVISED'] !== '1') return signal
+  const orphaned = new AbortController()
+  process.stdin.once('end', () => orphaned.abort()).once('error', () => orphaned.abort())
+  process.stdin.resume()
+  return AbortSignal.any([signal, orphaned.signal])
+}

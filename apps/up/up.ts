@@ -1,0 +1,294 @@
+import { chmod, mkdir, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Logger, pino } from 'pino'
+import { stringify } from 'yaml'
+import { startPostgres } from '#adapters/postgres-embedded/index.ts'
+import {
+  activePolicy,
+  migrate,
+  onlineAgents,
+  openStore,
+  readZones,
+  type Store,
+  type StoreAddress,
+} from '#adapters/store-postgres/index.ts'
+import { enrolAgent } from '#apps/agent-client/index.ts'
+import { activatePolicy, changeZones } from '#apps/site/administering.ts'
+import { type SiteConfig, siteConfig } from '#apps/site/config.ts'
+import { createEnrolmentToken } from '#apps/site/enrolment.ts'
+import { openSite } from '#apps/site/run-site.ts'
+import { createSetupToken } from '#apps/site/signing-in.ts'
+import type { Site } from '#apps/site/site.ts'
+import { compilePolicy, defaultPolicy } from '#core/policy/index.ts'
+import { addDemoContent, demoAccounts } from './demo.ts'
+import { type Ports, portsFrom, requireFree, UpError } from './ports.ts'
+import { createSupervisor, type Supervisor } from './supervisor.ts'
+
+/** A whole site on one machine: database, site node, gateways and hosts, each a process of its own. */
+
+export interface UpOptions {
+  readonly state: string
+  readonly port: number
+  readonly demo: boolean
+  /** `postgres://…`, or undefined for the one that comes along. */
+  readonly database: string | undefined
+  readonly gateways: number
+  readonly hosts: number
+  readonly warm: number
+}
+
+export interface Ready {
+  readonly url: string
+  /** For a site without an admin: where the first one is created, once. */
+  readonly setup: string | undefined
+  readonly accounts: readonly { readonly login: string; readonly password: string; readonly about: string }[]
+  readonly fingerprint: string
+}
+
+const system = { type: 'system', id: 'up' } as const
+const startTimeoutMs = 60_000
+/** Everything on one machine is reached by its loopback address. */
+const address = '127.0.0.1'
+
+/**
+ * Runs until `signal`.
+ *
+ * @throws {UpError} every code of this module
+ */
+export async function runUp(
+  options: UpOptions,
+  signal: AbortSignal,
+  onReady: (ready: Ready) => void,
+  say: (line: string) => void,
+): Promise<void> {
+  if (process.getuid?.() !== 0) {
+    throw new UpError(
+      'UP_NEEDS_ROOT',
+      'sessions run as the operating-system users of people, which only root can make',
+      { remedy: 'Run it with sudo.' },
+    )
+  }
+  const ports = portsFrom(options.port, options.gateways)
+  await requireFree(ports)
+  await mkdir(join(options.state, 'logs'), { recursive: true })
+  // Other accounts pass through to what is theirs; they see nothing on the way.
+  await chmod(options.state, 0o711)
+  await chmod(join(options.state, 'logs'), 0o700)
+  const log = pino({ name: 'up' }, pino.destination(join(options.state, 'logs/up.log')))
+  const database = await keepDatabase(options, log, signal, say)
+  const supervisor = createSupervisor(join(options.state, 'logs'), (name, how) => {
+    log.warn({ part: name, how }, 'a part ended by itself and is started again')
+    say(`${name} ended (${how}); starting it again`)
+  })
+  const ending = new AbortController()
+  const store = openStore(database.address)
+  try {
+    const config = siteConfigOf(options, ports, database.address)
+    const site = await prepareSite(config, store, log, ending.signal, options.demo)
+    await startParts(options, ports, config, site, supervisor, signal)
+    onReady(await describeReady(options, config, site))
+    await aborted(signal)
+  } finally {
+    ending.abort()
+    await supervisor.stop()
+    await store.close()
+    await database.stop()
+  }
+}
+
+interface Database {
+  readonly address: StoreAddress
+  stop(): Promise<void>
+}
+
+/** The embedded database is started again whenever it ends. */
+async function keepDatabase(
+  { database, state }: UpOptions,
+  log: Logger,
+  signal: AbortSignal,
+  say: (line: string) => void,
+): Promise<Database> {
+  if (database !== undefined) return { address: { url: database }, stop: async () => {} }
+  let server = await startPostgres({ stateDir: state, log, signal })
+  let stopped = false
+  const keep = async (): Promise<void> => {
+    for (;;) {
+      await server.ended
+      if (stopped) return
+      say('the database ended; starting it again')
+      await startPostgres({ stateDir: state, log }).then(
+        (next) => {
+          server = next
+        },
+        async (error: unknown) => {
+          log.error({ err: error }, 'the database could not be started')
+          await sleep(2_000)
+        },
+      )
+    }
+  }
+  void keep()
+  return {
+    address: server.connection,
+    stop: async () => {
+      stopped = true
+      await server.stop()
+    },
+  }
+}
+
+function siteConfigOf({ state, warm, demo }: UpOptions, ports: Ports, database: StoreAddress): SiteConfig {
+  return siteConfig.parse({
+    name: demo ? 'Demo Hospital' : 'Trustcast',
+    state,
+    url: `https://localhost:${ports.people}`,
+    listen: { port: ports.people },
+    agents: { url: `https://localhost:${ports.agents}`, address, port: ports.agents },
+    database,
+    warm,
+  })
+}
+
+/** Tables, a policy that is safe to start with, zones, demo content. */
+async function prepareSite(
+  config: SiteConfig,
+  store: Store,
+  log: Logger,
+  signal: AbortSignal,
+  demo: boolean,
+): Promise<Site> {
+  await migrate(store.db)
+  const site = await openSite(config, store, log, signal)
+  if ((await activePolicy(store.db)) === undefined) {
+    compilePolicy(defaultPolicy)
+    await activatePolicy(site, defaultPolicy, 'default', system)
+  }
+  if ((await readZones(store.db)) === undefined && !demo) {
+    await changeZones(
+      site,
+      [{ name: 'this-machine', kind: 'inside', networks: ['127.0.0.0/8', '::1/128'] }],
+      system,
+    )
+  }
+  if (demo) await addDemoContent(site)
+  return site
+}
+
+async function startParts(
+  options: UpOptions,
+  ports: Ports,
+  config: SiteConfig,
+  site: Site,
+  supervisor: Supervisor,
+  signal: AbortSignal,
+): Promise<void> {
+  supervisor.keep({
+    name: 'site',
+    args: ['site', '--config', await writeConfig(options.state, 'site', config)],
+  })
+  await untilReady(`${config.url}/readyz`, site.authority.rootPem, signal)
+  const gateways = ports.gateways.map((own, index) => ({ name: `gateway-${index + 1}`, own }))
+  for (const { name, own } of gateways) {
+    const dir = await enrolled(options.state, name, 'gateway', site, config)
+    const gateway = {
+      state: dir,
+      people: { address, port: own.people },
+      agents: { address, port: own.agents },
+      publicUrl: `https://localhost:${own.people}`,
+      agentUrl: `https://localhost:${own.agents}`,
+      allowedOrigins: [site.origin],
+    }
+    supervisor.keep({ name, args: ['gateway', '--config', await writeConfig(options.state, name, gateway)] })
+  }
+  const hosts = Array.from({ length: options.hosts }, (_, index) => `host-${index + 1}`)
+  for (const name of hosts) {
+    const dir = await enrolled(options.state, name, 'host', site, config)
+    const host = {
+      state: dir,
+      run: join(options.state, 'run', name),
+      homes: join(options.state, 'homes'),
+      capacity: 20,
+      endSessionsOnStop: true,
+    }
+    supervisor.keep({ name, args: ['host', '--config', await writeConfig(options.state, name, host)] })
+  }
+  await untilOnline(site, { gateway: gateways.length, host: hosts.length }, signal)
+}
+
+async function enrolled(
+  state: string,
+  name: string,
+  kind: 'gateway' | 'host',
+  site: Site,
+  config: SiteConfig,
+): Promise<string> {
+  const dir = join(state, name)
+  if ((await stat(join(dir, 'identity.json')).catch(() => undefined)) !== undefined) return dir
+  const addresses = kind === 'gateway' ? ['localhost', '127.0.0.1', '::1'] : []
+  const { token } = await createEnrolmentToken(site, { kind, name, addresses }, system)
+  await enrolAgent({ url: config.url, token, dir, kind })
+  return dir
+}
+
+async function writeConfig(state: string, name: string, config: object): Promise<string> {
+  const path = join(state, `${name}.yaml`)
+  await writeFile(path, stringify(config), { mode: 0o600 })
+  return path
+}
+
+async function untilOnline(
+  site: Site,
+  wanted: Readonly<Record<'gateway' | 'host', number>>,
+  signal: AbortSignal,
+): Promise<void> {
+  const deadline = performance.now() + startTimeoutMs
+  for (const kind of ['gateway', 'host'] as const) {
+    for (;;) {
+      const since = new Date(site.now() - 15_000)
+      if ((await onlineAgents(site.store.db, kind, since)).length >= wanted[kind]) break
+      if (performance.now() > deadline) throw partFailed(`${kind}s`, site.config.state)
+      await sleep(100, undefined, { signal })
+    }
+  }
+}
+
+async function untilReady(url: string, ca: string, signal: AbortSignal): Promise<void> {
+  const { get } = await import('node:https')
+  const deadline = performance.now() + startTimeoutMs
+  for (;;) {
+    const ok = await new Promise<boolean>((resolve) => {
+      get(url, { ca, agent: false, timeout: 2_000 }, (response) => {
+        response.resume()
+        resolve(response.statusCode === 200)
+      }).on('error', () => resolve(false))
+    })
+    if (ok) return
+    if (performance.now() > deadline) throw partFailed('site', '')
+    await sleep(100, undefined, { signal })
+  }
+}
+
+function partFailed(part: string, state: string): UpError {
+  return new UpError('UP_PART_FAILED', `the ${part} did not come up in ${startTimeoutMs / 1000} s`, {
+    remedy: `See the files in ${join(state, 'logs')}.`,
+  })
+}
+
+async function describeReady({ demo }: UpOptions, config: SiteConfig, site: Site): Promise<Ready> {
+  const { createHash, X509Certificate } = await import('node:crypto')
+  const token = await createSetupToken(site.store, site.now())
+  return {
+    url: config.url,
+    setup: token === undefined ? undefined : `${config.url}/setup#token=${token}`,
+    accounts: demo ? demoAccounts.map(({ login, password, about }) => ({ login, password, about })) : [],
+    fingerprint: createHash('sha256').update(new X509Certificate(site.authority.rootPem).raw).digest('hex'),
+  }
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return
+  await new Promise<void>((resolve) => {
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}

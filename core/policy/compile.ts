@@ -1,0 +1,202 @@
+import { hash } from 'node:crypto'
+import {
+  type DetailedError,
+  type PolicyJson,
+  policySetTextToParts,
+  policyToJson,
+  validate,
+} from '@cedar-policy/cedar-wasm/nodejs'
+import type { Obligations } from '#core/trust/words.ts'
+import { type Mentions, mentionsOf } from './mentions.ts'
+import { isObligation, parseObligation } from './obligations.ts'
+import { PolicyError, positionOf, positionOfByte } from './policy-error.ts'
+import { policySchema } from './schema.ts'
+import { indexByScope, type ScopeIndex } from './scope.ts'
+
+/** One policy of a policy text. */
+export interface Policy {
+  /** From `@id`. */
+  readonly id: string
+  readonly text: string
+  readonly json: PolicyJson
+  /** From `@reason`: why a forbid forbids, one sentence for people. */
+  readonly reason: string | undefined
+  readonly obligations: Partial<Obligations>
+  readonly mentions: Mentions
+}
+
+/** A policy text that parsed and validated; made only by `compilePolicy`. */
+export interface CompiledPolicy {
+  /** SHA-256, hex, of what the policies and the schema mean: order, spacing and comments do not count. */
+  readonly digest: string
+  readonly policies: ReadonlyMap<string, Policy>
+  readonly index: ScopeIndex
+}
+
+export const maxPolicyBytes: number = 4 * 1024 * 1024
+/** Cedar parses by recursion; a longer policy could exhaust its stack. */
+const maxOnePolicyLength = 8192
+const maxReasonLength = 300
+
+/**
+ * Compiles a Cedar policy text.
+ *
+ * Each policy needs an `@id`. A forbid may say `@reason`, a permit may set obligations. Anything else that the
+ * schema, the vocabulary or this list does not know is refused (I6).
+ *
+ * @throws {PolicyError} the first problem with its line and column
+ */
+export function compilePolicy(text: string): CompiledPolicy {
+  if (new TextEncoder().encode(text).length > maxPolicyBytes)
+    throw new PolicyError(
+      'POLICY_TOO_LARGE',
+      `expected at most ${maxPolicyBytes} bytes`,
+      positionOf(text, 0),
+      {
+        remedy: 'Merge policies that differ only in a group or workspace: the scope can name collections.',
+      },
+    )
+  const parts = splitPolicies(text)
+  checkAgainstSchema(text)
+  const policies = new Map<string, Policy>()
+  for (const part of parts) {
+    const policy = readPolicy(text, part)
+    if (policies.has(policy.id))
+      throw annotationError('POLICY_ID', `two policies have the id ${policy.id}`, text, part, 'id')
+    policies.set(policy.id, policy)
+  }
+  return { digest: digestOf(policies), policies, index: indexByScope([...policies.values()]) }
+}
+
+interface Part {
+  readonly text: string
+  readonly start: number
+}
+
+/** Splits a text into its policies, in the order of the text. */
+function splitPolicies(text: string): readonly Part[] {
+  const answer = policySetTextToParts(text)
+  if (answer.type === 'failure') throw cedarError('POLICY_SYNTAX', text, answer.errors[0])
+  const [template] = answer.policy_templates
+  if (template !== undefined)
+    throw new PolicyError(
+      'POLICY_SYNTAX',
+      'templates are not used here',
+      positionOf(text, text.indexOf(template)),
+      {
+        remedy: 'Name the principal and the resource instead of ?principal and ?resource.',
+      },
+    )
+  // Cedar sorts parts as text by the names it gave them: policy0, policy1, policy10, policy11, policy2, …
+  const order = answer.policies.map((_, index) => `policy${index}`).toSorted()
+  const sorted = answer.policies.map((part, index) => ({ part, number: Number(order[index]?.slice(6)) }))
+  let end = 0
+  return sorted
+    .toSorted((a, b) => a.number - b.number)
+    .map(({ part }) => {
+      const start = text.indexOf(part, end)
+      end = start + part.length
+      if (part.length <= maxOnePolicyLength) return { text: part, start }
+      throw new PolicyError(
+        'POLICY_TOO_LARGE',
+        `expected at most ${maxOnePolicyLength} characters in one policy`,
+        positionOf(text, start),
+        { remedy: 'Split the policy in two.' },
+      )
+    })
+}
+
+function checkAgainstSchema(text: string): void {
+  const answer = validate({
+    validationSettings: { mode: 'strict' },
+    schema: policySchema,
+    policies: { staticPolicies: text },
+  })
+  if (answer.type === 'failure') throw cedarError('POLICY_SYNTAX', text, answer.errors[0])
+  // A warning is a policy that can never apply or that reads unlike what it says: nobody means that.
+  const problems = [...answer.validationErrors, ...answer.validationWarnings].map(({ error }) => error)
+  const startOf = ({ sourceLocations }: DetailedError): number => sourceLocations?.[0]?.start ?? 0
+  const [first] = problems.toSorted((a, b) => startOf(a) - startOf(b))
+  if (first ?? answer.otherWarnings[0])
+    throw cedarError('POLICY_INVALID', text, first ?? answer.otherWarnings[0])
+}
+
+function readPolicy(text: string, part: Part): Policy {
+  const answer = policyToJson(part.text)
+  if (answer.type === 'failure') throw cedarError('POLICY_SYNTAX', text, answer.errors[0])
+  const { json } = answer
+  const { id = '', reason, ...others } = json.annotations ?? {}
+  if (!/^[A-Za-z0-9][\w.-]{0,63}$/.test(id))
+    throw annotationError(
+      'POLICY_ID',
+      'expected @id("…") of letters, digits, ".", "_", "-"',
+      text,
+      part,
+      'id',
+    )
+  if (reason !== undefined && (json.effect === 'permit' || !reason || reason.length > maxReasonLength))
+    throw annotationError(
+      'POLICY_ANNOTATION',
+      `expected @reason only on a forbid, at most ${maxReasonLength} characters`,
+      text,
+      part,
+      'reason',
+    )
+  const obligations = Object.entries(others).map(([name, value]) => {
+    if (!isObligation(name) || json.effect === 'forbid')
+      throw annotationError(
+        'POLICY_ANNOTATION',
+        `@${name} means nothing on a ${json.effect}`,
+        text,
+        part,
+        name,
+      )
+    const parsed = parseObligation(name, value ?? '')
+    if ('set' in parsed) return parsed.set
+    throw annotationError('POLICY_ANNOTATION', `@${name}: expected ${parsed.expects}`, text, part, name)
+  })
+  const mentions = mentionsOf(json)
+  if (mentions.wholeContext)
+    throw annotationError('POLICY_CONTEXT', `policy ${id} uses the context as a whole`, text, part, 'id')
+  return { id, text: part.text, json, reason, obligations: Object.assign({}, ...obligations), mentions }
+}
+
+function digestOf(policies: ReadonlyMap<string, Policy>): string {
+  const meaning = [...policies.values()]
+    .map(({ id, json }) => [id, json] as const)
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+  return hash('sha256', JSON.stringify([policySchema, meaning]))
+}
+
+const remedies = {
+  POLICY_ID: 'Give every policy an @id of its own: decisions and the audit log name it.',
+  POLICY_ANNOTATION:
+    'Known are @id, on a forbid @reason, on a permit @clipboardMaxBytes, @watermark, @sessionMinutes, @idleMinutes and @disconnectMinutes.',
+  POLICY_CONTEXT:
+    'Name the claim, such as context.endpoint.diskEncryption.value; every claim is always there.',
+} as const
+
+function annotationError(
+  code: keyof typeof remedies,
+  problem: string,
+  text: string,
+  part: Part,
+  annotation: string,
+): PolicyError {
+  const inside = Math.max(0, part.text.search(new RegExp(`@\\s*${annotation}\\b`)))
+  return new PolicyError(code, problem, positionOf(text, part.start + inside), { remedy: remedies[code] })
+}
+
+function cedarError(
+  code: 'POLICY_SYNTAX' | 'POLICY_INVALID',
+  text: string,
+  error: DetailedError | undefined,
+): PolicyError {
+  const [at] = error?.sourceLocations ?? []
+  // Cedar numbers policies; the position says it better.
+  const problem = (error?.message ?? 'not a Cedar policy').replace(/^for policy `policy\d+`, /, '')
+  const expected = at?.label ? ` (${at.label})` : ''
+  return new PolicyError(code, problem + expected, positionOfByte(text, at?.start ?? 0), {
+    remedy: error?.help ?? 'Compare with the default policy and the schema.',
+  })
+}

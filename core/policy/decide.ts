@@ -1,0 +1,174 @@
+import { hash } from 'node:crypto'
+import type { TrustContext } from '#core/trust/index.ts'
+import {
+  type DataPlace,
+  type DeliveryMode,
+  type Obligations,
+  placeOf,
+  type Right,
+  rights,
+} from '#core/trust/words.ts'
+import type { CompiledPolicy } from './compile.ts'
+import { type Inquiry, inquire, type Target, type Verdict } from './evaluate.ts'
+import { mergeObligations } from './obligations.ts'
+import { findUnlocks, type Unlock } from './unlocks.ts'
+
+/** Why a mode that the policy permits cannot be delivered now. */
+export interface Unavailable {
+  readonly code: 'NO_DELIVERER' | 'NO_CAPACITY'
+  readonly reason: string
+}
+
+export interface Refusal {
+  readonly mode: DeliveryMode
+  readonly place: DataPlace
+  readonly code: 'POLICY_FORBIDS' | 'POLICY_NO_PERMIT' | 'POLICY_ERROR' | Unavailable['code']
+  /** One sentence for the person. */
+  readonly reason: string
+  /** Policies that forbade it, or that permit what cannot be delivered. */
+  readonly policies: readonly string[]
+  readonly unlocks: readonly Unlock[]
+}
+
+/** A right that is withheld in the chosen mode. */
+export interface Restriction {
+  readonly right: Right
+  readonly reason: string
+  readonly policies: readonly string[]
+  readonly unlocks: readonly Unlock[]
+}
+
+export interface Outcome {
+  readonly mode: DeliveryMode
+  readonly place: DataPlace
+  readonly rights: readonly Right[]
+  readonly restrictions: readonly Restriction[]
+  readonly obligations: Obligations
+  /** Policies that permitted mode and rights, sorted. */
+  readonly policies: readonly string[]
+}
+
+export interface Decision {
+  readonly outcome: Outcome | undefined
+  /** The modes that come before the chosen one in the workspace's order; all of them when none was chosen. */
+  readonly refused: readonly Refusal[]
+  readonly policyDigest: string
+  readonly contextDigest: string
+}
+
+export interface DecisionRequest {
+  readonly context: TrustContext
+  readonly workspace: Target & { readonly modes: readonly DeliveryMode[] }
+  /** Why a mode could not be delivered now, were it permitted. */
+  readonly available: (mode: DeliveryMode) => Unavailable | undefined
+}
+
+/**
+ * Decides one launch: the first permitted and available mode in the workspace's order, with its rights and obligations,
+ * and for everything better the reason why not and what would unlock it.
+ */
+export function decide(policy: CompiledPolicy, request: DecisionRequest): Decision {
+  const { context, workspace } = request
+  const refused: Refusal[] = []
+  let outcome: Outcome | undefined
+  for (const mode of workspace.modes) {
+    const inquiry = inquire(policy, context, { action: mode, target: workspace })
+    const verdict = inquiry.ask(context.claims)
+    const unavailable = request.available(mode)
+    if (verdict.allowed && unavailable === undefined) {
+      outcome = outcomeOf(policy, context, workspace, mode, verdict)
+      break
+    }
+    refused.push(refusalOf(mode, verdict, unavailable, inquiry, context))
+  }
+  return { outcome, refused, policyDigest: policy.digest, contextDigest: digestOf(context) }
+}
+
+function outcomeOf(
+  policy: CompiledPolicy,
+  context: TrustContext,
+  target: Target,
+  mode: DeliveryMode,
+  permitted: Verdict,
+): Outcome {
+  const asked = rights.map((right) => {
+    const inquiry = inquire(policy, context, { action: right, target, mode })
+    return { right, inquiry, verdict: inquiry.ask(context.claims) }
+  })
+  const granted = asked.filter(({ verdict }) => verdict.allowed)
+  const matching = [permitted, ...granted.map(({ verdict }) => verdict)].flatMap(({ policies }) => policies)
+  return {
+    mode,
+    place: placeOf[mode],
+    rights: granted.map(({ right }) => right),
+    restrictions: asked
+      .filter(({ verdict }) => !verdict.allowed)
+      .map(({ right, verdict, inquiry }) => ({
+        right,
+        reason: reasonOf(verdict, `No rule allows ${rightInWords[right]} here`),
+        policies: idsOf(verdict),
+        unlocks: unlocksOf(verdict, inquiry, context),
+      })),
+    obligations: mergeObligations(matching.map(({ obligations }) => obligations)),
+    policies: [...new Set(matching.map(({ id }) => id))].toSorted(),
+  }
+}
+
+function refusalOf(
+  mode: DeliveryMode,
+  verdict: Verdict,
+  unavailable: Unavailable | undefined,
+  inquiry: Inquiry,
+  context: TrustContext,
+): Refusal {
+  const where = { mode, place: placeOf[mode], policies: idsOf(verdict) }
+  if (verdict.allowed && unavailable !== undefined) return { ...where, ...unavailable, unlocks: [] }
+  const code =
+    verdict.error !== undefined
+      ? 'POLICY_ERROR'
+      : verdict.policies.length > 0
+        ? 'POLICY_FORBIDS'
+        : 'POLICY_NO_PERMIT'
+  const reason = reasonOf(verdict, `No rule allows ${modeInWords[mode]} for you here`)
+  return {
+    ...where,
+    code,
+    // An unlock must not promise what nobody could deliver.
+    reason: unavailable?.code === 'NO_DELIVERER' ? `${reason}. ${unavailable.reason}` : reason,
+    unlocks: unlocksOf(verdict, inquiry, context),
+  }
+}
+
+function reasonOf(verdict: Verdict, otherwise: string): string {
+  if (verdict.error !== undefined) return 'The policy could not be evaluated, so the answer is no'
+  return verdict.policies.find((policy) => policy.reason !== undefined)?.reason ?? otherwise
+}
+
+function unlocksOf(verdict: Verdict, inquiry: Inquiry, { claims }: TrustContext): readonly Unlock[] {
+  return verdict.error === undefined ? findUnlocks(inquiry, claims) : []
+}
+
+function idsOf({ policies }: Verdict): readonly string[] {
+  return policies.map(({ id }) => id)
+}
+
+const modeInWords: Readonly<Record<DeliveryMode, string>> = {
+  'hosted-shared': 'a session on a shared host',
+  'hosted-vm': 'a virtual machine in the data centre',
+  'hosted-blade': 'a machine of your own in the data centre',
+  'streamed-disk': 'a disk streamed to this device',
+  'local-vm': 'a virtual machine on this device',
+  'network-boot': 'starting this device from the network',
+}
+
+const rightInWords: Readonly<Record<Right, string>> = {
+  input: 'keyboard and mouse',
+  'clipboard-in': 'copying into the session',
+  'clipboard-out': 'copying out of the session',
+}
+
+/** SHA-256, hex, of everything the decision knew. */
+function digestOf({ person, zone, claims }: TrustContext): string {
+  const known = Object.entries(claims).toSorted(([a], [b]) => (a < b ? -1 : 1))
+  return hash('sha256', JSON.stringify([person.id, person.groups.toSorted(), zone, known]))
+}

@@ -1,0 +1,138 @@
+/**
+ * The policy that a new site starts with. Admins replace it; `trustcast policy test` holds it to `vectors/policy/default.test.yaml`.
+ *
+ * In short: employees work hosted from everywhere but a hostile network, and with data on the device only where the device is managed,
+ * healthy and encrypted; contractors work hosted, watched and without taking anything out; nobody works where connections are opened on the way.
+ */
+export const defaultPolicy = `// Hosted: pixels leave the data centre, data does not.
+
+@id("employee-hosted-inside")
+permit (
+  principal in Group::"employees",
+  action in [Action::"data:datacenter", Action::"data:datacenter-vm", Action::"data:blade"],
+  resource
+) when { context.network.zone.value == "inside" };
+
+@id("employee-hosted-outside")
+@watermark("true")
+@sessionMinutes("480")
+permit (
+  principal in Group::"employees",
+  action in [Action::"data:datacenter", Action::"data:datacenter-vm"],
+  resource
+) when { context.network.zone.value == "outside" };
+
+// A hostile network may be watched or meddled with; only a device that we keep healthy may show pixels there.
+@id("employee-hosted-hostile")
+@watermark("true")
+@sessionMinutes("60")
+@idleMinutes("10")
+permit (
+  principal in Group::"employees",
+  action in Action::"data:datacenter",
+  resource
+) when {
+  context.network.zone.value == "hostile" &&
+  context.endpoint.management.value == "managed" &&
+  context.endpoint.osUpdates.value == "current" &&
+  context.endpoint.antivirus.value == "on" &&
+  context.endpoint.firewall.value == "on"
+};
+
+@id("contractor-hosted-inside")
+@watermark("true")
+@sessionMinutes("480")
+@clipboardMaxBytes("65536")
+permit (
+  principal in Group::"contractors",
+  action == Action::"hosted-shared",
+  resource
+) when { context.network.zone.value == "inside" };
+
+@id("contractor-hosted-outside")
+@watermark("true")
+@sessionMinutes("240")
+@clipboardMaxBytes("65536")
+permit (
+  principal in Group::"contractors",
+  action == Action::"hosted-shared",
+  resource
+) when {
+  context.network.zone.value == "outside" &&
+  context.endpoint.management.value == "managed" &&
+  context.endpoint.osUpdates.value == "current" &&
+  context.endpoint.antivirus.value == "on"
+};
+
+// On the device: data leaves the data centre, so the device must be ours, healthy, encrypted and started as expected.
+
+@id("employee-endpoint")
+@sessionMinutes("600")
+permit (
+  principal in Group::"employees",
+  action in Action::"data:endpoint",
+  resource
+) when {
+  context.endpoint.management.value == "managed" &&
+  context.endpoint.diskEncryption.value == "on" &&
+  context.endpoint.osUpdates.value == "current" &&
+  context.endpoint.antivirus.value == "on" &&
+  context.endpoint.firewall.value == "on"
+};
+
+@id("endpoint-not-on-hostile-networks")
+@reason("Data may not be brought onto a network that is known to be hostile")
+forbid (principal, action in Action::"data:endpoint", resource)
+when { context.network.zone.value == "hostile" };
+
+@id("endpoint-not-under-a-debugger")
+@reason("A debugger is attached on this device, so nothing on it stays private")
+forbid (principal, action in Action::"data:endpoint", resource)
+when { context.endpoint.debugger.value == "attached" };
+
+@id("network-boot-inside-only")
+@reason("Devices start from the network only inside the organisation")
+forbid (principal, action == Action::"network-boot", resource)
+unless { context.network.zone.value == "inside" };
+
+// Nothing at all where somebody opens encrypted connections or meddles with the network.
+
+@id("no-interception")
+@reason("Somebody between this device and the site opens encrypted connections")
+forbid (principal, action, resource)
+when { context.network.interception.value == "detected" };
+
+@id("no-tampered-network")
+@reason("This network shows signs of tampering")
+forbid (principal, action, resource)
+when { context.network.integrity.value == "suspicious" };
+
+// Rights inside a session.
+
+@id("everybody-works")
+permit (principal, action == Action::"input", resource)
+when { principal in [Group::"employees", Group::"contractors"] };
+
+@id("employee-copies-in")
+permit (principal in Group::"employees", action == Action::"clipboard-in", resource)
+unless { context.network.zone.value == "hostile" };
+
+@id("employee-copies-out")
+permit (principal in Group::"employees", action == Action::"clipboard-out", resource)
+when {
+  context.network.zone.value == "inside" ||
+  (
+    context.network.zone.value == "outside" &&
+    context.endpoint.management.value == "managed" &&
+    context.endpoint.diskEncryption.value == "on"
+  )
+};
+
+@id("contractor-copies-in")
+permit (principal in Group::"contractors", action == Action::"clipboard-in", resource)
+when { context.network.zone.value == "inside" };
+
+@id("contractor-copies-nothing-out")
+@reason("Contractors may not copy anything out")
+forbid (principal in Group::"contractors", action == Action::"clipboard-out", resource);
+`

@@ -1,0 +1,101 @@
+import type {
+  ActionConstraint,
+  PrincipalConstraint,
+  ResourceConstraint,
+} from '@cedar-policy/cedar-wasm/nodejs'
+import type { Policy } from './compile.ts'
+import { entityKey } from './mentions.ts'
+import { type PolicyAction, parentOf, policyActions } from './schema.ts'
+
+/** Policies by what their scope names: action, then principal or group, then workspace or collection. */
+export type ScopeIndex = ReadonlyMap<
+  PolicyAction,
+  ReadonlyMap<string, ReadonlyMap<string, readonly Policy[]>>
+>
+
+/** Who wants what, as far as a policy's scope can tell. */
+export interface Scope {
+  readonly action: PolicyAction
+  /** Key of the person and of each of their groups. */
+  readonly principals: readonly string[]
+  /** Key of the workspace and of each of its collections. */
+  readonly resources: readonly string[]
+}
+
+/** Indexes policies by their scope. A policy whose scope no request can match is left out. */
+export function indexByScope(policies: readonly Policy[]): ScopeIndex {
+  const index = new Map<PolicyAction, Map<string, Map<string, Policy[]>>>()
+  for (const policy of policies) {
+    const principal = scopeKey(policy.json.principal, 'Person')
+    const resource = scopeKey(policy.json.resource, 'Workspace')
+    if (principal === undefined || resource === undefined) continue
+    for (const action of actionsOf(policy.json.action)) {
+      const byPrincipal = entryOf(index, action, newMap<string, Map<string, Policy[]>>)
+      entryOf(entryOf(byPrincipal, principal, newMap<string, Policy[]>), resource, newList<Policy>).push(
+        policy,
+      )
+    }
+  }
+  return index
+}
+
+/** @returns the policies whose scope matches, and a key that scopes with the same policies share */
+export function policiesInScope(
+  index: ScopeIndex,
+  { action, principals, resources }: Scope,
+): { readonly key: string; readonly policies: () => readonly Policy[] } {
+  const byPrincipal = index.get(action)
+  const found: (readonly Policy[])[] = []
+  const keys: string[] = [action]
+  for (const principal of [anything, ...principals]) {
+    const byResource = byPrincipal?.get(principal)
+    if (!byResource) continue
+    for (const resource of [anything, ...resources]) {
+      const policies = byResource.get(resource)
+      if (!policies) continue
+      found.push(policies)
+      keys.push(principal, resource)
+    }
+  }
+  return { key: JSON.stringify(keys), policies: () => [...new Set(found.flat())] }
+}
+
+/** Key of a scope that names nobody; no entity's key lacks the colons. */
+const anything = '*'
+
+function scopeKey(constraint: PrincipalConstraint | ResourceConstraint, leaf: string): string | undefined {
+  if (constraint.op === 'All') return anything
+  if (constraint.op === 'is' && constraint.entity_type !== leaf) return undefined
+  const within = constraint.op === 'is' ? constraint.in : constraint
+  if (!within) return anything
+  if (!('entity' in within)) return undefined
+  const { entity } = within
+  const uid = '__entity' in entity ? entity.__entity : entity
+  return constraint.op === '==' && uid.type !== leaf ? undefined : entityKey(uid)
+}
+
+function actionsOf(constraint: ActionConstraint): readonly PolicyAction[] {
+  if (constraint.op === 'All') return policyActions
+  const entities =
+    'entities' in constraint ? constraint.entities : 'entity' in constraint ? [constraint.entity] : []
+  const ids = entities.map((entity) => ('__entity' in entity ? entity.__entity : entity).id)
+  return policyActions.filter(
+    (action) => ids.includes(action) || (constraint.op === 'in' && ids.includes(parentOf(action))),
+  )
+}
+
+function entryOf<K, V>(map: Map<K, V>, key: K, create: () => V): V {
+  const present = map.get(key)
+  if (present !== undefined) return present
+  const created = create()
+  map.set(key, created)
+  return created
+}
+
+function newMap<K, V>(): Map<K, V> {
+  return new Map()
+}
+
+function newList<T>(): T[] {
+  return []
+}
