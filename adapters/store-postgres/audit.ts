@@ -41,9 +41,13 @@ export async function readCheckpoint(db: Db): Promise<string | undefined> {
   return head?.checkpoint
 }
 
+/** PostgreSQL's bigint; no log reaches as far. */
+const largestIndex = 2n ** 63n - 1n
+
 /** The bytes of a tile, undefined when the log does not reach as far. */
 export async function readTile(db: Db, tile: Tile): Promise<Uint8Array | undefined> {
   const first = tile.index * BigInt(TILE_WIDTH)
+  if (first + BigInt(tile.width) > largestIndex) return undefined
   const rows = await rowsOf(db, tile, first)
   if (rows.length < tile.width) return undefined
   return tile.level === 'entries' ? encodeEntryBundle(rows) : encodeHashTile(0, rows)

@@ -2,7 +2,7 @@ import type { Kysely } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
 import { up as site } from './migrations/0001-site.ts'
 import type { Database } from './schema.ts'
-import { StoreError } from './store-error.ts'
+import { isAway, StoreError } from './store-error.ts'
 
 /** In order, by name; a name once released never changes. */
 const migrations: Readonly<Record<string, Migration>> = {
@@ -12,11 +12,17 @@ const migrations: Readonly<Record<string, Migration>> = {
 /**
  * Brings the database to this version's tables. Several nodes may call it at once: one works, the others wait.
  *
- * @throws {StoreError} STORE_MIGRATION_FAILED, also when a newer version has been here before
+ * @throws {StoreError} STORE_AWAY; STORE_MIGRATION_FAILED, also when a newer version has been here before
  */
 export async function migrate(db: Kysely<Database>): Promise<readonly string[]> {
   const migrator = new Migrator({ db, provider: { getMigrations: async () => ({ ...migrations }) } })
   const { error, results } = await migrator.migrateToLatest()
+  if (isAway(error)) {
+    throw new StoreError('STORE_AWAY', 'the database is away', {
+      remedy: 'Start it, or wait for it.',
+      cause: error,
+    })
+  }
   if (error !== undefined) {
     throw new StoreError('STORE_MIGRATION_FAILED', 'the database could not be brought to this version', {
       remedy:

@@ -15,13 +15,20 @@ export interface SessionDetail extends SessionRow {
 const live = ['starting', 'ready', 'ending'] as const
 
 /**
- * Claims a place on `hostId` and stores the session, or stores nothing.
- * No lock is held over more than the host's own row.
+ * Stores the session and claims a place on its host, or does neither.
+ * No lock is held over more than the host's own row, and it is taken last, as `endSession` does: so none waits in a circle.
  *
  * @returns 'full' when the host has no place now, 'exists' when the person already has a live session of the workspace
  */
 export async function placeSession(db: Db, session: NewSession): Promise<'placed' | 'full' | 'exists'> {
   return db.transaction().execute(async (tx) => {
+    const row = await tx
+      .insertInto('sessions')
+      .values(session)
+      .onConflict((conflict) => conflict.doNothing())
+      .returning('id')
+      .executeTakeFirst()
+    if (row === undefined) return 'exists'
     const host = await tx
       .updateTable('agents')
       .set((eb) => ({ placed: eb('placed', '+', 1) }))
@@ -31,16 +38,9 @@ export async function placeSession(db: Db, session: NewSession): Promise<'placed
       .whereRef('placed', '<', 'capacity')
       .returning('id')
       .executeTakeFirst()
-    if (host === undefined) return 'full'
-    const row = await tx
-      .insertInto('sessions')
-      .values(session)
-      .onConflict((conflict) => conflict.doNothing())
-      .returning('id')
-      .executeTakeFirst()
-    if (row !== undefined) return 'placed'
-    await freePlace(tx, session.host_id)
-    return 'exists'
+    if (host !== undefined) return 'placed'
+    await tx.deleteFrom('sessions').where('id', '=', row.id).execute()
+    return 'full'
   })
 }
 
@@ -144,7 +144,7 @@ export async function dueSessions(
     .execute()
 }
 
-/** Asks for every live session that `filter` names to be decided again. */
+/** Asks for every live session that `filter` names to be decided again. Rows are locked in one order. */
 export async function requestRedecisions(
   db: Queries,
   cause: string,
@@ -159,6 +159,7 @@ export async function requestRedecisions(
         .selectFrom('sessions')
         .select(['id', sql<string>`${cause}`.as('cause'), sql<Date>`${at}::timestamptz`.as('requested_at')])
         .where('state', 'in', live)
+        .orderBy('id')
       if (filter.personId !== undefined) query = query.where('person_id', '=', filter.personId)
       if (filter.webSessionId !== undefined) query = query.where('web_session_id', '=', filter.webSessionId)
       return query
@@ -173,14 +174,17 @@ export async function requestRedecisions(
 }
 
 /**
- * Takes requested re-decisions, works them, and only then removes them: a node that dies leaves them to another.
+ * Takes requested re-decisions, works them, and only then removes them: a node that dies leaves them to another,
+ * and so does work that fails. A request for a session that is being worked waits until that is over, then stands anew.
+ *
  * @returns how many were worked
+ * @throws the first failure of `work`, after the others were worked
  */
 export async function workRedecisions(
   db: Db,
   work: (sessionId: string, cause: Database['redecisions']['cause']) => Promise<void>,
 ): Promise<number> {
-  return db.transaction().execute(async (tx) => {
+  const { worked, failures } = await db.transaction().execute(async (tx) => {
     const rows = await tx
       .selectFrom('redecisions')
       .selectAll()
@@ -189,17 +193,17 @@ export async function workRedecisions(
       .forUpdate()
       .skipLocked()
       .execute()
-    for (const row of rows) await work(row.session_id, row.cause)
-    if (rows.length > 0) {
-      await tx
-        .deleteFrom('redecisions')
-        .where(
-          'session_id',
-          'in',
-          rows.map((row) => row.session_id),
-        )
-        .execute()
+    const worked: string[] = []
+    const failures: unknown[] = []
+    for (const row of rows) {
+      await work(row.session_id, row.cause).then(
+        () => worked.push(row.session_id),
+        (error: unknown) => failures.push(error),
+      )
     }
-    return rows.length
+    if (worked.length > 0) await tx.deleteFrom('redecisions').where('session_id', 'in', worked).execute()
+    return { worked, failures }
   })
+  if (failures.length > 0) throw failures[0]
+  return worked.length
 }

@@ -7,10 +7,11 @@ export class StoreError extends CodedError<StoreErrorCode> {}
 const awayCodes: ReadonlySet<string> = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
-  'ENOENT',
   'EPIPE',
   'ETIMEDOUT',
-  'EACCES',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'EAI_AGAIN',
   '57P01', // admin_shutdown
   '57P02', // crash_shutdown
   '57P03', // cannot_connect_now
@@ -22,16 +23,23 @@ const awayCodes: ReadonlySet<string> = new Set([
 const awayMessages: readonly string[] = [
   'Connection terminated',
   'timeout exceeded when trying to connect',
+  'timeout expired',
+  'Query read timeout',
   'Client has encountered a connection error',
 ]
+
+/** Codes that say so of a socket, and something else of a file. */
+const awayConnectCodes: ReadonlySet<string> = new Set(['ENOENT', 'EACCES'])
 
 /** True when the database is away rather than the request wrong. */
 export function isAway(error: unknown): boolean {
   if (error instanceof StoreError) return error.code === 'STORE_AWAY'
   if (!(error instanceof Error)) return false
   const code = 'code' in error ? String(error.code) : ''
+  const isConnecting = 'syscall' in error && error.syscall === 'connect'
   return (
     awayCodes.has(code) ||
+    (isConnecting && awayConnectCodes.has(code)) ||
     awayMessages.some((start) => error.message.startsWith(start)) ||
     isAway(error.cause)
   )

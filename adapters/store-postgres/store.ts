@@ -36,14 +36,11 @@ const reconnectMs = 500
  */
 export function openStore(address: StoreAddress, poolSize = 10): Store {
   const config = connectionConfig(address)
-  const pool = new Pool({
-    ...config,
-    max: poolSize,
-    connectionTimeoutMillis: 3_000,
-    idleTimeoutMillis: 30_000,
-  })
-  // An idle connection that breaks is replaced by the pool; without a listener it would end the process.
+  const pool = new Pool({ ...config, max: poolSize, idleTimeoutMillis: 30_000 })
+  // A connection that breaks is replaced by the pool. Without a listener it would end the process, whether it is idle,
+  // which the pool tells, or working, which only the connection itself tells: beside the failure of its query.
   pool.on('error', () => {})
+  pool.on('connect', (client) => client.on('error', () => {}))
   const db = new Kysely<Database>({ dialect: new PostgresDialect({ pool }) })
   return {
     db,
@@ -56,7 +53,12 @@ export function openStore(address: StoreAddress, poolSize = 10): Store {
 }
 
 function connectionConfig(address: StoreAddress): ClientConfig {
-  const common = { application_name: 'trustcast', statement_timeout: 15_000, query_timeout: 15_000 }
+  const common = {
+    application_name: 'trustcast',
+    connectionTimeoutMillis: 3_000,
+    statement_timeout: 15_000,
+    query_timeout: 15_000,
+  }
   if ('host' in address) return { ...common, ...address }
   if (!/^postgres(ql)?:\/\//.test(address.url) || !URL.canParse(address.url)) {
     throw new StoreError('STORE_URL_MALFORMED', 'a database address looks like postgres://user@server/name', {
@@ -85,14 +87,19 @@ async function listenForever(
 }
 
 async function listenOnce(client: Client, onHint: (hint: Hint) => void, signal: AbortSignal): Promise<void> {
-  const ended = new Promise<void>((resolve) => {
-    client.once('end', resolve)
-    client.once('error', () => resolve())
-    signal.addEventListener('abort', () => resolve(), { once: true })
-  })
+  const { promise: ended, resolve: end } = Promise.withResolvers<void>()
+  client.once('end', end)
+  // It may come more than once.
+  client.on('error', () => end())
   client.on('notification', (message) => onHint(JSON.parse(message.payload ?? '{"topic":"lost"}') as Hint))
-  await client.connect()
-  await client.query(`listen ${channel}`)
-  onHint({ topic: 'lost' })
-  await ended
+  const onAbort = (): void => end()
+  signal.addEventListener('abort', onAbort)
+  try {
+    await client.connect()
+    await client.query(`listen ${channel}`)
+    onHint({ topic: 'lost' })
+    if (!signal.aborted) await ended
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
 }

@@ -15,11 +15,11 @@ export async function readFailures(db: Db, keys: readonly string[]): Promise<Rea
   return new Map(rows.map((row) => [row.key, { failures: row.failures, lastAt: row.last_at.getTime() }]))
 }
 
-/** Counts one failure under each key; atomic, so that parallel guesses all count. */
+/** Counts one failure under each key; atomic, so that parallel guesses all count. Rows are locked in one order. */
 export async function countFailure(db: Db, keys: readonly string[], at: Date): Promise<void> {
   await db
     .insertInto('sign_in_failures')
-    .values(keys.map((key) => ({ key, failures: 1, last_at: at })))
+    .values(keys.toSorted().map((key) => ({ key, failures: 1, last_at: at })))
     .onConflict((conflict) =>
       conflict
         .column('key')

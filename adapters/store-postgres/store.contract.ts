@@ -1,0 +1,757 @@
+import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
+import { getEventListeners } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { sql } from 'kysely'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import {
+  createAppender,
+  decodeEntryBundle,
+  encodeVerifierKey,
+  type FileReader,
+  type LogVerdict,
+  parseTilePath,
+  TILE_WIDTH,
+  verifyLog,
+} from '#core/audit/index.ts'
+import {
+  appendAudit,
+  armTicket,
+  countFailure,
+  type Db,
+  endSession,
+  type Hint,
+  insertAgent,
+  insertEnrolmentToken,
+  insertPerson,
+  insertTicket,
+  isAway,
+  isTicketArmed,
+  liveSessions,
+  migrate,
+  type NewSession,
+  openStore,
+  openTickets,
+  placeSession,
+  readCheckpoint,
+  readFailures,
+  readTile,
+  recordHostHello,
+  redeemTicket,
+  requestRedecisions,
+  type Store,
+  type StoreAddress,
+  setDraining,
+  updateSession,
+  useEnrolmentToken,
+  workRedecisions,
+} from './index.ts'
+
+/** A PostgreSQL server of a test's own, with an empty database that the address's role owns. */
+export interface TestServer extends AsyncDisposable {
+  readonly address: StoreAddress
+  /** The running server's. */
+  pid(): number
+  /** Resolves when the server is gone; it must be running. */
+  stop(how: 'in order' | 'killed'): Promise<void>
+  /** Starts the stopped server again and resolves when it takes connections. */
+  start(): Promise<void>
+}
+
+/** What the store promises on every PostgreSQL. */
+export function storeContract(name: string, startServer: () => Promise<TestServer>): void {
+  describe(name, () => {
+    let server: TestServer
+    const stores: Store[] = []
+    const listening: AbortController[] = []
+    /** Two site nodes. */
+    let db: Db
+    let other: Db
+
+    function open(): Store {
+      const store = openStore(server.address)
+      stores.push(store)
+      return store
+    }
+
+    beforeAll(async () => {
+      server = await startServer()
+    })
+
+    afterAll(async () => server[Symbol.asyncDispose]())
+
+    beforeEach(async () => {
+      ;[db, other] = [open().db, open().db]
+      await sql`drop schema public cascade`.execute(db)
+      await sql`create schema public`.execute(db)
+    })
+
+    afterEach(async () => {
+      for (const abort of listening.splice(0)) abort.abort()
+      await Promise.all(stores.splice(0).map((store) => store.close()))
+    })
+
+    describe('migrations', () => {
+      test('run once, however often they are asked for', async () => {
+        expect(await migrate(db)).toEqual(['0001-site'])
+        expect(await migrate(db)).toEqual([])
+      })
+
+      test('run once when two nodes start together', async () => {
+        const done = await Promise.all([migrate(db), migrate(other)])
+        expect(done.flat()).toEqual(['0001-site'])
+      })
+
+      test('refuse a database that a newer version has used', async () => {
+        await migrate(db)
+        await sql`insert into kysely_migration (name, timestamp) values ('9999-later', '2031-01-01')`.execute(
+          db,
+        )
+        const error: unknown = await migrate(db).catch((error: unknown) => error)
+        expect(error).toMatchObject({ code: 'STORE_MIGRATION_FAILED' })
+        expect(isAway(error)).toBe(false)
+      })
+    })
+
+    describe('places on hosts', () => {
+      beforeEach(async () => {
+        await migrate(db)
+      })
+
+      test('parallel claims never exceed the capacity, and no place leaks', async () => {
+        const hostId = await addHost(db, 7)
+        const people = await Promise.all(Array.from({ length: 50 }, () => addPerson(db)))
+        const sessions = people.map((personId) => sessionOf(personId, hostId))
+        const answers = await Promise.all(
+          sessions.map((session, i) => placeSession(i % 2 === 0 ? db : other, session)),
+        )
+        expect(answers.filter((answer) => answer === 'placed')).toHaveLength(7)
+        expect(answers.filter((answer) => answer === 'full')).toHaveLength(43)
+        expect(await placedOn(db, hostId)).toEqual({ placed: 7, live: 7 })
+        await Promise.all(sessions.map(({ id }) => endSession(other, id, endOf(), new Date())))
+        expect(await placedOn(db, hostId)).toEqual({ placed: 0, live: 0 })
+      })
+
+      test('a person has one live session of a workspace, however many launches race', async () => {
+        const [one, two] = [await addHost(db, 20), await addHost(db, 20)]
+        const personId = await addPerson(db)
+        const answers = await Promise.all(
+          Array.from({ length: 20 }, (_, i) =>
+            placeSession(i % 2 === 0 ? db : other, sessionOf(personId, i % 3 === 0 ? one : two)),
+          ),
+        )
+        expect(answers.filter((answer) => answer === 'placed')).toHaveLength(1)
+        expect(answers.filter((answer) => answer === 'exists')).toHaveLength(19)
+        const [first, second] = [await placedOn(db, one), await placedOn(db, two)]
+        expect(first.placed + second.placed).toBe(1)
+        expect(first.live + second.live).toBe(1)
+        expect(await placeSession(db, sessionOf(personId, one, 'paint'))).toBe('placed')
+      })
+
+      test('a full host still says that the person is there already', async () => {
+        const hostId = await addHost(db, 1)
+        const personId = await addPerson(db)
+        expect(await placeSession(db, sessionOf(personId, hostId))).toBe('placed')
+        expect(await placeSession(db, sessionOf(personId, hostId))).toBe('exists')
+        expect(await placeSession(db, sessionOf(await addPerson(db), hostId))).toBe('full')
+        expect(await placedOn(db, hostId)).toEqual({ placed: 1, live: 1 })
+      })
+
+      test('a draining or revoked host takes nobody', async () => {
+        const [draining, revoked] = [await addHost(db, 5), await addHost(db, 5)]
+        await setDraining(db, draining, true)
+        await db.updateTable('agents').set({ revoked_at: new Date() }).where('id', '=', revoked).execute()
+        const personId = await addPerson(db)
+        expect(await placeSession(db, sessionOf(personId, draining))).toBe('full')
+        expect(await placeSession(db, sessionOf(personId, revoked))).toBe('full')
+        expect(await liveSessions(db)).toEqual([])
+      })
+
+      test('a session ends once: one caller gets it, its place is free once', async () => {
+        const hostId = await addHost(db, 3)
+        const session = sessionOf(await addPerson(db), hostId)
+        await placeSession(db, session)
+        await placeSession(db, sessionOf(await addPerson(db), hostId))
+        const ended = await Promise.all(
+          Array.from({ length: 12 }, (_, i) =>
+            endSession(i % 2 === 0 ? db : other, session.id, endOf(`caller ${i}`), new Date()),
+          ),
+        )
+        expect(ended.filter((row) => row !== undefined)).toHaveLength(1)
+        expect(await placedOn(db, hostId)).toEqual({ placed: 1, live: 1 })
+        expect(await updateSession(db, session.id, { state: 'ready' })).toBe(false)
+      })
+
+      test('what a session said when it began to end is what it ends with', async () => {
+        const session = sessionOf(await addPerson(db), await addHost(db, 1))
+        await placeSession(db, session)
+        await updateSession(db, session.id, { state: 'ending', end: JSON.stringify(endOf('trust was lost')) })
+        const row = await endSession(db, session.id, endOf('time was up'), new Date())
+        expect(row?.end?.reason).toBe('trust was lost')
+      })
+
+      test('ending and launching the same workspace at the same moment disturb each other in no order', async () => {
+        const hostId = await addHost(db, 3)
+        const personId = await addPerson(db)
+        let running = sessionOf(personId, hostId)
+        await placeSession(db, running)
+        for (let round = 0; round < 30; round++) {
+          const next = sessionOf(personId, hostId)
+          const [ended, answer] = await Promise.all([
+            endSession(db, running.id, endOf(), new Date()),
+            placeSession(other, next),
+          ])
+          expect(ended?.id).toBe(running.id)
+          if (answer === 'exists') expect(await placeSession(db, next)).toBe('placed')
+          running = next
+        }
+        expect(await placedOn(db, hostId)).toEqual({ placed: 1, live: 1 })
+      })
+    })
+
+    describe('single use', () => {
+      beforeEach(async () => {
+        await migrate(db)
+      })
+
+      test('of many callers at once exactly one uses an enrolment token', async () => {
+        const secret_hash = randomBytes(32)
+        const expires_at = new Date(Date.now() + 60_000)
+        await insertEnrolmentToken(db, {
+          secret_hash,
+          kind: 'host',
+          name: 'h1',
+          dns_names: ['h1.example'],
+          expires_at,
+        })
+        const use = (from: Db) => useEnrolmentToken(from, secret_hash, ['host', 'gateway'], new Date())
+        const uses = await Promise.all(Array.from({ length: 20 }, (_, i) => use(i % 2 === 0 ? db : other)))
+        expect(uses.filter((token) => token !== undefined)).toEqual([
+          { kind: 'host', name: 'h1', dns_names: ['h1.example'] },
+        ])
+      })
+
+      test('an enrolment token of another kind, or after its time, is not used up', async () => {
+        const secret_hash = randomBytes(32)
+        const expires_at = new Date(Date.now() + 60_000)
+        await insertEnrolmentToken(db, {
+          secret_hash,
+          kind: 'gateway',
+          name: 'g1',
+          dns_names: [],
+          expires_at,
+        })
+        expect(await useEnrolmentToken(db, secret_hash, ['host', 'admin'], new Date())).toBeUndefined()
+        expect(await useEnrolmentToken(db, secret_hash, ['gateway'], expires_at)).toBeUndefined()
+        expect(await useEnrolmentToken(db, secret_hash, ['gateway'], new Date())).toMatchObject({
+          name: 'g1',
+        })
+      })
+
+      test('a ticket is shown to, armed by and redeemed by its own host only, and redeemed once', async () => {
+        const [own, foreign] = [await addHost(db, 1), await addHost(db, 1)]
+        const session = sessionOf(await addPerson(db), own)
+        await placeSession(db, session)
+        const id = randomBytes(16)
+        const now = new Date()
+        await insertTicket(db, {
+          id,
+          session_id: session.id,
+          sealed: randomBytes(80),
+          expires_at: new Date(now.getTime() + 30_000),
+        })
+        expect(await openTickets(db, foreign, now)).toEqual([])
+        expect(await openTickets(db, own, now)).toMatchObject([{ id, session_id: session.id }])
+
+        await armTicket(db, id, foreign, now)
+        expect(await isTicketArmed(db, id)).toBe(false)
+        await armTicket(db, id, own, now)
+        expect(await isTicketArmed(db, id)).toBe(true)
+
+        expect(await redeemTicket(db, id, foreign, now)).toBeUndefined()
+        const redeemed = await Promise.all(
+          Array.from({ length: 10 }, (_, i) => redeemTicket(i % 2 === 0 ? db : other, id, own, now)),
+        )
+        expect(redeemed.filter((sessionId) => sessionId !== undefined)).toEqual([session.id])
+        expect(await openTickets(db, own, now)).toEqual([])
+      })
+
+      test('a ticket is shown to nobody after its time or once its session is ending', async () => {
+        const hostId = await addHost(db, 1)
+        const session = sessionOf(await addPerson(db), hostId)
+        await placeSession(db, session)
+        const expires_at = new Date(Date.now() + 30_000)
+        await insertTicket(db, {
+          id: randomBytes(16),
+          session_id: session.id,
+          sealed: randomBytes(8),
+          expires_at,
+        })
+        expect(await openTickets(db, hostId, expires_at)).toEqual([])
+        await updateSession(db, session.id, { state: 'ending', end: JSON.stringify(endOf()) })
+        expect(await openTickets(db, hostId, new Date())).toEqual([])
+      })
+    })
+
+    describe('re-decisions', () => {
+      let sessions: NewSession[]
+
+      beforeEach(async () => {
+        await migrate(db)
+        const hostId = await addHost(db, 30)
+        sessions = []
+        for (let i = 0; i < 20; i++) {
+          const session = sessionOf(await addPerson(db), hostId)
+          expect(await placeSession(db, session)).toBe('placed')
+          sessions.push(session)
+        }
+      })
+
+      test('two workers share them, each is worked once', async () => {
+        await requestRedecisions(db, 'policy', new Date())
+        const worked: string[] = []
+        const work = async (id: string): Promise<void> => {
+          worked.push(id)
+          await sleep(1)
+        }
+        const counts = await Promise.all([workRedecisions(db, work), workRedecisions(other, work)])
+        expect(counts[0] + counts[1]).toBe(20)
+        expect(worked.toSorted()).toEqual(idsOf(sessions))
+        expect(await workRedecisions(db, work)).toBe(0)
+      })
+
+      test('only sessions that run and that the filter names are decided again', async () => {
+        const [first, second] = sessions
+        await endSession(db, first!.id, endOf(), new Date())
+        await requestRedecisions(db, 'group', new Date(), { personId: first!.person_id })
+        expect(await workAll(db)).toEqual([])
+        await requestRedecisions(db, 'group', new Date(), { personId: second!.person_id })
+        expect(await workAll(db)).toEqual([{ id: second!.id, cause: 'group' }])
+      })
+
+      test('one that fails is left and the rest are done', async () => {
+        await requestRedecisions(db, 'policy', new Date())
+        const bad = sessions[5]!.id
+        const failing = workRedecisions(db, async (id) => {
+          if (id === bad) throw new Error('no answer from the policy')
+        })
+        await expect(failing).rejects.toThrow('no answer from the policy')
+        expect(await workAll(other)).toEqual([{ id: bad, cause: 'policy' }])
+      })
+
+      test('a request that comes while its session is being worked is worked again', async () => {
+        const { id, person_id } = sessions[0]!
+        await requestRedecisions(db, 'policy', new Date(), { personId: person_id })
+        const worked: string[] = []
+        let later: Promise<void> | undefined
+        await workRedecisions(db, async (_, cause) => {
+          worked.push(cause)
+          later = requestRedecisions(other, 'group', new Date(), { personId: person_id })
+          await sleep(50)
+        })
+        await later
+        expect(worked).toEqual(['policy'])
+        expect(await workAll(db)).toEqual([{ id, cause: 'group' }])
+      })
+
+      test('requests for everybody from two nodes do not block each other for good', async () => {
+        for (let round = 0; round < 10; round++) {
+          await Promise.all([
+            requestRedecisions(db, 'policy', new Date()),
+            requestRedecisions(other, 'zone', new Date()),
+            ...sessions
+              .toReversed()
+              .map(({ person_id }) => requestRedecisions(db, 'group', new Date(), { personId: person_id })),
+          ])
+        }
+        expect((await workAll(db)).map(({ id }) => id).toSorted()).toEqual(idsOf(sessions))
+      })
+    })
+
+    describe('hints', () => {
+      test('reach every listening node', async () => {
+        const [one, two, teller] = [listen(listening, open()), listen(listening, open()), open()]
+        await Promise.all([one.next('lost'), two.next('lost')])
+        await teller.notify({ topic: 'person', id: 'p-1' })
+        for (const node of [one, two])
+          expect(await node.next('person')).toEqual({ topic: 'person', id: 'p-1' })
+      })
+
+      test('after a killed connection the node is told that hints may be lost, then hears again', async () => {
+        const teller = open()
+        const node = listen(listening, open())
+        for (let round = 0; round < 3; round++) {
+          await node.next('lost')
+          for (const pid of await backends(db, 'listen %')) {
+            await sql`select pg_terminate_backend(${pid})`.execute(db)
+          }
+        }
+        await node.next('lost')
+        await teller.notify({ topic: 'policy' })
+        await node.next('policy')
+        expect(getEventListeners(node.signal, 'abort')).toHaveLength(1)
+      })
+
+      test.each(['in order', 'killed'] as const)('after a server that was stopped (%s) too', async (how) => {
+        const teller = open()
+        const node = listen(listening, open())
+        await node.next('lost')
+        await server.stop(how)
+        await server.start()
+        await node.next('lost')
+        await teller.notify({ topic: 'zones' })
+        await node.next('zones')
+      })
+
+      test('a node that stops listening leaves no connection', async () => {
+        const node = listen(listening, open())
+        await node.next('lost')
+        node.stop()
+        await expect.poll(() => backends(db, 'listen %')).toEqual([])
+      })
+    })
+
+    describe('a database that is away', () => {
+      afterEach(async () => {
+        await server.start()
+      })
+
+      test.each(['in order', 'killed'] as const)('stopped (%s): every query says so', async (how) => {
+        await migrate(db)
+        const hostId = await addHost(db, 1)
+        const session = sessionOf(await addPerson(db), hostId)
+        const running = failureOf(sql`select pg_sleep(60)`.execute(db))
+        const within = failureOf(
+          db.transaction().execute(async (tx) => {
+            await sql`select 1`.execute(tx)
+            await sql`select pg_sleep(60)`.execute(tx)
+          }),
+        )
+        await sleep(100)
+        await server.stop(how)
+        const failures = [
+          await running,
+          await within,
+          await failureOf(sql`select 1`.execute(db)),
+          await failureOf(sql`select 1`.execute(open().db)),
+          await failureOf(placeSession(other, session)),
+          await failureOf(open().notify({ topic: 'policy' })),
+          await failureOf(migrate(open().db)),
+        ]
+        expect(failures.filter((error) => !isAway(error))).toEqual([])
+        await server.start()
+        expect(await placeSession(other, session)).toBe('placed')
+      })
+
+      test('restarting: queries say so until they work again by themselves', async () => {
+        const failures: unknown[] = []
+        let isOver = false
+        const asking = Promise.all(
+          [open(), open(), open()].map(async (store) => {
+            for (;;) {
+              const wasOver = isOver
+              const error = await failureOf(sql`select 1`.execute(store.db))
+              if (error === undefined && wasOver) return
+              if (error !== undefined) failures.push(error)
+            }
+          }),
+        )
+        await server.stop('killed')
+        await server.start()
+        await server.stop('in order')
+        await server.start()
+        isOver = true
+        await asking
+        expect(failures.length).toBeGreaterThan(0)
+        expect(failures.filter((error) => !isAway(error))).toEqual([])
+      })
+
+      test('killed under one connection: the others are told and it comes back', async () => {
+        const victim = failureOf(sql`select pg_sleep(60), 'victim'`.execute(other))
+        await expect.poll(() => backends(db, '%victim%')).toHaveLength(1)
+        const bystander = failureOf(sql`select pg_sleep(60)`.execute(open().db))
+        await sleep(50)
+        for (const pid of await backends(db, '%victim%')) process.kill(pid, 'SIGKILL')
+        expect([isAway(await victim), isAway(await bystander)]).toEqual([true, true])
+        await expect.poll(() => failureOf(sql`select 1`.execute(db)), { timeout: 10_000 }).toBeUndefined()
+      })
+
+      test('silent: a connection that is never answered', async () => {
+        process.kill(server.pid(), 'SIGSTOP')
+        try {
+          expect(isAway(await failureOf(sql`select 1`.execute(open().db)))).toBe(true)
+        } finally {
+          process.kill(server.pid(), 'SIGCONT')
+        }
+      })
+
+      test('what is wrong with a request is not the database being away', async () => {
+        await migrate(db)
+        const id = await addPerson(db)
+        const again = db.insertInto('people').values({ ...personOf('other'), id })
+        const sessionOfNobody = sessionOf(randomUUID(), await addHost(db, 1))
+        const failures = [
+          await failureOf(again.execute()),
+          await failureOf(placeSession(db, sessionOfNobody)),
+          await failureOf(sql`select no_such_column`.execute(db)),
+          await failureOf(sql`set local statement_timeout = 1; select pg_sleep(1)`.execute(db)),
+        ]
+        expect(failures).toMatchObject([
+          { code: '23505' },
+          { code: '23503' },
+          { code: '42703' },
+          { code: '57014' },
+        ])
+        expect(failures.filter(isAway)).toEqual([])
+      })
+    })
+
+    describe('the audit log', () => {
+      const { privateKey } = generateKeyPairSync('ed25519')
+      const signer = { name: 'store.example/audit', privateKey }
+      const publicKey = encodeVerifierKey(signer.name, privateKey)
+
+      beforeEach(async () => {
+        await migrate(db)
+      })
+
+      function verify(trusted?: string): Promise<LogVerdict> {
+        return verifyLog({ read: filesOf(db), publicKey, ...(trusted !== undefined && { trusted }) })
+      }
+
+      test('grows without a gap when two nodes append in parallel', async () => {
+        const appenders = [db, other].map((node) =>
+          createAppender({ commit: (batch) => appendAudit(node, signer, batch), maxBatch: 37 }),
+        )
+        const append = (from: number, to: number): Promise<bigint[]> =>
+          Promise.all(
+            Array.from({ length: to - from }, (_, i) =>
+              appenders[i % 2]!.append(Buffer.from(`entry ${from + i}`)),
+            ),
+          )
+        const early = await append(0, 300)
+        const trusted = (await readCheckpoint(db))!
+        const late = await append(300, 800)
+        const indexes = [...early, ...late]
+        expect(indexes.map(Number).toSorted((a, b) => a - b)).toEqual(Array.from(indexes.keys()))
+        expect(await verify(trusted)).toMatchObject({ ok: true, size: 800n })
+        expect(await readTile(db, { level: 1, index: 0n, width: 3 })).toHaveLength(96)
+        for (const [i, entry] of (await readEntries(db)).entries()) {
+          expect(entry).toBe(`entry ${indexes.indexOf(BigInt(i))}`)
+        }
+      })
+
+      test('gives the same tree whatever the batches', async () => {
+        for (const [length, size] of [
+          [1, 1],
+          [254, 255],
+          [1, 256],
+          [1, 257],
+          [600, 857],
+          [167, 1024],
+        ] as const) {
+          await appendAudit(
+            db,
+            signer,
+            Array.from({ length }, (_, i) => Buffer.from(`${size} ${i}`)),
+          )
+          expect(await verify()).toMatchObject({ ok: true, size: BigInt(size) })
+        }
+      })
+
+      test('has no tile beyond its end, however far', async () => {
+        expect(await readCheckpoint(db)).toBeUndefined()
+        await appendAudit(db, signer, [Buffer.from('one')])
+        for (const path of ['tile/0/000.p/2', 'tile/1/000.p/1', 'tile/63/001', 'tile/entries/x999/999']) {
+          expect(await readTile(db, parseTilePath(path)!)).toBeUndefined()
+        }
+        const farthest = parseTilePath(`tile/0/${'x999/'.repeat(9)}999`)!
+        expect(await readTile(db, farthest)).toBeUndefined()
+      })
+
+      test('keeps all that it acknowledged when the server is killed', async () => {
+        const acknowledged = new Map<bigint, string>()
+        const stopped = new AbortController()
+        const writing = [db, other].map(async (node, n) => {
+          for (let i = 0; !stopped.signal.aborted; i++) {
+            const entries = Array.from({ length: 1 + (i % 9) }, (_, k) => `${n} ${i} ${k}`)
+            try {
+              const indexes = await appendAudit(
+                node,
+                signer,
+                entries.map((entry) => Buffer.from(entry)),
+              )
+              for (const [k, index] of indexes.entries()) acknowledged.set(index, entries[k]!)
+            } catch (error) {
+              expect(isAway(error)).toBe(true)
+              return
+            }
+          }
+        })
+        try {
+          await expect.poll(() => acknowledged.size, { timeout: 30_000 }).toBeGreaterThan(300)
+          await server.stop('killed')
+        } finally {
+          stopped.abort()
+        }
+        await Promise.all(writing)
+        await server.start()
+        expect(await verify()).toMatchObject({ ok: true })
+        const kept = await readEntries(open().db)
+        for (const [index, entry] of acknowledged) expect(kept[Number(index)]).toBe(entry)
+        await appendAudit(db, signer, [Buffer.from('after')])
+        expect(await verify()).toMatchObject({ ok: true, size: BigInt(kept.length + 1) })
+      })
+    })
+
+    test('parallel failures to sign in all count', async () => {
+      await migrate(db)
+      const keys = ['account', 'source', 'stranger']
+      await Promise.all(
+        Array.from({ length: 60 }, (_, i) =>
+          countFailure(i % 2 === 0 ? db : other, i % 3 === 0 ? keys.toReversed() : keys, new Date()),
+        ),
+      )
+      const failures = await readFailures(db, [...keys, 'unknown'])
+      expect([...failures.keys()].toSorted()).toEqual(keys)
+      expect([...failures.values()].map(({ failures }) => failures)).toEqual([60, 60, 60])
+    })
+  })
+}
+
+async function failureOf(work: Promise<unknown>): Promise<unknown> {
+  return work.then(
+    () => undefined,
+    (error: unknown) => error,
+  )
+}
+
+function personOf(login: string) {
+  return { id: randomUUID(), login, name: login, password: null, groups: [], created_at: new Date() }
+}
+
+async function addPerson(db: Db): Promise<string> {
+  const person = personOf(`p-${randomUUID()}`)
+  await insertPerson(db, person)
+  return person.id
+}
+
+async function addHost(db: Db, capacity: number): Promise<string> {
+  const id = randomUUID()
+  const certificate_expires_at = new Date(Date.now() + 3_600_000)
+  await insertAgent(db, { id, kind: 'host', name: id, dns_names: [], certificate_expires_at })
+  await recordHostHello(db, id, randomBytes(32), capacity, new Date())
+  return id
+}
+
+function sessionOf(personId: string, hostId: string, workspaceId = 'desk') {
+  const obligations = {
+    clipboardMaxBytes: 0,
+    watermark: false,
+    sessionMinutes: 60,
+    idleMinutes: 60,
+    disconnectMinutes: 60,
+  }
+  return {
+    id: randomUUID() as string,
+    person_id: personId,
+    web_session_id: null,
+    workspace_id: workspaceId,
+    host_id: hostId,
+    mode: 'hosted-shared',
+    account: 'tc-p',
+    width: 1280,
+    height: 720,
+    state: 'starting',
+    rights: [],
+    restrictions: '[]',
+    obligations: JSON.stringify(obligations),
+    evidence: '[]',
+    decision_id: randomUUID(),
+    started_at: new Date(),
+    ends_at: new Date(Date.now() + 3_600_000),
+  } satisfies NewSession
+}
+
+function endOf(reason = 'asked to') {
+  return { code: 'SESSION_OVER', reason, unlocks: [], at: new Date().toISOString() }
+}
+
+/** Processes of the server whose last query is like `pattern`, beside the one that answers this. */
+async function backends(db: Db, pattern: string): Promise<readonly number[]> {
+  const { rows } = await sql<{ pid: number }>`
+    select pid from pg_stat_activity where query like ${pattern} and pid <> pg_backend_pid()`.execute(db)
+  return rows.map(({ pid }) => pid)
+}
+
+/** How many places the host counts, and how many sessions truly hold one. */
+async function placedOn(db: Db, hostId: string): Promise<{ placed: number; live: number }> {
+  const { placed } = await db
+    .selectFrom('agents')
+    .select('placed')
+    .where('id', '=', hostId)
+    .executeTakeFirstOrThrow()
+  const { live } = await db
+    .selectFrom('sessions')
+    .select((eb) => eb.fn.countAll<string>().as('live'))
+    .where('host_id', '=', hostId)
+    .where('state', '<>', 'ended')
+    .executeTakeFirstOrThrow()
+  return { placed, live: Number(live) }
+}
+
+function idsOf(sessions: readonly NewSession[]): readonly string[] {
+  return sessions.map(({ id }) => id).toSorted()
+}
+
+async function workAll(db: Db): Promise<readonly { readonly id: string; readonly cause: string }[]> {
+  const worked: { id: string; cause: string }[] = []
+  await workRedecisions(db, async (id, cause) => {
+    worked.push({ id, cause })
+  })
+  return worked
+}
+
+/** A node that listens; `next` takes the hints heard so far up to the next of a topic, waiting for it if need be. */
+function listen(listening: AbortController[], store: Store) {
+  const abort = new AbortController()
+  listening.push(abort)
+  const heard: Hint[] = []
+  let more = Promise.withResolvers<void>()
+  store.listen((hint) => {
+    heard.push(hint)
+    more.resolve()
+  }, abort.signal)
+  const next = async (topic: Hint['topic']): Promise<Hint> => {
+    for (;;) {
+      const hint = heard.shift()
+      if (hint?.topic === topic) return hint
+      if (hint !== undefined) continue
+      more = Promise.withResolvers()
+      await more.promise
+    }
+  }
+  return { next, signal: abort.signal, stop: () => abort.abort() }
+}
+
+function filesOf(db: Db): FileReader {
+  return async (path) => {
+    if (path === 'checkpoint') {
+      const checkpoint = await readCheckpoint(db)
+      return checkpoint === undefined ? undefined : Buffer.from(checkpoint)
+    }
+    const tile = parseTilePath(path)
+    return tile === undefined ? undefined : readTile(db, tile)
+  }
+}
+
+async function readEntries(db: Db): Promise<readonly string[]> {
+  const { size } = await db.selectFrom('audit_head').select('size').executeTakeFirstOrThrow()
+  const entries: string[] = []
+  while (entries.length < Number(size)) {
+    const index = BigInt(entries.length / TILE_WIDTH)
+    const width = Math.min(TILE_WIDTH, Number(size) - entries.length)
+    const bundle = (await readTile(db, { level: 'entries', index, width }))!
+    for (const entry of decodeEntryBundle(bundle, width)) entries.push(Buffer.from(entry).toString())
+  }
+  return entries
+}
