@@ -29,10 +29,10 @@ export const routes: readonly Route[] = [
   { path: '/setup', title: 'Set up', page: SetupPage, audience: 'open', bare: true },
   { path: '/session/:id', title: 'Session', page: SessionPage, audience: 'person', bare: true },
   { path: '/admin/sessions', title: 'Sessions', page: AdminSessionsPage, audience: 'auditor' },
-  { path: '/admin/hosts', title: 'Hosts', page: HostsPage, audience: 'admin' },
+  { path: '/admin/hosts', title: 'Hosts', page: HostsPage, audience: 'auditor' },
   { path: '/admin/decisions', title: 'Decisions', page: DecisionsPage, audience: 'auditor' },
   { path: '/admin/people', title: 'People', page: PeoplePage, audience: 'admin' },
-  { path: '/admin/policy', title: 'Policy', page: PolicyPage, audience: 'admin' },
+  { path: '/admin/policy', title: 'Policy', page: PolicyPage, audience: 'auditor' },
 ]
 
 /** Whether a page is worth offering to this person. The site decides for itself. */

@@ -112,18 +112,16 @@ const turned: Readonly<Record<Right, { readonly on: string; readonly off: string
   'clipboard-out': { on: 'Copying out was turned on', off: 'Copying out was turned off' },
 }
 
+const stateNames: Readonly<Record<SessionView['state'], string>> = {
+  starting: 'Starting',
+  ready: 'In use',
+  ending: 'Ending',
+  ended: 'Ended',
+}
+
 /** State of a session in one or two words. */
 export function sessionStateName(session: Pick<SessionView, 'state' | 'connected'>): string {
-  switch (session.state) {
-    case 'starting':
-      return 'Starting'
-    case 'ready':
-      return session.connected ? 'In use' : 'Disconnected'
-    case 'ending':
-      return 'Ending'
-    case 'ended':
-      return 'Ended'
-  }
+  return session.state === 'ready' && !session.connected ? 'Disconnected' : stateNames[session.state]
 }
 
 /** How long ago, coarse: `just now`, `5 min ago`, `3 h ago`, `2 days ago`. */

@@ -15,6 +15,8 @@ import {
   worthOf,
 } from './words.ts'
 
+const change = (remedy: string) => ({ claim: 'c', from: 'no', to: 'yes', remedy })
+
 test('every mode, place and right has words of its own', () => {
   expect(new Set(deliveryModes.map((mode) => modeNames[mode])).size).toBe(deliveryModes.length)
   expect(new Set(deliveryModes.map((mode) => modeSentences[mode])).size).toBe(deliveryModes.length)
@@ -23,7 +25,6 @@ test('every mode, place and right has words of its own', () => {
 })
 
 test('an unlock of several changes reads as one sentence', () => {
-  const change = (remedy: string) => ({ claim: 'c', from: 'no', to: 'yes', remedy })
   expect(unlockSentence({ changes: [change('Turn on disk encryption.')] })).toBe('Turn on disk encryption')
   expect(
     unlockSentence({ changes: [change('Turn on disk encryption.'), change('Join the office network.')] }),

@@ -1,6 +1,6 @@
 import { exportProofKey } from '#core/identity/proof.ts'
 import { api } from '../api/api.ts'
-import { createProofKeyPair, deleteProofKeyPair } from '../api/keys.ts'
+import { createProofKeyPair, deleteProofKeyPair, saveProofKeyPair } from '../api/keys.ts'
 import { navigate } from '../ui/router.tsx'
 
 /** What the portal finds in `history.state` right after a sign-in. */
@@ -10,6 +10,8 @@ export const freshSignIn = 'fresh-sign-in'
 export async function signIn(login: string, password: string): Promise<void> {
   const keyPair = await createProofKeyPair()
   await api.signIn({ login, password, key: await exportProofKey(keyPair.publicKey) })
+  // Only now: a refused attempt must not take the key from whoever is signed in here.
+  await saveProofKeyPair(keyPair)
 }
 
 /** Ends the web session here even when the site cannot be told: without its key the cookie opens nothing. */

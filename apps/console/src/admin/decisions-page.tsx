@@ -39,7 +39,7 @@ export function DecisionsPage(): ReactElement {
 
   const loadOlder = () =>
     more.run(async () => {
-      const { decisions } = await adminApi.decisions(pageSize, last?.id)
+      const { decisions } = await adminApi.decisions(pageSize, last?.at)
       setOlder([...older, ...decisions])
       setComplete(decisions.length < pageSize)
     })
@@ -117,7 +117,7 @@ function DecisionRow({ record }: { readonly record: DecisionRecord }): ReactElem
         <span className="decision-what muted">
           {outcome === undefined
             ? (record.decision.refused[0]?.reason ?? '')
-            : outcome.restrictions.map(restrictionName).join(', ')}
+            : outcome.restrictions.map(restrictionName).join(', ') || 'Nothing withheld'}
         </span>
         <time className="muted" dateTime={record.at} title={at.toISOString()}>
           {at.toLocaleString([], { dateStyle: 'short', timeStyle: 'medium' })}

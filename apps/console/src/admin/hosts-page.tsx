@@ -1,10 +1,12 @@
 import { type ReactElement, useState } from 'react'
 import type { GatewayView, HostView } from '#core/api/admin.ts'
 import { adminApi } from '../api/api.ts'
+import { usePerson } from '../person-context.ts'
+import { DataTable } from '../ui/data-table.tsx'
 import { Icon } from '../ui/icons.tsx'
 import { Empty, Problem, Waiting } from '../ui/message.tsx'
 import { useAction } from '../ui/use-action.ts'
-import { useInterval, useResource } from '../ui/use-resource.ts'
+import { useInterval, useNow, useResource } from '../ui/use-resource.ts'
 import { ago, span } from '../words.ts'
 import { AddMachine } from './add-machine.tsx'
 import { PageHead } from './page-head.tsx'
@@ -14,16 +16,18 @@ export function HostsPage(): ReactElement {
   const { data, error, reload } = useResource(adminApi.hosts)
   const [adding, setAdding] = useState<'host' | 'gateway'>()
   useInterval(reload, 5000)
-  const add = (kind: 'host' | 'gateway') => (
-    <button
-      type="button"
-      className={kind === 'host' ? 'button button-primary' : 'button'}
-      onClick={() => setAdding(kind)}
-    >
-      <Icon name="plus" />
-      Add a {kind}
-    </button>
-  )
+  const { me } = usePerson()
+  const add = (kind: 'host' | 'gateway') =>
+    me.admin && (
+      <button
+        type="button"
+        className={kind === 'host' ? 'button button-primary' : 'button'}
+        onClick={() => setAdding(kind)}
+      >
+        <Icon name="plus" />
+        Add a {kind}
+      </button>
+    )
   return (
     <>
       <PageHead
@@ -80,6 +84,8 @@ function HostCard({
   readonly host: HostView
   readonly onChange: () => void
 }): ReactElement {
+  const { me } = usePerson()
+  const now = useNow()
   const { busy, error, run } = useAction()
   const drain = () =>
     run(async () => {
@@ -115,50 +121,40 @@ function HostCard({
         </div>
         <div>
           <dt>Certificate</dt>
-          <dd>{certificateAge(host.certificateExpiresAt)}</dd>
+          <dd>{timeLeft(host.certificateExpiresAt, now)}</dd>
         </div>
       </dl>
       {error !== undefined && <Problem error={error} />}
       <footer className="card-foot">
         <span className="muted small">
-          {host.lastSeenAt === undefined ? 'Never seen' : `Seen ${ago(host.lastSeenAt, Date.now())}`}
+          {host.lastSeenAt === undefined ? 'Never seen' : `Seen ${ago(host.lastSeenAt, now)}`}
         </span>
-        <button type="button" className="button button-small" disabled={busy || host.revoked} onClick={drain}>
-          {host.draining ? 'Take sessions again' : 'Drain'}
-        </button>
+        {me.admin && !host.revoked && (
+          <button type="button" className="button button-small" disabled={busy} onClick={drain}>
+            {host.draining ? 'Take sessions again' : 'Drain'}
+          </button>
+        )}
       </footer>
     </article>
   )
 }
 
 function Gateways({ gateways }: { readonly gateways: readonly GatewayView[] }): ReactElement {
+  const now = useNow()
   return (
-    <div className="table-box" tabIndex={0} role="region" aria-label="Gateways">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Gateway</th>
-            <th scope="col">State</th>
-            <th scope="col">Address</th>
-            <th scope="col">Connections</th>
-            <th scope="col">Certificate</th>
-          </tr>
-        </thead>
-        <tbody>
-          {gateways.map((gateway) => (
-            <tr key={gateway.id}>
-              <th scope="row">{gateway.name}</th>
-              <td>
-                <MachineState machine={gateway} draining={false} />
-              </td>
-              <td className="mono">{gateway.url}</td>
-              <td>{gateway.connections}</td>
-              <td>{certificateAge(gateway.certificateExpiresAt)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <DataTable
+      label="Gateways"
+      rows={gateways.map((gateway) => ({
+        key: gateway.id,
+        cells: {
+          Gateway: gateway.name,
+          State: <MachineState machine={gateway} draining={false} />,
+          Address: <span className="mono">{gateway.url}</span>,
+          Connections: gateway.connections,
+          Certificate: timeLeft(gateway.certificateExpiresAt, now),
+        },
+      }))}
+    />
   )
 }
 
@@ -176,7 +172,7 @@ function MachineState(props: {
   )
 }
 
-function certificateAge(expiresAt: string): string {
-  const minutes = Math.floor((Date.parse(expiresAt) - Date.now()) / 60_000)
+function timeLeft(expiresAt: string, now: number): string {
+  const minutes = Math.floor((Date.parse(expiresAt) - now) / 60_000)
   return minutes <= 0 ? 'expired' : `${span(minutes)} left`
 }

@@ -1,6 +1,7 @@
 import { type FormEvent, type ReactElement, useState } from 'react'
 import type { PersonView } from '#core/api/admin.ts'
 import { adminApi } from '../api/api.ts'
+import { DataTable } from '../ui/data-table.tsx'
 import { Dialog } from '../ui/dialog.tsx'
 import { formValue, TextField } from '../ui/fields.tsx'
 import { Icon } from '../ui/icons.tsx'
@@ -37,46 +38,28 @@ export function PeoplePage(): ReactElement {
           <Problem error={error} retry={reload} />
         )
       ) : (
-        <div className="table-box" tabIndex={0} role="region" aria-label="People">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Name</th>
-                <th scope="col">User name</th>
-                <th scope="col">Groups</th>
-                <th scope="col" aria-label="Actions" />
-              </tr>
-            </thead>
-            <tbody>
-              {people.map((person) => (
-                <tr key={person.id} className={person.disabled ? 'row-off' : ''}>
-                  <th scope="row">{person.name}</th>
-                  <td className="mono">{person.login}</td>
-                  <td>
-                    <ul className="chips">
-                      {person.groups.map((group) => (
-                        <li key={group} className="chip">
-                          {group}
-                        </li>
-                      ))}
-                      {person.disabled && <li className="chip chip-bad">Disabled</li>}
-                    </ul>
-                  </td>
-                  <td className="cell-actions">
-                    <button
-                      type="button"
-                      className="button button-small"
-                      aria-label={`Edit ${person.name}`}
-                      onClick={() => setEditing(person)}
-                    >
-                      Edit
-                    </button>
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <DataTable
+          label="People"
+          rows={people.map((person) => ({
+            key: person.id,
+            off: person.disabled,
+            cells: {
+              Name: person.name,
+              'User name': <span className="mono">{person.login}</span>,
+              Groups: <Groups person={person} />,
+            },
+            actions: (
+              <button
+                type="button"
+                className="button button-small"
+                aria-label={`Edit ${person.name}`}
+                onClick={() => setEditing(person)}
+              >
+                Edit
+              </button>
+            ),
+          }))}
+        />
       )}
       {(adding || editing !== undefined) && (
         <PersonDialog
@@ -91,6 +74,19 @@ export function PeoplePage(): ReactElement {
         />
       )}
     </>
+  )
+}
+
+function Groups({ person }: { readonly person: PersonView }): ReactElement {
+  return (
+    <ul className="chips">
+      {person.groups.map((group) => (
+        <li key={group} className="chip">
+          {group}
+        </li>
+      ))}
+      {person.disabled && <li className="chip chip-bad">Disabled</li>}
+    </ul>
   )
 }
 

@@ -7,6 +7,7 @@ export function PolicyEditor(props: {
   readonly editor: RefObject<HTMLTextAreaElement | null>
   readonly text: string
   readonly errorLine: number | undefined
+  readonly readOnly: boolean
   readonly onChange: (text: string) => void
 }): ReactElement {
   const { editor, text, errorLine } = props
@@ -41,6 +42,7 @@ export function PolicyEditor(props: {
         aria-label="Policy text"
         aria-invalid={errorLine !== undefined}
         value={text}
+        readOnly={props.readOnly}
         wrap="off"
         spellCheck={false}
         autoCapitalize="none"

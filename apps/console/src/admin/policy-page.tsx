@@ -1,8 +1,9 @@
 import { type ReactElement, useRef, useState } from 'react'
 import { adminApi } from '../api/api.ts'
+import { usePerson } from '../person-context.ts'
 import { describe, Problem, Waiting } from '../ui/message.tsx'
 import { useAction } from '../ui/use-action.ts'
-import { useResource } from '../ui/use-resource.ts'
+import { useNow, useResource } from '../ui/use-resource.ts'
 import { ago } from '../words.ts'
 import { lineOf } from './line-of.ts'
 import { PageHead } from './page-head.tsx'
@@ -11,7 +12,9 @@ import { ZoneEditor } from './zone-editor.tsx'
 
 /** The policy in force, and the networks it knows. What does not validate never takes effect. */
 export function PolicyPage(): ReactElement {
+  const { me } = usePerson()
   const { data, error, reload } = useResource(adminApi.policy)
+  const now = useNow()
   const [draft, setDraft] = useState<string>()
   const [done, setDone] = useState(false)
   const action = useAction()
@@ -50,6 +53,7 @@ export function PolicyPage(): ReactElement {
             editor={editor}
             text={text}
             errorLine={errorLine}
+            readOnly={!me.admin}
             onChange={(value) => {
               setDraft(value)
               setDone(false)
@@ -59,27 +63,31 @@ export function PolicyPage(): ReactElement {
           <footer className="editor-foot">
             <p className="grow muted small" role="status">
               {done && 'In force now; running sessions are being decided again. '}
-              Activated {ago(data.activatedAt, Date.now())} by {data.activatedBy}.{' '}
+              Activated {ago(data.activatedAt, now)} by {data.activatedBy}.{' '}
               <span className="mono digest" title={data.digest}>
                 {data.digest}
               </span>
             </p>
-            <button
-              type="button"
-              className="button"
-              disabled={draft === undefined || action.busy}
-              onClick={() => setDraft(undefined)}
-            >
-              Discard changes
-            </button>
-            <button
-              type="button"
-              className="button button-primary"
-              disabled={draft === undefined || draft === data.text || action.busy}
-              onClick={activate}
-            >
-              {action.busy ? 'Checking…' : 'Check and activate'}
-            </button>
+            {me.admin && (
+              <>
+                <button
+                  type="button"
+                  className="button"
+                  disabled={draft === undefined || action.busy}
+                  onClick={() => setDraft(undefined)}
+                >
+                  Discard changes
+                </button>
+                <button
+                  type="button"
+                  className="button button-primary"
+                  disabled={draft === undefined || draft === data.text || action.busy}
+                  onClick={activate}
+                >
+                  {action.busy ? 'Checking…' : 'Check and activate'}
+                </button>
+              </>
+            )}
           </footer>
         </>
       )}

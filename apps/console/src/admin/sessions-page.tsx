@@ -2,10 +2,11 @@ import { type ReactElement, useState } from 'react'
 import type { SessionView } from '#core/api/person.ts'
 import { adminApi, api } from '../api/api.ts'
 import { usePerson } from '../person-context.ts'
+import { type DataRow, DataTable } from '../ui/data-table.tsx'
 import { Confirm } from '../ui/dialog.tsx'
 import { Empty, Problem, Waiting } from '../ui/message.tsx'
 import { useAction } from '../ui/use-action.ts'
-import { useInterval, useResource } from '../ui/use-resource.ts'
+import { useInterval, useNow, useResource } from '../ui/use-resource.ts'
 import { ago, modeNames, restrictionName, sessionStateName, span } from '../words.ts'
 import { PageHead } from './page-head.tsx'
 
@@ -61,59 +62,52 @@ function SessionTable(props: {
   readonly onEnd: (session: SessionView) => void
 }): ReactElement {
   const { me } = usePerson()
-  const now = Date.now()
+  const now = useNow()
   return (
-    <div className="table-box" tabIndex={0} role="region" aria-label="Live sessions">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Person</th>
-            <th scope="col">Workspace</th>
-            <th scope="col">State</th>
-            <th scope="col">Delivered</th>
-            <th scope="col">Restricted</th>
-            <th scope="col">Started</th>
-            <th scope="col">Ends in</th>
-            {me.admin && <th scope="col" aria-label="Actions" />}
-          </tr>
-        </thead>
-        <tbody>
-          {props.sessions.map((session) => (
-            <tr key={session.id}>
-              <th scope="row">
-                {session.person.name} <span className="muted small">{session.person.login}</span>
-              </th>
-              <td>{session.workspace.name}</td>
-              <td>
-                <span className={session.connected ? 'dot dot-on' : 'dot'} aria-hidden="true" />
-                {sessionStateName(session)}
-              </td>
-              <td>
-                {modeNames[session.mode]} <span className="muted small">{session.host.name}</span>
-              </td>
-              <td className={session.restrictions.length === 0 ? 'muted' : ''}>
-                {session.restrictions.map(restrictionName).join(', ') || 'Nothing'}
-              </td>
-              <td className="nowrap">{ago(session.startedAt, now)}</td>
-              <td className="nowrap">
-                {span(Math.max(0, Math.ceil((Date.parse(session.endsAt) - now) / 60_000)))}
-              </td>
-              {me.admin && (
-                <td className="cell-actions">
-                  <button
-                    type="button"
-                    className="button button-small"
-                    aria-label={`End ${session.workspace.name} of ${session.person.name}`}
-                    onClick={() => props.onEnd(session)}
-                  >
-                    End
-                  </button>
-                </td>
-              )}
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <DataTable
+      label="Live sessions"
+      rows={props.sessions.map((session) => ({
+        key: session.id,
+        cells: cellsOf(session, now),
+        actions: me.admin && (
+          <button
+            type="button"
+            className="button button-small"
+            aria-label={`End ${session.workspace.name} of ${session.person.name}`}
+            onClick={() => props.onEnd(session)}
+          >
+            End
+          </button>
+        ),
+      }))}
+    />
   )
+}
+
+function cellsOf(session: SessionView, now: number): DataRow['cells'] {
+  const minutesLeft = Math.ceil((Date.parse(session.endsAt) - now) / 60_000)
+  return {
+    Person: (
+      <>
+        {session.person.name} <span className="muted small">{session.person.login}</span>
+      </>
+    ),
+    Workspace: session.workspace.name,
+    State: (
+      <span className="nowrap">
+        <span className={session.connected ? 'dot dot-on' : 'dot'} aria-hidden="true" />
+        {sessionStateName(session)}
+      </span>
+    ),
+    Delivered: (
+      <>
+        {modeNames[session.mode]} <span className="muted small">{session.host.name}</span>
+      </>
+    ),
+    Restricted: session.restrictions.map(restrictionName).join(', ') || (
+      <span className="muted">Nothing</span>
+    ),
+    Started: <span className="nowrap">{ago(session.startedAt, now)}</span>,
+    'Ends in': <span className="nowrap">{span(Math.max(0, minutesLeft))}</span>,
+  }
 }

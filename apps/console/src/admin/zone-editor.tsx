@@ -1,6 +1,8 @@
 import { type FormEvent, type ReactElement, useState } from 'react'
 import type { ZoneDefinition } from '#core/api/admin.ts'
 import { adminApi } from '../api/api.ts'
+import { usePerson } from '../person-context.ts'
+import { DataTable } from '../ui/data-table.tsx'
 import { Dialog } from '../ui/dialog.tsx'
 import { formValue, TextField } from '../ui/fields.tsx'
 import { Icon } from '../ui/icons.tsx'
@@ -12,6 +14,7 @@ const kinds = ['inside', 'outside', 'hostile'] as const
 
 /** Networks by the address that the site itself sees. */
 export function ZoneEditor(): ReactElement {
+  const { me } = usePerson()
   const { data, error, reload } = useResource(adminApi.zones)
   const [editing, setEditing] = useState<ZoneDefinition | 'new'>()
   const zones = data?.zones
@@ -41,37 +44,27 @@ export function ZoneEditor(): ReactElement {
           inside.
         </p>
       ) : (
-        <div className="table-box" tabIndex={0} role="region" aria-label="Zones">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Zone</th>
-                <th scope="col">Kind</th>
-                <th scope="col">Networks</th>
-                <th scope="col" aria-label="Actions" />
-              </tr>
-            </thead>
-            <tbody>
-              {zones.map((zone) => (
-                <tr key={zone.name}>
-                  <th scope="row">{zone.name}</th>
-                  <td>{zone.kind}</td>
-                  <td className="mono">{zone.networks.join(', ')}</td>
-                  <td className="cell-actions">
-                    <button
-                      type="button"
-                      className="button button-small"
-                      aria-label={`Edit zone ${zone.name}`}
-                      onClick={() => setEditing(zone)}
-                    >
-                      Edit
-                    </button>
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <DataTable
+          label="Zones"
+          rows={zones.map((zone) => ({
+            key: zone.name,
+            cells: {
+              Zone: zone.name,
+              Kind: zone.kind,
+              Networks: <span className="mono">{zone.networks.join(', ')}</span>,
+            },
+            actions: me.admin && (
+              <button
+                type="button"
+                className="button button-small"
+                aria-label={`Edit zone ${zone.name}`}
+                onClick={() => setEditing(zone)}
+              >
+                Edit
+              </button>
+            ),
+          }))}
+        />
       )}
       {editing !== undefined && zones !== undefined && (
         <ZoneDialog

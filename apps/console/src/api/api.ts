@@ -67,7 +67,7 @@ export const adminApi = {
   enrolmentToken: (kind: 'host' | 'gateway', name: string) =>
     request({ method: 'POST', path: '/admin/enrolment-tokens', body: { kind, name } }, tokenAnswer),
 
-  /** Newest first; `before` is the id of the last record that is already known. */
+  /** Newest first; `before` is the time of the last record that is already known. */
   decisions: (limit: number, before?: string) => {
     const query = new URLSearchParams({ limit: String(limit), ...(before === undefined ? {} : { before }) })
     return request(

@@ -56,9 +56,10 @@ export async function send(call: Call): Promise<Response> {
       return response
     } catch (error) {
       if (!(error instanceof ApiError)) throw error
-      if (error.code === 'PROOF_STALE' && attempt === 1) continue
+      // The clock may have been wrong; the answer has told the right time.
+      if (error.code === 'PROOF_REFUSED' && attempt === 1) continue
       if (error.status === 401 && call.open !== true) signedOut.set(signedOut.get() + 1)
-      if (!patient || !error.passes || attempt >= attempts) throw error
+      if (!patient || !error.isTrouble || attempt >= attempts) throw error
       siteTrouble.set(
         error.status === 0 ? 'The site cannot be reached, trying again' : 'The site is busy, trying again',
       )

@@ -24,4 +24,9 @@ export class ApiError extends CodedError {
   get passes(): boolean {
     return this.status === 0 || this.status === 503
   }
+
+  /** True when the site as a whole is away or busy, and not what was asked of it. */
+  get isTrouble(): boolean {
+    return this.code === 'SITE_UNREACHABLE' || this.code === 'SITE_BUSY'
+  }
 }

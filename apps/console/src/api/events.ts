@@ -27,12 +27,13 @@ async function readEvents(
   onEvent: (event: PersonEvent) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader()
+  if (response.body === null) return
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
   const take = eventLines((data) => {
     const event = personEvent.safeParse(parseJson(data))
     if (event.success) onEvent(event.data)
   })
-  while (reader !== undefined && !signal.aborted) {
+  while (!signal.aborted) {
     const timer = setTimeout(() => void reader.cancel(), silenceMs)
     const { value, done } = await reader.read().finally(() => clearTimeout(timer))
     if (done) return

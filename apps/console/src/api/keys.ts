@@ -9,14 +9,13 @@ const database = 'trustcast'
 const store = 'keys'
 const proof = 'proof'
 
-/** Makes the key that proves this web session and keeps it for all tabs, in place of an earlier one. */
-export async function createProofKeyPair(): Promise<ProofKeyPair> {
-  const keyPair = await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, false, [
-    'sign',
-    'verify',
-  ])
+export function createProofKeyPair(): Promise<ProofKeyPair> {
+  return crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign', 'verify'])
+}
+
+/** Keeps the key of this web session for all tabs, in place of an earlier one. */
+export async function saveProofKeyPair(keyPair: ProofKeyPair): Promise<void> {
   await inStore('readwrite', (keys) => keys.put(keyPair, proof))
-  return keyPair
 }
 
 /** The key of this web session, or undefined when nobody has signed in with this browser. */

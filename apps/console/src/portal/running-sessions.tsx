@@ -5,6 +5,7 @@ import { Confirm } from '../ui/dialog.tsx'
 import { Icon } from '../ui/icons.tsx'
 import { Problem } from '../ui/message.tsx'
 import { useAction } from '../ui/use-action.ts'
+import { useNow } from '../ui/use-resource.ts'
 import { ago, sessionStateName } from '../words.ts'
 
 /** Sessions of this person that run now, wherever they were opened. */
@@ -13,6 +14,7 @@ export function RunningSessions(props: {
   readonly onReconnect: (id: string) => void
   readonly onChange: () => void
 }): ReactElement {
+  const now = useNow()
   const [ending, setEnding] = useState<SessionView>()
   const { busy, error, run } = useAction()
 
@@ -35,8 +37,7 @@ export function RunningSessions(props: {
             <span className="grow">
               <strong>{session.workspace.name}</strong>
               <span className="muted">
-                {sessionStateName(session)} · started {ago(session.startedAt, Date.now())} ·{' '}
-                {session.host.name}
+                {sessionStateName(session)} · started {ago(session.startedAt, now)}
               </span>
             </span>
             <button

@@ -44,7 +44,7 @@ export function WorkspaceTile(props: {
               {modeSentences[outcome.mode]}. <span className="muted">{placeSentences[outcome.place]}.</span>
             </span>
           </p>
-          {outcome.restrictions.length > 0 && (
+          {(outcome.restrictions.length > 0 || outcome.obligations.watermark) && (
             <ul className="chips" aria-label="Restrictions">
               {outcome.restrictions.map((restriction) => (
                 <li key={restriction.right} className="chip">

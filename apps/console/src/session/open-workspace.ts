@@ -1,5 +1,6 @@
 import type { Delivery } from '#core/api/person.ts'
 import { encodeBase64url } from '#core/bytes/index.ts'
+import { type CryptoKeyPair, exportPublic, generateX25519 } from '#core/channel/index.ts'
 import { api } from '../api/api.ts'
 import { ApiError } from '../api/errors.ts'
 
@@ -42,16 +43,18 @@ export async function freshDelivery(sessionId: string, signal: AbortSignal): Pro
 async function createChannelKeyPair(): Promise<{ keyPair: CryptoKeyPair; clientKey: string }> {
   let keyPair: CryptoKeyPair
   try {
-    keyPair = (await crypto.subtle.generateKey({ name: 'X25519' }, false, ['deriveBits'])) as CryptoKeyPair
+    keyPair = await generateX25519()
   } catch (cause) {
     const message = 'This browser cannot make the key that protects a session (X25519).'
     throw new ApiError(-1, { code: 'BROWSER_TOO_OLD', message, remedy: 'Update the browser.' }, cause)
   }
-  const raw = await crypto.subtle.exportKey('raw', keyPair.publicKey)
-  return { keyPair, clientKey: encodeBase64url(new Uint8Array(raw)) }
+  return { keyPair, clientKey: encodeBase64url(await exportPublic(keyPair.publicKey)) }
 }
 
 function windowSize(): { width: number; height: number } {
-  const clamp = (value: number, from: number, to: number) => Math.round(Math.min(Math.max(value, from), to))
   return { width: clamp(window.innerWidth, 320, 7680), height: clamp(window.innerHeight, 240, 4320) }
+}
+
+function clamp(value: number, from: number, to: number): number {
+  return Math.round(Math.min(Math.max(value, from), to))
 }

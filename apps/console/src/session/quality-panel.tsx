@@ -1,6 +1,7 @@
 import type { ReactElement } from 'react'
 import { type LinkQuality, qualityNames } from './quality.ts'
-import type { Quality } from './use-quality.ts'
+import type { LinkState } from './session-link.ts'
+import type { QualityChoice } from './use-quality.ts'
 
 const choices: readonly {
   readonly value: LinkQuality | undefined
@@ -14,14 +15,15 @@ const choices: readonly {
 ]
 
 export function QualityPanel(props: {
-  readonly quality: Quality
-  readonly rttMs: number | undefined
+  readonly state: Pick<LinkState, 'quality' | 'rttMs'>
+  readonly choice: QualityChoice
 }): ReactElement {
-  const { quality, rttMs } = props
+  const { choice } = props
+  const { quality, rttMs } = props.state
   return (
     <section className="panel" aria-label="Picture quality">
       <p>
-        Connection: <strong>{qualityNames[quality.quality]}</strong>
+        Connection: <strong>{qualityNames[quality]}</strong>
         {rttMs !== undefined && <span className="muted"> · {Math.round(rttMs)} ms to the host and back</span>}
       </p>
       <fieldset className="choices choices-list">
@@ -31,8 +33,8 @@ export function QualityPanel(props: {
             <input
               type="radio"
               name="quality"
-              checked={quality.chosen === value}
-              onChange={() => quality.choose(value)}
+              checked={choice.chosen === value}
+              onChange={() => choice.choose(value)}
             />
             <span>
               {label} <span className="muted">{hint}</span>

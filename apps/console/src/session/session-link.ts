@@ -1,15 +1,15 @@
 import type RFB from '@novnc/novnc'
 import { type SessionNotice, type SessionView, sessionNotice } from '#core/api/person.ts'
 import { decodeBase64url } from '#core/bytes/index.ts'
-import { type Channel, type ChannelState, connectChannel } from '#core/channel/index.ts'
+import { type Channel, ChannelSocket, type ChannelState, connectChannel } from '#core/channel/index.ts'
 import { api } from '../api/api.ts'
 import { ApiError } from '../api/errors.ts'
 import { listen } from '../api/events.ts'
 import { createStore, type Store } from '../ui/store.ts'
 import { rightsChanges } from '../words.ts'
-import { channelSocket } from './channel-socket.ts'
 import { gatewayDialer } from './gateway-dial.ts'
 import { deliveryOf, freshDelivery, type OpenedDelivery } from './open-workspace.ts'
+import { initialQuality, type LinkQuality, nextQuality } from './quality.ts'
 import { awaitFirstPixel, keepPicture, loadViewer } from './viewer.ts'
 
 /** What is permitted in the session now. */
@@ -23,14 +23,18 @@ export type Phase = 'opening' | 'live' | 'interrupted' | 'over' | 'failed'
 
 export interface LinkState {
   readonly phase: Phase
-  readonly session?: SessionView
-  readonly conditions?: Conditions
+  readonly session?: SessionView | undefined
+  readonly conditions?: Conditions | undefined
   readonly error?: unknown
-  readonly viewer?: RFB
-  readonly rttMs?: number
+  readonly viewer?: RFB | undefined
+  readonly rttMs?: number | undefined
+  /** How good the way to the host is, as measured. */
+  readonly quality: LinkQuality
   /** Gateways that could not be reached before the first picture: perhaps this browser does not trust them. */
-  readonly unreached?: readonly string[]
+  readonly unreached?: readonly string[] | undefined
 }
+
+export const initialState: LinkState = { phase: 'opening', quality: initialQuality.quality }
 
 const measureMs = 2000
 const longestPauseMs = 8000
@@ -40,7 +44,7 @@ const longestPauseMs = 8000
  * same session when the channel cannot be resumed. Ends with `close`.
  */
 export class SessionLink {
-  readonly state: Store<LinkState> = createStore<LinkState>({ phase: 'opening' })
+  readonly state: Store<LinkState> = createStore<LinkState>(initialState)
   /** Told about each change of rights while the session runs, as sentences. */
   onChanges: (sentences: readonly string[]) => void = () => undefined
 
@@ -49,6 +53,7 @@ export class SessionLink {
   readonly #still: HTMLCanvasElement
   readonly #stop = new AbortController()
   #channel: Channel | undefined
+  #quality = initialQuality
 
   constructor(id: string, screen: HTMLElement, still: HTMLCanvasElement) {
     this.#id = id
@@ -63,8 +68,8 @@ export class SessionLink {
   /** Leaves; the session goes on. */
   close(): void {
     this.#stop.abort()
+    // The viewer hears of it and takes itself off the page.
     this.#channel?.close('left')
-    this.state.get().viewer?.disconnect()
   }
 
   async #run(): Promise<void> {
@@ -105,41 +110,45 @@ export class SessionLink {
     })
     this.#channel = channel
     channel.onNotice = (bytes) => this.#notice(bytes)
-    const socket = channelSocket(channel)
     const closed = this.#watch(channel)
-    const viewer = await this.#view(socket)
-    const timer = setInterval(() => this.#update({ rttMs: channel.rttMs }), measureMs)
+    await this.#view(new ChannelSocket(channel))
+    const timer = setInterval(() => this.#measure(channel), measureMs)
     try {
       await closed
     } finally {
       clearInterval(timer)
       this.#interrupted()
-      viewer.disconnect()
       this.#update({ viewer: undefined, rttMs: undefined })
     }
   }
 
-  async #view(socket: object): Promise<RFB> {
+  async #view(socket: object): Promise<void> {
     const Viewer = await loadViewer()
     const viewer = new Viewer(this.#screen, socket, { shared: true })
     viewer.scaleViewport = true
     viewer.resizeSession = true
     viewer.viewOnly = this.state.get().conditions?.rights.includes('input') === false
     viewer.background = 'transparent'
-    void awaitFirstPixel(this.#screen, this.#stop.signal).then(() => {
-      this.#live()
-      viewer.focus()
-    })
     this.#update({ viewer })
-    return viewer
+    void this.#reveal(viewer)
+  }
+
+  async #reveal(viewer: RFB): Promise<void> {
+    await awaitFirstPixel(this.#screen, this.#stop.signal)
+    this.#live()
+    if (document.activeElement === document.body) viewer.focus()
+  }
+
+  #measure({ rttMs, state }: Channel): void {
+    if (rttMs === undefined || state !== 'open') return
+    this.#quality = nextQuality(this.#quality, rttMs)
+    this.#update({ rttMs, quality: this.#quality.quality })
   }
 
   /** Resolves when the channel will carry nothing any more. */
   #watch(channel: Channel): Promise<void> {
-    const before = channel.onState
     return new Promise((resolve) => {
-      channel.onState = (state: ChannelState, reason) => {
-        before?.(state, reason)
+      channel.onState = (state: ChannelState) => {
         if (state === 'interrupted') this.#interrupted()
         if (state === 'open' && this.#pictured) this.#live()
         if (state === 'closed') resolve()
@@ -222,9 +231,8 @@ export class SessionLink {
     return this.#stop.signal.aborted || phase === 'over' || phase === 'failed'
   }
 
-  #update(change: { [Key in keyof LinkState]?: LinkState[Key] | undefined }): void {
-    const next = Object.entries({ ...this.state.get(), ...change }).filter(([, value]) => value !== undefined)
-    this.state.set(Object.fromEntries(next) as unknown as LinkState)
+  #update(change: Partial<LinkState>): void {
+    this.state.set({ ...this.state.get(), ...change })
   }
 
   #pause(round: number): Promise<void> {

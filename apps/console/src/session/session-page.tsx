@@ -1,12 +1,12 @@
 import { type ReactElement, useEffect, useRef, useState } from 'react'
 import { createStore, useStore } from '../ui/store.ts'
 import { EndCountdown } from './end-countdown.tsx'
-import { type LinkState, SessionLink } from './session-link.ts'
+import { initialState, type LinkState, SessionLink } from './session-link.ts'
 import { SessionFailed, SessionOver } from './session-over.tsx'
 import { Toasts, useToasts } from './toasts.tsx'
 import { Toolbar } from './toolbar.tsx'
 
-const nothing = createStore<LinkState>({ phase: 'opening' })
+const nothing = createStore(initialState)
 
 /** A session in the whole window. */
 export function SessionPage({ params }: { readonly params: Readonly<Record<string, string>> }): ReactElement {
@@ -18,7 +18,7 @@ export function SessionPage({ params }: { readonly params: Readonly<Record<strin
   const { toasts, show } = useToasts()
 
   useEffect(() => {
-    if (screen.current === null || still.current === null) return
+    if (screen.current === null || still.current === null) return undefined
     const opened = new SessionLink(id, screen.current, still.current)
     opened.onChanges = (sentences) => {
       for (const sentence of sentences) show(sentence)

@@ -1,4 +1,4 @@
-import { type KeyboardEvent, type ReactElement, useEffect, useRef, useState } from 'react'
+import { type KeyboardEvent, type ReactElement, useRef, useState } from 'react'
 import { api } from '../api/api.ts'
 import { Confirm } from '../ui/dialog.tsx'
 import { Icon, type IconName } from '../ui/icons.tsx'
@@ -28,15 +28,11 @@ export function Toolbar(props: {
   const [ending, setEnding] = useState(false)
   const bar = useRef<HTMLDivElement>(null)
   const { shown, toggle, hold, release } = useToolbarVisibility(bar, panel !== undefined || ending)
-  const quality = useQuality(viewer, state.rttMs)
+  const choice = useQuality(viewer, state.quality)
   const clipboard = useClipboard(viewer, conditions, onNotice)
   const fullscreen = useFullscreen()
   const restrictions = conditions?.restrictions ?? []
   const touch = matchMedia('(pointer: coarse)').matches
-
-  useEffect(() => {
-    if (!shown) setPanel(undefined)
-  }, [shown])
 
   function back(): void {
     setPanel(undefined)
@@ -64,9 +60,9 @@ export function Toolbar(props: {
         <strong className="bar-name">{session?.workspace.name}</strong>
         <BarButton
           icon="signal"
-          label={`Connection: ${qualityNames[quality.quality]}`}
-          text={state.rttMs === undefined ? qualityNames[quality.quality] : `${Math.round(state.rttMs)} ms`}
-          className={`signal-${quality.quality}`}
+          label={`Connection: ${qualityNames[state.quality]}`}
+          text={state.rttMs === undefined ? qualityNames[state.quality] : `${Math.round(state.rttMs)} ms`}
+          className={`signal-${state.quality}`}
           expanded={panel === 'quality'}
           onClick={flip('quality')}
         />
@@ -115,7 +111,7 @@ export function Toolbar(props: {
       >
         <Icon name="chevron" />
       </button>
-      {shown && panel === 'quality' && <QualityPanel quality={quality} rttMs={state.rttMs} />}
+      {shown && panel === 'quality' && <QualityPanel state={state} choice={choice} />}
       {shown && panel === 'clipboard' && <ClipboardPanel clipboard={clipboard} conditions={conditions} />}
       {shown && panel === 'restrictions' && <RestrictionsPanel conditions={conditions} />}
       {ending && (

@@ -1,5 +1,5 @@
 import type RFB from '@novnc/novnc'
-import { useEffect, useRef, useState } from 'react'
+import { useEffect, useEffectEvent, useRef, useState } from 'react'
 import { size } from '../words.ts'
 import type { Conditions } from './session-link.ts'
 
@@ -29,27 +29,9 @@ export function useClipboard(
   const [automatic, setAutomatic] = useState(false)
   /** What both sides hold, so that a text does not travel in circles. */
   const common = useRef('')
-  const limits = useRef(conditions)
-  limits.current = conditions
-
-  useEffect(() => {
-    viewer?.addEventListener('clipboard', ({ detail }) => {
-      common.current = detail.text
-      setReceived(detail.text)
-      setCopied(false)
-      navigator.clipboard.writeText(detail.text).then(
-        () => setCopied(true),
-        () => undefined,
-      )
-    })
-  }, [viewer])
-
-  useEffect(() => {
-    queryRead().then(setAutomatic, () => undefined)
-  }, [])
 
   function send(text: string): void {
-    const maximum = limits.current?.obligations.clipboardMaxBytes ?? 0
+    const maximum = conditions?.obligations.clipboardMaxBytes ?? 0
     if (new TextEncoder().encode(text).length > maximum) {
       onNotice(`Not copied: the policy allows ${size(maximum)} at a time.`)
       return
@@ -58,20 +40,30 @@ export function useClipboard(
     viewer?.clipboardPasteFrom(text)
   }
 
+  const receive = useEffectEvent(async (text: string) => {
+    common.current = text
+    setReceived(text)
+    setCopied(await tryWrite(text))
+  })
   useEffect(() => {
-    if (!automatic || viewer === undefined) return
-    const follow = async (): Promise<void> => {
-      if (limits.current?.rights.includes('clipboard-in') !== true) return
-      const text = await navigator.clipboard.readText()
-      if (text !== '' && text !== common.current) send(text)
-    }
-    const onFocus = (): void => {
-      if (document.hasFocus()) follow().catch(() => undefined)
-    }
+    viewer?.addEventListener('clipboard', ({ detail }) => void receive(detail.text))
+  }, [viewer])
+
+  const follow = useEffectEvent(async () => {
+    if (!automatic || conditions?.rights.includes('clipboard-in') !== true || !document.hasFocus()) return
+    const text = await tryRead()
+    if (text !== '' && text !== common.current) send(text)
+  })
+  useEffect(() => {
+    if (viewer === undefined) return undefined
+    const onFocus = (): void => void follow()
     onFocus()
     window.addEventListener('focus', onFocus)
     return () => window.removeEventListener('focus', onFocus)
-  }, [automatic, viewer])
+  }, [viewer])
+  useEffect(() => {
+    queryRead().then(setAutomatic, () => undefined)
+  }, [])
 
   function makeAutomatic(): void {
     navigator.clipboard.readText().then(
@@ -86,4 +78,22 @@ export function useClipboard(
 async function queryRead(): Promise<boolean> {
   const permission = await navigator.permissions.query({ name: 'clipboard-read' as PermissionName })
   return permission.state === 'granted'
+}
+
+/** True when the text is on this computer's clipboard now; browsers refuse while the page has no focus. */
+async function tryWrite(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+async function tryRead(): Promise<string> {
+  try {
+    return await navigator.clipboard.readText()
+  } catch {
+    return ''
+  }
 }

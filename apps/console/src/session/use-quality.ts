@@ -1,25 +1,19 @@
 import type RFB from '@novnc/novnc'
 import { useEffect, useState } from 'react'
-import { initialQuality, type LinkQuality, nextQuality, qualitySettings } from './quality.ts'
+import { type LinkQuality, qualitySettings } from './quality.ts'
 
-export interface Quality {
-  /** As measured. */
-  readonly quality: LinkQuality
+export interface QualityChoice {
   /** What the person chose, or undefined for automatic. */
   readonly chosen: LinkQuality | undefined
   readonly choose: (quality: LinkQuality | undefined) => void
 }
 
-/** Measures the way to the host and adapts the picture to it, unless the person has chosen. */
-export function useQuality(viewer: RFB | undefined, rttMs: number | undefined): Quality {
-  const [measured, setMeasured] = useState(initialQuality)
+/** Adapts the picture to the way to the host as measured, unless the person has chosen. */
+export function useQuality(viewer: RFB | undefined, measured: LinkQuality): QualityChoice {
   const [chosen, choose] = useState<LinkQuality>()
-  useEffect(() => {
-    if (rttMs !== undefined) setMeasured((state) => nextQuality(state, rttMs))
-  }, [rttMs])
-  const used = chosen ?? measured.quality
+  const used = chosen ?? measured
   useEffect(() => {
     if (viewer !== undefined) Object.assign(viewer, qualitySettings[used])
   }, [viewer, used])
-  return { quality: measured.quality, chosen, choose }
+  return { chosen, choose }
 }

@@ -28,7 +28,7 @@ export function useToolbarVisibility(
   }, [shown, bar])
 
   useEffect(() => {
-    if (!shown || held || pinned) return
+    if (!shown || held || pinned) return undefined
     const timer = setInterval(() => {
       if (bar.current?.contains(document.activeElement) !== true) setShown(false)
     }, hideMs)

@@ -1,5 +1,6 @@
 import type { ReactElement } from 'react'
 import { usePerson } from '../person-context.ts'
+import { DataTable } from '../ui/data-table.tsx'
 import { Dialog } from '../ui/dialog.tsx'
 import { span, worthOf, zoneSentences } from '../words.ts'
 
@@ -16,28 +17,20 @@ export function KnownAboutYou({ onClose }: { readonly onClose: () => void }): Re
           {me.groups.length > 0 && ` (${me.groups.join(', ')})`}. What a device says about itself can lower
           trust, never raise it.
         </p>
-        <div className="table-box" tabIndex={0} role="region" aria-label="Facts">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Fact</th>
-                <th scope="col">Value</th>
-                <th scope="col">How it is known</th>
-                <th scope="col">Age</th>
-              </tr>
-            </thead>
-            <tbody>
-              {me.claims.map((claim) => (
-                <tr key={claim.name}>
-                  <th scope="row">{claim.label}</th>
-                  <td className={claim.value === 'unknown' ? 'muted' : ''}>{claim.value}</td>
-                  <td>{worthOf(claim.source)}</td>
-                  <td className="muted">{claim.ageSec < 60 ? 'now' : span(Math.floor(claim.ageSec / 60))}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <DataTable
+          label="Facts"
+          rows={me.claims.map(({ name, label, value, source, ageSec }) => ({
+            key: name,
+            cells: {
+              Fact: label,
+              Value: <span className={value === 'unknown' ? 'muted' : ''}>{value}</span>,
+              'How it is known': worthOf(source),
+              Age: (
+                <span className="muted nowrap">{ageSec < 60 ? 'now' : span(Math.floor(ageSec / 60))}</span>
+              ),
+            },
+          }))}
+        />
         {me.claims.length === 0 && (
           <p className="muted">
             Nothing is known about this computer. A browser alone proves little about it.

@@ -14,7 +14,7 @@ export function PersonMenu(): ReactElement {
   const menuId = useId()
 
   useEffect(() => {
-    if (!open) return
+    if (!open) return undefined
     const closeOutside = (event: PointerEvent) => {
       if (event.target instanceof Node && box.current?.contains(event.target) === false) setOpen(false)
     }

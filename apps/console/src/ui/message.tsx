@@ -57,10 +57,15 @@ export function Waiting({ label }: { readonly label: string }): ReactElement {
 export function describe(error: unknown): { message: string; remedy?: string; code?: string } {
   if (isCoded(error)) {
     return {
-      message: error.message,
+      message: sentence(error.message),
       code: error.code,
       ...(error.remedy === undefined ? {} : { remedy: error.remedy }),
     }
   }
   return { message: 'Something in this page went wrong.', remedy: 'Reload the page.' }
+}
+
+/** Messages of the site are clauses for logs as well: here they begin and end as sentences do. */
+function sentence(message: string): string {
+  return `${message.charAt(0).toUpperCase()}${message.slice(1)}${/[.!?]$/.test(message) ? '' : '.'}`
 }

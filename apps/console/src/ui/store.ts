@@ -2,10 +2,10 @@ import { useSyncExternalStore } from 'react'
 
 /** A value that changes, outside of React's tree. */
 export interface Store<T> {
-  get(): T
-  set(value: T): void
+  readonly get: () => T
+  readonly set: (value: T) => void
   /** @returns stops listening */
-  subscribe(listener: () => void): () => void
+  readonly subscribe: (listener: () => void) => () => void
 }
 
 export function createStore<T>(initial: T): Store<T> {

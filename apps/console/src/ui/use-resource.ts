@@ -1,5 +1,6 @@
-import { useCallback, useEffect, useRef, useState } from 'react'
+import { useEffect, useEffectEvent, useState } from 'react'
 import { listen } from '../api/events.ts'
+import { createStore, type Store, useStore } from './store.ts'
 
 /** What a page has of something the site knows. Old data stays while newer is on its way. */
 export interface Resource<T> {
@@ -8,57 +9,64 @@ export interface Resource<T> {
   readonly reload: () => void
 }
 
-/**
- * Loads something from the site when the page appears, whenever `key` changes, and again on `reload`.
- * Answers that arrive out of order are dropped.
- */
-export function useResource<T>(load: () => Promise<T>, key = ''): Resource<T> {
-  const [state, setState] = useState<{ data?: T; error?: unknown }>({})
-  const turn = useRef(0)
-  const latest = useRef(load)
-  latest.current = load
-
-  const reload = useCallback(() => {
-    turn.current += 1
-    const mine = turn.current
-    latest.current().then(
-      (data) => {
-        if (turn.current === mine) setState({ data })
-      },
-      (error: unknown) => {
-        if (turn.current === mine) setState((before) => ({ ...before, error }))
-      },
-    )
-  }, [])
-
-  useEffect(() => {
-    reload()
-    return () => {
-      turn.current += 1
-    }
-  }, [reload, key])
-  return { data: state.data, error: state.error, reload }
+/** Loads something from the site when the page appears, and again on `reload`. */
+export function useResource<T>(load: () => Promise<T>): Resource<T> {
+  const [resource] = useState(() => createResource(load))
+  const state = useStore(resource.state)
+  useEffect(() => resource.reload(), [resource])
+  return { data: state.data, error: state.error, reload: resource.reload }
 }
 
 /** Calls `onChange` when the site says that decisions or sessions of this person changed. */
 export function useSiteEvents(onChange: () => void): void {
-  const latest = useRef(onChange)
-  latest.current = onChange
+  const changed = useEffectEvent(onChange)
   useEffect(() => {
     const stop = new AbortController()
-    void listen(() => latest.current(), stop.signal)
+    void listen(() => changed(), stop.signal)
     return () => stop.abort()
   }, [])
 }
 
 /** Calls `onTick` every so often while the page can be seen. */
 export function useInterval(onTick: () => void, everyMs: number): void {
-  const latest = useRef(onTick)
-  latest.current = onTick
+  const ticked = useEffectEvent(onTick)
   useEffect(() => {
     const timer = setInterval(() => {
-      if (document.visibilityState === 'visible') latest.current()
+      if (document.visibilityState === 'visible') ticked()
     }, everyMs)
     return () => clearInterval(timer)
   }, [everyMs])
+}
+
+/** The present time, Unix ms, as fresh as `everyMs`. */
+export function useNow(everyMs = 10_000): number {
+  const [now, setNow] = useState(() => Date.now())
+  useInterval(() => setNow(Date.now()), everyMs)
+  return now
+}
+
+interface ResourceState<T> {
+  readonly data?: T
+  readonly error?: unknown
+}
+
+function createResource<T>(load: () => Promise<T>): { state: Store<ResourceState<T>>; reload: () => void } {
+  const state = createStore<ResourceState<T>>({})
+  let turn = 0
+  /** Answers that arrive out of order are dropped. */
+  async function take(mine: number): Promise<void> {
+    try {
+      const data = await load()
+      if (turn === mine) state.set({ data })
+    } catch (error) {
+      if (turn === mine) state.set({ ...state.get(), error })
+    }
+  }
+  return {
+    state,
+    reload() {
+      turn += 1
+      void take(turn)
+    },
+  }
 }
