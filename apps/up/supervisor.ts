@@ -104,5 +104,7 @@ export function supervisedSignal(signal: AbortSignal): AbortSignal {
   const orphaned = new AbortController()
   process.stdin.once('end', () => orphaned.abort()).once('error', () => orphaned.abort())
   process.stdin.resume()
+  // Watching for the end must not keep a process alive that is done.
+  if ('unref' in process.stdin && typeof process.stdin.unref === 'function') process.stdin.unref()
   return AbortSignal.any([signal, orphaned.signal])
 }

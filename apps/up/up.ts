@@ -1,8 +1,9 @@
-import { chmod, mkdir, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Logger, pino } from 'pino'
 import { stringify } from 'yaml'
+import { validityOf } from '#adapters/pki-x509/index.ts'
 import { startPostgres } from '#adapters/postgres-embedded/index.ts'
 import {
   activePolicy,
@@ -13,10 +14,10 @@ import {
   type Store,
   type StoreAddress,
 } from '#adapters/store-postgres/index.ts'
-import { enrolAgent } from '#apps/agent-client/index.ts'
+import { AgentError, enrolAgent, readIdentity } from '#apps/agent-client/index.ts'
 import { activatePolicy, changeZones } from '#apps/site/administering.ts'
 import { type SiteConfig, siteConfig } from '#apps/site/config.ts'
-import { createEnrolmentToken } from '#apps/site/enrolment.ts'
+import { createEnrolmentToken, revoke } from '#apps/site/enrolment.ts'
 import { openSite } from '#apps/site/run-site.ts'
 import { createSetupToken } from '#apps/site/signing-in.ts'
 import type { Site } from '#apps/site/site.ts'
@@ -224,11 +225,24 @@ async function enrolled(
   config: SiteConfig,
 ): Promise<string> {
   const dir = join(state, name)
-  if ((await stat(join(dir, 'identity.json')).catch(() => undefined)) !== undefined) return dir
+  if (await hasLivingIdentity(site, dir)) return dir
   const addresses = kind === 'gateway' ? ['localhost', '127.0.0.1', '::1'] : []
   const { token } = await createEnrolmentToken(site, { kind, name, addresses }, system)
   await enrolAgent({ url: config.url, token, dir, kind })
   return dir
+}
+
+/** An agent that slept past its certificate's end cannot renew it: here, where we may, it is enrolled anew. */
+async function hasLivingIdentity(site: Site, dir: string): Promise<boolean> {
+  const identity = await readIdentity(dir).catch((error: unknown) => {
+    if (error instanceof AgentError && error.code === 'AGENT_NOT_ENROLLED') return undefined
+    throw error
+  })
+  if (identity === undefined) return false
+  if (validityOf(identity.chainPem).notAfter > site.now()) return true
+  await revoke(site, identity.id, system)
+  await rm(dir, { recursive: true })
+  return false
 }
 
 async function writeConfig(state: string, name: string, config: object): Promise<string> {
