@@ -80,12 +80,12 @@ export class Rig implements AsyncDisposable {
   }
 
   /** A place whose agent is not started yet. */
-  static async prepare(options: Partial<HostOptions> = {}): Promise<Rig> {
-    return new Rig(await createPlace(), options)
+  static async prepare(options: Partial<HostOptions> = {}, place?: Place): Promise<Rig> {
+    return new Rig(place ?? (await createPlace()), options)
   }
 
-  static async start(options: Partial<HostOptions> = {}): Promise<Rig> {
-    const rig = await Rig.prepare(options)
+  static async start(options: Partial<HostOptions> = {}, place?: Place): Promise<Rig> {
+    const rig = await Rig.prepare(options, place)
     await rig.start()
     return rig
   }

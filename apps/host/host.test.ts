@@ -1,32 +1,15 @@
-import { access, readFile } from 'node:fs/promises'
+import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Channel, generateX25519 } from '#core/channel/index.ts'
 import { Rig, until } from './host.rig.ts'
-import { RfbPerson } from './rfb-person.rig.ts'
+import { openViewer, RfbPerson, typeUntilFile } from './rfb-person.rig.ts'
 
 let rig: Rig
 beforeAll(async () => {
   rig = await Rig.start()
 })
 afterAll(async () => rig[Symbol.asyncDispose]())
-
-/** Types a command until it has been done: a shell that starts may miss the first keys. */
-async function typeUntilFile(viewer: RfbPerson, name: string, word: string): Promise<string> {
-  const file = join(rig.homesDir, rig.account, name)
-  for (let tries = 0; ; tries++) {
-    if (tries % 25 === 0) viewer.type(`echo ${word} > ${name}\n`)
-    const text = await readFile(file, 'utf8').catch(() => '')
-    if (text !== '') return text
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
-}
-
-async function openViewer(sessionId: string): Promise<RfbPerson> {
-  const viewer = new RfbPerson((await rig.invite(sessionId)).open())
-  await viewer.ready
-  return viewer
-}
 
 test('a person with a ticket types into the session, and it happens in their home', async () => {
   const session = rig.add()
@@ -37,7 +20,7 @@ test('a person with a ticket types into the session, and it happens in their hom
   await viewer.ready
   await until(() => viewer.notices.length > 0)
   expect(viewer.notices).toMatchObject([{ state: 'ready', rights: session.rights }])
-  expect(await typeUntilFile(viewer, 'said', 'hello')).toBe('hello\n')
+  expect(await typeUntilFile(rig, viewer, 'said', 'hello')).toBe('hello\n')
   await until(() => rig.reported.find(({ id }) => id === session.id)?.connected)
   await until(() => rig.reported.find(({ id }) => id === session.id)?.lastInputAt)
   expect(rig.said).toContainEqual({ kind: 'redeemed', ticketId: person.ticketId, sessionId: session.id })
@@ -87,13 +70,11 @@ test('a late, foreign or swapped ticket opens nothing, and one for another key n
   await until(() => rig.reported.length === 0)
 })
 
-test('rights change in place: input and clipboard are cut live and given back', async () => {
+test('rights change in place: input is cut live and given back', async () => {
   const session = rig.add()
-  const viewer = await openViewer(session.id)
-  await typeUntilFile(viewer, 'before', 'x')
+  const viewer = await openViewer(rig, session.id)
+  await typeUntilFile(rig, viewer, 'before', 'x')
 
-  const copyOut = (word: string): void =>
-    viewer.type(`printf '\\033]52;c;${Buffer.from(word).toString('base64')}\\a'\n`)
   rig.change(session.id, {
     rights: ['clipboard-in'],
     notice: { ...session.notice, rights: ['clipboard-in'] },
@@ -101,15 +82,114 @@ test('rights change in place: input and clipboard are cut live and given back', 
   await until(() => viewer.notices.length === 2)
   expect(viewer.notices.at(-1)?.rights).toEqual(['clipboard-in'])
   viewer.type('echo x > while\n')
-  copyOut('secret')
   viewer.copy('what follows the keys')
-  await until(() => rig.said.some(({ kind }) => kind === 'clipboard'))
+  await until(() => rig.said.some((one) => one.kind === 'clipboard' && one.direction === 'in' && one.passed))
+
   rig.change(session.id, { rights: session.rights, notice: session.notice })
   await until(() => viewer.notices.length === 3)
-  await typeUntilFile(viewer, 'after', 'x')
+  await typeUntilFile(rig, viewer, 'after', 'x')
   await expect(access(join(rig.homesDir, rig.account, 'while'))).rejects.toThrow('ENOENT')
-  expect(viewer.clipboard).toEqual([])
   expect(viewer.closedBy).toBeUndefined()
+  rig.drop(session.id)
+  await until(() => rig.reported.length === 0)
+})
+
+test('the clipboard out of the session is cut live and given back', async () => {
+  const session = rig.add()
+  const viewer = await openViewer(rig, session.id)
+  await typeUntilFile(rig, viewer, 'started', 'x')
+  const copyInside = async (word: string): Promise<void> => {
+    viewer.type(`printf ${word} | xclip -selection clipboard; touch ${word}\n`)
+    await until(() =>
+      access(join(rig.homesDir, rig.account, word)).then(
+        () => true,
+        () => false,
+      ),
+    )
+  }
+  await copyInside('one')
+  await until(() => viewer.clipboard.includes('one'))
+
+  rig.change(session.id, { rights: ['input', 'clipboard-in'] })
+  await copyInside('two')
+  rig.change(session.id, { rights: session.rights })
+  await copyInside('three')
+  await until(() => viewer.clipboard.includes('three'))
+  expect(viewer.clipboard).not.toContain('two')
+  rig.drop(session.id)
+  await until(() => rig.reported.length === 0)
+})
+
+test('a frozen session shows and takes nothing, and goes on when it is thawed', async () => {
+  const session = rig.add()
+  const viewer = await openViewer(rig, session.id)
+  await typeUntilFile(rig, viewer, 'warm', 'x')
+  const end = { code: 'TRUST_LOST', reason: 'Encryption is off', unlocks: [], at: session.endsAt }
+  rig.change(session.id, { frozen: true, notice: { ...session.notice, state: 'ending', end } })
+  await until(() => viewer.notices.at(-1)?.end?.code === 'TRUST_LOST')
+  const pictures = viewer.pictures
+  viewer.type('echo x > frozen\n')
+  viewer.copy('secret')
+  await until(() => rig.said.some((one) => one.kind === 'clipboard' && one.direction === 'in' && !one.passed))
+  expect(viewer.pictures).toBe(pictures)
+
+  rig.change(session.id, { frozen: false, notice: session.notice })
+  await typeUntilFile(rig, viewer, 'thawed', 'x')
+  await until(() => viewer.pictures > pictures)
+  await expect(access(join(rig.homesDir, rig.account, 'frozen'))).rejects.toThrow('ENOENT')
+  rig.drop(session.id)
+  await until(() => rig.reported.length === 0)
+})
+
+test('a newer viewer takes the place of the older', async () => {
+  const session = rig.add()
+  const first = await openViewer(rig, session.id)
+  const second = await openViewer(rig, session.id)
+  expect(await until(() => first.closedBy)).toBe('SESSION_OPENED_ELSEWHERE')
+  await typeUntilFile(rig, second, 'second', 'x')
+  expect(rig.reported.find(({ id }) => id === session.id)?.connected).toBe(true)
+  rig.drop(session.id)
+  await until(() => rig.reported.length === 0)
+})
+
+test('a session that nobody uses ends, and is reported until the site has seen it', async () => {
+  const session = rig.add()
+  const viewer = await openViewer(rig, session.id)
+  rig.skew = 30 * 60_000
+  expect(await until(() => viewer.closedBy)).toBe('SESSION_IDLE')
+  rig.skew = 0
+  expect(viewer.notices.at(-1)).toMatchObject({ state: 'ended', end: { code: 'SESSION_IDLE' } })
+  expect(await rig.untilReported(session.id, 'ended')).toMatchObject({ end: { code: 'SESSION_IDLE' } })
+  rig.drop(session.id)
+  await until(() => rig.reported.length === 0)
+})
+
+test('a session ends with its program, and says so', async () => {
+  const session = rig.add()
+  const viewer = await openViewer(rig, session.id)
+  await typeUntilFile(rig, viewer, 'alive', 'x')
+  viewer.type('exit\n')
+  expect(await until(() => viewer.closedBy)).toBe('SESSION_PROGRAM_ENDED')
+  expect(await rig.untilReported(session.id, 'ended')).toMatchObject({
+    end: { code: 'SESSION_PROGRAM_ENDED' },
+  })
+  rig.drop(session.id)
+})
+
+test('a session that cannot start is reported with the reason', async () => {
+  const session = rig.add({ account: 'root' })
+  expect(await rig.untilReported(session.id, 'ended')).toMatchObject({
+    end: { code: 'DISPLAY_ACCOUNT_FOREIGN' },
+  })
+  rig.drop(session.id)
+})
+
+test('a viewer that breaks the protocol is dropped, and the session goes on', async () => {
+  const session = rig.add()
+  const viewer = await openViewer(rig, session.id)
+  viewer.channel.send(Uint8Array.of(99))
+  expect(await until(() => viewer.closedBy)).toBe('RFB_UNKNOWN_MESSAGE')
+  await typeUntilFile(rig, await openViewer(rig, session.id), 'later', 'x')
   rig.drop(session.id)
   await until(() => rig.reported.length === 0)
 })

@@ -19,8 +19,9 @@ import { Tickets } from './tickets.ts'
 
 const reportMs = 5_000
 const tickMs = 1_000
-/** Changes that come together are reported together. */
-const changeMs = 10
+/** Changes that come together are reported together: after the first so soon, and never more often. */
+const changeMs = 50
+const firstChangeMs = 5
 /** For last words to people on their way out. */
 const farewellMs = 300
 
@@ -83,6 +84,7 @@ class Agent implements Host {
   #load: Load
   #closing = false
   #soon: NodeJS.Timeout | undefined
+  #changedAt = 0
 
   constructor(
     options: HostOptions,
@@ -136,11 +138,13 @@ class Agent implements Host {
 
   /** The site hears soon. Whoever hears that a ticket can be used has heard before that its session is ready. */
   changed(): void {
+    const wait = Math.max(firstChangeMs, this.#changedAt + changeMs - performance.now())
     this.#soon ??= setTimeout(() => {
       this.#soon = undefined
+      this.#changedAt = performance.now()
       this.#options.tell(this.#report())
       this.#tickets.arm()
-    }, changeMs)
+    }, wait)
   }
 
   async close(how: 'end-sessions' | 'keep-sessions'): Promise<void> {
@@ -157,7 +161,11 @@ class Agent implements Host {
   }
 
   async #measureAndReport(): Promise<void> {
-    this.#load = await this.#measure()
+    try {
+      this.#load = await this.#measure()
+    } catch (error) {
+      this.#options.log.warn({ err: error }, 'the load could not be measured')
+    }
     this.#options.tell(this.#report())
   }
 

@@ -1,6 +1,34 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { type SessionNotice, sessionNotice } from '#core/api/person.ts'
 import { decodeUtf8 } from '#core/bytes/index.ts'
 import type { Channel } from '#core/channel/index.ts'
+import { type Rig, until } from './host.rig.ts'
+
+/** Opens a session with a new ticket. */
+export async function openViewer(rig: Rig, sessionId: string): Promise<RfbPerson> {
+  const viewer = new RfbPerson((await rig.invite(sessionId)).open())
+  await viewer.ready
+  return viewer
+}
+
+/** Types `echo WORD > NAME` until it has been done, since a shell that starts may miss the first keys. Returns the file. */
+export async function typeUntilFile(
+  rig: Rig,
+  viewer: RfbPerson,
+  name: string,
+  word: string,
+): Promise<string> {
+  const file = join(rig.homesDir, rig.account, name)
+  let tries = 0
+  return until(() => {
+    if (tries++ % 25 === 0) viewer.type(`echo ${word} > ${name}\n`)
+    return readFile(file, 'utf8').then(
+      (text) => (text === '' ? undefined : text),
+      () => undefined,
+    )
+  })
+}
 
 /** A person at a simple RFB viewer: types, copies, and remembers what came. */
 export class RfbPerson {

@@ -108,16 +108,16 @@ export class Session {
       return channel.close('SESSION_NOT_READY')
     }
     this.#viewer?.end('SESSION_OPENED_ELSEWHERE')
-    const log = this.#log
-    const viewer = openViewer(channel, this.#display.socketPath, this.#desired, this.#around.now(), {
+    let viewer: Viewer | undefined = undefined
+    viewer = openViewer(channel, this.#display.socketPath, this.#desired, this.#around.now(), {
       connected: (connected) => this.#connected(connected),
       input: () => {
         this.#inputAt = this.#around.now()
       },
       clipboard: ({ kind, direction, bytes }) =>
         this.#clipboard.add(direction, bytes, kind === 'clipboard-passed'),
-      gone: (code) => {
-        log.info({ code }, 'viewer gone')
+      gone: (code, cause) => {
+        this.#log.info({ code, ...(cause !== undefined && { err: cause }) }, 'viewer gone')
         // A viewer that was replaced goes after its successor has come.
         if (this.#viewer !== viewer) return
         this.#viewer = undefined
@@ -125,7 +125,7 @@ export class Session {
       },
     })
     this.#viewer = viewer
-    log.info('viewer accepted')
+    this.#log.info('viewer accepted')
   }
 
   detach(code: string): void {

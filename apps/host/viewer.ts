@@ -17,8 +17,8 @@ export interface ViewerEvents {
   /** The person used keyboard or pointer. */
   input(): void
   clipboard(event: Extract<RfbEvent, { direction: string }>): void
-  /** Once, and nothing after it. `code` is why. */
-  gone(code: string): void
+  /** Once, and nothing after it. `code` is why, `cause` what a peer or this program did wrong. */
+  gone(code: string, cause?: unknown): void
 }
 
 /** One person's view of a display: their channel and a connection to the display, with the rights enforced between. */
@@ -124,14 +124,18 @@ class Joint implements Viewer {
     if (this.#mayRead) this.#socket.resume()
   }
 
-  /** Runs the filter and sends what it lets through. A peer that breaks the protocol ends the view, not the session. */
+  /**
+   * Runs the filter and sends what it lets through. A peer that breaks the protocol ends the view, not the session;
+   * and whatever else goes wrong in one person's stream must not reach the others.
+   */
   #pass(filter: () => RfbOutput): void {
     if (this.#gone) return
     try {
       this.#send(filter())
     } catch (error) {
-      if (!isCoded(error)) throw error
-      this.end(error.code)
+      const code = isCoded(error) ? error.code : 'VIEWER_BROKEN'
+      this.#leave(code, error)
+      this.#channel.close(code)
     }
   }
 
@@ -167,13 +171,13 @@ class Joint implements Viewer {
     else if (event.kind !== 'ready') this.#events.clipboard(event)
   }
 
-  #leave(code: string): void {
+  #leave(code: string, cause?: unknown): void {
     if (this.#gone) return
     this.#gone = true
     clearTimeout(this.#hangUp)
     this.#channel.onData = null
     this.#socket.destroy()
-    this.#events.gone(code)
+    this.#events.gone(code, cause)
   }
 }
 
