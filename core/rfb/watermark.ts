@@ -24,9 +24,9 @@ export interface Watermark {
 }
 
 /**
- * Lays the lines out several times, one below the other and staggered, as often as 30 KiB of rectangles allow (at least
- * twice). Light strokes with a dark edge to the lower right are seen on any background. Lines wrap at the screen's width;
- * characters that find no room below are left out.
+ * Lays the lines out several times, one below the other and staggered: as often as 30 KiB of rectangles allow, but three
+ * times at least where there is room. Light strokes with a dark edge to the lower right are seen on any background.
+ * Lines wrap at the screen's width; characters that find no room below are left out.
  */
 export function layWatermark(lines: readonly string[], canvas: WatermarkCanvas): Watermark {
   const scale = canvas.width >= 2560 ? 3 : 2
@@ -94,7 +94,7 @@ function spread(
   blockBytes: number,
 ): readonly Area[] {
   if (block.width === 0) return []
-  const affordable = Math.max(2, Math.floor(budgetBytes / Math.max(1, blockBytes)))
+  const affordable = Math.max(3, Math.floor(budgetBytes / Math.max(1, blockBytes)))
   const strips = Math.max(1, Math.min(8, affordable, Math.floor(canvas.height / (2 * block.height))))
   return Array.from({ length: strips }, (_, strip) => ({
     x: Math.floor((canvas.width - block.width) * ((0.2 + strip * 0.618) % 1)),
