@@ -1,32 +1,13 @@
 import { once } from 'node:events'
 import { mkdtemp, rm, stat } from 'node:fs/promises'
-import type { IncomingMessage, ServerResponse } from 'node:http'
-import { createServer, type Server } from 'node:https'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
-import { TLSSocket } from 'node:tls'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { type WebSocket, WebSocketServer } from 'ws'
 import { z } from 'zod'
-import {
-  type Authority,
-  createAuthority,
-  createIdentityKey,
-  issueLeaf,
-  makeToken,
-  type PeerIdentity,
-  peerIdentity,
-  type Role,
-  serverTls,
-  type TlsIdentity,
-  verifyRequest,
-} from '#adapters/pki-x509/index.ts'
+import { type Authority, createAuthority, makeToken } from '#adapters/pki-x509/index.ts'
+import { FakeSite, agentId as id, issueFor } from './fake-site.rig.ts'
 import { connectToSite, enrolAgent, keepRenewed, readIdentity } from './index.ts'
 
-const id = '0198c0de-0000-4000-8000-000000000001'
-const hour = 3_600_000
 const silent = { info: () => undefined, warn: () => undefined }
 let folder: string
 let authority: Authority
@@ -36,7 +17,7 @@ let stop: AbortController
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'tc-agent-'))
   authority = await createAuthority({ dir: join(folder, 'authority'), siteName: 'Test', now: Date.now() })
-  site = await FakeSite.start(await issue('site', 'node1'))
+  site = await FakeSite.start(authority, 'host')
   stop = new AbortController()
 })
 
@@ -56,7 +37,7 @@ test('a machine joins with its token and keeps what it became where only its own
 
 test('a token for something else, or of another site, makes it nothing; the secret never leaves', async () => {
   const other = await createAuthority({ dir: join(folder, 'other'), siteName: 'Other', now: Date.now() })
-  await expect(enrol(token('gateway'))).rejects.toMatchObject({ code: 'AGENT_WRONG_TOKEN' })
+  await expect(enrol(site.token('gateway'))).rejects.toMatchObject({ code: 'AGENT_WRONG_TOKEN' })
   await expect(enrol(makeToken('host', new Uint8Array(32), other.rootPem))).rejects.toMatchObject({
     code: 'PKI_PIN_MISMATCH',
   })
@@ -65,9 +46,9 @@ test('a token for something else, or of another site, makes it nothing; the secr
 })
 
 test('whoever shows the right root but cannot prove the site gets no secret', async () => {
-  await using impostor = await FakeSite.start(await issue('host', 'h2'))
+  await using impostor = await FakeSite.start(authority, 'host', 'host')
   await expect(
-    enrolAgent({ url: impostor.publicUrl, token: token('host'), dir: dir(), kind: 'host' }),
+    enrolAgent({ url: impostor.publicUrl, token: site.token(), dir: dir(), kind: 'host' }),
   ).rejects.toMatchObject({ code: 'PKI_WRONG_PEER' })
   expect(impostor.requests).toEqual(['GET /api/v1/authorities'])
 })
@@ -82,7 +63,7 @@ test('a refusal of the site comes through with its reason', async () => {
 })
 
 test('a certificate for another agent is not taken', async () => {
-  site.certify = (publicKey) => issueFor(publicKey, 'host', '0198c0de-0000-4000-8000-00000000ffff')
+  site.certify = (publicKey) => issueFor(authority, publicKey, 'host', '0198c0de-0000-4000-8000-00000000ffff')
   await expect(enrol()).rejects.toMatchObject({ code: 'AGENT_WRONG_CERTIFICATE' })
 })
 
@@ -120,10 +101,10 @@ test('an agent tells and hears its site, and comes back when the connection brea
 })
 
 test('a certificate past half of its life is renewed with a new key, and used from then on', async () => {
-  // Valid for a minute before now and a second after: past its half at once.
-  site.certify = (publicKey) => issueFor(publicKey, 'host', id, 20_000)
+  // Valid from a minute before now to 20 s after: past its half at once.
+  site.certify = (publicKey) => issueFor(authority, publicKey, 'host', id, 20_000)
   const before = await enrol()
-  site.certify = (publicKey) => issueFor(publicKey, 'host', id)
+  site.certify = (publicKey) => issueFor(authority, publicKey, 'host', id)
   const renewed = Promise.withResolvers<string>()
   const renewing = keepRenewed(
     { dir: dir(), onRenewed: ({ chainPem }) => renewed.resolve(chainPem), log: silent },
@@ -142,115 +123,6 @@ function dir(): string {
   return join(folder, 'agent')
 }
 
-function token(kind: 'host' | 'gateway'): string {
-  return makeToken(kind, new Uint8Array(32).fill(7), authority.rootPem)
-}
-
-function enrol(text: string = token('host')): ReturnType<typeof enrolAgent> {
+function enrol(text: string = site.token()): ReturnType<typeof enrolAgent> {
   return enrolAgent({ url: site.publicUrl, token: text, dir: dir(), kind: 'host' })
-}
-
-async function issueFor(
-  publicKey: Uint8Array<ArrayBuffer>,
-  role: Role,
-  id: string,
-  lifetimeMs: number = hour,
-): Promise<string> {
-  const order = { publicKey, role, id, lifetimeMs, usages: 'both', ipAddresses: ['127.0.0.1'] } as const
-  return (await issueLeaf(authority, { ...order, now: Date.now() })).chainPem
-}
-
-async function issue(role: Role, id: string): Promise<TlsIdentity> {
-  const { publicKey, privateKeyPem } = await createIdentityKey()
-  return { chainPem: await issueFor(publicKey, role, id), privateKeyPem }
-}
-
-interface ConnectedAgent {
-  readonly peer: PeerIdentity
-  readonly socket: WebSocket
-  message(): Promise<unknown>
-}
-
-/** Speaks the site's side of the protocol with what a test tells it to say. */
-class FakeSite {
-  readonly requests: string[] = []
-  refusal: object | undefined
-  certify = (publicKey: Uint8Array<ArrayBuffer>): Promise<string> => issueFor(publicKey, 'host', id)
-  readonly #agents: ConnectedAgent[] = []
-  readonly #servers: readonly Server[]
-  readonly #sockets = new WebSocketServer({ noServer: true })
-
-  static async start(identity: TlsIdentity): Promise<FakeSite> {
-    const fake = new FakeSite(identity)
-    for (const server of fake.#servers) await once(server.listen(0, '127.0.0.1'), 'listening')
-    return fake
-  }
-
-  private constructor(identity: TlsIdentity) {
-    const tls = [serverTls(identity), serverTls(identity, authority.rootPem)]
-    this.#servers = tls.map((options) =>
-      createServer(options, (request, response) => void this.#answer(request, response)),
-    )
-    this.#servers[1]?.on('upgrade', (request, socket, head) => {
-      if (request.url !== '/agent' || !(socket instanceof TLSSocket)) {
-        socket.destroy()
-        return
-      }
-      const peer = peerIdentity(socket, authority.siteId, ['host', 'gateway'])
-      this.#sockets.handleUpgrade(request, socket, head, (ws) => {
-        const messages: unknown[] = []
-        ws.on('message', (data: Buffer) => messages.push(JSON.parse(data.toString())))
-        const message = (): Promise<unknown> =>
-          expect
-            .poll(() => messages.length)
-            .toBeGreaterThan(0)
-            .then(() => messages.shift())
-        this.#agents.push({ peer, socket: ws, message })
-      })
-    })
-  }
-
-  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    this.requests.push(`${request.method} ${request.url}`)
-    if (request.url === '/api/v1/authorities') return void response.end(authority.rootPem)
-    if (this.refusal !== undefined) return void response.writeHead(403).end(JSON.stringify(this.refusal))
-    const body = JSON.parse(await text(request)) as { request: string }
-    const certificate = await this.certify(new Uint8Array(verifyRequest(body.request)))
-    const { siteId, rootPem: authorities } = authority
-    const answer =
-      request.url === '/renew'
-        ? { certificate }
-        : { id, siteId, certificate, authorities, agentUrl: this.agentUrl }
-    response.writeHead(201).end(JSON.stringify(answer))
-  }
-
-  get publicUrl(): string {
-    return `https://127.0.0.1:${portOf(this.#servers[0])}`
-  }
-
-  get agentUrl(): string {
-    return `https://127.0.0.1:${portOf(this.#servers[1])}`
-  }
-
-  /** The next agent that connects. */
-  async agent(): Promise<ConnectedAgent> {
-    await expect.poll(() => this.#agents.length, { timeout: 10_000 }).toBeGreaterThan(0)
-    return this.#agents.shift() as ConnectedAgent
-  }
-
-  async close(): Promise<void> {
-    for (const socket of this.#sockets.clients) socket.terminate()
-    for (const server of this.#servers) {
-      server.closeAllConnections()
-      await new Promise((resolve) => server.close(resolve))
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close()
-  }
-}
-
-function portOf(server: Server | undefined): number {
-  return (server!.address() as AddressInfo).port
 }

@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { AgentError } from './agent-error.ts'
 
 /** What makes a machine a host or gateway of its site. One file, so that key and certificate change together. */
-export const agentIdentity = z.strictObject({
+const agentIdentity = z.strictObject({
   kind: z.enum(['host', 'gateway']),
   id: z.uuid(),
   siteId: z.string(),

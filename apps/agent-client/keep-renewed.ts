@@ -39,7 +39,7 @@ export async function keepRenewed({ dir, onRenewed, log }: Renewal, signal: Abor
  *
  * @throws {AgentError} AGENT_WRONG_CERTIFICATE, AGENT_SITE_REFUSED, AGENT_SITE_MALFORMED
  */
-export async function renewIdentity(
+async function renewIdentity(
   dir: string,
   identity: AgentIdentity,
   signal?: AbortSignal,

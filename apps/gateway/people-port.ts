@@ -8,7 +8,7 @@ import { Listener } from './listener.ts'
 import { headForHost, routeTokenOf } from './upgrade-head.ts'
 
 /** Where a person's client asks for its host, by WebSocket upgrade. */
-export const channelPath = '/channel'
+const channelPath = '/channel'
 
 /** The port that people dial, from anywhere. */
 export function createPeoplePort(options: GatewayOptions, state: GatewayState): Listener {
