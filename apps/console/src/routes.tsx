@@ -7,6 +7,7 @@ import { HostsPage } from './admin/hosts-page.tsx'
 import { PeoplePage } from './admin/people-page.tsx'
 import { PolicyPage } from './admin/policy-page.tsx'
 import { AdminSessionsPage } from './admin/sessions-page.tsx'
+import { WorkspacesPage } from './admin/workspaces-page.tsx'
 import { PortalPage } from './portal/portal-page.tsx'
 import { SessionPage } from './session/session-page.tsx'
 
@@ -24,13 +25,14 @@ export interface Route {
 
 /** The map of the console. */
 export const routes: readonly Route[] = [
-  { path: '/', title: 'Workspaces', page: PortalPage, audience: 'person' },
+  { path: '/', title: 'My workspaces', page: PortalPage, audience: 'person' },
   { path: '/sign-in', title: 'Sign in', page: SignInPage, audience: 'open', bare: true },
   { path: '/setup', title: 'Set up', page: SetupPage, audience: 'open', bare: true },
   { path: '/session/:id', title: 'Session', page: SessionPage, audience: 'person', bare: true },
   { path: '/admin/sessions', title: 'Sessions', page: AdminSessionsPage, audience: 'auditor' },
   { path: '/admin/hosts', title: 'Hosts', page: HostsPage, audience: 'auditor' },
   { path: '/admin/decisions', title: 'Decisions', page: DecisionsPage, audience: 'auditor' },
+  { path: '/admin/workspaces', title: 'Workspaces', page: WorkspacesPage, audience: 'auditor' },
   { path: '/admin/people', title: 'People', page: PeoplePage, audience: 'admin' },
   { path: '/admin/policy', title: 'Policy', page: PolicyPage, audience: 'auditor' },
 ]

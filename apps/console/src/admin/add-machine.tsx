@@ -1,7 +1,7 @@
 import { type FormEvent, type ReactElement, useEffect, useRef, useState } from 'react'
 import { adminApi } from '../api/api.ts'
 import { Dialog } from '../ui/dialog.tsx'
-import { formValue, TextField } from '../ui/fields.tsx'
+import { formValue, TextField, words } from '../ui/fields.tsx'
 import { Problem } from '../ui/message.tsx'
 import { useAction } from '../ui/use-action.ts'
 
@@ -16,9 +16,13 @@ export function AddMachine(props: {
 
   function submit(event: FormEvent<HTMLFormElement>): void {
     event.preventDefault()
-    const name = formValue(new FormData(event.currentTarget), 'name')
+    const form = new FormData(event.currentTarget)
+    const name = formValue(form, 'name')
+    const addresses = words(formValue(form, 'addresses'))
     run(async () => {
-      const { token, expiresAt } = await adminApi.enrolmentToken(kind, name)
+      const { token, expiresAt } = await adminApi.enrolmentToken(
+        kind === 'host' ? { kind, name } : { kind, name, addresses },
+      )
       setJoined({ command: `./trustcast enroll ${location.origin} --${kind} --token ${token}`, expiresAt })
     })
   }
@@ -39,6 +43,16 @@ export function AddMachine(props: {
               spellCheck={false}
               autoFocus
             />
+            {kind === 'gateway' && (
+              <TextField
+                label="Addresses"
+                name="addresses"
+                required
+                hint="Names or addresses by which browsers reach it, separated by spaces. Its certificate holds these."
+                autoComplete="off"
+                spellCheck={false}
+              />
+            )}
             {error !== undefined && <Problem error={error} />}
           </div>
           <footer className="dialog-foot">

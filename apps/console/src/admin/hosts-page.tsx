@@ -10,6 +10,7 @@ import { useInterval, useNow, useResource } from '../ui/use-resource.ts'
 import { ago, span } from '../words.ts'
 import { AddMachine } from './add-machine.tsx'
 import { PageHead } from './page-head.tsx'
+import { Revoke } from './revoke.tsx'
 
 /** Machines that run sessions, and gateways that lead to them. */
 export function HostsPage(): ReactElement {
@@ -68,7 +69,7 @@ export function HostsPage(): ReactElement {
           {data.gateways.length === 0 ? (
             <p className="muted">No gateway has joined yet. Browsers reach hosts through at least one.</p>
           ) : (
-            <Gateways gateways={data.gateways} />
+            <Gateways gateways={data.gateways} onChange={reload} />
           )}
         </>
       )}
@@ -130,22 +131,31 @@ function HostCard({
           {host.lastSeenAt === undefined ? 'Never seen' : `Seen ${ago(host.lastSeenAt, now)}`}
         </span>
         {me.admin && !host.revoked && (
-          <button type="button" className="button button-small" disabled={busy} onClick={drain}>
-            {host.draining ? 'Take sessions again' : 'Drain'}
-          </button>
+          <span className="row-actions">
+            <Revoke machine={host} onChange={onChange} />
+            <button type="button" className="button button-small" disabled={busy} onClick={drain}>
+              {host.draining ? 'Take sessions again' : 'Drain'}
+            </button>
+          </span>
         )}
       </footer>
     </article>
   )
 }
 
-function Gateways({ gateways }: { readonly gateways: readonly GatewayView[] }): ReactElement {
+function Gateways(props: {
+  readonly gateways: readonly GatewayView[]
+  readonly onChange: () => void
+}): ReactElement {
+  const { gateways, onChange } = props
+  const { me } = usePerson()
   const now = useNow()
   return (
     <DataTable
       label="Gateways"
       rows={gateways.map((gateway) => ({
         key: gateway.id,
+        actions: me.admin && !gateway.revoked && <Revoke machine={gateway} onChange={onChange} />,
         cells: {
           Gateway: gateway.name,
           State: <MachineState machine={gateway} draining={false} />,

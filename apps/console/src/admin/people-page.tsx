@@ -3,7 +3,7 @@ import type { PersonView } from '#core/api/admin.ts'
 import { adminApi } from '../api/api.ts'
 import { DataTable } from '../ui/data-table.tsx'
 import { Dialog } from '../ui/dialog.tsx'
-import { formValue, TextField } from '../ui/fields.tsx'
+import { formValue, TextField, words } from '../ui/fields.tsx'
 import { Icon } from '../ui/icons.tsx'
 import { Problem, Waiting } from '../ui/message.tsx'
 import { useAction } from '../ui/use-action.ts'
@@ -179,13 +179,7 @@ function PersonDialog(props: {
 async function save(person: PersonView | undefined, form: FormData): Promise<void> {
   const name = formValue(form, 'name').trim()
   const password = formValue(form, 'password')
-  const groups = [
-    ...new Set(
-      formValue(form, 'groups')
-        .split(/[\s,]+/)
-        .filter((group) => group !== ''),
-    ),
-  ]
+  const groups = [...new Set(words(formValue(form, 'groups')))]
   if (person === undefined)
     return adminApi.addPerson({ name, login: formValue(form, 'login'), password, groups })
   const disabled = form.get('disabled') !== null

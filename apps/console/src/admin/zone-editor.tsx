@@ -4,7 +4,7 @@ import { adminApi } from '../api/api.ts'
 import { usePerson } from '../person-context.ts'
 import { DataTable } from '../ui/data-table.tsx'
 import { Dialog } from '../ui/dialog.tsx'
-import { formValue, TextField } from '../ui/fields.tsx'
+import { formValue, TextField, words } from '../ui/fields.tsx'
 import { Icon } from '../ui/icons.tsx'
 import { Problem, Waiting } from '../ui/message.tsx'
 import { useAction } from '../ui/use-action.ts'
@@ -100,9 +100,7 @@ function ZoneDialog(props: {
     const changed: ZoneDefinition = {
       name: zone?.name ?? formValue(form, 'name'),
       kind: kinds.find((kind) => kind === formValue(form, 'kind')) ?? 'outside',
-      networks: formValue(form, 'networks')
-        .split(/[\s,]+/)
-        .filter((network) => network !== ''),
+      networks: words(formValue(form, 'networks')),
     }
     replace(zone === undefined ? [...zones, changed] : zones.map((each) => (each === zone ? changed : each)))
   }

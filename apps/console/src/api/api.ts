@@ -1,5 +1,11 @@
 import { z } from 'zod'
-import type { personCreate, personPatch, WorkspaceDefinition, ZoneDefinition } from '#core/api/admin.ts'
+import type {
+  personCreate,
+  personPatch,
+  tokenRequest,
+  WorkspaceDefinition,
+  ZoneDefinition,
+} from '#core/api/admin.ts'
 import {
   decisionRecord,
   gatewayView,
@@ -64,8 +70,9 @@ export const adminApi = {
     ),
   drain: (id: string, draining: boolean) =>
     command({ method: 'POST', path: `/admin/hosts/${id}/drain`, body: { draining } }),
-  enrolmentToken: (kind: 'host' | 'gateway', name: string) =>
-    request({ method: 'POST', path: '/admin/enrolment-tokens', body: { kind, name } }, tokenAnswer),
+  enrolmentToken: (body: z.infer<typeof tokenRequest>) =>
+    request({ method: 'POST', path: '/admin/enrolment-tokens', body }, tokenAnswer),
+  revoke: (id: string) => command({ method: 'POST', path: `/admin/agents/${id}/revoke`, body: {} }),
 
   /** Newest first; `before` is the time of the last record that is already known. */
   decisions: (limit: number, before?: string) => {
@@ -88,7 +95,11 @@ export const adminApi = {
     request({ method: 'GET', path: '/admin/zones' }, z.strictObject({ zones: z.array(zoneDefinition) })),
   replaceZones: (zones: readonly ZoneDefinition[]) =>
     command({ method: 'PUT', path: '/admin/zones', body: { zones } }),
-  workspace: (id: string) => request({ method: 'GET', path: `/admin/workspaces/${id}` }, workspaceDefinition),
+  workspaces: () =>
+    request(
+      { method: 'GET', path: '/admin/workspaces' },
+      z.strictObject({ workspaces: z.array(workspaceDefinition) }),
+    ),
   replaceWorkspace: (definition: WorkspaceDefinition) =>
     command({ method: 'PUT', path: `/admin/workspaces/${definition.id}`, body: definition }),
 }

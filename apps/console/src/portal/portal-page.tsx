@@ -42,9 +42,7 @@ export function PortalPage(): ReactElement {
             : 'How a workspace reaches you depends on you, this computer and its network.'}
         </p>
       </header>
-      {running.length > 0 && (
-        <RunningSessions sessions={running} onReconnect={goToSession} onChange={reload} />
-      )}
+      {running.length > 0 && <RunningSessions sessions={running} onReconnect={reconnect} onChange={reload} />}
       {workspaces.length === 0 ? (
         <NoWorkspaces admin={me.admin} siteName={siteName} />
       ) : (
@@ -131,6 +129,11 @@ async function loadPortal(): Promise<{
 }> {
   const [{ workspaces }, { sessions }] = await Promise.all([api.workspaces(), api.sessions()])
   return { workspaces, sessions: sessions.filter(({ state }) => state !== 'ended') }
+}
+
+function reconnect(id: string): void {
+  performance.mark('launch-click')
+  goToSession(id)
 }
 
 function goToSession(id: string): void {

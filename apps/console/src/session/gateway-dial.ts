@@ -4,11 +4,21 @@ import { type Transport, webSocketTransport } from '#core/channel/index.ts'
 import { CodedError } from '#core/errors/coded-error.ts'
 import { api } from '../api/api.ts'
 
-export class GatewayError extends CodedError<'GATEWAY_UNREACHABLE'> {}
+export type GatewayErrorCode =
+  | 'GATEWAY_UNREACHABLE'
+  /** A gateway joined after this page was loaded, whose policy of connections does not name it. */
+  | 'GATEWAY_NEW'
+export class GatewayError extends CodedError<GatewayErrorCode> {}
 
 const attemptMs = 8000
 /** A route that lives no longer than this is not worth a handshake. */
 const sparesMs = 5000
+
+/** What a page may connect to is fixed when it is loaded. */
+let blocked = false
+document.addEventListener('securitypolicyviolation', ({ effectiveDirective }) => {
+  if (effectiveDirective === 'connect-src') blocked = true
+})
 
 /** Finds a way to the host through one gateway or another. */
 export interface GatewayDialer {
@@ -43,6 +53,7 @@ export function gatewayDialer(sessionId: string, delivered: readonly Route[]): G
         if (socket !== undefined) return webSocketTransport(socket)
         routes = [...routes.slice(1), route]
       }
+      if (blocked) throw new GatewayError('GATEWAY_NEW', 'This page is older than the gateways of this site.')
       throw new GatewayError('GATEWAY_UNREACHABLE', 'No gateway of this site can be reached.', {
         remedy: 'Check the network of this computer.',
       })

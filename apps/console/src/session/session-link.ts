@@ -7,7 +7,7 @@ import { ApiError } from '../api/errors.ts'
 import { listen } from '../api/events.ts'
 import { createStore, type Store } from '../ui/store.ts'
 import { rightsChanges } from '../words.ts'
-import { gatewayDialer } from './gateway-dial.ts'
+import { GatewayError, gatewayDialer } from './gateway-dial.ts'
 import { deliveryOf, freshDelivery, type OpenedDelivery } from './open-workspace.ts'
 import { initialQuality, type LinkQuality, nextQuality } from './quality.ts'
 import { awaitFirstPixel, keepPicture, loadViewer } from './viewer.ts'
@@ -38,6 +38,7 @@ export const initialState: LinkState = { phase: 'opening', quality: initialQuali
 
 const measureMs = 2000
 const longestPauseMs = 8000
+const reloaded = 'reloaded-for-gateways'
 
 /**
  * One person's view of one session: fetches a ticket, keeps a channel and a viewer on it, and makes new ones for the
@@ -99,6 +100,7 @@ export class SessionLink {
           this.#update({ unreached: undefined })
           return transport
         } catch (error) {
+          if (error instanceof GatewayError && error.code === 'GATEWAY_NEW') reloadOnce()
           if (this.state.get().phase === 'opening') this.#update({ unreached: dialer.addresses() })
           throw error
         }
@@ -245,6 +247,13 @@ export class SessionLink {
       })
     })
   }
+}
+
+/** Loads the page again for its newer policy of connections; a second time would not help. */
+function reloadOnce(): void {
+  if (history.state === reloaded) return
+  history.replaceState(reloaded, '')
+  location.reload()
 }
 
 function parseJson(bytes: Uint8Array): unknown {

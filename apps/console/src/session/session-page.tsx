@@ -61,7 +61,7 @@ function Veil({ state }: { readonly state: LinkState }): ReactElement {
         <div className="veil-card">
           <span className="waiting-bar" aria-hidden="true" />
           <strong>Reconnecting…</strong>
-          <span>Your session goes on. Nothing you typed is lost.</span>
+          <span>Your session goes on.</span>
         </div>
       )}
       {phase === 'opening' && (

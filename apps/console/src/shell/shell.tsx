@@ -1,4 +1,4 @@
-import type { ReactElement, ReactNode } from 'react'
+import { type ReactElement, type ReactNode, useEffect, useRef } from 'react'
 import { siteTrouble } from '../api/client.ts'
 import { usePerson } from '../person-context.ts'
 import { Mark } from '../ui/icons.tsx'
@@ -14,6 +14,13 @@ export function Shell(props: {
   const { siteName } = usePerson()
   const pathname = usePathname()
   const trouble = useStore(siteTrouble)
+  const nav = useRef<HTMLElement>(null)
+  useEffect(() => {
+    // On a phone the navigation scrolls sideways.
+    nav.current
+      ?.querySelector(`[href="${CSS.escape(pathname)}"]`)
+      ?.scrollIntoView({ block: 'nearest', inline: 'center' })
+  }, [pathname])
   return (
     <>
       <a className="skip" href="#main">
@@ -25,7 +32,7 @@ export function Shell(props: {
           <span>{siteName}</span>
         </Link>
         {props.links.length > 1 && (
-          <nav className="nav" aria-label="Pages">
+          <nav className="nav" aria-label="Pages" ref={nav}>
             {props.links.map(({ path, title }) => (
               <Link key={path} href={path} aria-current={path === pathname ? 'page' : undefined}>
                 {title}

@@ -41,7 +41,7 @@ export function DataTable({
                   </th>
                 ) : (
                   <td key={column} role="cell" data-column={column}>
-                    {cell}
+                    <div>{cell}</div>
                   </td>
                 ),
               )}

@@ -24,3 +24,8 @@ export function formValue(form: FormData, name: string): string {
   const value = form.get(name)
   return typeof value === 'string' ? value : ''
 }
+
+/** The words of a field, which spaces or commas separate. */
+export function words(text: string): string[] {
+  return text.split(/[\s,]+/).filter((word) => word !== '')
+}
