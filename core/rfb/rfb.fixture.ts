@@ -19,7 +19,7 @@ export const bgrx: Uint8Array = Uint8Array.of(32, 24, 0, 1, 0, 255, 0, 255, 0, 2
 /** 8 bits: 3 red, 3 green, 2 blue. */
 export const bgr233: Uint8Array = Uint8Array.of(8, 8, 0, 1, 0, 7, 0, 7, 0, 3, 0, 3, 6, 0, 0, 0)
 
-export function inflate(data: Uint8Array, maxBytes: number): Uint8Array | undefined {
+function inflate(data: Uint8Array, maxBytes: number): Uint8Array | undefined {
   try {
     return inflateSync(data, { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: Math.max(1, maxBytes) })
   } catch {
