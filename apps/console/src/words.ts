@@ -100,7 +100,7 @@ export function rightsChanges(before: RightsBefore, after: RightsAfter): readonl
   return [
     ...lost.map((right) => {
       const reason = after.restrictions.find((restriction) => restriction.right === right)?.reason
-      return `${turned[right].off}${reason === undefined ? '.' : `: ${reason}`}`
+      return sentence(`${turned[right].off}${reason === undefined ? '' : `: ${reason}`}`)
     }),
     ...gained.map((right) => `${turned[right].on}.`),
   ]
@@ -143,4 +143,9 @@ export function size(bytes: number): string {
   if (bytes < 1024) return `${bytes} bytes`
   if (bytes < 1024 * 1024) return `${Math.round(bytes / 1024)} KiB`
   return `${Math.round(bytes / (1024 * 1024))} MiB`
+}
+
+/** Reasons and messages of the site are clauses, for logs as well: here they begin and end as sentences do. */
+export function sentence(clause: string): string {
+  return `${clause.charAt(0).toUpperCase()}${clause.slice(1)}${/[.!?]$/.test(clause) ? '' : '.'}`
 }

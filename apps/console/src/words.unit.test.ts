@@ -8,6 +8,7 @@ import {
   placeSentences,
   restrictionNames,
   rightsChanges,
+  sentence,
   sessionStateName,
   size,
   span,
@@ -40,7 +41,7 @@ test('a withheld right is told with its reason, a regained one without', () => {
   }
   const all = { rights: [...rights], restrictions: [] }
   const cut = { rights: ['input', 'clipboard-in'] as const, restrictions: [restriction] }
-  expect(rightsChanges(all, cut)).toEqual(['Copying out was turned off: contractors copy nothing out'])
+  expect(rightsChanges(all, cut)).toEqual(['Copying out was turned off: contractors copy nothing out.'])
   expect(rightsChanges(cut, all)).toEqual(['Copying out was turned on.'])
   expect(rightsChanges(cut, cut)).toEqual([])
 })
@@ -63,4 +64,9 @@ test('a session that nobody looks at is disconnected, not ended', () => {
 test('the worth of a source that this page does not know is its name', () => {
   expect(worthOf('attested')).toBe('Proven by hardware')
   expect(worthOf('oracle')).toBe('oracle')
+})
+
+test('a clause becomes a sentence, a sentence stays one', () => {
+  expect(sentence('you ended it')).toBe('You ended it.')
+  expect(sentence('You ended it.')).toBe('You ended it.')
 })

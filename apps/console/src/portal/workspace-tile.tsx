@@ -6,7 +6,14 @@ import { DecisionDetails } from '../ui/decision-details.tsx'
 import { Icon, workspaceIcon } from '../ui/icons.tsx'
 import { Problem } from '../ui/message.tsx'
 import type { Action } from '../ui/use-action.ts'
-import { modeNames, modeSentences, placeSentences, restrictionName, unlockSentence } from '../words.ts'
+import {
+  modeNames,
+  modeSentences,
+  placeSentences,
+  restrictionName,
+  sentence,
+  unlockSentence,
+} from '../words.ts'
 
 /** One workspace: what it is, how it would be delivered, what is withheld, and why. */
 export function WorkspaceTile(props: {
@@ -34,7 +41,7 @@ export function WorkspaceTile(props: {
       {outcome === undefined ? (
         <p className="tile-fact tile-reason">
           <Icon name="lock" />
-          <span>{refused[0]?.reason ?? 'No policy permits it.'}</span>
+          <span>{sentence(refused[0]?.reason ?? 'no policy permits it')}</span>
         </p>
       ) : (
         <>

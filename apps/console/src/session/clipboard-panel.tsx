@@ -1,6 +1,6 @@
 import { type ReactElement, useId, useState } from 'react'
 import type { Right } from '#core/trust/words.ts'
-import { size } from '../words.ts'
+import { sentence, size } from '../words.ts'
 import type { Conditions } from './session-link.ts'
 import type { SessionClipboard } from './use-clipboard.ts'
 
@@ -31,7 +31,7 @@ export function ClipboardPanel(props: {
           onChange={(event) => setText(event.target.value)}
         />
         {inOff !== undefined ? (
-          <p className="hint">Copying in is off: {inOff}</p>
+          <p className="hint">Copying in is off: {sentence(inOff)}</p>
         ) : (
           <div className="field-foot">
             <span className="hint" role="status">
@@ -62,7 +62,7 @@ export function ClipboardPanel(props: {
           placeholder={outOff === undefined ? 'What you copy in the session appears here' : ''}
         />
         {outOff !== undefined ? (
-          <p className="hint">Copying out is off: {outOff}</p>
+          <p className="hint">Copying out is off: {sentence(outOff)}</p>
         ) : (
           <span className="hint" role="status">
             {clipboard.copied && clipboard.received !== '' && 'Also on this computer’s clipboard'}

@@ -1,6 +1,7 @@
 import { type ReactElement, useEffect, useState } from 'react'
 import type { SessionNotice } from '#core/api/person.ts'
 import { Unlocks } from '../ui/decision-details.tsx'
+import { sentence } from '../words.ts'
 
 /** Says that the session is about to end, why, and how much time is left to save. */
 export function EndCountdown({ end }: { readonly end: NonNullable<SessionNotice['end']> }): ReactElement {
@@ -13,7 +14,7 @@ export function EndCountdown({ end }: { readonly end: NonNullable<SessionNotice[
   return (
     <aside className="ending" aria-label="The session is about to end">
       <p role="alert">
-        <strong>This session ends soon.</strong> {end.reason}
+        <strong>This session ends soon.</strong> {sentence(end.reason)}
       </p>
       <p className="ending-time" role="timer">
         {Math.floor(seconds / 60)}:{String(seconds % 60).padStart(2, '0')}

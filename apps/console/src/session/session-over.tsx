@@ -5,6 +5,7 @@ import { DecisionDetails, Unlocks } from '../ui/decision-details.tsx'
 import { Mark } from '../ui/icons.tsx'
 import { describe } from '../ui/message.tsx'
 import { Link } from '../ui/router.tsx'
+import { sentence } from '../words.ts'
 
 /** The calm end of a session: why, and what would open it again. */
 export function SessionOver({ session }: { readonly session: SessionView }): ReactElement {
@@ -17,7 +18,7 @@ export function SessionOver({ session }: { readonly session: SessionView }): Rea
         <h1 ref={title} tabIndex={-1}>
           {workspace.name} has ended
         </h1>
-        <p>{end?.reason ?? 'The session is over.'}</p>
+        <p>{sentence(end?.reason ?? 'the session is over')}</p>
         {end !== undefined && <Unlocks unlocks={end.unlocks} opens={workspace.name} />}
         <Link href="/" className="button button-primary button-wide">
           Back to workspaces

@@ -6,6 +6,7 @@ import {
   placeSentences,
   refusalNames,
   restrictionName,
+  sentence,
   size,
   span,
   unlockSentence,
@@ -58,7 +59,7 @@ export function Restrictions({
         <li key={restriction.right}>
           <strong>{restrictionName(restriction)}</strong>
           <p>
-            {restriction.reason} <Policies names={restriction.policies} />
+            {sentence(restriction.reason)} <Policies names={restriction.policies} />
           </p>
           <Unlocks unlocks={restriction.unlocks} opens="turned on" />
         </li>
@@ -96,7 +97,7 @@ function RefusedMode({ refusal }: { readonly refusal: Refusal }): ReactElement {
     <li>
       <strong>{modeNames[refusal.mode]}</strong> <span className="tag">{refusalNames[refusal.code]}</span>
       <p>
-        {refusal.reason} <Policies names={refusal.policies} />
+        {sentence(refusal.reason)} <Policies names={refusal.policies} />
       </p>
       <Unlocks unlocks={refusal.unlocks} opens={modeNames[refusal.mode].toLowerCase()} />
     </li>

@@ -1,5 +1,6 @@
 import type { ReactElement, ReactNode } from 'react'
 import { isCoded } from '#core/errors/coded-error.ts'
+import { sentence } from '../words.ts'
 import { Icon } from './icons.tsx'
 
 /** What went wrong, why, and what to do now. Announced by screen readers. */
@@ -63,9 +64,4 @@ export function describe(error: unknown): { message: string; remedy?: string; co
     }
   }
   return { message: 'Something in this page went wrong.', remedy: 'Reload the page.' }
-}
-
-/** Messages of the site are clauses for logs as well: here they begin and end as sentences do. */
-function sentence(message: string): string {
-  return `${message.charAt(0).toUpperCase()}${message.slice(1)}${/[.!?]$/.test(message) ? '' : '.'}`
 }
