@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { expect, test } from 'vitest'
@@ -11,7 +10,7 @@ import { openViewer, typeUntilFile } from './rfb-person.rig.ts'
 test('after kill -9 the next agent adopts what is whole and reports what is lost', async () => {
   await using rig = await Rig.prepare()
   const [whole, broken] = await runAndKill(rig, 2)
-  process.kill(await displayServerOf(rig, broken.id), 'SIGKILL')
+  process.kill(await rig.displayServerOf(broken.id), 'SIGKILL')
 
   await rig.start()
   expect(rig.reported).toMatchObject([{ id: whole.id, state: 'ready', connected: false }])
@@ -22,11 +21,11 @@ test('after kill -9 the next agent adopts what is whole and reports what is lost
   const viewer = await openViewer(rig, whole.id)
   expect(await typeUntilFile(rig, viewer, 'adopted', 'x')).toBe('x\n')
   // What was left of the other is gone.
-  expect(await displaysIn(rig)).toHaveLength(1)
+  expect(await rig.displays()).toHaveLength(1)
 
   rig.desire({ sessions: [], tickets: [] })
   await until(() => rig.reported.length === 0)
-  expect(await displaysIn(rig)).toHaveLength(0)
+  expect(await rig.displays()).toHaveLength(0)
 })
 
 test('an agent that stops for an update leaves its sessions to the next one', async () => {
@@ -56,17 +55,4 @@ async function runAndKill(rig: Rig, count: number): Promise<[DesiredSession, Des
     child.kill('SIGKILL')
     await exited
   }
-}
-
-async function displaysIn(rig: Rig): Promise<readonly string[]> {
-  return (await readdir(rig.runDir)).filter((name) => /^d[0-9a-f]{12}$/.test(name))
-}
-
-async function displayServerOf(rig: Rig, sessionId: string): Promise<number> {
-  for (const name of await displaysIn(rig)) {
-    const text = await readFile(join(rig.runDir, name, 'state.json'), 'utf8')
-    const state = JSON.parse(text) as { server: { pid: number }; request: { sessionId: string } }
-    if (state.request.sessionId === sessionId) return state.server.pid
-  }
-  throw new Error(`no display of ${sessionId}`)
 }

@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -178,6 +178,21 @@ export class Rig implements AsyncDisposable {
     const person = await this.issue(sessionId)
     await until(() => this.said.some((one) => one.kind === 'armed' && one.ticketId === person.ticketId))
     return person
+  }
+
+  /** Folders of the displays that run. */
+  async displays(): Promise<readonly string[]> {
+    return (await readdir(this.runDir)).filter((name) => /^d[0-9a-f]{12}$/.test(name))
+  }
+
+  /** Process id of a session's display server. */
+  async displayServerOf(sessionId: string): Promise<number> {
+    for (const name of await this.displays()) {
+      const text = await readFile(join(this.runDir, name, 'state.json'), 'utf8')
+      const state = JSON.parse(text) as { server: { pid: number }; request?: { sessionId: string } }
+      if (state.request?.sessionId === sessionId) return state.server.pid
+    }
+    throw new Error(`no display of ${sessionId}`)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

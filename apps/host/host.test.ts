@@ -1,7 +1,7 @@
 import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Channel, generateX25519 } from '#core/channel/index.ts'
+import { type Channel, defaultReplayBytes, generateX25519 } from '#core/channel/index.ts'
 import { Rig, until } from './host.rig.ts'
 import { openViewer, RfbPerson, typeUntilFile } from './rfb-person.rig.ts'
 
@@ -191,5 +191,31 @@ test('a viewer that breaks the protocol is dropped, and the session goes on', as
   expect(await until(() => viewer.closedBy)).toBe('RFB_UNKNOWN_MESSAGE')
   await typeUntilFile(rig, await openViewer(rig, session.id), 'later', 'x')
   rig.drop(session.id)
+  await until(() => rig.reported.length === 0)
+})
+
+test('a viewer that floods a display is held back, and no other session notices', async () => {
+  const [session, other] = [rig.add(), rig.add()]
+  const viewer = await openViewer(rig, session.id)
+  const display = await rig.displayServerOf(session.id)
+  process.kill(display, 'SIGSTOP')
+  // Far less than is sent, many times over: what arrives is not taken, so it is not acknowledged either.
+  const move = new Uint8Array(60_000).map((_, index) => (index % 6 === 0 ? 5 : 0))
+  let sent = 0
+  while (viewer.channel.send(move)) sent += move.length
+  expect(sent).toBeLessThan(defaultReplayBytes + move.length)
+  const waiting = new AbortController()
+  const drained = viewer.channel.drained(waiting.signal).then(
+    () => true,
+    () => false,
+  )
+
+  await typeUntilFile(rig, await openViewer(rig, other.id), 'other', 'x')
+  waiting.abort()
+  expect(await drained).toBe(false)
+  process.kill(display, 'SIGCONT')
+  await viewer.channel.drained()
+  await typeUntilFile(rig, viewer, 'flooded', 'x')
+  rig.desire({ sessions: [] })
   await until(() => rig.reported.length === 0)
 })

@@ -25,6 +25,8 @@ export function openPeopleDoor(accept: (transport: Transport) => void): PeopleDo
   const sockets = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
+    // The channel has its own pings; answers to these would pile up for a gateway that never reads.
+    autoPong: false,
     maxPayload: maximumMessageBytes,
     handleProtocols: (offered) => (offered.has(channelProtocol) ? channelProtocol : false),
   })

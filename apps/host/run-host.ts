@@ -35,8 +35,9 @@ export async function runHost(config: HostConfig, signal: AbortSignal): Promise<
   await mkdir(stateDir, { recursive: true, mode: 0o700 })
   const { id } = await readIdentity(stateDir)
   const keyPair = await loadHostKey(stateDir)
-  // Agents of several sites may share a machine; each finds its own displays again.
-  const displays = await createXvncDisplayServer({ runDir, homesDir, hostTag: id.slice(0, 8), log })
+  // Several agents may share a machine; each finds its own displays again.
+  const hostTag = id.replaceAll('-', '')
+  const displays = await createXvncDisplayServer({ runDir, homesDir, hostTag, log })
   let site: SiteConnection<HostToSite> | undefined
   const host = await createHost({
     hostId: id,

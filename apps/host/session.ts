@@ -85,13 +85,13 @@ export class Session {
 
   /** As the site is told. What ends still uses the host, so it is not `ended` before nothing of it is left. */
   get report(): HostSession {
-    const ended = this.#phase === 'ended'
+    const state = this.#phase === 'ending' ? 'ready' : this.#phase
     return {
       id: this.id,
-      state: ended || this.#phase === 'starting' ? (this.#phase as 'ended' | 'starting') : 'ready',
+      state,
       connected: this.#viewer !== undefined && this.#aloneSince === undefined,
       ...(this.#inputAt !== undefined && { lastInputAt: new Date(this.#inputAt).toISOString() }),
-      ...(ended && this.#ending && { end: this.#ending }),
+      ...(state === 'ended' && this.#ending && { end: this.#ending }),
     }
   }
 
