@@ -55,7 +55,7 @@ export function plan(
 }
 
 /** The limits that a host keeps by itself, whether or not the site is there. */
-export function limitReached(session: DesiredSession, facts: SessionFacts, now: number): Ending | undefined {
+function limitReached(session: DesiredSession, facts: SessionFacts, now: number): Ending | undefined {
   const { notice, obligations } = session
   if (session.frozen && notice.end !== undefined && Date.parse(notice.end.at) <= now) {
     return { code: notice.end.code, reason: notice.end.reason }

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import { createPace } from './pace.ts'
 import type { PeopleDoor } from './people-door.ts'
 
 const sparesPerGateway = 2
@@ -11,8 +12,7 @@ const spareMs = 240_000
 /** A spare that lived so long unused was a good one. */
 const goodSpareMs = 10_000
 /** INVARIANT: a gateway that uses up spares cannot make this host dial without end. */
-const dialBurst = 100
-const dialsPerSecond = 20
+const dialPace = { burst: 100, perSecond: 20 }
 
 /** A gateway that the site told of. */
 export interface Gateway {
@@ -47,7 +47,7 @@ export function createRelay(options: RelayOptions): Relay {
         if (kept.has(name)) continue
         const stop = new AbortController()
         kept.set(name, stop)
-        const pace = createPace()
+        const pace = createPace(dialPace, () => performance.now())
         for (let spare = 0; spare < sparesPerGateway; spare++)
           void keepSpare(gateway, options, pace, stop.signal)
       }
@@ -100,16 +100,4 @@ async function holdSpare(socket: Duplex, door: PeopleDoor, signal: AbortSignal):
 function backOff(failures: number): number {
   if (failures === 0) return 0
   return Math.min(longestDelayMs, firstDelayMs * 2 ** Math.min(failures, 10)) * (0.5 + Math.random() / 2)
-}
-
-/** How long to wait before the next dial, ms: nothing within a burst, later a steady rate. */
-function createPace(): () => number {
-  let left = dialBurst
-  let at = performance.now()
-  return () => {
-    const now = performance.now()
-    left = Math.min(dialBurst, left + ((now - at) / 1000) * dialsPerSecond) - 1
-    at = now
-    return left >= 0 ? 0 : (-left / dialsPerSecond) * 1000
-  }
 }
