@@ -8,6 +8,7 @@ import {
 } from '@cedar-policy/cedar-wasm/nodejs'
 import type { Obligations } from '#core/trust/words.ts'
 import { type Mentions, mentionsOf } from './mentions.ts'
+import { findTooDeep, maxNesting } from './nesting.ts'
 import { isObligation, parseObligation } from './obligations.ts'
 import { PolicyError, positionOf, positionOfByte } from './policy-error.ts'
 import { policySchema } from './schema.ts'
@@ -33,8 +34,7 @@ export interface CompiledPolicy {
   readonly index: ScopeIndex
 }
 
-export const maxPolicyBytes: number = 4 * 1024 * 1024
-/** Cedar parses by recursion; a longer policy could exhaust its stack. */
+export const maxPolicyBytes: number = 1024 * 1024
 const maxOnePolicyLength = 8192
 const maxReasonLength = 300
 
@@ -47,15 +47,7 @@ const maxReasonLength = 300
  * @throws {PolicyError} the first problem with its line and column
  */
 export function compilePolicy(text: string): CompiledPolicy {
-  if (new TextEncoder().encode(text).length > maxPolicyBytes)
-    throw new PolicyError(
-      'POLICY_TOO_LARGE',
-      `expected at most ${maxPolicyBytes} bytes`,
-      positionOf(text, 0),
-      {
-        remedy: 'Merge policies that differ only in a group or workspace: the scope can name collections.',
-      },
-    )
+  checkSize(text)
   const parts = splitPolicies(text)
   checkAgainstSchema(text)
   const policies = new Map<string, Policy>()
@@ -66,6 +58,24 @@ export function compilePolicy(text: string): CompiledPolicy {
     policies.set(policy.id, policy)
   }
   return { digest: digestOf(policies), policies, index: indexByScope([...policies.values()]) }
+}
+
+/** What Cedar must not even be shown. */
+function checkSize(text: string): void {
+  if (new TextEncoder().encode(text).length > maxPolicyBytes)
+    throw new PolicyError(
+      'POLICY_TOO_LARGE',
+      `expected at most ${maxPolicyBytes} bytes`,
+      positionOf(text, 0),
+      {
+        remedy: 'Merge policies that differ only in a group or workspace: the scope can name collections.',
+      },
+    )
+  const tooDeep = findTooDeep(text)
+  if (tooDeep !== undefined)
+    throw new PolicyError('POLICY_TOO_DEEP', `nested deeper than ${maxNesting}`, positionOf(text, tooDeep), {
+      remedy: 'Say the same with fewer brackets, or split the policy in two.',
+    })
 }
 
 interface Part {
@@ -115,10 +125,13 @@ function checkAgainstSchema(text: string): void {
   if (answer.type === 'failure') throw cedarError('POLICY_SYNTAX', text, answer.errors[0])
   // A warning is a policy that can never apply or that reads unlike what it says: nobody means that.
   const problems = [...answer.validationErrors, ...answer.validationWarnings].map(({ error }) => error)
-  const startOf = ({ sourceLocations }: DetailedError): number => sourceLocations?.[0]?.start ?? 0
   const [first] = problems.toSorted((a, b) => startOf(a) - startOf(b))
   if (first ?? answer.otherWarnings[0])
     throw cedarError('POLICY_INVALID', text, first ?? answer.otherWarnings[0])
+}
+
+function startOf({ sourceLocations }: DetailedError): number {
+  return sourceLocations?.[0]?.start ?? 0
 }
 
 function readPolicy(text: string, part: Part): Policy {
@@ -142,7 +155,7 @@ function readPolicy(text: string, part: Part): Policy {
       part,
       'reason',
     )
-  const obligations = Object.entries(others).map(([name, value]) => {
+  const obligations: Partial<Obligations> = Object.entries(others).reduce((all, [name, value]) => {
     if (!isObligation(name) || json.effect === 'forbid')
       throw annotationError(
         'POLICY_ANNOTATION',
@@ -152,13 +165,13 @@ function readPolicy(text: string, part: Part): Policy {
         name,
       )
     const parsed = parseObligation(name, value ?? '')
-    if ('set' in parsed) return parsed.set
+    if ('set' in parsed) return { ...all, ...parsed.set }
     throw annotationError('POLICY_ANNOTATION', `@${name}: expected ${parsed.expects}`, text, part, name)
-  })
+  }, {})
   const mentions = mentionsOf(json)
   if (mentions.wholeContext)
     throw annotationError('POLICY_CONTEXT', `policy ${id} uses the context as a whole`, text, part, 'id')
-  return { id, text: part.text, json, reason, obligations: Object.assign({}, ...obligations), mentions }
+  return { id, text: part.text, json, reason, obligations, mentions }
 }
 
 function digestOf(policies: ReadonlyMap<string, Policy>): string {

@@ -9,7 +9,7 @@ import {
   rights,
 } from '#core/trust/words.ts'
 import type { CompiledPolicy } from './compile.ts'
-import { type Inquiry, inquire, type Target, type Verdict } from './evaluate.ts'
+import { ask, type Question, type Target, type Verdict } from './evaluate.ts'
 import { mergeObligations } from './obligations.ts'
 import { findUnlocks, type Unlock } from './unlocks.ts'
 
@@ -69,45 +69,41 @@ export interface DecisionRequest {
  */
 export function decide(policy: CompiledPolicy, request: DecisionRequest): Decision {
   const { context, workspace } = request
+  const { person, claims } = context
   const refused: Refusal[] = []
   let outcome: Outcome | undefined
   for (const mode of workspace.modes) {
-    const inquiry = inquire(policy, context, { action: mode, target: workspace })
-    const verdict = inquiry.ask(context.claims)
+    const question: Question = { person, claims, target: workspace, action: mode, mode }
+    const verdict = ask(policy, question)
     const unavailable = request.available(mode)
     if (verdict.allowed && unavailable === undefined) {
-      outcome = outcomeOf(policy, context, workspace, mode, verdict)
+      outcome = outcomeOf(policy, question, verdict)
       break
     }
-    refused.push(refusalOf(mode, verdict, unavailable, inquiry, context))
+    refused.push(refusalOf(policy, question, verdict, unavailable))
   }
   return { outcome, refused, policyDigest: policy.digest, contextDigest: digestOf(context) }
 }
 
-function outcomeOf(
-  policy: CompiledPolicy,
-  context: TrustContext,
-  target: Target,
-  mode: DeliveryMode,
-  permitted: Verdict,
-): Outcome {
+function outcomeOf(policy: CompiledPolicy, permitted: Question, permit: Verdict): Outcome {
+  const { mode } = permitted
   const asked = rights.map((right) => {
-    const inquiry = inquire(policy, context, { action: right, target, mode })
-    return { right, inquiry, verdict: inquiry.ask(context.claims) }
+    const question: Question = { ...permitted, action: right }
+    return { right, question, verdict: ask(policy, question) }
   })
   const granted = asked.filter(({ verdict }) => verdict.allowed)
-  const matching = [permitted, ...granted.map(({ verdict }) => verdict)].flatMap(({ policies }) => policies)
+  const matching = [permit, ...granted.map(({ verdict }) => verdict)].flatMap(({ policies }) => policies)
   return {
     mode,
     place: placeOf[mode],
     rights: granted.map(({ right }) => right),
     restrictions: asked
       .filter(({ verdict }) => !verdict.allowed)
-      .map(({ right, verdict, inquiry }) => ({
+      .map(({ right, question, verdict }) => ({
         right,
         reason: reasonOf(verdict, `No rule allows ${rightInWords[right]} here`),
         policies: idsOf(verdict),
-        unlocks: unlocksOf(verdict, inquiry, context),
+        unlocks: findUnlocks(policy, question, verdict),
       })),
     obligations: mergeObligations(matching.map(({ obligations }) => obligations)),
     policies: [...new Set(matching.map(({ id }) => id))].toSorted(),
@@ -115,37 +111,39 @@ function outcomeOf(
 }
 
 function refusalOf(
-  mode: DeliveryMode,
+  policy: CompiledPolicy,
+  question: Question,
   verdict: Verdict,
   unavailable: Unavailable | undefined,
-  inquiry: Inquiry,
-  context: TrustContext,
 ): Refusal {
+  const { mode } = question
   const where = { mode, place: placeOf[mode], policies: idsOf(verdict) }
-  if (verdict.allowed && unavailable !== undefined) return { ...where, ...unavailable, unlocks: [] }
-  const code =
-    verdict.error !== undefined
-      ? 'POLICY_ERROR'
-      : verdict.policies.length > 0
-        ? 'POLICY_FORBIDS'
-        : 'POLICY_NO_PERMIT'
+  if (verdict.allowed && unavailable !== undefined) {
+    const { code, reason } = unavailable
+    return { ...where, code, reason: `The policy allows this. ${reason}`, unlocks: [] }
+  }
   const reason = reasonOf(verdict, `No rule allows ${modeInWords[mode]} for you here`)
   return {
     ...where,
-    code,
+    code: codeOf(verdict),
     // An unlock must not promise what nobody could deliver.
     reason: unavailable?.code === 'NO_DELIVERER' ? `${reason}. ${unavailable.reason}` : reason,
-    unlocks: unlocksOf(verdict, inquiry, context),
+    unlocks: findUnlocks(policy, question, verdict),
   }
 }
 
-function reasonOf(verdict: Verdict, otherwise: string): string {
-  if (verdict.error !== undefined) return 'The policy could not be evaluated, so the answer is no'
-  return verdict.policies.find((policy) => policy.reason !== undefined)?.reason ?? otherwise
+function codeOf({ error, policies }: Verdict): Refusal['code'] {
+  if (error !== undefined) return 'POLICY_ERROR'
+  return policies.length > 0 ? 'POLICY_FORBIDS' : 'POLICY_NO_PERMIT'
 }
 
-function unlocksOf(verdict: Verdict, inquiry: Inquiry, { claims }: TrustContext): readonly Unlock[] {
-  return verdict.error === undefined ? findUnlocks(inquiry, claims) : []
+/** @param silent what to say when no policy permits and none forbids */
+function reasonOf({ error, policies }: Verdict, silent: string): string {
+  if (error !== undefined) return 'The policy could not be evaluated, so the answer is no'
+  const [first] = policies
+  if (first === undefined) return silent
+  const { reason } = policies.find((policy) => policy.reason !== undefined) ?? first
+  return reason ?? `Your organisation's rule ${first.id} forbids this`
 }
 
 function idsOf({ policies }: Verdict): readonly string[] {

@@ -90,6 +90,14 @@ when { context.network.zone.value == "hostile" };
 forbid (principal, action in Action::"data:endpoint", resource)
 when { context.endpoint.debugger.value == "attached" };
 
+@id("endpoint-started-as-expected")
+@reason("This device did not start the way it should")
+forbid (principal, action in Action::"data:endpoint", resource)
+when {
+  context.endpoint.bootState.value == "changed" ||
+  context.endpoint.secureBoot.value == "off"
+};
+
 @id("network-boot-inside-only")
 @reason("Devices start from the network only inside the organisation")
 forbid (principal, action == Action::"network-boot", resource)
@@ -124,7 +132,9 @@ when {
   (
     context.network.zone.value == "outside" &&
     context.endpoint.management.value == "managed" &&
-    context.endpoint.diskEncryption.value == "on"
+    context.endpoint.diskEncryption.value == "on" &&
+    context.endpoint.osUpdates.value == "current" &&
+    context.endpoint.antivirus.value == "on"
   )
 };
 

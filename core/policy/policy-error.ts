@@ -2,6 +2,7 @@ import { CodedError, type CodedErrorOptions } from '#core/errors/coded-error.ts'
 
 export type PolicyErrorCode =
   | 'POLICY_TOO_LARGE'
+  | 'POLICY_TOO_DEEP'
   | 'POLICY_SYNTAX'
   | 'POLICY_INVALID'
   | 'POLICY_ID'

@@ -33,6 +33,10 @@ const policyTest = z.strictObject({
     mode: z.enum([...deliveryModes, 'none']),
     rights: z.array(z.enum(rights)).optional(),
     watermark: z.boolean().optional(),
+    /** The code with which modes before the chosen one are refused. */
+    refused: z
+      .partialRecord(z.enum(deliveryModes), z.enum(['POLICY_FORBIDS', 'POLICY_NO_PERMIT', 'POLICY_ERROR']))
+      .optional(),
     /** Claims of the first unlock of the given mode. */
     unlocks: z.partialRecord(z.enum(deliveryModes), z.array(z.string())).optional(),
   }),
@@ -87,6 +91,8 @@ function problemsOf({ expect }: PolicyTest, { outcome, refused }: Decision): rea
   if (expect.rights !== undefined)
     differ('rights', expect.rights.toSorted(), outcome?.rights.toSorted() ?? [])
   if (expect.watermark !== undefined) differ('watermark', expect.watermark, outcome?.obligations.watermark)
+  for (const [mode, code] of Object.entries(expect.refused ?? {}))
+    differ(`refusal of ${mode}`, code, refused.find((refusal) => refusal.mode === mode)?.code)
   for (const [mode, claims] of Object.entries(expect.unlocks ?? {})) {
     const unlock = refused.find((refusal) => refusal.mode === mode)?.unlocks[0]
     differ(`unlock of ${mode}`, claims?.toSorted(), unlock?.changes.map((change) => change.claim).toSorted())

@@ -42,6 +42,8 @@ export interface ClaimKind {
   readonly label: string
   /** One sentence that tells a person how to reach the best value; absent when they cannot change it. */
   readonly remedy?: string
+  /** Where another sentence leads to a value below the best. */
+  readonly remedies?: Readonly<Record<string, string>>
 }
 
 /** Endpoints report every 60 s; after two silent periods nothing is known of them. */
@@ -138,6 +140,7 @@ export const claimVocabulary: Readonly<Record<ClaimName, ClaimKind>> = {
     values: ['hostile', 'unknown', 'outside', 'inside'],
     label: 'Network',
     remedy: "Use your organisation's own network",
+    remedies: { outside: 'Use another network' },
   },
   'network.interception': {
     ...observed,
@@ -163,6 +166,7 @@ export const claimVocabulary: Readonly<Record<ClaimName, ClaimKind>> = {
     values: ['unknown', 'password', 'oidc', 'passkey'],
     label: 'Sign-in',
     remedy: 'Sign in with a passkey',
+    remedies: { password: 'Sign in again', oidc: "Sign in through your organisation's own sign-in" },
   },
 }
 
@@ -181,4 +185,10 @@ export function rankOf(name: ClaimName, value: string): number {
 /** @returns the value that trust is highest with */
 export function bestValue(name: ClaimName): string {
   return claimVocabulary[name].values.at(-1) ?? unknownValue
+}
+
+/** @returns what a person does to reach a value; empty when they cannot change the claim */
+export function remedyFor(name: ClaimName, value: string): string {
+  const { remedy = '', remedies = {} } = claimVocabulary[name]
+  return (Object.hasOwn(remedies, value) ? remedies[value] : undefined) ?? remedy
 }

@@ -16,6 +16,7 @@ export {
   claimVocabulary,
   isClaimName,
   rankOf,
+  remedyFor,
   unknownValue,
 } from './claims.ts'
 export {
