@@ -14,9 +14,6 @@ export const siteConfig = z.strictObject({
     /** `localhost` listens on both loopback addresses. */
     address: address.default('localhost'),
     port,
-    /** PEM files of a certificate that people's browsers know; without them the site's own authority issues one. */
-    certificate: z.string().optional(),
-    key: z.string().optional(),
   }),
   agents: z.strictObject({
     /** Where hosts and gateways reach the site. */

@@ -54,15 +54,10 @@ export async function runSite(config: SiteConfig, signal: AbortSignal, onReady: 
   const site = await openSite(config, store, log, signal)
   const identity = await issueOwn(site.authority, config)
   const agents = createAgentPort(site, identity, signal)
-  const people = await createPeoplePort(site, await peopleTls(config, identity), consoleDir)
+  const people = await createPeoplePort(site, serverTls(identity), consoleDir)
   await listen(agents, config.agents.port, config.agents.address)
   await people.listen({ port: config.listen.port, host: config.listen.address })
-  void renewOwn(
-    site,
-    [agents, ...(config.listen.certificate === undefined ? [people.server as unknown as Server] : [])],
-    identity,
-    signal,
-  )
+  void renewOwn(site, agents, people.server as unknown as Server, signal)
   void sweepStore(site, signal)
   onReady()
   await watchSessions(site, signal)
@@ -171,37 +166,20 @@ function isAddress(name: string): boolean {
   return /^[\d.]+$/.test(name) || name.includes(':')
 }
 
-async function peopleTls(config: SiteConfig, own: TlsIdentity) {
-  const { certificate, key } = config.listen
-  if (certificate === undefined || key === undefined) return serverTls(own)
-  return serverTls({
-    chainPem: await readFile(certificate, 'utf8'),
-    privateKeyPem: await readFile(key, 'utf8'),
-  })
-}
-
 /** Puts a fresh certificate in place at half of each one's life; connections that exist go on. */
-async function renewOwn(
-  site: Site,
-  servers: readonly Server[],
-  first: TlsIdentity,
-  signal: AbortSignal,
-): Promise<void> {
-  let identity = first
+async function renewOwn(site: Site, agents: Server, people: Server, signal: AbortSignal): Promise<void> {
   for (;;) {
     const now = site.now()
     const at = renewAt({ notBefore: now, notAfter: now + longestLeafMs }, Math.random())
     try {
       await sleep(at - now, undefined, { signal })
-      identity = await issueOwn(site.authority, site.config)
+      const identity = await issueOwn(site.authority, site.config)
+      agents.setSecureContext(serverTls(identity, site.authority.rootPem))
+      people.setSecureContext(serverTls(identity))
     } catch (error) {
       if (signal.aborted) return
       site.log.error({ err: error }, 'the certificate could not be renewed')
       await sleep(60_000, undefined, { signal }).catch(() => {})
-      continue
-    }
-    for (const [index, server] of servers.entries()) {
-      server.setSecureContext(index === 0 ? serverTls(identity, site.authority.rootPem) : serverTls(identity))
     }
   }
 }

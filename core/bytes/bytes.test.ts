@@ -106,3 +106,10 @@ test('constant-time equality agrees with plain equality', () => {
     }),
   )
 })
+
+test('a writer that grows in the middle of numbers keeps them all', () => {
+  const writer = new Writer(4000)
+  for (let value = 0; value < 1000; value++) writer.i32(value)
+  const reader = new Reader(writer.finish())
+  for (let value = 0; value < 1000; value++) expect(reader.u32()).toBe(value)
+})

@@ -23,21 +23,24 @@ export class Writer {
   /** @throws {BytesError} BYTES_RANGE, BYTES_TOO_LONG */
   u8(value: number): this {
     check(value, 0, 0xff)
-    this.#view.setUint8(this.#grow(1), value)
+    const start = this.#grow(1)
+    this.#view.setUint8(start, value)
     return this
   }
 
   /** @throws {BytesError} BYTES_RANGE, BYTES_TOO_LONG */
   u16(value: number): this {
     check(value, 0, 0xffff)
-    this.#view.setUint16(this.#grow(2), value)
+    const start = this.#grow(2)
+    this.#view.setUint16(start, value)
     return this
   }
 
   /** @throws {BytesError} BYTES_RANGE, BYTES_TOO_LONG */
   u32(value: number): this {
     check(value, 0, 0xffff_ffff)
-    this.#view.setUint32(this.#grow(4), value)
+    const start = this.#grow(4)
+    this.#view.setUint32(start, value)
     return this
   }
 
@@ -46,14 +49,16 @@ export class Writer {
     if (value < 0n || value >= 1n << 64n) {
       throw new BytesError('BYTES_RANGE', `expected an unsigned 64-bit number, got ${value}`)
     }
-    this.#view.setBigUint64(this.#grow(8), value)
+    const start = this.#grow(8)
+    this.#view.setBigUint64(start, value)
     return this
   }
 
   /** @throws {BytesError} BYTES_RANGE, BYTES_TOO_LONG */
   i32(value: number): this {
     check(value, -0x8000_0000, 0x7fff_ffff)
-    this.#view.setInt32(this.#grow(4), value)
+    const start = this.#grow(4)
+    this.#view.setInt32(start, value)
     return this
   }
 
@@ -74,6 +79,7 @@ export class Writer {
     return this.#bytes.subarray(0, this.#length)
   }
 
+  /** May replace the buffer and its view: call it before touching either. */
   #grow(length: number): number {
     const needed = this.#length + length
     if (needed > this.#maximum) {

@@ -13,14 +13,19 @@ const open = { access: 'public' } as const
  * holds the channel's keys (I3). It may load nothing from elsewhere and connect only here and to the site's gateways.
  */
 export async function consoleRoutes(app: Api, site: Site, consoleDir: string): Promise<void> {
-  await app.register(fastifyStatic, {
-    root: join(consoleDir, 'assets'),
-    prefix: '/assets/',
-    // Their names hold a hash of their content.
-    immutable: true,
-    maxAge: '365d',
-    cacheControl: true,
-    schemaHide: true,
+  await app.register(async (files) => {
+    files.addHook('onRoute', (route) => {
+      route.config = { ...route.config, ...open }
+    })
+    await files.register(fastifyStatic, {
+      root: join(consoleDir, 'assets'),
+      prefix: '/assets/',
+      // Their names hold a hash of their content.
+      immutable: true,
+      maxAge: '365d',
+      cacheControl: true,
+      schemaHide: true,
+    })
   })
   app.get('/*', { config: open, schema: { hide: true } }, async (request, reply) => {
     if (request.url.startsWith('/api/') || request.url.startsWith('/assets/')) throw notFound('address')
