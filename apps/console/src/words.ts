@@ -81,6 +81,13 @@ export function unlockSentence(unlock: Unlock): string {
     .join(' and ')
 }
 
+/** The same for a tile, where there is room for one line: `Turn on disk encryption and 3 more changes`. */
+export function unlockSummary(unlock: Unlock): string {
+  const [first, ...more] = unlock.changes
+  if (first === undefined || more.length < 2) return unlockSentence(unlock)
+  return `${first.remedy.replace(/\.$/, '')} and ${more.length} more changes`
+}
+
 /** One short line for each restriction, such as `Copying out is off`. */
 export function restrictionName(restriction: Pick<Restriction, 'right'>): string {
   return restrictionNames[restriction.right]

@@ -13,6 +13,7 @@ import {
   size,
   span,
   unlockSentence,
+  unlockSummary,
   worthOf,
 } from './words.ts'
 
@@ -69,4 +70,12 @@ test('the worth of a source that this page does not know is its name', () => {
 test('a clause becomes a sentence, a sentence stays one', () => {
   expect(sentence('you ended it')).toBe('You ended it.')
   expect(sentence('You ended it.')).toBe('You ended it.')
+})
+
+test('a tile names the first of many changes and counts the others', () => {
+  const unlock = {
+    changes: ['Use a managed device.', 'Turn on the firewall.', 'Install updates.'].map(change),
+  }
+  expect(unlockSummary(unlock)).toBe('Use a managed device and 2 more changes')
+  expect(unlockSummary({ changes: unlock.changes.slice(0, 1) })).toBe('Use a managed device')
 })

@@ -52,7 +52,7 @@ export function WorkspacesPage(): ReactElement {
             cells: {
               Name: (
                 <>
-                  {workspace.name} <span className="muted small mono">{workspace.id}</span>
+                  {workspace.name} <span className="muted small mono nowrap">{workspace.id}</span>
                 </>
               ),
               Kind: workspace.program.kind === 'desktop' ? 'Desktop' : 'Application',

@@ -15,7 +15,7 @@ import { WorkspaceTile } from './workspace-tile.tsx'
 
 /** Where people open their workspaces. */
 export function PortalPage(): ReactElement {
-  const { me, siteName, reload: reloadPerson } = usePerson()
+  const { me, reload: reloadPerson } = usePerson()
   const { data, error, reload } = useResource(loadPortal)
   useSiteEvents(() => {
     reload()
@@ -44,7 +44,7 @@ export function PortalPage(): ReactElement {
       </header>
       {running.length > 0 && <RunningSessions sessions={running} onReconnect={reconnect} onChange={reload} />}
       {workspaces.length === 0 ? (
-        <NoWorkspaces admin={me.admin} siteName={siteName} />
+        <NoWorkspaces />
       ) : (
         <div className="tiles">
           {workspaces.map((workspace) => (
@@ -93,25 +93,34 @@ function LaunchTile(props: {
   return <WorkspaceTile workspace={workspace} action={action} onOpen={open} />
 }
 
-function NoWorkspaces({
-  admin,
-  siteName,
-}: {
-  readonly admin: boolean
-  readonly siteName: string
-}): ReactElement {
-  if (admin) {
+function NoWorkspaces(): ReactElement {
+  const { me, siteName } = usePerson()
+  if (me.admin) {
     return (
       <Empty
         title="Let someone in"
         action={
-          <Link href="/admin/hosts" className="button button-primary">
-            Add a host
+          <Link href="/admin/workspaces" className="button button-primary">
+            See the workspaces
           </Link>
         }
       >
-        Workspaces run on hosts. Add one, then give people groups under People: the policy says which
-        workspaces each group can open.
+        Define what can be opened, have it run on a host, and give people groups: the policy says who may open
+        what.
+      </Empty>
+    )
+  }
+  if (me.auditor) {
+    return (
+      <Empty
+        title="You are here to look"
+        action={
+          <Link href="/admin/decisions" className="button button-primary">
+            See the decisions
+          </Link>
+        }
+      >
+        No workspace is meant for you. As an auditor you see what others were given, and why.
       </Empty>
     )
   }

@@ -2,7 +2,7 @@ import { type ReactElement, useId, useState } from 'react'
 import type { WorkspaceView } from '#core/api/person.ts'
 import type { Unlock } from '#core/api/words.ts'
 import { ApiError } from '../api/errors.ts'
-import { DecisionDetails } from '../ui/decision-details.tsx'
+import { DecisionDetails, Leads } from '../ui/decision-details.tsx'
 import { Icon, workspaceIcon } from '../ui/icons.tsx'
 import { Problem } from '../ui/message.tsx'
 import type { Action } from '../ui/use-action.ts'
@@ -12,7 +12,7 @@ import {
   placeSentences,
   restrictionName,
   sentence,
-  unlockSentence,
+  unlockSummary,
 } from '../words.ts'
 
 /** One workspace: what it is, how it would be delivered, what is withheld, and why. */
@@ -67,8 +67,7 @@ export function WorkspaceTile(props: {
         <p className="tile-fact tile-unlock">
           <Icon name="unlock" />
           <span>
-            {unlockSentence(better.unlock)} <span aria-hidden="true">→</span>
-            <span className="visually-hidden">leads to</span> {better.opens}
+            {unlockSummary(better.unlock)} <Leads /> {better.opens}
           </span>
         </p>
       )}

@@ -82,13 +82,40 @@ export function Unlocks({
       {unlocks.map((unlock) => (
         <li key={unlockSentence(unlock)}>
           <Icon name="unlock" />
-          <span>
-            {unlockSentence(unlock)} <span aria-hidden="true">→</span>
-            <span className="visually-hidden">leads to</span> {opens}
-          </span>
+          <UnlockSteps unlock={unlock} opens={opens} />
         </li>
       ))}
     </ul>
+  )
+}
+
+function UnlockSteps({ unlock, opens }: { readonly unlock: Unlock; readonly opens: string }): ReactElement {
+  if (unlock.changes.length > 2) {
+    return (
+      <div>
+        All of these <Leads /> {opens}
+        <ul className="steps">
+          {unlock.changes.map(({ claim, remedy }) => (
+            <li key={claim}>{sentence(remedy)}</li>
+          ))}
+        </ul>
+      </div>
+    )
+  }
+  return (
+    <span>
+      {unlockSentence(unlock)} <Leads /> {opens}
+    </span>
+  )
+}
+
+/** An arrow for the eye, words for the ear. */
+export function Leads(): ReactElement {
+  return (
+    <>
+      <span aria-hidden="true">→</span>
+      <span className="visually-hidden">leads to</span>
+    </>
   )
 }
 
