@@ -29,7 +29,7 @@ const office: Unlock = {
   changes: [{ claim: 'network.kind', from: 'outside', to: 'inside', remedy: 'Join the office network.' }],
 }
 
-export const obligations = {
+const obligations = {
   clipboardMaxBytes: 65_536,
   watermark: false,
   sessionMinutes: 600,

@@ -19,7 +19,7 @@ export type Conditions = Pick<SessionNotice, 'rights' | 'restrictions' | 'obliga
  * `opening` until the first picture, then `live`; `interrupted` while the way to the session is lost and it goes on;
  * `over` when it ended; `failed` when it cannot be reached by trying again.
  */
-export type Phase = 'opening' | 'live' | 'interrupted' | 'over' | 'failed'
+type Phase = 'opening' | 'live' | 'interrupted' | 'over' | 'failed'
 
 export interface LinkState {
   readonly phase: Phase
