@@ -7,7 +7,7 @@ import {
   validate,
 } from '@cedar-policy/cedar-wasm/nodejs'
 import type { Obligations } from '#core/trust/words.ts'
-import { type Mentions, mentionsOf } from './mentions.ts'
+import { flatPolicy, type Mentions, mentionsOf } from './mentions.ts'
 import { findTooDeep, maxNesting } from './nesting.ts'
 import { isObligation, parseObligation } from './obligations.ts'
 import { PolicyError, positionOf, positionOfByte } from './policy-error.ts'
@@ -18,8 +18,9 @@ import { indexByScope, type ScopeIndex } from './scope.ts'
 export interface Policy {
   /** From `@id`. */
   readonly id: string
-  readonly text: string
   readonly json: PolicyJson
+  /** `json` as `flatPolicy` rewrites it, which is what decisions evaluate. */
+  readonly flat: PolicyJson
   /** From `@reason`: why a forbid forbids, one sentence for people. */
   readonly reason: string | undefined
   readonly obligations: Partial<Obligations>
@@ -168,10 +169,10 @@ function readPolicy(text: string, part: Part): Policy {
     if ('set' in parsed) return { ...all, ...parsed.set }
     throw annotationError('POLICY_ANNOTATION', `@${name}: expected ${parsed.expects}`, text, part, name)
   }, {})
-  const mentions = mentionsOf(json)
+  const mentions = mentionsOf(json.conditions)
   if (mentions.wholeContext)
     throw annotationError('POLICY_CONTEXT', `policy ${id} uses the context as a whole`, text, part, 'id')
-  return { id, text: part.text, json, reason, obligations, mentions }
+  return { id, json, flat: flatPolicy(json), reason, obligations, mentions }
 }
 
 function digestOf(policies: ReadonlyMap<string, Policy>): string {
@@ -186,7 +187,7 @@ const remedies = {
   POLICY_ANNOTATION:
     'Known are @id, on a forbid @reason, on a permit @clipboardMaxBytes, @watermark, @sessionMinutes, @idleMinutes and @disconnectMinutes.',
   POLICY_CONTEXT:
-    'Name the claim, such as context.endpoint.diskEncryption.value; every claim is always there.',
+    'Name the attribute, such as context.endpoint.diskEncryption.value; every claim is always there.',
 } as const
 
 function annotationError(

@@ -1,4 +1,4 @@
-import { type CedarValueJson, type EntityJson, statefulIsAuthorized } from '@cedar-policy/cedar-wasm/nodejs'
+import { type EntityJson, statefulIsAuthorized } from '@cedar-policy/cedar-wasm/nodejs'
 import { type ClaimName, claimNames, isKnownClaim, type TrustContext } from '#core/trust/index.ts'
 import type { DeliveryMode } from '#core/trust/words.ts'
 import type { CompiledPolicy, Policy } from './compile.ts'
@@ -54,20 +54,21 @@ function evaluate(policy: CompiledPolicy, { person, claims, target, action, mode
     resources: [resource, ...collections].map(entityKey),
   })
   if (slice === undefined) return refused('the policies in scope do not parse')
-  // Most of a call is the way of its data into Cedar: only what these policies name makes it.
-  const isNamed = (uid: { type: string; id: string }): boolean => slice.entities.has(entityKey(uid))
-  const known = contextOf(slice, claims)
+  // Most of a call is the way of its data into Cedar: only what these policies look at makes it.
+  const isNamed = (uid: { type: string; id: string }): boolean => slice.entities?.has(entityKey(uid)) ?? false
   const answer = statefulIsAuthorized({
     principal,
     action: { type: 'Action', id: action },
     resource,
-    context: isRight(action) ? { ...known, mode } : known,
+    context: contextOf(slice, claims, isRight(action) ? mode : undefined),
     preparsedPolicySetId: slice.cedarId,
-    entities: [
-      entity(principal, groups.filter(isNamed)),
-      entity(resource, collections.filter(isNamed)),
-      entity({ type: 'Action', id: action }, [{ type: 'Action', id: parentOf(action) }]),
-    ],
+    entities: slice.entities
+      ? [
+          entity(principal, groups.filter(isNamed)),
+          entity(resource, collections.filter(isNamed)),
+          entity({ type: 'Action', id: action }, [{ type: 'Action', id: parentOf(action) }]),
+        ]
+      : [],
   })
   return verdictOf(slice, answer)
 }
@@ -91,16 +92,14 @@ function refused(error: string): Verdict {
   return { allowed: false, policies: [], claims: [], error }
 }
 
-/** `{ endpoint: { antivirus: { value, source, ageSec } } }` of the claims that matter. */
-function contextOf(slice: Slice, claims: TrustContext['claims']): Record<string, CedarValueJson> {
-  const context: Record<string, Record<string, CedarValueJson>> = {}
-  for (const name of slice.claims) {
-    const { value, source, ageSec } = claims[name]
-    const [subject = '', attribute = ''] = name.split('.')
-    const record = context[subject] ?? {}
-    record[attribute] = { value, source, ageSec }
-    context[subject] = record
-  }
+/** `{ 'endpoint.antivirus.value': 'on', … }` of what these policies look at. */
+function contextOf(
+  { attributes }: Slice,
+  claims: TrustContext['claims'],
+  mode: DeliveryMode | undefined,
+): Record<string, string | number> {
+  const context: Record<string, string | number> = mode === undefined ? {} : { mode }
+  for (const [path, { claim, attribute }] of attributes) context[path] = claims[claim][attribute]
   return context
 }
 

@@ -1,12 +1,22 @@
+import type { PolicyJson } from '@cedar-policy/cedar-wasm/nodejs'
 import { type ClaimName, isClaimName } from '#core/trust/claims.ts'
+import type { KnownClaim } from '#core/trust/trust-context.ts'
 
-/** What the outcome of a policy can depend on beside its own constants. */
+/** What the outcome of a policy's conditions can depend on beside its own constants. */
 export interface Mentions {
-  readonly claims: ReadonlySet<ClaimName>
+  /** By path, such as `endpoint.diskEncryption.value`. */
+  readonly attributes: ReadonlyMap<string, ClaimAttribute>
   /** `Type::id` of every entity that is named. */
   readonly entities: ReadonlySet<string>
-  /** The context is used otherwise than by naming one claim, or the mode of a right. */
+  /** The conditions look at the principal, the action or the resource. */
+  readonly asksWho: boolean
+  /** The context is used otherwise than by naming an attribute of a claim, or the mode of a right. */
   readonly wholeContext: boolean
+}
+
+export interface ClaimAttribute {
+  readonly claim: ClaimName
+  readonly attribute: keyof KnownClaim
 }
 
 /** `Type::id`, the key of an entity. */
@@ -15,30 +25,55 @@ export function entityKey({ type, id }: { readonly type: string; readonly id: st
 }
 
 /**
- * Collects what a policy mentions.
+ * Collects what a policy's conditions mention.
  *
- * @param policy Cedar's JSON form of one policy
+ * @param conditions of Cedar's JSON form of one policy
  */
-export function mentionsOf(policy: unknown): Mentions {
-  const claims = new Set<ClaimName>()
+export function mentionsOf(conditions: PolicyJson['conditions']): Mentions {
+  const attributes = new Map<string, ClaimAttribute>()
   const entities = new Set<string>()
+  let asksWho = false
   let wholeContext = false
-  const pending: unknown[] = [policy]
+  const pending: unknown[] = [conditions]
   while (pending.length > 0) {
     const node = pending.pop()
     if (!isObject(node)) continue
     const path = contextPath(node)
-    const name = path?.slice(0, 2).join('.')
-    if (name !== undefined && isClaimName(name)) claims.add(name)
-    else if (path?.[0] === 'mode') continue
-    else if (path) wholeContext = true
+    const named = path && claimAttribute(path)
+    if (path && named) attributes.set(path.join('.'), named)
+    else if (path) wholeContext ||= path.join('.') !== 'mode'
     else {
-      if (typeof node['type'] === 'string' && typeof node['id'] === 'string')
-        entities.add(entityKey({ type: node['type'], id: node['id'] }))
+      const { Var: variable, type, id } = node
+      asksWho ||= typeof variable === 'string'
+      if (typeof type === 'string' && typeof id === 'string') entities.add(entityKey({ type, id }))
       pending.push(...Object.values(node))
     }
   }
-  return { claims, entities, wholeContext }
+  return { attributes, entities, asksWho, wholeContext }
+}
+
+/**
+ * Rewrites a policy for requests that its scope is known to match and whose context is flat: the scope is left out,
+ * `context.endpoint.antivirus.value` becomes `context["endpoint.antivirus.value"]`. It means the same and Cedar
+ * takes a third of the time, most of which goes into reading nested records and entities.
+ */
+export function flatPolicy({ effect, conditions }: PolicyJson): PolicyJson {
+  const anything = { op: 'All' } as const
+  return {
+    effect,
+    principal: anything,
+    action: anything,
+    resource: anything,
+    conditions: flatten(conditions) as PolicyJson['conditions'],
+  }
+}
+
+function flatten(node: unknown): unknown {
+  if (Array.isArray(node)) return node.map(flatten)
+  if (!isObject(node)) return node
+  const path = contextPath(node)
+  if (path) return { '.': { left: { Var: 'context' }, attr: path.join('.') } }
+  return Object.fromEntries(Object.entries(node).map(([key, value]) => [key, flatten(value)]))
 }
 
 /** @returns `['endpoint', 'antivirus', 'value']` for `context.endpoint.antivirus.value`; undefined when not of the context */
@@ -53,6 +88,14 @@ function contextPath(node: Record<string, unknown>): readonly string[] | undefin
     at = access['left']
   }
   return undefined
+}
+
+function claimAttribute([subject, name, attribute, ...more]: readonly string[]): ClaimAttribute | undefined {
+  const claim = `${subject}.${name}`
+  if (!isClaimName(claim) || more.length > 0) return undefined
+  return attribute === 'value' || attribute === 'source' || attribute === 'ageSec'
+    ? { claim, attribute }
+    : undefined
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

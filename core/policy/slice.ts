@@ -1,21 +1,24 @@
-import { preparsePolicySet } from '@cedar-policy/cedar-wasm/nodejs'
+import { type PolicyJson, preparsePolicySet } from '@cedar-policy/cedar-wasm/nodejs'
 import { type ClaimName, claimNames } from '#core/trust/claims.ts'
 import type { CompiledPolicy, Policy } from './compile.ts'
+import type { Mentions } from './mentions.ts'
 import { policiesInScope, type Scope } from './scope.ts'
 
 /** The policies that can matter to a question, parsed inside Cedar. */
 export interface Slice {
   readonly policies: ReadonlyMap<string, Policy>
-  /** The claims that the answer can depend on. */
+  /** What of the claims the answer can depend on. */
+  readonly attributes: Mentions['attributes']
+  /** The same, as claims in the order of the vocabulary. */
   readonly claims: readonly ClaimName[]
-  /** Keys of the entities that the answer can depend on. */
-  readonly entities: ReadonlySet<string>
+  /** Keys of the entities that the answer can depend on; undefined when it depends on none beyond the scope. */
+  readonly entities: ReadonlySet<string> | undefined
   /** Name of the parsed set inside Cedar, good until another slice is asked for. */
   readonly cedarId: string
 }
 
 /** Cedar never forgets a parsed set, it only overwrites: so names are used again and both of these are bounded. */
-const maxSlices = 256
+const maxSlices = 4096
 const maxParsedPolicies = 20_000
 
 /**
@@ -47,19 +50,24 @@ export function sliceFor({ digest, index }: CompiledPolicy, scope: Scope): Slice
 function parseSlice(policies: readonly Policy[]): Slice | undefined {
   makeRoomFor(policies.length)
   const cedarId = freeNames.pop() ?? `slice-${namesGiven++}`
-  const staticPolicies: Record<string, string> = Object.fromEntries(
-    policies.map(({ id, text }) => [id, text]),
+  const staticPolicies: Record<string, PolicyJson> = Object.fromEntries(
+    policies.map(({ id, flat }) => [id, flat]),
   )
   if (preparsePolicySet(cedarId, { staticPolicies }).type === 'failure') {
     freeNames.push(cedarId)
     return undefined
   }
   parsedPolicies += policies.length
-  const mentioned = new Set(policies.flatMap(({ mentions }) => [...mentions.claims]))
+  const mentions = policies.map((policy) => policy.mentions)
+  const attributes = new Map(mentions.flatMap((one) => [...one.attributes]))
+  const mentioned = new Set([...attributes.values()].map(({ claim }) => claim))
   return {
     policies: new Map(policies.map((policy) => [policy.id, policy])),
+    attributes,
     claims: claimNames.filter((name) => mentioned.has(name)),
-    entities: new Set(policies.flatMap(({ mentions }) => [...mentions.entities])),
+    entities: mentions.some(({ asksWho }) => asksWho)
+      ? new Set(mentions.flatMap((one) => [...one.entities]))
+      : undefined,
     cedarId,
   }
 }
