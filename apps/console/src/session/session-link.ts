@@ -17,9 +17,10 @@ export type Conditions = Pick<SessionNotice, 'rights' | 'restrictions' | 'obliga
 
 /**
  * `opening` until the first picture, then `live`; `interrupted` while the way to the session is lost and it goes on;
- * `over` when it ended; `failed` when it cannot be reached by trying again.
+ * `elsewhere` when another browser of the same person took it over; `over` when it ended; `failed` when it cannot be
+ * reached by trying again.
  */
-type Phase = 'opening' | 'live' | 'interrupted' | 'over' | 'failed'
+type Phase = 'opening' | 'live' | 'interrupted' | 'elsewhere' | 'over' | 'failed'
 
 export interface LinkState {
   readonly phase: Phase
@@ -150,9 +151,11 @@ export class SessionLink {
   /** Resolves when the channel will carry nothing any more. */
   #watch(channel: Channel): Promise<void> {
     return new Promise((resolve) => {
-      channel.onState = (state: ChannelState) => {
+      channel.onState = (state: ChannelState, reason) => {
         if (state === 'interrupted') this.#interrupted()
         if (state === 'open' && this.#pictured) this.#live()
+        // Taking it back without being asked would start a tug-of-war between two windows.
+        if (reason === 'SESSION_OPENED_ELSEWHERE') this.#update({ phase: 'elsewhere' })
         if (state === 'closed') resolve()
       }
       if (channel.state === 'closed') resolve()
@@ -230,7 +233,7 @@ export class SessionLink {
 
   get #done(): boolean {
     const { phase } = this.state.get()
-    return this.#stop.signal.aborted || phase === 'over' || phase === 'failed'
+    return this.#stop.signal.aborted || phase === 'elsewhere' || phase === 'over' || phase === 'failed'
   }
 
   #update(change: Partial<LinkState>): void {

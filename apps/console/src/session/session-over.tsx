@@ -29,6 +29,28 @@ export function SessionOver({ session }: { readonly session: SessionView }): Rea
   )
 }
 
+/** Another browser or window of the same person shows the session now. */
+export function SessionElsewhere({ session }: { readonly session: SessionView }): ReactElement {
+  const title = useFocus()
+  return (
+    <main className="door">
+      <div className="door-card">
+        <Mark />
+        <h1 ref={title} tabIndex={-1}>
+          Opened elsewhere
+        </h1>
+        <p>{session.workspace.name} goes on in another window or on another computer of yours.</p>
+        <button type="button" className="button button-primary button-wide" onClick={() => location.reload()}>
+          Bring it back here
+        </button>
+        <Link href="/" className="button button-wide">
+          Back to workspaces
+        </Link>
+      </div>
+    </main>
+  )
+}
+
 /** The session cannot be shown, and trying again would not help. */
 export function SessionFailed({ error }: { readonly error: unknown }): ReactElement {
   const title = useFocus()

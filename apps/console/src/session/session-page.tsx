@@ -2,7 +2,7 @@ import { type ReactElement, useEffect, useRef, useState } from 'react'
 import { createStore, useStore } from '../ui/store.ts'
 import { EndCountdown } from './end-countdown.tsx'
 import { initialState, type LinkState, SessionLink } from './session-link.ts'
-import { SessionFailed, SessionOver } from './session-over.tsx'
+import { SessionElsewhere, SessionFailed, SessionOver } from './session-over.tsx'
 import { Toasts, useToasts } from './toasts.tsx'
 import { Toolbar } from './toolbar.tsx'
 
@@ -33,6 +33,7 @@ export function SessionPage({ params }: { readonly params: Readonly<Record<strin
   }, [session])
 
   if (phase === 'over' && session !== undefined) return <SessionOver session={session} />
+  if (phase === 'elsewhere' && session !== undefined) return <SessionElsewhere session={session} />
   if (phase === 'failed') return <SessionFailed error={error} />
   return (
     <main className={`session session-${phase}`} aria-label={session?.workspace.name ?? 'Session'}>
