@@ -24,7 +24,9 @@ test('a new user learns what to compare, signs in, sees workspaces and the reaso
   expect(right).toMatchObject({ code: 0, stdout: expect.stringContaining('as Nora Lind') })
 
   const list = await site.cli(['list', '--json'], { login: 'nora' })
-  const { workspaces } = JSON.parse(list.stdout) as { workspaces: { id: string; decision: { outcome?: { mode: string } } }[] }
+  const { workspaces } = JSON.parse(list.stdout) as {
+    workspaces: { id: string; decision: { outcome?: { mode: string } } }[]
+  }
   expect(workspaces.find(({ id }) => id === 'desktop')?.decision.outcome?.mode).toBe('hosted-shared')
 
   const explained = await site.cli(['explain', 'desktop'], { login: 'nora' })
@@ -37,9 +39,15 @@ test('a new user learns what to compare, signs in, sees workspaces and the reaso
 
 test('wrong usage ends with 2 and says how the command is used', async () => {
   expect(await site.cli(['frobnicate'])).toMatchObject({ code: 2, stderr: expect.stringContaining('USAGE') })
-  expect(await site.cli(['end'])).toMatchObject({ code: 2, stderr: expect.stringContaining('Usage: trustcast end SESSION') })
+  expect(await site.cli(['end'])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('Usage: trustcast end SESSION'),
+  })
 })
 
 test('without a sign-in a command says how to get one', async () => {
-  expect(await site.cli(['list'], { login: 'stranger' })).toMatchObject({ code: 1, stderr: expect.stringContaining('CLI_NOT_SIGNED_IN') })
+  expect(await site.cli(['list'], { login: 'stranger' })).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('CLI_NOT_SIGNED_IN'),
+  })
 })

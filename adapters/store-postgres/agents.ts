@@ -110,12 +110,16 @@ export async function useEnrolmentToken<Kind extends TokenKind>(
   return row as { kind: Kind; name: string; dns_names: string[] } | undefined
 }
 
-/** The link that last heard from the agent is gone; if another link has heard since, nothing changes. */
-export async function agentWentAway(db: Db, id: string, lastHeard: Date): Promise<void> {
+/**
+ * The link that last heard from the agent is gone, so it counts as silent for as long as makes it absent, and no longer.
+ * If another link has heard from it since, nothing changes.
+ */
+export async function agentWentAway(db: Db, id: string, lastHeard: Date, absentSince: Date): Promise<void> {
   await db
     .updateTable('agents')
-    .set({ last_seen_at: null })
+    .set({ last_seen_at: absentSince })
     .where('id', '=', id)
     .where('last_seen_at', '<=', lastHeard)
+    .where('last_seen_at', '>', absentSince)
     .execute()
 }

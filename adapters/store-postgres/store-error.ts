@@ -1,6 +1,10 @@
 import { CodedError } from '#core/errors/coded-error.ts'
 
-export type StoreErrorCode = 'STORE_AWAY' | 'STORE_MIGRATION_FAILED' | 'STORE_URL_MALFORMED'
+export type StoreErrorCode =
+  | 'STORE_AWAY'
+  | 'STORE_MIGRATION_FAILED'
+  | 'STORE_URL_MALFORMED'
+  | 'STORE_PLAINTEXT'
 export class StoreError extends CodedError<StoreErrorCode> {}
 
 /** Codes with which Node or PostgreSQL say "not reachable now": worth another try, nothing is wrong with the request. */

@@ -32,7 +32,7 @@ const reconnectMs = 500
 /**
  * Opens the pool. It connects when first used, so this succeeds while the database is away.
  *
- * @throws {StoreError} STORE_URL_MALFORMED
+ * @throws {StoreError} STORE_URL_MALFORMED, STORE_PLAINTEXT
  */
 export function openStore(address: StoreAddress, poolSize = 10): Store {
   const config = connectionConfig(address)
@@ -65,7 +65,23 @@ function connectionConfig(address: StoreAddress): ClientConfig {
       remedy: 'Correct `database` in the configuration.',
     })
   }
+  requireEncryption(new URL(address.url))
   return { ...common, connectionString: address.url }
+}
+
+/** INVARIANT I2: no plaintext between two machines. A socket's folder or a loopback address stays on this one. */
+function requireEncryption({ hostname, searchParams }: URL): void {
+  const host = hostname === '' ? (searchParams.get('host') ?? 'localhost') : decodeURIComponent(hostname)
+  const stays =
+    host.startsWith('/') || host === 'localhost' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host)
+  if (stays || searchParams.get('sslmode') === 'verify-full') return
+  throw new StoreError(
+    'STORE_PLAINTEXT',
+    `the connection to the database on ${host} would not be encrypted and verified`,
+    {
+      remedy: 'Add sslmode=verify-full (and sslrootcert=FILE for an authority of your own) to its address.',
+    },
+  )
 }
 
 async function listenForever(

@@ -30,7 +30,7 @@ function loginPath(): string {
 }
 
 export async function createLoginKey(): Promise<webcrypto.CryptoKeyPair> {
-  return (await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as webcrypto.CryptoKeyPair
+  return webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])
 }
 
 export async function writeLogin(

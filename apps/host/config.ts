@@ -5,7 +5,7 @@ export const hostConfig = z.strictObject({
   /** Folder that holds the identity that enrolment left there, and the host's key. Only root gets in. */
   state: z.string(),
   /** Sockets and state of running displays. */
-  run: z.string(),
+  run: z.string().default('/run/trustcast'),
   /** Homes of people; every host agent of one site on this machine names the same. */
   homes: z.string().default('/var/lib/trustcast/homes'),
   /** Most sessions at once. */

@@ -57,7 +57,7 @@ export async function createEnrolmentToken(
  */
 export async function enrol(site: Site, token: string, request: string) {
   const { secret } = parseToken(token)
-  const publicKey = await verifyRequest(request)
+  const publicKey = verifyRequest(request)
   const granted = await useEnrolmentToken(
     site.store.db,
     hashOf(secret),
@@ -102,7 +102,7 @@ export async function renew(
   peer: PeerIdentity,
   request: string,
 ): Promise<{ readonly certificate: string }> {
-  const publicKey = await verifyRequest(request)
+  const publicKey = verifyRequest(request)
   const agent = await livingAgent(site, peer)
   const leaf = await issueLeaf(site.authority, order(site, agent, publicKey))
   await site.audit.record('enrolled', { type: agent.kind, id: agent.id }, undefined, {

@@ -4,7 +4,7 @@ import type { Me, WorkspaceView } from '#core/api/person.ts'
 import type { DecisionView } from '#core/api/words.ts'
 import { explainDecision } from '#core/policy/index.ts'
 import { claimVocabulary, isClaimName, type TrustContext } from '#core/trust/index.ts'
-import { type Availability, contextOf, decideWorkspace, readAvailability } from './deciding.ts'
+import { contextOf, decideWorkspace, readAvailability } from './deciding.ts'
 import { type Rules, readRules } from './rules.ts'
 import { isAdmin, isAuditor, type SignedIn } from './signed-in.ts'
 import type { Site } from './site.ts'
@@ -70,7 +70,10 @@ export async function listWorkspacesFor(
 /** A workspace that no policy would ever give this person is not theirs to see. */
 function isWithinReach({ outcome, refused }: DecisionView): boolean {
   return (
-    outcome !== undefined || refused.some(({ code, unlocks }) => unlocks.length > 0 || code === 'NO_CAPACITY')
+    outcome !== undefined ||
+    refused.some(
+      ({ code, deliverable, unlocks }) => (deliverable && unlocks.length > 0) || code === 'NO_CAPACITY',
+    )
   )
 }
 
@@ -97,7 +100,7 @@ export async function explain(
   if (workspace === undefined) throw notFound('workspace')
   if (query.endpoint !== undefined) throw notFound('endpoint')
   const context = await contextFor(site, rules, caller, query)
-  const decision = decideWorkspace(rules, context, workspace, available as Availability)
+  const decision = decideWorkspace(rules, context, workspace, available)
   return { decision, lines: [...explainDecision(decision, { workspace: workspace.name, context })] }
 }
 

@@ -27,7 +27,7 @@ export function createHints(store: Store, signal: AbortSignal): Hints {
     return () => listeners.delete(listener)
   }
   return {
-    tell: store.notify,
+    tell: (hint) => store.notify(hint),
     on,
     until: (isTrue, concerns, timeoutMs) => until(on, isTrue, concerns, timeoutMs),
   }
@@ -42,29 +42,28 @@ async function until(
   timeoutMs: number,
 ): Promise<boolean> {
   const deadline = performance.now() + timeoutMs
-  let wake: () => void = () => {}
-  let hinted = false
+  let hinted = Promise.withResolvers<void>()
   const off = on((hint) => {
-    if (!concerns(hint)) return
-    hinted = true
-    wake()
+    if (concerns(hint)) hinted.resolve()
   })
   try {
     for (;;) {
-      hinted = false
+      // Renewed before asking: a hint that comes while the answer is under way counts.
+      hinted = Promise.withResolvers<void>()
       if (await isTrue()) return true
       const left = deadline - performance.now()
       if (left <= 0) return false
-      if (hinted) continue
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, Math.min(lostHintMs, left))
-        wake = () => {
-          clearTimeout(timer)
-          resolve()
-        }
-      })
+      await soonerOf(hinted.promise, Math.min(lostHintMs, left))
     }
   } finally {
     off()
   }
+}
+
+/** Resolves with the promise, after `ms` at the latest; leaves no timer behind. */
+export async function soonerOf(promise: Promise<void>, ms: number): Promise<void> {
+  const timeout = Promise.withResolvers<void>()
+  const timer = setTimeout(timeout.resolve, ms)
+  await Promise.race([promise, timeout.promise])
+  clearTimeout(timer)
 }

@@ -74,7 +74,7 @@ async function reusableSessions(
   for (const session of sessions) {
     if (session.state === 'ending') continue
     const host = await agentById(site.store.db, session.host_id)
-    const silentMs = site.now() - (host?.last_seen_at?.getTime() ?? session.started_at.getTime())
+    const silentMs = site.now() - (host?.last_seen_at?.getTime() ?? 0)
     if (silentMs < hostPatienceMs && host?.revoked_at === null) usable.push(session)
     else
       await finishSession(

@@ -4,6 +4,7 @@ import {
   dueSessions,
   endSession,
   isAway,
+  liveSessions,
   personById,
   requestRedecisions,
   type SessionDetail,
@@ -16,6 +17,7 @@ import {
 import type { Restriction, Unlock } from '#core/api/words.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
 import { contextOf, decideWorkspace, recordDecision } from './deciding.ts'
+import { soonerOf } from './hints.ts'
 import { readRules } from './rules.ts'
 import type { Site } from './site.ts'
 
@@ -23,6 +25,8 @@ import type { Site } from './site.ts'
 
 /** How long a person sees why before a session that is no longer permitted ends. Nothing passes meanwhile. */
 const farewellMs = 20_000
+
+const sweepMs = 60_000
 
 const systemActor: AuditActor = { type: 'system', id: 'trust' }
 
@@ -41,24 +45,19 @@ export async function decideAgain(
  * the store sees to it that each piece of work is done once.
  */
 export async function watchSessions(site: Site, signal: AbortSignal): Promise<void> {
-  let wake: () => void = () => {}
-  site.hints.on((hint) => {
-    if (hint.topic === 'redecide' || hint.topic === 'lost') wake()
+  let woken = Promise.withResolvers<void>()
+  const off = site.hints.on((hint) => {
+    if (hint.topic === 'redecide' || hint.topic === 'lost') woken.resolve()
   })
-  signal.addEventListener('abort', () => wake(), { once: true })
+  signal.addEventListener('abort', () => woken.resolve(), { once: true })
   let lastSweep = site.now()
   while (!signal.aborted) {
-    const woken = new Promise<void>((resolve) => {
-      wake = resolve
-    })
+    woken = Promise.withResolvers<void>()
     try {
       while ((await workRedecisions(site.store.db, (id, cause) => redecide(site, id, cause))) > 0);
-      for (const due of await dueSessions(site.store.db, new Date(site.now()))) {
-        const end = due.end ?? { code: 'SESSION_OVER', reason: 'Its time was up', unlocks: [] }
-        await finishSession(site, due.id, end, systemActor)
-      }
+      await endDueSessions(site)
       // Claims grow old without anybody telling: look at everything once a minute.
-      if (site.now() - lastSweep > 60_000) {
+      if (site.now() - lastSweep > sweepMs) {
         lastSweep = site.now()
         await decideAgain(site, 'sweep')
       }
@@ -66,7 +65,15 @@ export async function watchSessions(site: Site, signal: AbortSignal): Promise<vo
       if (!isAway(error)) site.log.error({ err: error }, 'sessions could not be looked after')
       await sleep(500)
     }
-    await Promise.race([woken, sleep(1_000)])
+    await soonerOf(woken.promise, 1_000)
+  }
+  off()
+}
+
+async function endDueSessions(site: Site): Promise<void> {
+  for (const due of await dueSessions(site.store.db, new Date(site.now()))) {
+    const end = due.end ?? { code: 'SESSION_OVER', reason: 'Its time was up', unlocks: [] }
+    await finishSession(site, due.id, end, systemActor)
   }
 }
 
@@ -131,6 +138,8 @@ async function redecide(site: Site, sessionId: string, cause: DecisionCause): Pr
     () => undefined,
   )
   const { outcome } = decision
+  // Somebody who was told why has begun anew meanwhile: the old one ends as it was going to.
+  if (session.state === 'ending' && outcome !== undefined && (await hasSuccessor(site, session))) return
   const same = outcome !== undefined && session.state !== 'ending' && isSame(session, outcome)
   if (same) return
   const recorded = await recordDecision(site, {
@@ -163,6 +172,14 @@ async function redecide(site: Site, sessionId: string, cause: DecisionCause): Pr
   await tellOf(site, session)
 }
 
+async function hasSuccessor(
+  site: Site,
+  { person_id: personId, workspace_id: workspaceId }: SessionDetail,
+): Promise<boolean> {
+  const live = await liveSessions(site.store.db, { personId, workspaceId })
+  return live.some(({ state }) => state !== 'ending')
+}
+
 interface Terms {
   readonly rights: readonly string[]
   readonly restrictions: readonly Restriction[]
@@ -173,9 +190,9 @@ interface Terms {
 function isSame(a: Terms, b: Terms): boolean {
   const terms = ({ rights, restrictions, obligations }: Terms): string =>
     JSON.stringify([
-      [...rights].sort(),
-      restrictions.map(({ right, reason }) => `${right} ${reason}`).sort(),
-      Object.entries(obligations).sort(),
+      rights.toSorted(),
+      restrictions.map(({ right, reason }) => `${right} ${reason}`).toSorted(),
+      Object.entries(obligations).toSorted(([a], [b]) => (a < b ? -1 : 1)),
     ])
   return terms(a) === terms(b)
 }

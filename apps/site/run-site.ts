@@ -33,6 +33,7 @@ import { parseNetwork } from '#core/trust/index.ts'
 import { createAgentPort } from './agents/agent-port.ts'
 import { openAuditLog } from './audit-log.ts'
 import type { SiteConfig } from './config.ts'
+import { furnish } from './first-start.ts'
 import { createHints } from './hints.ts'
 import { createPeoplePort } from './http/people-port.ts'
 import { watchSessions } from './live-sessions.ts'
@@ -47,11 +48,16 @@ const consoleDir = join(import.meta.dirname, '../console/dist')
  *
  * @param onReady called when both ports serve
  */
-export async function runSite(config: SiteConfig, signal: AbortSignal, onReady: () => void): Promise<void> {
+export async function runSite(
+  config: SiteConfig,
+  signal: AbortSignal,
+  onReady: (site: Site) => void,
+): Promise<void> {
   const log = pino({ name: 'site' })
   await using store = disposable(openStore(config.database))
   await migrateWhenThere(store, log, signal)
   const site = await openSite(config, store, log, signal)
+  await furnish(site)
   const identity = await issueOwn(site.authority, config)
   const agents = createAgentPort(site, identity, signal)
   const people = await createPeoplePort(site, serverTls(identity), consoleDir)
@@ -59,7 +65,7 @@ export async function runSite(config: SiteConfig, signal: AbortSignal, onReady: 
   await people.listen({ port: config.listen.port, host: config.listen.address })
   void renewOwn(site, agents, people.server as unknown as Server, signal)
   void sweepStore(site, signal)
-  onReady()
+  onReady(site)
   await watchSessions(site, signal)
   await people.close()
 }
@@ -76,7 +82,7 @@ export async function openSite(
     name: `trustcast.${authority.siteId}`,
     privateKey: await signingKeyIn(config.state, 'audit'),
   }
-  const now = (): number => Date.now()
+  const now = Date.now
   return {
     config,
     siteId: authority.siteId,
@@ -150,7 +156,7 @@ async function issueOwn(authority: Authority, config: SiteConfig): Promise<TlsId
   const key = await createIdentityKey()
   const names = [...new Set([new URL(config.url).hostname, new URL(config.agents.url).hostname, 'localhost'])]
   const leaf = await issueLeaf(authority, {
-    publicKey: await verifyRequest(key.requestPem),
+    publicKey: verifyRequest(key.requestPem),
     role: 'site',
     id: 'node',
     dnsNames: names.filter((name) => !isAddress(name)),

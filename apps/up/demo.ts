@@ -85,13 +85,13 @@ export const demoWorkspaces: readonly WorkspaceDefinition[] = [
     program: { kind: 'application', command: ['xterm', '-fa', 'DejaVu Sans Mono', '-fs', '12'] },
   },
   {
-    id: 'ward-station',
-    name: 'Ward station',
-    description: 'A whole computer that starts from the network, in the ward only',
+    id: 'records',
+    name: 'Patient records',
+    description: 'Files that must not be seen on a device that nobody looks after',
     icon: 'station',
-    modes: ['network-boot', 'hosted-blade'],
-    collections: [],
-    program: { kind: 'desktop' },
+    modes: ['hosted-vm', 'hosted-shared'],
+    collections: ['sensitive'],
+    program: { kind: 'application', command: ['mousepad'] },
   },
 ]
 

@@ -34,16 +34,16 @@ const maxLogBytes = 20 * 1024 * 1024
  */
 export function createSupervisor(logDir: string, onEnd: (name: string, how: string) => void): Supervisor {
   const running = new Map<string, ChildProcess>()
-  let stopping = false
+  const stopping = new AbortController()
   const run = async (part: Part): Promise<void> => {
     let pauseMs = 200
-    while (!stopping) {
+    while (!stopping.signal.aborted) {
       const startedAt = performance.now()
       const child = start(part, logDir)
       running.set(part.name, child)
       const how = await ended(child)
       running.delete(part.name)
-      if (stopping) return
+      if (stopping.signal.aborted) return
       onEnd(part.name, how)
       pauseMs = performance.now() - startedAt > healthyMs ? 200 : Math.min(pauseMs * 2, longestPauseMs)
       await sleep(pauseMs)
@@ -54,7 +54,7 @@ export function createSupervisor(logDir: string, onEnd: (name: string, how: stri
     keep: (part) => void loops.push({ part, done: run(part) }),
     pids: () => Object.fromEntries([...running].map(([name, child]) => [name, child.pid ?? 0])),
     stop: async () => {
-      stopping = true
+      stopping.abort()
       for (const { part } of loops.toReversed()) {
         const child = running.get(part.name)
         if (child !== undefined) await stopChild(child)
@@ -98,9 +98,14 @@ async function stopChild(child: ChildProcess): Promise<void> {
   clearTimeout(timer)
 }
 
+/** True in a process that a supervisor started. */
+export function isSupervised(): boolean {
+  return process.env['TRUSTCAST_SUPERVISED'] === '1'
+}
+
 /** For a supervised child: aborts when the supervisor is gone. */
 export function supervisedSignal(signal: AbortSignal): AbortSignal {
-  if (process.env['TRUSTCAST_SUPERVISED'] !== '1') return signal
+  if (!isSupervised()) return signal
   const orphaned = new AbortController()
   process.stdin.once('end', () => orphaned.abort()).once('error', () => orphaned.abort())
   process.stdin.resume()

@@ -6,22 +6,18 @@ import { stringify } from 'yaml'
 import { validityOf } from '#adapters/pki-x509/index.ts'
 import { startPostgres } from '#adapters/postgres-embedded/index.ts'
 import {
-  activePolicy,
   migrate,
   onlineAgents,
   openStore,
-  readZones,
   type Store,
   type StoreAddress,
 } from '#adapters/store-postgres/index.ts'
 import { AgentError, enrolAgent, readIdentity } from '#apps/agent-client/index.ts'
-import { activatePolicy, changeZones } from '#apps/site/administering.ts'
 import { type SiteConfig, siteConfig } from '#apps/site/config.ts'
 import { createEnrolmentToken, revoke } from '#apps/site/enrolment.ts'
+import { furnish, setupLink } from '#apps/site/first-start.ts'
 import { openSite } from '#apps/site/run-site.ts'
-import { createSetupToken } from '#apps/site/signing-in.ts'
 import type { Site } from '#apps/site/site.ts'
-import { compilePolicy, defaultPolicy } from '#core/policy/index.ts'
 import { addDemoContent, demoAccounts } from './demo.ts'
 import { type Ports, portsFrom, requireFree, UpError } from './ports.ts'
 import { createSupervisor, type Supervisor } from './supervisor.ts'
@@ -118,15 +114,12 @@ async function keepDatabase(
       await server.ended
       if (stopped) return
       say('the database ended; starting it again')
-      await startPostgres({ stateDir: state, log }).then(
-        (next) => {
-          server = next
-        },
-        async (error: unknown) => {
-          log.error({ err: error }, 'the database could not be started')
-          await sleep(2_000)
-        },
-      )
+      try {
+        server = await startPostgres({ stateDir: state, log })
+      } catch (error) {
+        log.error({ err: error }, 'the database could not be started')
+        await sleep(2_000)
+      }
     }
   }
   void keep()
@@ -161,18 +154,8 @@ async function prepareSite(
 ): Promise<Site> {
   await migrate(store.db)
   const site = await openSite(config, store, log, signal)
-  if ((await activePolicy(store.db)) === undefined) {
-    compilePolicy(defaultPolicy)
-    await activatePolicy(site, defaultPolicy, 'default', system)
-  }
-  if ((await readZones(store.db)) === undefined && !demo) {
-    await changeZones(
-      site,
-      [{ name: 'this-machine', kind: 'inside', networks: ['127.0.0.0/8', '::1/128'] }],
-      system,
-    )
-  }
   if (demo) await addDemoContent(site)
+  await furnish(site)
   return site
 }
 
@@ -291,10 +274,9 @@ function partFailed(part: string, state: string): UpError {
 
 async function describeReady({ demo }: UpOptions, config: SiteConfig, site: Site): Promise<Ready> {
   const { createHash, X509Certificate } = await import('node:crypto')
-  const token = await createSetupToken(site.store, site.now())
   return {
     url: config.url,
-    setup: token === undefined ? undefined : `${config.url}/setup#token=${token}`,
+    setup: await setupLink(site),
     accounts: demo ? demoAccounts.map(({ login, password, about }) => ({ login, password, about })) : [],
     fingerprint: createHash('sha256').update(new X509Certificate(site.authority.rootPem).raw).digest('hex'),
   }

@@ -37,6 +37,8 @@ export const refusal = z.strictObject({
   code: z.enum(['POLICY_FORBIDS', 'POLICY_NO_PERMIT', 'POLICY_ERROR', 'NO_DELIVERER', 'NO_CAPACITY']),
   reason: z.string(),
   policies: z.array(z.string()),
+  /** False when this site could not deliver the mode, were it permitted: then an unlock promises nothing yet. */
+  deliverable: z.boolean(),
   unlocks: z.array(unlock),
 })
 export type Refusal = z.infer<typeof refusal>

@@ -8,6 +8,9 @@ import { createHash } from 'node:crypto'
  */
 export function accountOf(siteId: string, person: { readonly id: string; readonly login: string }): string {
   const digest = createHash('sha256').update(`${siteId}\n${person.id}`).digest('hex').slice(0, 6)
-  const readable = person.login.toLowerCase().replaceAll(/[^a-z0-9]/g, '').slice(0, 20)
+  const readable = person.login
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]/g, '')
+    .slice(0, 20)
   return `tc-${readable}-${digest}`
 }

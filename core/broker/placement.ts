@@ -21,7 +21,7 @@ export function rankHosts(hosts: readonly HostLoad[], random: () => number): rea
   return hosts
     .filter((host) => !host.draining && host.placed < host.capacity && host.memoryFreeMiB >= minimumMemoryMiB)
     .map((host) => ({ id: host.id, load: loadOf(host), tie: random() }))
-    .sort((a, b) => a.load - b.load || a.tie - b.tie)
+    .toSorted((a, b) => a.load - b.load || a.tie - b.tie)
     .map((host) => host.id)
 }
 

@@ -62,7 +62,7 @@ function contentOf(document: Document, fileName: string): unknown {
 /** Where the value at `path` stands; for what is missing, where its nearest parent stands. */
 function offsetOf(document: Document, path: readonly PropertyKey[]): number {
   for (let depth = path.length; depth >= 0; depth--) {
-    const node = depth === 0 ? document.contents : document.getIn(path.slice(0, depth), true)
+    const node: unknown = depth === 0 ? document.contents : document.getIn(path.slice(0, depth), true)
     if (isNode(node) && node.range) return node.range[0]
   }
   return 0

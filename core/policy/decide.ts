@@ -27,6 +27,8 @@ export interface Refusal {
   readonly reason: string
   /** Policies that forbade it, or that permit what cannot be delivered. */
   readonly policies: readonly string[]
+  /** False when nothing here delivers the mode, were it permitted: then an unlock promises nothing yet. */
+  readonly deliverable: boolean
   readonly unlocks: readonly Unlock[]
 }
 
@@ -117,17 +119,16 @@ function refusalOf(
   unavailable: Unavailable | undefined,
 ): Refusal {
   const { mode } = question
-  const where = { mode, place: placeOf[mode], policies: idsOf(verdict) }
+  const deliverable = unavailable?.code !== 'NO_DELIVERER'
+  const where = { mode, place: placeOf[mode], policies: idsOf(verdict), deliverable }
   if (verdict.allowed && unavailable !== undefined) {
     const { code, reason } = unavailable
     return { ...where, code, reason: `The policy allows this. ${reason}`, unlocks: [] }
   }
-  const reason = reasonOf(verdict, `No rule allows ${modeInWords[mode]} for you here`)
   return {
     ...where,
     code: codeOf(verdict),
-    // An unlock must not promise what nobody could deliver.
-    reason: unavailable?.code === 'NO_DELIVERER' ? `${reason}. ${unavailable.reason}` : reason,
+    reason: reasonOf(verdict, `No rule allows ${modeInWords[mode]} for you here`),
     unlocks: findUnlocks(policy, question, verdict),
   }
 }

@@ -103,6 +103,21 @@ when {
 forbid (principal, action == Action::"network-boot", resource)
 unless { context.network.zone.value == "inside" };
 
+// Workspaces in the collection "sensitive" show what must not even be seen on a device that nobody looks after.
+
+@id("sensitive-on-managed-devices-only")
+@reason("This workspace opens only on devices that your organisation manages")
+forbid (
+  principal,
+  action in [
+    Action::"data:datacenter",
+    Action::"data:datacenter-vm",
+    Action::"data:blade",
+    Action::"data:endpoint"
+  ],
+  resource in Collection::"sensitive"
+) unless { context.endpoint.management.value == "managed" };
+
 // Nothing at all where somebody opens encrypted connections or meddles with the network.
 
 @id("no-interception")

@@ -21,6 +21,7 @@ export interface Explainable {
     readonly mode: DeliveryMode
     readonly code: string
     readonly reason: string
+    readonly deliverable: boolean
     readonly unlocks: readonly ExplainableUnlock[]
   }[]
 }
@@ -53,8 +54,14 @@ export function explainDecision(
       lines.push(`  no ${right}: ${reason}`, ...unlockLines(unlocks))
   }
   if (refused.length > 0) lines.push('', outcome === undefined ? 'Why not:' : 'Why nothing better:')
-  for (const { mode, code, reason, unlocks } of refused)
-    lines.push(`  ${mode}  ${code}: ${reason}`, ...unlockLines(unlocks))
+  for (const { mode, code, reason, deliverable, unlocks } of refused)
+    lines.push(
+      `  ${mode}  ${code}: ${reason}`,
+      ...unlockLines(unlocks),
+      ...(deliverable || code === 'NO_DELIVERER'
+        ? []
+        : ['      (and this site cannot deliver in this way yet)']),
+    )
   return lines
 }
 

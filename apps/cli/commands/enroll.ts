@@ -27,7 +27,8 @@ export const enroll: Command = {
     const { id } = await enrolAgent({ url: words.positionals[0] ?? '', token, dir, kind })
     out.result(
       { id, kind, state: dir },
-      () => `This machine is ${kind} ${id}. Start it with: trustcast ${kind} --state ${dir}`,
+      () =>
+        `This machine is ${kind} ${id}.\nStart it with: trustcast ${kind} --config FILE, where FILE says \`state: ${dir}\` (docs/configuration.md has an example).`,
     )
   },
 }

@@ -140,7 +140,7 @@ async function ask(question: string, secret: boolean): Promise<string> {
     terminal: true,
   })
   try {
-    return await lines.question(secret ? '' : '')
+    return await lines.question('')
   } finally {
     lines.close()
     if (secret) process.stderr.write('\n')
@@ -151,7 +151,7 @@ let piped: AsyncIterator<string> | undefined
 
 async function nextLine(): Promise<string> {
   piped ??= createInterface({ input: process.stdin })[Symbol.asyncIterator]()
-  const { value, done } = await piped.next()
-  if (done === true) throw usage('expected a line on standard input')
-  return value
+  const line = await piped.next()
+  if (line.done === true) throw usage('expected a line on standard input')
+  return line.value
 }

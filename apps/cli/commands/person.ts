@@ -85,7 +85,7 @@ export const explain: Command = {
     }
     const answer = await callJson(
       site,
-      { method: 'GET', path: `/api/v1/explain?${query}` },
+      { method: 'GET', path: `/api/v1/explain?${query.toString()}` },
       explainAnswer,
       credentials,
     )

@@ -6,8 +6,9 @@ import { gatewayConfig, runGateway } from '#apps/gateway/run-gateway.ts'
 import { hostConfig } from '#apps/host/config.ts'
 import { runHost } from '#apps/host/run-host.ts'
 import { siteConfig } from '#apps/site/config.ts'
+import { setupLink } from '#apps/site/first-start.ts'
 import { runSite } from '#apps/site/run-site.ts'
-import { supervisedSignal } from '#apps/up/supervisor.ts'
+import { isSupervised, supervisedSignal } from '#apps/up/supervisor.ts'
 import { parseConfig } from '#core/config/parse-config.ts'
 import { CliError, usage } from '../cli-error.ts'
 import { type Command, parse } from '../command.ts'
@@ -23,7 +24,11 @@ export const siteRole: Command = {
   summary: 'One node of a site: API, policy, broker, audit log. Any number share a database.',
   run: async (args, out) => {
     const config = await readConfig(args, siteConfig)
-    await runSite(config, supervisedSignal(out.signal), () => out.say(`serving ${config.url}`))
+    await runSite(config, supervisedSignal(out.signal), (site) => {
+      out.say(`serving ${config.url}`)
+      if (!isSupervised())
+        void setupLink(site).then((link) => link && out.say(`Create the first admin here, once: ${link}`))
+    })
   },
 }
 

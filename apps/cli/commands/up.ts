@@ -50,7 +50,8 @@ export const up: Command = {
           return [
             ...(ready.accounts.length > 0 ? [accounts, ''] : []),
             ...(ready.setup === undefined ? [] : [`Create the first admin here, once: ${ready.setup}`, '']),
-            `State ${options.state}, authority ${ready.fingerprint.slice(0, 16)}…, started in ${((performance.now() - started) / 1000).toFixed(1)} s`,
+            `State ${options.state}, started in ${((performance.now() - started) / 1000).toFixed(1)} s`,
+            `Fingerprint of the authority: ${ready.fingerprint}`,
             `ready ${ready.url}`,
           ].join('\n')
         })

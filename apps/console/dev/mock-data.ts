@@ -44,6 +44,7 @@ function refusal(mode: Refusal['mode'], place: Refusal['place'], more: Partial<R
     code: 'POLICY_NO_PERMIT',
     reason: 'Data may be on a computer only when it is managed and its disk is encrypted.',
     policies: [],
+    deliverable: true,
     unlocks: [enrol],
     ...more,
   }

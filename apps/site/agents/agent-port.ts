@@ -1,7 +1,10 @@
+import { on } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer, type Server } from 'node:https'
 import type { Duplex } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { TLSSocket } from 'node:tls'
+import type { Logger } from 'pino'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { type PeerIdentity, peerIdentity, serverTls, type TlsIdentity } from '#adapters/pki-x509/index.ts'
 import { isAway } from '#adapters/store-postgres/index.ts'
@@ -17,6 +20,8 @@ import { createHostLink } from './host-link.ts'
 const maxMessageBytes = 4 * 1024 * 1024
 const maxRequestBytes = 64 * 1024
 const pingMs = 10_000
+/** Beyond these the socket is not read on. */
+const maxWaitingMessages = 64
 
 /** What one agent's connection does with messages. */
 export interface AgentLink {
@@ -41,16 +46,16 @@ export function createAgentPort(site: Site, tls: TlsIdentity, signal: AbortSigna
     maxPayload: maxMessageBytes,
   })
   const links = new Map<WebSocket, PeerIdentity>()
-  server.on('upgrade', (request, socket, head) => {
-    void admit(site, request, socket).then((peer) => {
-      if (peer === undefined) return
-      sockets.handleUpgrade(request, socket, head, (ws) => {
-        links.set(ws, peer)
-        ws.once('close', () => links.delete(ws))
-        serve(site, ws, peer)
-      })
+  const admitAndServe = async (request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
+    const peer = await admit(site, request, socket)
+    if (peer === undefined) return
+    sockets.handleUpgrade(request, socket, head, (ws) => {
+      links.set(ws, peer)
+      ws.once('close', () => links.delete(ws))
+      serve(site, ws, peer)
     })
-  })
+  }
+  server.on('upgrade', (request, socket, head) => void admitAndServe(request, socket, head))
   const off = site.hints.on((hint) => {
     if (hint.topic === 'agents' || hint.topic === 'lost') void dropRevoked(site, links)
   })
@@ -103,18 +108,10 @@ function serve(site: Site, ws: WebSocket, peer: PeerIdentity): void {
   ws.on('pong', () => {
     alive = true
   })
-  // One after the other: a report that overtook another would bring back the past.
-  let queue = Promise.resolve()
-  ws.on('message', (data, isBinary) => {
+  ws.on('message', () => {
     alive = true
-    queue = queue
-      .then(() => (isBinary ? Promise.reject(new Error('expected text')) : link.receive(String(data))))
-      .catch((error: unknown) => {
-        if (isAway(error)) return
-        log.warn({ err: error }, 'a message of an agent was refused')
-        ws.close(1008)
-      })
   })
+  void receiveInOrder(ws, link, log)
   ws.on('error', () => ws.terminate())
   ws.once('close', () => {
     clearInterval(timer)
@@ -122,6 +119,40 @@ function serve(site: Site, ws: WebSocket, peer: PeerIdentity): void {
     log.info('agent disconnected')
   })
   log.info('agent connected')
+}
+
+/**
+ * One message after the other: a report that overtook another would bring back the past. While the database is away the message
+ * waits, since some are said only once; an agent that talks on without end meanwhile is cut and begins anew.
+ */
+async function receiveInOrder(ws: WebSocket, link: AgentLink, log: Logger): Promise<void> {
+  const waiting = on(ws, 'message', { close: ['close'], highWaterMark: maxWaitingMessages }) as AsyncIterable<
+    readonly [Buffer, boolean]
+  >
+  try {
+    for await (const [data, isBinary] of waiting) {
+      if (isBinary) throw new Error('expected text')
+      await whenDatabaseIsThere(
+        () => link.receive(data.toString()),
+        () => ws.readyState === ws.OPEN,
+      )
+    }
+  } catch (error) {
+    log.warn({ err: error }, 'a message of an agent was refused')
+    ws.close(1008)
+  }
+}
+
+async function whenDatabaseIsThere(work: () => Promise<void>, worthWaiting: () => boolean): Promise<void> {
+  for (;;) {
+    try {
+      return await work()
+    } catch (error) {
+      if (!isAway(error)) throw error
+      if (!worthWaiting()) return
+      await sleep(500)
+    }
+  }
 }
 
 async function dropRevoked(site: Site, links: ReadonlyMap<WebSocket, PeerIdentity>): Promise<void> {

@@ -1,6 +1,7 @@
 import { createPublicKey } from 'node:crypto'
 import { agentWentAway, listAgents, recordReport } from '#adapters/store-postgres/index.ts'
 import { gatewayToSite, type SiteToGateway } from '#core/agent/messages.ts'
+import { agentSilenceMs } from '../deciding.ts'
 import type { Site } from '../site.ts'
 import type { AgentLink } from './agent-port.ts'
 
@@ -32,7 +33,7 @@ export function createGatewayLink(site: Site, id: string, send: (message: SiteTo
     },
     close: () => {
       off()
-      agentWentAway(db, id, lastHeard).catch(() => {})
+      agentWentAway(db, id, lastHeard, new Date(site.now() - agentSilenceMs)).catch(() => {})
     },
   }
 }

@@ -23,6 +23,7 @@ import {
   hostToSite,
   type SiteToHost,
 } from '#core/agent/messages.ts'
+import { agentSilenceMs } from '../deciding.ts'
 import { finishSession } from '../live-sessions.ts'
 import type { Site } from '../site.ts'
 import { sessionNoticeOf } from '../views.ts'
@@ -88,7 +89,7 @@ export function createHostLink(
     receive: async (text) => receive(hostToSite.parse(JSON.parse(text))),
     close: () => {
       off()
-      agentWentAway(db, id, lastHeard).catch(() => {})
+      agentWentAway(db, id, lastHeard, new Date(site.now() - agentSilenceMs)).catch(() => {})
     },
   }
 }

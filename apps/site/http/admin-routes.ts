@@ -39,7 +39,7 @@ import type { SignedIn } from '../signed-in.ts'
 import type { Site } from '../site.ts'
 import { notFound } from '../site-error.ts'
 import { decisionRecordOf, gatewayViewOf, hostViewOf, personViewOf, sessionViewOf } from '../views.ts'
-import { type Api, callerOf } from './people-port.ts'
+import { type Api, callerOf } from './api.ts'
 
 const admin = { access: 'admin' } as const
 const auditor = { access: 'auditor' } as const
@@ -51,6 +51,7 @@ export function adminRoutes(app: Api, site: Site): void {
   machineRoutes(app, site)
   peopleRoutes(app, site)
   rulesRoutes(app, site)
+  workspaceRoutes(app, site)
 }
 
 function adminActor({ person }: SignedIn): AuditActor {
@@ -207,7 +208,10 @@ function rulesRoutes(app: Api, site: Site): void {
       return { zones: [...((await readZones(db)) ?? [])] }
     },
   )
+}
 
+function workspaceRoutes(app: Api, site: Site): void {
+  const { db } = site.store
   const bySlug = z.strictObject({ id: slug })
   app.get(
     '/admin/workspaces',

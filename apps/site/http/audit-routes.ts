@@ -3,7 +3,7 @@ import { readCheckpoint, readTile } from '#adapters/store-postgres/index.ts'
 import { parseTilePath } from '#core/audit/index.ts'
 import type { Site } from '../site.ts'
 import { notFound } from '../site-error.ts'
-import type { Api } from './people-port.ts'
+import type { Api } from './api.ts'
 
 const auditor = { access: 'auditor' } as const
 

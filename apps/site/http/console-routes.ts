@@ -4,7 +4,7 @@ import fastifyStatic from '@fastify/static'
 import { listAgents } from '#adapters/store-postgres/index.ts'
 import type { Site } from '../site.ts'
 import { notFound } from '../site-error.ts'
-import type { Api } from './people-port.ts'
+import type { Api } from './api.ts'
 
 const open = { access: 'public' } as const
 

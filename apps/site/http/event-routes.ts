@@ -11,7 +11,7 @@ import type { PersonEvent } from '#core/api/person.ts'
 import type { SignedIn } from '../signed-in.ts'
 import type { Site } from '../site.ts'
 import { sessionViewOf } from '../views.ts'
-import { type Api, callerOf } from './people-port.ts'
+import { type Api, callerOf } from './api.ts'
 
 const pingMs = 15_000
 

@@ -2,7 +2,7 @@ import { sql } from 'kysely'
 import { contains, parseAddress, parseNetwork } from '#core/trust/index.ts'
 import type { Site } from '../site.ts'
 import { SiteError } from '../site-error.ts'
-import type { Api } from './people-port.ts'
+import type { Api } from './api.ts'
 
 const open = { access: 'public' } as const
 

@@ -7,7 +7,7 @@ import { enrol } from '../enrolment.ts'
 import { beginWebSession, clearCookie, endWebSession, setCookie } from '../signed-in.ts'
 import { setUp, signIn } from '../signing-in.ts'
 import type { Site } from '../site.ts'
-import { type Api, callerOf } from './people-port.ts'
+import { type Api, callerOf } from './api.ts'
 
 const person = z.strictObject({ id: z.uuid(), login: z.string(), name: z.string() })
 const open = { access: 'public' } as const

@@ -2,45 +2,20 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { SecureContextOptions } from 'node:tls'
 import fastifySwagger from '@fastify/swagger'
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyRequest } from 'fastify'
-import {
-  hasZodFastifySchemaValidationErrors,
-  isResponseSerializationError,
-  jsonSchemaTransform,
-  serializerCompiler,
-  validatorCompiler,
-  type ZodTypeProvider,
-} from 'fastify-type-provider-zod'
-import { isAway } from '#adapters/store-postgres/index.ts'
-import type { ApiError } from '#core/api/words.ts'
-import { isCoded } from '#core/errors/coded-error.ts'
+import { jsonSchemaTransform } from 'fastify-type-provider-zod'
 import { clientAddress, formatAddress } from '#core/trust/index.ts'
 import { createAuthenticate, isAdmin, isAuditor, readCookie, type SignedIn } from '../signed-in.ts'
 import type { Site } from '../site.ts'
-import { SiteError, siteErrorStatus } from '../site-error.ts'
+import { SiteError } from '../site-error.ts'
 import { adminRoutes } from './admin-routes.ts'
+import { type Access, type Api, withZod } from './api.ts'
 import { auditRoutes } from './audit-routes.ts'
 import { consoleRoutes } from './console-routes.ts'
+import { errorAnswer } from './error-answer.ts'
 import { eventRoutes } from './event-routes.ts'
 import { healthRoutes } from './health-routes.ts'
 import { joinRoutes } from './join-routes.ts'
 import { personRoutes } from './person-routes.ts'
-
-/** Who may call a route. */
-export type Access = 'public' | 'person' | 'admin' | 'auditor'
-
-declare module 'fastify' {
-  interface FastifyRequest {
-    rawBody: Uint8Array
-    /** The client's address as the site sees it. */
-    address: string
-    caller: SignedIn | undefined
-  }
-  interface FastifyContextConfig {
-    access?: Access
-  }
-}
-
-export type Api = ReturnType<typeof withZod>
 
 const maxBodyBytes = 2 * 1024 * 1024
 
@@ -65,27 +40,49 @@ export async function createPeoplePort(
     for (const [name, value] of securityHeaders) reply.header(name, value)
     requireOwnOrigin(site, request)
   })
+  requireCallers(app, site)
+  answerErrors(app, site)
+  await addRoutes(app, site)
+  await consoleRoutes(app, site, consoleDir)
+  return app
+}
+
+/** Every route but those marked `public` is for somebody who is signed in, and proves it anew. */
+function requireCallers(app: Api, site: Site): void {
   const authenticate = createAuthenticate(site)
   app.addHook('preValidation', async (request) => {
     const access = request.routeOptions.config.access ?? 'person'
     if (access === 'public') return
     const { method, url: path, rawBody: body, address, headers } = request
+    const proof = single(headers, 'trustcast-proof')
     request.caller = await authenticate({
       method,
       path,
       body,
       address,
       cookie: readCookie(headers.cookie),
-      proof: single(headers, 'trustcast-proof'),
+      proof,
     })
     requireAccess(access, request.caller)
   })
+}
+
+function answerErrors(app: Api, site: Site): void {
   app.setErrorHandler((error: FastifyError, _request, reply) => {
     const { status, body } = errorAnswer(error)
     if (status >= 500 && body.code !== 'SITE_BUSY') site.log.error({ err: error }, 'a request failed')
     if (body.retryAfter !== undefined) reply.header('retry-after', Math.ceil(body.retryAfter))
     return reply.code(status).send(body)
   })
+  app.setNotFoundHandler((request, reply) => {
+    const { body } = errorAnswer(
+      new SiteError('NOT_FOUND', `there is no ${request.method} ${request.url.slice(0, 100)}`),
+    )
+    return reply.code(404).send(body)
+  })
+}
+
+async function addRoutes(app: Api, site: Site): Promise<void> {
   await app.register(fastifySwagger, {
     openapi: {
       openapi: '3.1.0',
@@ -109,22 +106,6 @@ export async function createPeoplePort(
     { prefix: '/api/v1' },
   )
   healthRoutes(app, site)
-  await consoleRoutes(app, site, consoleDir)
-  return app
-}
-
-/** @throws {SiteError} NOT_SIGNED_IN, which a route that asked for a person never meets */
-export function callerOf(request: FastifyRequest): SignedIn {
-  if (request.caller === undefined)
-    throw new SiteError('NOT_SIGNED_IN', 'you are not signed in', { remedy: 'Sign in.' })
-  return request.caller
-}
-
-function withZod(app: FastifyInstance) {
-  return app
-    .setValidatorCompiler(validatorCompiler)
-    .setSerializerCompiler(serializerCompiler)
-    .withTypeProvider<ZodTypeProvider>()
 }
 
 /** The proof covers the body's bytes, so they are kept beside what they say. */
@@ -194,65 +175,4 @@ function requireAccess(access: Access, caller: SignedIn): void {
 function single(headers: IncomingHttpHeaders, name: string): string | undefined {
   const value = headers[name]
   return Array.isArray(value) ? undefined : value
-}
-
-/** The one table from errors to answers. */
-function errorAnswer(error: FastifyError | Error): { readonly status: number; readonly body: ApiError } {
-  if (error instanceof SiteError) {
-    const { code, message, remedy, retryAfter, decision } = error
-    return {
-      status: siteErrorStatus[code],
-      body: {
-        code,
-        message,
-        ...(remedy === undefined ? {} : { remedy }),
-        ...(retryAfter === undefined ? {} : { retryAfter }),
-        ...(decision === undefined ? {} : { decision }),
-      },
-    }
-  }
-  if (isAway(error)) {
-    const message = 'the site cannot reach its database right now; what runs goes on'
-    return {
-      status: 503,
-      body: { code: 'SITE_BUSY', message, remedy: 'Try again in a moment.', retryAfter: 3 },
-    }
-  }
-  if (hasZodFastifySchemaValidationErrors(error)) {
-    const [issue] = error.validation
-    const message = `${error.validationContext ?? 'request'}${issue?.instancePath ?? ''}: ${issue?.message ?? 'not valid'}`
-    return { status: 400, body: { code: 'BAD_REQUEST', message } }
-  }
-  if (isResponseSerializationError(error)) return { status: 500, body: brokenAnswer }
-  if (isCoded(error) && error.code === 'IDENTITY_BUSY') {
-    return {
-      status: 503,
-      body: {
-        code: error.code,
-        message: error.message,
-        remedy: 'Try again in a few seconds.',
-        retryAfter: 3,
-      },
-    }
-  }
-  if (isCoded(error)) {
-    return {
-      status: 400,
-      body: {
-        code: error.code,
-        message: error.message,
-        ...(error.remedy === undefined ? {} : { remedy: error.remedy }),
-      },
-    }
-  }
-  const status = 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : 500
-  if (status < 500)
-    return { status, body: { code: status === 404 ? 'NOT_FOUND' : 'BAD_REQUEST', message: error.message } }
-  return { status: 500, body: brokenAnswer }
-}
-
-const brokenAnswer: ApiError = {
-  code: 'SITE_BROKEN',
-  message: 'something went wrong on our side',
-  remedy: 'Try again; if it stays, tell an admin the time it happened.',
 }

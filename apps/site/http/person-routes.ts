@@ -22,7 +22,7 @@ import { isAdmin, type SignedIn } from '../signed-in.ts'
 import type { Site } from '../site.ts'
 import { notFound } from '../site-error.ts'
 import { sessionViewOf } from '../views.ts'
-import { type Api, callerOf } from './people-port.ts'
+import { type Api, callerOf } from './api.ts'
 
 const byId = z.strictObject({ id: uuid })
 const defaultSize = { width: 1280, height: 800 }

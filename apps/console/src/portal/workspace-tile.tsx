@@ -110,9 +110,9 @@ function openLabel(workspace: WorkspaceView, busy: boolean): string {
 
 /** The first change that would give a mode which the workspace prefers, or the first that opens it at all. */
 function bestUnlock({ decision }: WorkspaceView): { unlock: Unlock; opens: string } | undefined {
-  for (const { mode, unlocks } of decision.refused) {
+  for (const { mode, unlocks, deliverable } of decision.refused) {
     const [unlock] = unlocks
-    if (unlock !== undefined) return { unlock, opens: modeNames[mode].toLowerCase() }
+    if (deliverable && unlock !== undefined) return { unlock, opens: modeNames[mode].toLowerCase() }
   }
   return undefined
 }

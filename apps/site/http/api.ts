@@ -1,0 +1,36 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
+import type { SignedIn } from '../signed-in.ts'
+import { SiteError } from '../site-error.ts'
+
+/** Who may call a route. */
+export type Access = 'public' | 'person' | 'admin' | 'auditor'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    rawBody: Uint8Array
+    /** The client's address as the site sees it. */
+    address: string
+    caller: SignedIn | undefined
+  }
+  interface FastifyContextConfig {
+    access?: Access
+  }
+}
+
+export type Api = ReturnType<typeof withZod>
+
+/** Checks requests and responses against the routes' zod schemas. */
+export function withZod(app: FastifyInstance) {
+  return app
+    .setValidatorCompiler(validatorCompiler)
+    .setSerializerCompiler(serializerCompiler)
+    .withTypeProvider<ZodTypeProvider>()
+}
+
+/** @throws {SiteError} NOT_SIGNED_IN, which a route that asked for a person never meets */
+export function callerOf(request: FastifyRequest): SignedIn {
+  if (request.caller === undefined)
+    throw new SiteError('NOT_SIGNED_IN', 'you are not signed in', { remedy: 'Sign in.' })
+  return request.caller
+}

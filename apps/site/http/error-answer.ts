@@ -1,0 +1,70 @@
+import type { FastifyError } from 'fastify'
+import { hasZodFastifySchemaValidationErrors, isResponseSerializationError } from 'fastify-type-provider-zod'
+import { isAway } from '#adapters/store-postgres/index.ts'
+import type { ApiError } from '#core/api/words.ts'
+import { isCoded } from '#core/errors/coded-error.ts'
+import { SiteError, siteErrorStatus } from '../site-error.ts'
+
+/** The one table from errors to answers. */
+export function errorAnswer(error: FastifyError | Error): {
+  readonly status: number
+  readonly body: ApiError
+} {
+  if (error instanceof SiteError) {
+    const { code, message, remedy, retryAfter, decision } = error
+    return {
+      status: siteErrorStatus[code],
+      body: {
+        code,
+        message,
+        ...(remedy === undefined ? {} : { remedy }),
+        ...(retryAfter === undefined ? {} : { retryAfter }),
+        ...(decision === undefined ? {} : { decision }),
+      },
+    }
+  }
+  if (isAway(error)) {
+    const message = 'the site cannot reach its database right now; what runs goes on'
+    return {
+      status: 503,
+      body: { code: 'SITE_BUSY', message, remedy: 'Try again in a moment.', retryAfter: 3 },
+    }
+  }
+  if (hasZodFastifySchemaValidationErrors(error)) {
+    const [issue] = error.validation
+    const message = `${error.validationContext ?? 'request'}${issue?.instancePath ?? ''}: ${issue?.message ?? 'not valid'}`
+    return { status: 400, body: { code: 'BAD_REQUEST', message } }
+  }
+  if (isResponseSerializationError(error)) return { status: 500, body: brokenAnswer }
+  if (isCoded(error) && error.code === 'IDENTITY_BUSY') {
+    return {
+      status: 503,
+      body: {
+        code: error.code,
+        message: error.message,
+        remedy: 'Try again in a few seconds.',
+        retryAfter: 3,
+      },
+    }
+  }
+  if (isCoded(error)) {
+    return {
+      status: 400,
+      body: {
+        code: error.code,
+        message: error.message,
+        ...(error.remedy === undefined ? {} : { remedy: error.remedy }),
+      },
+    }
+  }
+  const status = 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : 500
+  if (status < 500)
+    return { status, body: { code: status === 404 ? 'NOT_FOUND' : 'BAD_REQUEST', message: error.message } }
+  return { status: 500, body: brokenAnswer }
+}
+
+const brokenAnswer: ApiError = {
+  code: 'SITE_BROKEN',
+  message: 'something went wrong on our side',
+  remedy: 'Try again; if it stays, tell an admin the time it happened.',
+}
