@@ -125,14 +125,17 @@ function checkAgainstSchema(text: string): void {
   })
   if (answer.type === 'failure') throw cedarError('POLICY_SYNTAX', text, answer.errors[0])
   // A warning is a policy that can never apply or that reads unlike what it says: nobody means that.
-  const problems = [...answer.validationErrors, ...answer.validationWarnings].map(({ error }) => error)
-  const [first] = problems.toSorted((a, b) => startOf(a) - startOf(b))
-  if (first ?? answer.otherWarnings[0])
-    throw cedarError('POLICY_INVALID', text, first ?? answer.otherWarnings[0])
+  const { validationErrors, validationWarnings, otherWarnings } = answer
+  const [first] = [
+    ...validationErrors.map(({ error }) => error).toSorted(byStart),
+    ...validationWarnings.map(({ error }) => error).toSorted(byStart),
+    ...otherWarnings,
+  ]
+  if (first !== undefined) throw cedarError('POLICY_INVALID', text, first)
 }
 
-function startOf({ sourceLocations }: DetailedError): number {
-  return sourceLocations?.[0]?.start ?? 0
+function byStart(a: DetailedError, b: DetailedError): number {
+  return (a.sourceLocations?.[0]?.start ?? 0) - (b.sourceLocations?.[0]?.start ?? 0)
 }
 
 function readPolicy(text: string, part: Part): Policy {
@@ -172,6 +175,8 @@ function readPolicy(text: string, part: Part): Policy {
   const mentions = mentionsOf(json.conditions)
   if (mentions.wholeContext)
     throw annotationError('POLICY_CONTEXT', `policy ${id} uses the context as a whole`, text, part, 'id')
+  if (mentions.inexact)
+    throw annotationError('POLICY_NUMBER', `policy ${id} has a number beyond 2^53`, text, part, 'id')
   return { id, json, flat: flatPolicy(json), reason, obligations, mentions }
 }
 
@@ -186,6 +191,7 @@ const remedies = {
   POLICY_ID: 'Give every policy an @id of its own: decisions and the audit log name it.',
   POLICY_ANNOTATION:
     'Known are @id, on a forbid @reason, on a permit @clipboardMaxBytes, @watermark, @sessionMinutes, @idleMinutes and @disconnectMinutes.',
+  POLICY_NUMBER: 'Use numbers between -9007199254740991 and 9007199254740991.',
   POLICY_CONTEXT:
     'Name the attribute, such as context.endpoint.diskEncryption.value; every claim is always there.',
 } as const

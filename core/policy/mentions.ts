@@ -12,6 +12,8 @@ export interface Mentions {
   readonly asksWho: boolean
   /** The context is used otherwise than by naming an attribute of a claim, or the mode of a right. */
   readonly wholeContext: boolean
+  /** A number lies beyond 2^53, where Cedar's JSON form is no longer exact. */
+  readonly inexact: boolean
 }
 
 export interface ClaimAttribute {
@@ -34,9 +36,11 @@ export function mentionsOf(conditions: PolicyJson['conditions']): Mentions {
   const entities = new Set<string>()
   let asksWho = false
   let wholeContext = false
+  let inexact = false
   const pending: unknown[] = [conditions]
   while (pending.length > 0) {
     const node = pending.pop()
+    inexact ||= typeof node === 'bigint' || (typeof node === 'number' && !Number.isSafeInteger(node))
     if (!isObject(node)) continue
     const path = contextPath(node)
     const named = path && claimAttribute(path)
@@ -49,7 +53,7 @@ export function mentionsOf(conditions: PolicyJson['conditions']): Mentions {
       pending.push(...Object.values(node))
     }
   }
-  return { attributes, entities, asksWho, wholeContext }
+  return { attributes, entities, asksWho, wholeContext, inexact }
 }
 
 /**

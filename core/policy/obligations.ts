@@ -64,7 +64,7 @@ function strictest<Name extends ObligationName>(
   all: readonly Partial<Obligations>[],
 ): Obligations[Name] {
   const values = all.map((set) => set[name]).filter((value) => value !== undefined)
-  return values.length === 0 ? defaultObligations[name] : values.reduce(kinds[name].stricter)
+  return values.length === 0 ? defaultObligations[name] : values.reduce((a, b) => kinds[name].stricter(a, b))
 }
 
 function wholeNumber(min: number, max: number): ObligationKind<number> {

@@ -8,6 +8,7 @@ export type PolicyErrorCode =
   | 'POLICY_ID'
   | 'POLICY_ANNOTATION'
   | 'POLICY_CONTEXT'
+  | 'POLICY_NUMBER'
 
 /** The first problem of a policy text and where it is. */
 export class PolicyError extends CodedError<PolicyErrorCode> {
