@@ -10,7 +10,9 @@ install_npm_packages() {
   wanted=$(sha256sum "$root/package-lock.json" | cut -d' ' -f1)
   if [ "$(cat "$root/node_modules/.installed-by" 2>/dev/null)" != "$wanted" ]; then
     echo 'Installing npm packages' >&2
-    (cd "$root" && npm ci --no-audit --no-fund)
+    # Not `npm ci`: it refuses a lock file that lacks the tools' binaries for other systems than the one it was written on.
+    # What the lock file names is installed as it names it, and the file stays as it is.
+    (cd "$root" && npm install --no-save --no-audit --no-fund >&2)
     echo "$wanted" >"$root/node_modules/.installed-by"
   fi
 }
