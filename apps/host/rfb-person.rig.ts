@@ -37,6 +37,8 @@ export class RfbPerson {
   readonly clipboard: string[] = []
   /** Rectangles of picture that came. */
   pictures = 0
+  /** Gets the pixels of each rectangle: blue, green, red, nothing. */
+  onPicture: ((pixels: Buffer) => void) | undefined
   closedBy: string | undefined
   readonly ready: Promise<void>
   #bytes = Buffer.alloc(0)
@@ -61,16 +63,15 @@ export class RfbPerson {
 
   /** Types on a US keyboard; the display server presses Shift by itself. */
   type(text: string): void {
-    for (const character of text) {
-      const key = character === '\n' ? 0xff0d : (character.codePointAt(0) ?? 0)
-      for (const down of [1, 0]) {
-        const message = Buffer.alloc(8)
-        message[0] = 4
-        message[1] = down
-        message.writeUInt32BE(key, 4)
-        this.channel.send(message)
-      }
-    }
+    for (const character of text) this.press(character === '\n' ? 0xff0d : (character.codePointAt(0) ?? 0))
+  }
+
+  /** Presses a key and releases it, while another one may be held. */
+  press(keysym: number, held?: number): void {
+    if (held !== undefined) this.#key(held, 1)
+    this.#key(keysym, 1)
+    this.#key(keysym, 0)
+    if (held !== undefined) this.#key(held, 0)
   }
 
   /** Puts text on the viewer's clipboard. */
@@ -79,6 +80,12 @@ export class RfbPerson {
     head[0] = 6
     head.writeUInt32BE(text.length, 4)
     this.channel.send(Buffer.concat([head, Buffer.from(text, 'latin1')]))
+  }
+
+  #key(keysym: number, down: number): void {
+    const message = Buffer.from([4, down, 0, 0, 0, 0, 0, 0])
+    message.writeUInt32BE(keysym, 4)
+    this.channel.send(message)
   }
 
   /** RFC 6143, sections 7.1 and 7.3, then raw pictures for ever. */
@@ -108,8 +115,9 @@ export class RfbPerson {
       const count = (await this.#take(3)).readUInt16BE(1)
       for (let seen = 0; seen < count; seen++) {
         const head = await this.#take(12)
-        await this.#take(head.readUInt16BE(4) * head.readUInt16BE(6) * 4)
+        const pixels = await this.#take(head.readUInt16BE(4) * head.readUInt16BE(6) * 4)
         this.pictures += 1
+        this.onPicture?.(pixels)
       }
       this.#request(size, 1)
     } else if (type !== 2) throw new Error(`unexpected message ${type}`)
