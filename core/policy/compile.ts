@@ -213,10 +213,14 @@ function cedarError(
   error: DetailedError | undefined,
 ): PolicyError {
   const [at] = error?.sourceLocations ?? []
-  // Cedar numbers policies; the position says it better.
-  const problem = (error?.message ?? 'not a Cedar policy').replace(/^for policy `policy\d+`, /, '')
+  const problem = withoutNumber(error?.message ?? 'not a Cedar policy')
   const expected = at?.label ? ` (${at.label})` : ''
   return new PolicyError(code, problem + expected, positionOfByte(text, at?.start ?? 0), {
-    remedy: error?.help ?? 'Compare with the default policy and the schema.',
+    remedy: withoutNumber(error?.help ?? 'Compare with the default policy and the schema.'),
   })
+}
+
+/** Cedar numbers policies; the position says it better. */
+function withoutNumber(text: string): string {
+  return text.replace(/^for policy `policy\d+`, /, '')
 }
