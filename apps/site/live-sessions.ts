@@ -121,10 +121,9 @@ async function redecide(site: Site, sessionId: string, cause: DecisionCause): Pr
     readRules(db),
   ])
   if (person === undefined) return
-  if (person.disabled || webSession === undefined) {
-    const reason = person.disabled ? 'This account was disabled' : 'You signed out'
-    return loseTrust(site, session, reason, [])
-  }
+  if (person.disabled) return loseTrust(site, session, 'This account was disabled', [])
+  // Nobody is signed in, so nothing is delivered: its host freezes it. It lives on until somebody comes back or its time is up.
+  if (webSession === undefined) return session.connected ? tellOf(site, session) : undefined
   const context = contextOf(site, rules, {
     person,
     signedInAt: webSession.created_at.getTime(),

@@ -139,13 +139,13 @@ export async function beginWebSession(
   return token
 }
 
-/** Signing out ends what was opened from here. */
+/** Signing out freezes what was opened from here, until somebody signs in and comes back to it. */
 export async function endWebSession(site: Site, { person, webSession }: SignedIn): Promise<void> {
   await site.audit.record('sign-out', { type: 'person', id: person.id }, undefined, {
     webSession: webSession.id,
   })
-  await decideAgain(site, 'evidence', { webSessionId: webSession.id })
   await deleteWebSession(site.store.db, webSession.id)
+  await decideAgain(site, 'evidence', { personId: person.id })
   await site.hints.tell({ topic: 'person', id: person.id })
 }
 

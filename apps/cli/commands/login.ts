@@ -43,7 +43,7 @@ export const login: Command = {
 
 export const logout: Command = {
   synopsis: '',
-  summary: 'Sign out. Sessions that were opened from here end.',
+  summary: 'Sign out. What was opened from here is frozen until you come back to it, or its time is up.',
   run: async (args, out) => {
     parse(args, {}, [0, 0])
     const { site, credentials } = await readLogin()

@@ -166,7 +166,8 @@ function desiredSessionOf(site: Site, session: SessionDetail): DesiredSession {
     obligations: session.obligations,
     endsAt: session.ends_at.toISOString(),
     notice: sessionNoticeOf(session),
-    frozen: session.state === 'ending',
+    // Nothing passes for somebody who is no longer permitted, or no longer signed in.
+    frozen: session.state === 'ending' || session.web_session_id === null,
   }
 }
 

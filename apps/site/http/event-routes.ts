@@ -1,4 +1,4 @@
-import type { FastifyRequest } from 'fastify'
+import type { ServerResponse } from 'node:http'
 import {
   type Hint,
   isAway,
@@ -14,35 +14,26 @@ import { sessionViewOf } from '../views.ts'
 import { type Api, callerOf } from './api.ts'
 
 const pingMs = 15_000
+const maxUnreadBytes = 1024 * 1024
 
 /** `GET /events`: server-sent events for one signed-in page. Ends with the web session. */
 export function eventRoutes(app: Api, site: Site): void {
   app.get('/events', {}, async (request, reply) => {
     const caller = callerOf(request)
     reply.hijack()
-    const { raw } = reply
-    raw.writeHead(200, {
-      ...(reply.getHeaders() as Record<string, string>),
-      'content-type': 'text/event-stream',
-    })
-    raw.write(': welcome\n\n')
-    streamEvents(
-      site,
-      caller,
-      request,
-      (text) => raw.write(text),
-      () => raw.end(),
-    )
+    const headers = reply.getHeaders() as Record<string, string>
+    reply.raw.writeHead(200, { ...headers, 'content-type': 'text/event-stream' })
+    reply.raw.write(': welcome\n\n')
+    streamEvents(site, caller, reply.raw)
   })
 }
 
-function streamEvents(
-  site: Site,
-  caller: SignedIn,
-  request: FastifyRequest,
-  write: (text: string) => void,
-  end: () => void,
-): void {
+function streamEvents(site: Site, caller: SignedIn, answer: ServerResponse): void {
+  const write = (text: string): void => {
+    answer.write(text)
+    // A page that does not read comes back and is told everything anew.
+    if (answer.writableLength > maxUnreadBytes) answer.destroy()
+  }
   const send = (event: PersonEvent): void => write(`data: ${JSON.stringify(event)}\n\n`)
   const shown = new Map<string, string>()
   let queue = Promise.resolve()
@@ -55,14 +46,18 @@ function streamEvents(
     if (isAboutRules(hint)) enqueue(async () => send({ kind: 'workspaces' }))
     if (hint.topic === 'lost' || (hint.topic === 'person' && hint.id === caller.person.id)) {
       enqueue(async () => {
-        if ((await webSessionById(site.store.db, caller.webSession.id)) === undefined) return end()
+        if ((await webSessionById(site.store.db, caller.webSession.id)) === undefined) {
+          answer.end()
+          return
+        }
         await sendSessions(site, caller.person.id, shown, send)
       })
     }
   })
   const ping = setInterval(() => write(': ping\n\n'), pingMs)
   enqueue(() => sendSessions(site, caller.person.id, shown, send))
-  request.raw.once('close', () => {
+  // The answer's end, not the request's, which has no body and is over at once.
+  answer.once('close', () => {
     off()
     clearInterval(ping)
   })
