@@ -19,12 +19,11 @@ import { createGateway } from '#apps/gateway/gateway.ts'
 import { defaultLimits } from '#apps/gateway/limits.ts'
 import { relayPath, relayProtocol } from '#core/agent/messages.ts'
 import { signRoute } from '#core/agent/route.ts'
+import { median, method, report } from './report.ts'
 
 /**
  * What the gateway costs, against websockify with TLS on both legs: processor time per GiB from host to person, and memory
  * per idle session. The person reads as fast as it can and throws away; the host writes WebSocket frames from 64 KiB to 4 MiB.
- *
- * Prints one JSON line per figure: {name, value, unit, peer, ratio}; ratio below 1 means better than the peer.
  */
 
 const gibibyte = 2 ** 30
@@ -34,6 +33,7 @@ const runs = 3
 const idleSessions = 100
 const frameSizes = [64 * 1024, 256 * 1024, mebibyte, 4 * mebibyte]
 const ticksPerSecond = 100
+const peer = 'websockify'
 
 /** What the processes of one benchmark share. */
 interface Stage {
@@ -61,6 +61,10 @@ interface Relay {
 }
 
 async function main(): Promise<void> {
+  method(
+    `TLS 1.3 on both legs of both; ${runs} runs of 1 GiB each in turn, median; processor time of the relay alone; ` +
+      `memory (PSS) of ${idleSessions} joined sessions that say nothing.`,
+  )
   await using children = new Children()
   const folder = await mkdtemp(join(tmpdir(), 'tc-bench-'))
   try {
@@ -77,36 +81,20 @@ async function main(): Promise<void> {
         ours: await measure(ours, stage, bytesPerRun),
         theirs: await measure(theirs, stage, bytesPerRun),
       })
-    for (const [name, unit, key] of [
-      ['relay.cpu', 's/GiB', 'cpu'],
-      ['relay.rate', 'MiB/s', 'rate'],
-    ] as const)
-      print(
-        name,
-        unit,
-        median(costs.map(({ ours }) => ours[key])),
-        median(costs.map(({ theirs }) => theirs[key])),
-      )
-    print('relay.memory-per-idle-session', 'MiB', await idle(ours, stage), await idle(theirs, stage))
+    const middle = (relay: 'ours' | 'theirs', key: keyof Cost): number =>
+      median(costs.map((cost) => cost[relay][key]))
+    report('relay.cpu', middle('ours', 'cpu'), 's/GiB', {
+      peer: [peer, middle('theirs', 'cpu')],
+      goal: { of: 'ratio', atMost: 1 },
+    })
+    report('relay.rate', middle('ours', 'rate'), 'MiB/s', { peer: [peer, middle('theirs', 'rate')] })
+    report('relay.memory-per-idle-session', await idle(ours, stage), 'MiB', {
+      peer: [peer, await idle(theirs, stage)],
+      goal: { of: 'value', atMost: 1 },
+    })
   } finally {
     await rm(folder, { recursive: true })
   }
-}
-
-function rounded(figure: number): number {
-  return Number(figure.toPrecision(3))
-}
-
-function print(name: string, unit: string, value: number, peerValue: number): void {
-  console.log(
-    JSON.stringify({
-      name,
-      value: rounded(value),
-      unit,
-      peer: `websockify ${rounded(peerValue)}`,
-      ratio: rounded(value / peerValue),
-    }),
-  )
 }
 
 async function startGateway(children: Children, path: string): Promise<Relay> {
@@ -359,10 +347,6 @@ async function listens(port: number): Promise<void> {
     await sleep(100)
   }
   throw new Error(`nothing listens on port ${port}`)
-}
-
-function median(figures: readonly number[]): number {
-  return figures.toSorted((a, b) => a - b)[Math.floor(figures.length / 2)] ?? 0
 }
 
 /** The processes of this run; they end with it. */
