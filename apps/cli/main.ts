@@ -66,6 +66,8 @@ function output(json: boolean): Output {
 
 /** `code: message` and a remedy on stderr; 2 for wrong usage, 1 for everything else. */
 function report(error: unknown, name: string, command: Command): number {
+  // The person ended it; there is nothing to tell.
+  if (error instanceof Error && error.name === 'AbortError') return 130
   if (error instanceof CliError && error.code === 'USAGE') {
     process.stderr.write(`USAGE: ${error.message}\nUsage: trustcast ${name} ${command.synopsis}\n`)
     return 2
