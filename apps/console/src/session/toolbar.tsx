@@ -27,7 +27,7 @@ export function Toolbar(props: {
   const [panel, setPanel] = useState<Panel>()
   const [ending, setEnding] = useState(false)
   const bar = useRef<HTMLDivElement>(null)
-  const { shown, toggle, hold, release } = useToolbarVisibility(bar, panel !== undefined || ending)
+  const { shown, toggle, hold, release } = useToolbarVisibility(bar, panel !== undefined || ending, back)
   const choice = useQuality(viewer, state.quality)
   const clipboard = useClipboard(viewer, conditions, onNotice)
   const fullscreen = useFullscreen()

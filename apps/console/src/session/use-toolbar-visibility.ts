@@ -1,11 +1,15 @@
-import { type RefObject, useCallback, useEffect, useRef, useState } from 'react'
+import { type RefObject, useCallback, useEffect, useEffectEvent, useRef, useState } from 'react'
 
 const hideMs = 3500
 
-/** Shows the toolbar for a moment at first, and while it is used; Ctrl+Alt+Shift+M shows and hides it. */
+/**
+ * Shows the toolbar for a moment at first, and while it is used. Ctrl+Alt+Shift+M leads the keyboard into it, and out
+ * of it again by `onLeave`.
+ */
 export function useToolbarVisibility(
   bar: RefObject<HTMLElement | null>,
   pinned: boolean,
+  onLeave: () => void,
 ): {
   readonly shown: boolean
   readonly toggle: (shown: boolean) => void
@@ -16,10 +20,19 @@ export function useToolbarVisibility(
   const [held, setHeld] = useState(false)
   const wantsFocus = useRef(false)
 
-  const toggle = useCallback((next: boolean) => {
-    wantsFocus.current = next
-    setShown(next)
-  }, [])
+  const toggle = useCallback(
+    (next: boolean) => {
+      wantsFocus.current = next
+      setShown(next)
+      // Shown already, it is not rendered again. Hidden, it cannot take the focus yet.
+      if (next) bar.current?.querySelector('button')?.focus()
+    },
+    [bar],
+  )
+  const leadKeyboard = useEffectEvent(() => {
+    if (bar.current?.contains(document.activeElement) === true) onLeave()
+    else toggle(true)
+  })
 
   useEffect(() => {
     if (!shown) return
@@ -41,11 +54,11 @@ export function useToolbarVisibility(
       if (event.code !== 'KeyM' || !event.ctrlKey || !event.altKey || !event.shiftKey) return
       event.preventDefault()
       event.stopPropagation()
-      if (!event.repeat) toggle(bar.current?.classList.contains('bar-shown') !== true)
+      if (!event.repeat) leadKeyboard()
     }
     window.addEventListener('keydown', onKey, { capture: true })
     return () => window.removeEventListener('keydown', onKey, { capture: true })
-  }, [toggle, bar])
+  }, [])
 
   return { shown, toggle, hold: () => setHeld(true), release: () => setHeld(false) }
 }
