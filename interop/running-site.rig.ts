@@ -4,10 +4,11 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import type { z } from 'zod'
-import { exportProofKey } from '#core/identity/proof.ts'
-import { call, callJson, type Credentials, type SiteAddress } from '#apps/cli/api-client.ts'
+import { removeAccount } from '#adapters/display-xvnc/index.ts'
+import { type Credentials, call, callJson, type SiteAddress } from '#apps/cli/api-client.ts'
 import { createLoginKey } from '#apps/cli/login-file.ts'
 import { demoAccounts } from '#apps/up/demo.ts'
+import { exportProofKey } from '#core/identity/proof.ts'
 
 const root = join(import.meta.dirname, '..')
 const startTimeoutMs = 90_000
@@ -27,13 +28,21 @@ export interface RunningSite extends AsyncDisposable {
   pidsOf(part: string): Promise<readonly number[]>
   signIn(login: string): Promise<SignedInClient>
   /** Runs a command line as a signed-in person. */
-  cli(args: readonly string[], options?: { readonly login?: string; readonly input?: string }): Promise<CliResult>
+  cli(
+    args: readonly string[],
+    options?: { readonly login?: string; readonly input?: string },
+  ): Promise<CliResult>
 }
 
 export interface SignedInClient {
   readonly credentials: Credentials
   get<T>(path: string, schema: z.ZodType<T>): Promise<T>
-  send<T>(method: 'POST' | 'PUT' | 'PATCH' | 'DELETE', path: string, body: unknown, schema: z.ZodType<T>): Promise<T>
+  send<T>(
+    method: 'POST' | 'PUT' | 'PATCH' | 'DELETE',
+    path: string,
+    body: unknown,
+    schema: z.ZodType<T>,
+  ): Promise<T>
 }
 
 export interface CliResult {
@@ -43,11 +52,21 @@ export interface CliResult {
 }
 
 /** Starts a site in a folder and on ports of its own; several may run beside each other. */
-export async function startSite(options: { readonly args?: readonly string[]; readonly demo?: boolean } = {}): Promise<RunningSite> {
+export async function startSite(
+  options: { readonly args?: readonly string[]; readonly demo?: boolean } = {},
+): Promise<RunningSite> {
   // Short: the paths of sockets are bounded. Reachable: other accounts must pass.
   const state = await mkdtemp('/var/tmp/tc-')
   const port = await freePorts()
-  const words = ['up', ...(options.demo === false ? [] : ['--demo']), '--state', state, '--port', String(port), ...(options.args ?? [])]
+  const words = [
+    'up',
+    ...(options.demo === false ? [] : ['--demo']),
+    '--state',
+    state,
+    '--port',
+    String(port),
+    ...(options.args ?? []),
+  ]
   const child = spawn(join(root, 'trustcast'), words, { stdio: ['ignore', 'pipe', 'pipe'], detached: true })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream?.on('data', (data) => (output += String(data)))
@@ -80,7 +99,11 @@ export function passwordOf(login: string): string {
   return account.password
 }
 
-export async function signIn(site: SiteAddress, login: string, password = passwordOf(login)): Promise<SignedInClient> {
+export async function signIn(
+  site: SiteAddress,
+  login: string,
+  password = passwordOf(login),
+): Promise<SignedInClient> {
   const keyPair = await createLoginKey()
   const body = { login, password, key: await exportProofKey(keyPair.publicKey) }
   const { headers } = await call(site, { method: 'POST', path: '/api/v1/web-sessions', body })
@@ -89,7 +112,8 @@ export async function signIn(site: SiteAddress, login: string, password = passwo
   return {
     credentials,
     get: (path, schema) => callJson(site, { method: 'GET', path: `/api/v1${path}` }, schema, credentials),
-    send: (method, path, body, schema) => callJson(site, { method, path: `/api/v1${path}`, body }, schema, credentials),
+    send: (method, path, body, schema) =>
+      callJson(site, { method, path: `/api/v1${path}`, body }, schema, credentials),
   }
 }
 
@@ -100,7 +124,8 @@ export async function pidsMatching(text: string): Promise<readonly number[]> {
   const found = await Promise.all(
     names.map(async (name) => {
       const line = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '')
-      const alive = line !== '' && !(await readFile(`/proc/${name}/stat`, 'utf8').catch(() => ') Z')).includes(') Z')
+      const alive =
+        line !== '' && !(await readFile(`/proc/${name}/stat`, 'utf8').catch(() => ') Z')).includes(') Z')
       return alive && line.replaceAll('\0', ' ').includes(text) ? [Number(name)] : []
     }),
   )
@@ -108,7 +133,11 @@ export async function pidsMatching(text: string): Promise<readonly number[]> {
 }
 
 /** Asks until it is so. */
-export async function until(isTrue: () => boolean | Promise<boolean>, what: string, timeoutMs = 20_000): Promise<void> {
+export async function until(
+  isTrue: () => boolean | Promise<boolean>,
+  what: string,
+  timeoutMs = 20_000,
+): Promise<void> {
   const deadline = performance.now() + timeoutMs
   while (!(await isTrue())) {
     if (performance.now() > deadline) throw new Error(`it never became true that ${what}`)
@@ -134,10 +163,23 @@ async function stop(child: ChildProcess, state: string): Promise<void> {
     clearTimeout(timer)
   }
   await until(async () => (await pidsMatching(state)).length === 0, `nothing of ${state} runs any more`)
+  await removeAccounts(join(state, 'homes'))
   await rm(state, { recursive: true, force: true })
 }
 
-async function runCli(state: string, login: string, args: readonly string[], input: string | undefined): Promise<CliResult> {
+/** A site keeps the accounts of its people; here nobody comes back. */
+async function removeAccounts(homesDir: string): Promise<void> {
+  const lines = (await readFile('/etc/passwd', 'utf8')).split('\n').map((line) => line.split(':'))
+  for (const [name = '', , , , , home = ''] of lines)
+    if (home.startsWith(`${homesDir}/`)) await removeAccount(name, homesDir)
+}
+
+async function runCli(
+  state: string,
+  login: string,
+  args: readonly string[],
+  input: string | undefined,
+): Promise<CliResult> {
   const env = { ...process.env, TRUSTCAST_LOGIN: join(state, `login-${login}.json`) }
   const child = spawn(join(root, 'trustcast'), args, { stdio: ['pipe', 'pipe', 'pipe'], env })
   let stdout = ''

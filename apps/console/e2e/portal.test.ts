@@ -1,0 +1,181 @@
+import type { Page } from 'playwright-core'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { z } from 'zod'
+import { passwordOf, type RunningSite, startSite } from '../../../interop/running-site.rig.ts'
+import { sees, signInAt, startVisitors, type Visitors } from './browser.rig.ts'
+import { barOf, readBar, typeLine, untilLive } from './screen.rig.ts'
+
+let site: RunningSite
+let visitors: Visitors
+beforeAll(async () => {
+  site = await startSite()
+  visitors = await startVisitors(site)
+})
+afterAll(async () => {
+  await visitors?.[Symbol.asyncDispose]()
+  await site?.[Symbol.asyncDispose]()
+})
+
+const tileOf = (page: Page, name: string) => page.getByRole('article', { name })
+
+test('a wrong password says so, stays on the page and keeps the user name', async () => {
+  const page = await visitors.visit()
+  await page.goto('/')
+  await page.getByLabel('User name').fill('nora')
+  await page.getByLabel('Password').fill('not her password')
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await sees(page.getByRole('alert'), 'SIGN_IN_REFUSED')
+  expect(await page.getByLabel('User name').inputValue()).toBe('nora')
+  await page.context().close()
+})
+
+test('the keyboard alone leads from the sign-in into a session and back', async () => {
+  const page = await visitors.visit()
+  await page.goto('/')
+  await page.getByLabel('User name').waitFor()
+  await page.keyboard.type('nora')
+  await page.keyboard.press('Tab')
+  await page.keyboard.type(passwordOf('nora'))
+  await page.keyboard.press('Enter')
+  await tileOf(page, 'Terminal').waitFor()
+  await tabTo(page, tileOf(page, 'Terminal').getByRole('button', { name: 'Open' }))
+  await page.keyboard.press('Enter')
+  await untilLive(page)
+
+  // The session takes every key but one chord: it brings the controls, Escape gives the keyboard back.
+  await page.keyboard.type(`${barOf('3*5')}\n`, { delay: 5 })
+  expect(await readBar(page)).toBe(15)
+  await page.keyboard.press('Control+Alt+Shift+M')
+  await page.keyboard.press('Escape')
+  await page.keyboard.type(`${barOf('4*9')}\n`, { delay: 5 })
+  await expect.poll(() => readBar(page)).toBe(36)
+  await page.keyboard.press('Control+Alt+Shift+M')
+  await tabTo(page, page.getByRole('button', { name: 'Disconnect' }))
+  await page.keyboard.press('Enter')
+  await tileOf(page, 'Terminal').getByRole('button', { name: 'Reconnect' }).waitFor()
+  await page.context().close()
+})
+
+test('a session opened in another browser moves there; the first one says so and can bring it back', async () => {
+  const [first, second] = await Promise.all([visitors.visit(), visitors.visit()])
+  await signInAt(first, 'carl')
+  await tileOf(first, 'Linux desktop').getByRole('button', { name: 'Open' }).click()
+  await untilLive(first)
+  await typeLine(first, 'n=31')
+
+  await signInAt(second, 'carl')
+  await second.getByRole('region', { name: 'Running now' }).getByRole('button', { name: 'Reconnect' }).click()
+  await untilLive(second)
+  await first.getByRole('heading', { name: 'Opened elsewhere' }).waitFor()
+  expect(second.url()).toBe(first.url())
+  await typeLine(second, barOf('n'))
+  expect(await readBar(second)).toBe(31)
+
+  await first.getByRole('button', { name: 'Bring it back here' }).click()
+  await untilLive(first)
+  await second.getByRole('heading', { name: 'Opened elsewhere' }).waitFor()
+  for (const page of [first, second]) await page.context().close()
+})
+
+test('a published application fills the session and nothing else is there', async () => {
+  const page = await visitors.visit({ viewport: { width: 1000, height: 700 } })
+  await signInAt(page, 'nora')
+  await tileOf(page, 'Editor').getByRole('button', { name: 'Open' }).click()
+  await untilLive(page)
+  await page.locator('.screen canvas').click({ position: { x: 500, y: 400 } })
+  await page.keyboard.type('Rounds at nine', { delay: 5 })
+  await page.waitForFunction(isPageWithText)
+  await page.context().close()
+})
+
+test('whoever has one workspace only is in it right after signing in, and finds the way back to the portal', async () => {
+  const admin = await site.signIn('ada')
+  const only = { login: 'ida', name: 'Ida Voss', password: 'marble-orchard-77', groups: ['kiosk'] }
+  await admin.send('POST', '/admin/people', only, z.unknown())
+  const policy = await admin.get('/admin/policy', z.object({ text: z.string() }))
+  const kiosk = `
+@id("kiosk-works")
+permit (
+  principal in Group::"kiosk",
+  action in [Action::"hosted-shared", Action::"input"],
+  resource == Workspace::"terminal"
+);
+`
+  await admin.send('PUT', '/admin/policy', { text: policy.text + kiosk }, z.unknown())
+  const page = await visitors.visit()
+  await signInAt(page, only.login, only.password)
+  await page.waitForURL(/\/session\//)
+  await untilLive(page)
+  await page.goBack()
+  await tileOf(page, 'Terminal').getByRole('button', { name: 'Reconnect' }).waitFor()
+  expect(await page.getByRole('article').count()).toBe(1)
+  await page.context().close()
+})
+
+test('signing out ends the visit: neither the way back nor the cookie opens anything', async () => {
+  const page = await visitors.visit()
+  await signInAt(page, 'nora')
+  await tileOf(page, 'Linux desktop').waitFor()
+  const cookies = await page.context().cookies()
+  await page.getByRole('button', { name: 'Nora Lind' }).click()
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  await page.waitForURL(/\/sign-in/)
+  await page.goto('/')
+  await page.waitForURL(/\/sign-in/)
+  await page.context().addCookies(cookies)
+  await page.goto('/')
+  await page.waitForURL(/\/sign-in/)
+  await page.context().close()
+})
+
+test.each([
+  ['light on a phone', { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true }],
+  ['dark on a small window', { viewport: { width: 640, height: 480 }, colorScheme: 'dark' as const }],
+])('no page has to be scrolled sideways: %s', async (_, options) => {
+  const page = await visitors.visit(options)
+  await page.goto('/sign-in')
+  await page.getByLabel('User name').waitFor()
+  expect(await overhang(page)).toBeLessThanOrEqual(0)
+  await signInAt(page, 'ada')
+  await page.getByRole('article').first().waitFor()
+  for (const button of await page.getByRole('button', { name: 'Why?' }).all()) await button.click()
+  expect(await overhang(page)).toBeLessThanOrEqual(0)
+  for (const name of ['sessions', 'hosts', 'decisions', 'workspaces', 'people', 'policy']) {
+    await page.goto(`/admin/${name}`)
+    await page.locator('main :is(table, .card, .empty, .decision, .editor)').first().waitFor()
+    expect(await overhang(page), name).toBeLessThanOrEqual(0)
+  }
+  await page.context().close()
+})
+
+test('no page complained about anything', () => {
+  expect(visitors.complaints).toEqual([])
+})
+
+/** Presses Tab until the focus is there, as often as a patient person would. */
+async function tabTo(page: Page, goal: ReturnType<Page['getByRole']>): Promise<void> {
+  for (let presses = 0; presses < 40; presses += 1) {
+    if (await goal.evaluate((element) => element === document.activeElement)) return
+    await page.keyboard.press('Tab')
+  }
+  throw new Error('the Tab key never reached it')
+}
+
+/** Pixels by which the page is wider than its window. */
+async function overhang(page: Page): Promise<number> {
+  return page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
+}
+
+/** Runs in the page: an application fills the screen when all four corners belong to it and its page is light, with dark text. */
+function isPageWithText(): boolean {
+  const canvas = document.querySelector('.screen canvas')
+  const context = canvas?.getContext('2d')
+  if (canvas === null || context === null || context === undefined) return false
+  const { width, height } = canvas
+  const light = (x: number, y: number): boolean =>
+    context.getImageData(x, y, 1, 1).data.every((part) => part > 200)
+  const text = context.getImageData(0, 0, width, Math.round(height / 5)).data
+  let dark = 0
+  for (let at = 0; at < text.length; at += 4) if ((text[at] ?? 255) < 90) dark += 1
+  return [8, width - 8].every((x) => light(x, height - 60)) && light(width / 2, height / 2) && dark > 150
+}

@@ -1,0 +1,111 @@
+import type { JSHandle, Page } from 'playwright-core'
+
+/** Reading and using the screen of a session as a person does: by its pixels, its keyboard and its pointer. */
+
+type Colour = readonly [red: number, green: number, blue: number]
+
+/** Two colours of the terminal (`ESC[41m`, `ESC[42m`), far from everything else on the desktop. */
+const barColours = { red: [0xff, 0x7b, 0x86], green: [0x7f, 0xd8, 0x8f] } as const satisfies Record<
+  string,
+  Colour
+>
+
+/** Waits for the first picture. */
+export async function untilLive(page: Page): Promise<void> {
+  await page.locator('.session-live .screen canvas').waitFor()
+}
+
+/** Types a line into the terminal that every demo desktop opens. */
+export async function typeLine(page: Page, line: string): Promise<void> {
+  if (await page.locator('.bar .panel').isVisible())
+    await page.getByRole('button', { name: 'Session controls' }).click()
+  await page.locator('.screen canvas').click({ position: { x: 400, y: 450 } })
+  await page.keyboard.type(`${line}\n`, { delay: 5 })
+}
+
+/**
+ * Shell words that draw the value of an expression: a red bar as long as the number, under a green one of ten cells to
+ * compare with.
+ */
+export function barOf(expression: string): string {
+  return `clear; printf '\\033[42m%10s\\033[0m\\n\\033[41m%*s\\033[0m\\n' '' $(( ${expression} )) ''`
+}
+
+/** Reads the number that `barOf` drew, once it is there; it appears by itself in the terminal's own time. */
+export async function readBar(page: Page): Promise<number> {
+  const ten = await untilRun(page, barColours.green)
+  return Math.round((10 * (await untilRun(page, barColours.red))) / ten)
+}
+
+/** Waits until the screen shows no bar. */
+export async function untilNoBar(page: Page): Promise<void> {
+  await page.waitForFunction(longestRun, { colour: barColours.red, wanted: 0 })
+}
+
+/** The picture as it is now, kept in the page. */
+export async function rememberPicture(page: Page): Promise<JSHandle<ImageData>> {
+  return page.evaluateHandle(() => {
+    const canvas = document.querySelector('.screen canvas')
+    const image = canvas?.getContext('2d')?.getImageData(0, 0, canvas.width, canvas.height)
+    if (image === undefined) throw new Error('there is no picture')
+    return image
+  })
+}
+
+/** Waits until at least this many pixels differ visibly from a picture of the same size. */
+export async function untilDiffers(page: Page, before: JSHandle<ImageData>, pixels: number): Promise<void> {
+  await page.waitForFunction(
+    ({ before, pixels }) => {
+      const canvas = document.querySelector('.screen canvas')
+      const now = canvas?.getContext('2d')?.getImageData(0, 0, canvas.width, canvas.height)
+      if (now === undefined || now.data.length !== before.data.length) return false
+      let count = 0
+      for (let at = 0; at < now.data.length; at += 4)
+        if (Math.abs((now.data[at] ?? 0) - (before.data[at] ?? 0)) > 12) count += 1
+      return count >= pixels
+    },
+    { before, pixels },
+  )
+}
+
+/** Opens one of the toolbar's panels. */
+export async function openPanel(page: Page, name: 'Clipboard' | 'Restrictions'): Promise<void> {
+  const handle = page.getByRole('button', { name: 'Session controls' })
+  if ((await handle.getAttribute('aria-expanded')) !== 'true') await handle.click()
+  const button = page.getByRole('toolbar').getByRole('button', { name })
+  if ((await button.getAttribute('aria-expanded')) !== 'true') await button.click()
+  await page.getByRole('region', { name }).waitFor()
+}
+
+/** A bar has settled when two looks in a row find the same length. */
+async function untilRun(page: Page, colour: Colour): Promise<number> {
+  let last = -1
+  for (;;) {
+    const found = await page.waitForFunction(longestRun, { colour })
+    const length = (await found.jsonValue()) as number
+    if (length === last) return length
+    last = length
+    await page.waitForTimeout(100)
+  }
+}
+
+/** Runs in the page. Length of the longest row of pixels of this colour (the picture may be lossy); with `wanted`, whether it is that. */
+function longestRun({ colour, wanted }: { colour: Colour; wanted?: number }): number | boolean {
+  const canvas = document.querySelector('.screen canvas')
+  const image = canvas
+    ?.getContext('2d', { willReadFrequently: true })
+    ?.getImageData(0, 0, canvas.width, canvas.height)
+  if (image === undefined) return false
+  const { data, width, height } = image
+  let longest = 0
+  for (let y = 0; y < height; y += 1) {
+    let run = 0
+    for (let x = 0; x < width; x += 1) {
+      const at = 4 * (y * width + x)
+      const same = colour.every((part, index) => Math.abs((data[at + index] ?? 0) - part) <= 24)
+      run = same ? run + 1 : 0
+      longest = Math.max(longest, run)
+    }
+  }
+  return wanted === undefined ? longest : longest === wanted
+}
