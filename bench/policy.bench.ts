@@ -4,6 +4,7 @@
  * The policies: group × mode × collection, each with conditions on the endpoint and the network, a quarter of them
  * forbids. Plain Cedar gets the same set, parsed beforehand, and the whole context.
  */
+import { constants, setPriority } from 'node:os'
 import { preparsePolicySet, preparseSchema, statefulIsAuthorized } from '@cedar-policy/cedar-wasm/nodejs'
 import { compilePolicy, decide, policySchema } from '#core/policy/index.ts'
 import {
@@ -39,8 +40,9 @@ const policyText = [...texts, rightsText].join('\n')
 
 method(
   `${count} policies; a decision is one mode of one workspace for one of 100 people, plain Cedar gets the whole set ` +
-    'parsed beforehand and the whole context; a launch is six modes, all refused, with their unlocks.',
+    'parsed beforehand and the whole context; a launch is six modes, all refused, with their unlocks; wall time.',
 )
+beUrgent()
 const started = performance.now()
 const policy = compilePolicy(policyText)
 report('policy.compile', performance.now() - started, 'ms')
@@ -139,4 +141,13 @@ function measure(runs: number, run: (index: number) => void): { p50: number; p99
     return performance.now() - from
   })
   return { p50: quantile(times, 0.5), p99: quantile(times, 0.99) }
+}
+
+/** Times so short are lost when other work takes the processor; only root may prevent it. */
+function beUrgent(): void {
+  try {
+    setPriority(constants.priority.PRIORITY_HIGHEST)
+  } catch {
+    // Then the machine had better be idle.
+  }
 }
