@@ -4,7 +4,7 @@ import type { Db } from './store.ts'
 
 export async function insertAgent(
   db: Db,
-  agent: Pick<AgentRow, 'id' | 'kind' | 'name' | 'dns_names' | 'certificate_expires_at'>,
+  agent: Pick<AgentRow, 'id' | 'kind' | 'name' | 'dns_names' | 'pool' | 'certificate_expires_at'>,
 ): Promise<void> {
   await db
     .insertInto('agents')
@@ -86,7 +86,14 @@ export async function renewedAgent(db: Db, id: string, certificateExpiresAt: Dat
 
 export async function insertEnrolmentToken(
   db: Db,
-  token: { secret_hash: Buffer; kind: TokenKind; name: string; dns_names: string[]; expires_at: Date },
+  token: {
+    secret_hash: Buffer
+    kind: TokenKind
+    name: string
+    dns_names: string[]
+    pool: string
+    expires_at: Date
+  },
 ): Promise<void> {
   await db.insertInto('enrolment_tokens').values(token).execute()
 }
@@ -97,7 +104,10 @@ export async function useEnrolmentToken<Kind extends TokenKind>(
   secretHash: Buffer,
   kinds: readonly Kind[],
   now: Date,
-): Promise<{ readonly kind: Kind; readonly name: string; readonly dns_names: string[] } | undefined> {
+): Promise<
+  | { readonly kind: Kind; readonly name: string; readonly dns_names: string[]; readonly pool: string }
+  | undefined
+> {
   const row = await db
     .updateTable('enrolment_tokens')
     .set({ used_at: now })
@@ -105,9 +115,9 @@ export async function useEnrolmentToken<Kind extends TokenKind>(
     .where('kind', 'in', kinds)
     .where('used_at', 'is', null)
     .where('expires_at', '>', now)
-    .returning(['kind', 'name', 'dns_names'])
+    .returning(['kind', 'name', 'dns_names', 'pool'])
     .executeTakeFirst()
-  return row as { kind: Kind; name: string; dns_names: string[] } | undefined
+  return row as { kind: Kind; name: string; dns_names: string[]; pool: string } | undefined
 }
 
 /**

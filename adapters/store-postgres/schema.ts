@@ -79,6 +79,8 @@ interface AgentsTable {
   name: string
   /** Names and addresses that its certificate says it is reached by. */
   dns_names: string[]
+  /** Of hosts: the set of like desktops that it serves. */
+  pool: string
   certificate_expires_at: Timestamp
   revoked_at: Timestamp | null
   draining: Generated<boolean>
@@ -109,6 +111,7 @@ interface EnrolmentTokensTable {
   kind: TokenKind
   name: string
   dns_names: string[]
+  pool: string
   expires_at: Timestamp
   used_at: Timestamp | null
 }

@@ -221,12 +221,13 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
           kind: 'host',
           name: 'h1',
           dns_names: ['h1.example'],
+          pool: 'wards',
           expires_at,
         })
         const use = (from: Db) => useEnrolmentToken(from, secret_hash, ['host', 'gateway'], new Date())
         const uses = await Promise.all(Array.from({ length: 20 }, (_, i) => use(i % 2 === 0 ? db : other)))
         expect(uses.filter((token) => token !== undefined)).toEqual([
-          { kind: 'host', name: 'h1', dns_names: ['h1.example'] },
+          { kind: 'host', name: 'h1', dns_names: ['h1.example'], pool: 'wards' },
         ])
       })
 
@@ -238,6 +239,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
           kind: 'gateway',
           name: 'g1',
           dns_names: [],
+          pool: 'default',
           expires_at,
         })
         expect(await useEnrolmentToken(db, secret_hash, ['host', 'admin'], new Date())).toBeUndefined()
@@ -638,7 +640,14 @@ async function addPerson(db: Db): Promise<string> {
 async function addHost(db: Db, capacity: number): Promise<string> {
   const id = randomUUID()
   const certificate_expires_at = new Date(Date.now() + 3_600_000)
-  await insertAgent(db, { id, kind: 'host', name: id, dns_names: [], certificate_expires_at })
+  await insertAgent(db, {
+    id,
+    kind: 'host',
+    name: id,
+    dns_names: [],
+    pool: 'default',
+    certificate_expires_at,
+  })
   await recordHostHello(db, id, randomBytes(32), capacity, new Date())
   return id
 }

@@ -31,6 +31,8 @@ export const siteConfig = z.strictObject({
   metrics: z.array(address).max(100).default(['127.0.0.0/8', '::1/128']),
   /** Displays kept warm on every host. */
   warm: z.int().min(0).max(100).default(1),
+  /** Pools whose hosts keep another number warm. */
+  pools: z.record(z.string(), z.strictObject({ warm: z.int().min(0).max(100) })).default({}),
   /** What one session may use on its host. */
   limits: z
     .strictObject({

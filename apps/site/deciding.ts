@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import {
+  type AgentRow,
   type DecisionCause,
   insertDecision,
   onlineAgents,
@@ -51,32 +52,44 @@ export function contextOf(
 /** Why a mode cannot be delivered now, whatever the policy says. */
 export type Availability = (mode: DeliveryMode) => Unavailable | undefined
 
-export async function readAvailability(site: Site): Promise<Availability> {
-  const hosts = await placeableHosts(site)
-  const full: Unavailable = { code: 'NO_CAPACITY', reason: 'No host has room for another session right now' }
-  const unbuilt: Unavailable = { code: 'NO_DELIVERER', reason: 'This site cannot deliver in this way yet' }
-  return (mode) => {
-    if (mode !== 'hosted-shared') return unbuilt
-    return hosts.length > 0 ? undefined : full
+export async function readAvailability(site: Site): Promise<(pool: string) => Availability> {
+  const hosts = await hostsThere(site)
+  const full: Unavailable = {
+    code: 'NO_CAPACITY',
+    reason: 'No host has room for another session right now',
+  }
+  const unbuilt: Unavailable = {
+    code: 'NO_DELIVERER',
+    reason: 'This site cannot deliver in this way yet',
+  }
+  return (pool) => {
+    const hasRoom = rankPool(hosts, pool).length > 0
+    return (mode) => (mode !== 'hosted-shared' ? unbuilt : hasRoom ? undefined : full)
   }
 }
 
-/** Hosts that can take a session, best first. */
-export async function placeableHosts(site: Site): Promise<readonly string[]> {
+/** Hosts of a pool that can take a session, best first. */
+export async function placeableHosts(site: Site, pool: string): Promise<readonly string[]> {
+  return rankPool(await hostsThere(site), pool)
+}
+
+async function hostsThere(site: Site): Promise<readonly AgentRow[]> {
   const hosts = await onlineAgents(site.store.db, 'host', new Date(site.now() - agentSilenceMs))
-  return rankHosts(
-    hosts
-      .filter((host) => host.host_key !== null)
-      .map(({ id, placed, capacity, draining, report }) => ({
-        id,
-        placed,
-        capacity,
-        draining,
-        cpuPercent: report.cpuPercent ?? 0,
-        memoryFreeMiB: report.memoryFreeMiB ?? 0,
-      })),
-    Math.random,
-  )
+  return hosts.filter((host) => host.host_key !== null)
+}
+
+function rankPool(hosts: readonly AgentRow[], pool: string): readonly string[] {
+  const loads = hosts
+    .filter((host) => host.pool === pool)
+    .map(({ id, placed, capacity, draining, report }) => ({
+      id,
+      placed,
+      capacity,
+      draining,
+      cpuPercent: report.cpuPercent ?? 0,
+      memoryFreeMiB: report.memoryFreeMiB ?? 0,
+    }))
+  return rankHosts(loads, Math.random)
 }
 
 export function decideWorkspace(

@@ -29,7 +29,12 @@ const leafLifetimeMs = 24 * 60 * 60_000
 
 export async function createEnrolmentToken(
   site: Site,
-  wish: { readonly kind: AgentRow['kind']; readonly name: string; readonly addresses: readonly string[] },
+  wish: {
+    readonly kind: AgentRow['kind']
+    readonly name: string
+    readonly addresses: readonly string[]
+    readonly pool: string
+  },
   actor: AuditActor,
 ): Promise<{ readonly token: string; readonly expiresAt: string }> {
   const secret = randomBytes(32)
@@ -37,6 +42,7 @@ export async function createEnrolmentToken(
   await site.audit.record('enrolment-token', actor, undefined, {
     kind: wish.kind,
     name: wish.name,
+    pool: wish.pool,
     expiresAt: expiresAt.toISOString(),
   })
   await insertEnrolmentToken(site.store.db, {
@@ -44,6 +50,7 @@ export async function createEnrolmentToken(
     kind: wish.kind,
     name: wish.name,
     dns_names: [...wish.addresses],
+    pool: wish.pool,
     expires_at: expiresAt,
   })
   return { token: makeToken(wish.kind, secret, site.authority.rootPem), expiresAt: expiresAt.toISOString() }
@@ -81,6 +88,7 @@ export async function enrol(site: Site, token: string, request: string) {
     kind: granted.kind,
     name: granted.name,
     dns_names: granted.dns_names,
+    pool: granted.pool,
     certificate_expires_at: new Date(leaf.notAfter),
   })
   return {

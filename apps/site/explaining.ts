@@ -41,7 +41,7 @@ export async function listWorkspacesFor(
   { person, circumstances }: SignedIn,
 ): Promise<readonly WorkspaceView[]> {
   const { db } = site.store
-  const [rules, available, workspaces, sessions] = await Promise.all([
+  const [rules, availability, workspaces, sessions] = await Promise.all([
     readRules(db),
     readAvailability(site),
     listWorkspaces(db),
@@ -49,7 +49,7 @@ export async function listWorkspacesFor(
   ])
   const context = contextOf(site, rules, { ...circumstances, evidence: [] })
   return workspaces.flatMap((workspace) => {
-    const decision = decideWorkspace(rules, context, workspace, available)
+    const decision = decideWorkspace(rules, context, workspace, availability(workspace.pool))
     const session = sessions.find((one) => one.workspace_id === workspace.id && one.state !== 'ending')
     if (session === undefined && !isWithinReach(decision)) return []
     const { id, name, description, program, icon } = workspace
@@ -92,7 +92,7 @@ export async function explain(
     readonly from?: string | undefined
   },
 ): Promise<{ decision: DecisionView; lines: string[] }> {
-  const [rules, available, workspace] = await Promise.all([
+  const [rules, availability, workspace] = await Promise.all([
     readRules(site.store.db),
     readAvailability(site),
     workspaceById(site.store.db, query.workspace),
@@ -100,7 +100,7 @@ export async function explain(
   if (workspace === undefined) throw notFound('workspace')
   if (query.endpoint !== undefined) throw notFound('endpoint')
   const context = await contextFor(site, rules, caller, query)
-  const decision = decideWorkspace(rules, context, workspace, available)
+  const decision = decideWorkspace(rules, context, workspace, availability(workspace.pool))
   return { decision, lines: [...explainDecision(decision, { workspace: workspace.name, context })] }
 }
 

@@ -94,12 +94,12 @@ async function decideFor(
   evidence: readonly Claim[],
   existing: SessionDetail | undefined,
 ) {
-  const [rules, anyMode] = await Promise.all([readRules(site.store.db), readAvailability(site)])
+  const [rules, availability] = await Promise.all([readRules(site.store.db), readAvailability(site)])
   const context = contextOf(site, rules, { ...holder.circumstances, evidence })
   // A session that runs needs no new room: it is decided in its own mode.
   const decision =
     existing === undefined
-      ? decideWorkspace(rules, context, workspace, anyMode)
+      ? decideWorkspace(rules, context, workspace, availability(workspace.pool))
       : decideWorkspace(rules, context, { ...workspace, modes: [existing.mode] }, () => undefined)
   const recorded = await recordDecision(site, {
     person: holder.person,
@@ -143,7 +143,7 @@ async function place(
   const { db } = site.store
   const now = site.now()
   const id = randomUUID()
-  for (const hostId of await placeableHosts(site)) {
+  for (const hostId of await placeableHosts(site, workspace.pool)) {
     await site.audit.record('session-started', { type: 'person', id: person.id }, id, {
       host: hostId,
       workspace: workspace.id,

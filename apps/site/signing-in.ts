@@ -82,6 +82,7 @@ export async function createSetupToken({ db }: Store, now: number): Promise<stri
     kind: 'admin',
     name: 'first-admin',
     dns_names: [],
+    pool: 'none',
     expires_at: new Date(now + setupLifetimeMs),
   })
   return secret.toString('base64url')

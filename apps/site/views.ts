@@ -60,6 +60,7 @@ export function decisionRecordOf(
 export function hostViewOf(row: AgentRow, now: number): HostView {
   return {
     ...agentViewOf(row, now),
+    pool: row.pool,
     draining: row.draining,
     capacity: row.capacity,
     sessions: row.placed,

@@ -210,7 +210,7 @@ async function enrolled(
   const dir = join(state, name)
   if (await hasLivingIdentity(site, dir)) return dir
   const addresses = kind === 'gateway' ? ['localhost', '127.0.0.1', '::1'] : []
-  const { token } = await createEnrolmentToken(site, { kind, name, addresses }, system)
+  const { token } = await createEnrolmentToken(site, { kind, name, pool: 'default', addresses }, system)
   await enrolAgent({ url: config.url, token, dir, kind })
   return dir
 }

@@ -7,6 +7,7 @@ export const hostView = z.strictObject({
   id: uuid,
   name: z.string(),
   online: z.boolean(),
+  pool: slug,
   draining: z.boolean(),
   capacity: z.int(),
   sessions: z.int(),
@@ -78,6 +79,8 @@ export const workspaceDefinition = z.strictObject({
   name: z.string().min(1).max(100),
   description: z.string().max(500),
   icon: z.string().max(40),
+  /** Whose hosts serve it. */
+  pool: slug.default('default'),
   /** In order of preference. */
   modes: z.array(deliveryMode).min(1),
   collections: z.array(slug).max(20),
@@ -103,6 +106,8 @@ export const policyPut = z.strictObject({ text: z.string().max(1_000_000) })
 export const tokenRequest = z.strictObject({
   kind: z.enum(['host', 'gateway']),
   name: slug,
+  /** Of a host: the set of like desktops that it serves. */
+  pool: slug.optional(),
   /** Names and addresses by which people reach a gateway; its certificate will hold these. */
   addresses: z
     .array(z.string().regex(/^[A-Za-z0-9.:-]{1,253}$/))

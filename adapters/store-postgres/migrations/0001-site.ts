@@ -21,11 +21,11 @@ const statements: readonly string[] = [
   `create table workspaces (id text primary key, position int not null, definition jsonb not null)`,
   `create table agents (
      id uuid primary key, kind text not null check (kind in ('host', 'gateway')), name text not null,
-     dns_names text[] not null, certificate_expires_at timestamptz not null, revoked_at timestamptz, draining boolean not null default false,
+     dns_names text[] not null, pool text not null, certificate_expires_at timestamptz not null, revoked_at timestamptz, draining boolean not null default false,
      host_key bytea, capacity int not null default 0, placed int not null default 0 check (placed >= 0),
      report jsonb not null, last_seen_at timestamptz)`,
   `create table enrolment_tokens (
-     secret_hash bytea primary key, kind text not null, name text not null, dns_names text[] not null,
+     secret_hash bytea primary key, kind text not null, name text not null, dns_names text[] not null, pool text not null,
      expires_at timestamptz not null, used_at timestamptz)`,
   `create table sessions (
      id uuid primary key, person_id uuid not null references people, web_session_id uuid references web_sessions on delete set null,

@@ -139,7 +139,7 @@ async function desiredOf(site: Site, hostId: string): Promise<SiteToHost> {
   return {
     kind: 'desired',
     draining: host?.draining ?? true,
-    warm: host?.draining === false ? site.config.warm : 0,
+    warm: host === undefined || host.draining ? 0 : (site.config.pools[host.pool]?.warm ?? site.config.warm),
     gateways: gateways.flatMap(({ id, revoked_at, report }) =>
       revoked_at === null && report.agentUrl !== undefined ? [{ id, agentUrl: report.agentUrl }] : [],
     ),

@@ -133,15 +133,11 @@ function machineRoutes(app: Api, site: Site): void {
     '/admin/enrolment-tokens',
     { config: admin, schema: { body: tokenRequest, response: { 201: tokenAnswer } } },
     async (request, reply) => {
-      const { kind, name, addresses } = request.body
+      const { kind, name, pool = 'default', addresses = [] } = request.body
       return reply
         .code(201)
         .send(
-          await createEnrolmentToken(
-            site,
-            { kind, name, addresses: addresses ?? [] },
-            adminActor(callerOf(request)),
-          ),
+          await createEnrolmentToken(site, { kind, name, pool, addresses }, adminActor(callerOf(request))),
         )
     },
   )

@@ -113,6 +113,10 @@ function HostCard({
       />
       <dl className="facts">
         <div>
+          <dt>Pool</dt>
+          <dd>{host.pool}</dd>
+        </div>
+        <div>
           <dt>Processor</dt>
           <dd>{Math.round(host.cpuPercent)} %</dd>
         </div>

@@ -92,6 +92,15 @@ export function WorkspaceDialog(props: {
           )}
           <ModeOrder modes={modes} onChange={setModes} />
           <TextField
+            label="Pool"
+            name="pool"
+            defaultValue={workspace?.pool ?? 'default'}
+            required
+            hint="The hosts that serve it: those that were enrolled into this pool."
+            autoComplete="off"
+            spellCheck={false}
+          />
+          <TextField
             label="Collections"
             name="collections"
             defaultValue={workspace?.collections.join(' ')}
@@ -125,6 +134,7 @@ function definitionFrom(
     name: formValue(form, 'name').trim(),
     description: formValue(form, 'description').trim(),
     icon: formValue(form, 'icon').trim(),
+    pool: formValue(form, 'pool').trim(),
     modes: [...modes],
     collections: words(formValue(form, 'collections')),
     program: kind === 'desktop' ? { kind } : { kind, command: words(formValue(form, 'command')) },

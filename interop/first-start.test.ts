@@ -1,0 +1,125 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { z } from 'zod'
+import { callJson } from '#apps/cli/api-client.ts'
+import { hostView, personView, tokenAnswer, workspaceDefinition } from '#core/api/admin.ts'
+import { launchAnswer, siteView, workspaceView } from '#core/api/person.ts'
+import { exportPublic, generateX25519 } from '#core/channel/index.ts'
+import { type RunningSite, signIn, startSite } from './running-site.rig.ts'
+
+const firstAdmin = { login: 'root', name: 'Rita Root', password: 'seven-quiet-otters' }
+let site: RunningSite
+beforeAll(async () => {
+  site = await startSite({ demo: false, args: ['--hosts', '1', '--gateways', '1'] })
+})
+afterAll(async () => {
+  await site[Symbol.asyncDispose]()
+})
+
+const anything = z.unknown()
+const setup = (token: string) =>
+  callJson(site.address, { method: 'POST', path: '/api/v1/setup', body: { token, ...firstAdmin } }, anything)
+
+test('a site without demo content prints a link that makes the first admin, once', async () => {
+  const token = /\/setup#token=([A-Za-z0-9_-]{43})/.exec(site.output())?.[1] ?? ''
+  const { needsSetup } = await callJson(site.address, { method: 'GET', path: '/api/v1/site' }, siteView)
+  expect(needsSetup).toBe(true)
+  await expect(setup('A'.repeat(43))).rejects.toMatchObject({ code: 'TOKEN_REFUSED' })
+  await setup(token)
+  await expect(setup(token)).rejects.toMatchObject({ code: 'CONFLICT' })
+})
+
+test('the admin makes a workspace and a person, who opens it; a pool without hosts has no room', async () => {
+  const admin = await signIn(site.address, firstAdmin.login, firstAdmin.password)
+  const define = (id: string, pool: string) =>
+    admin.send(
+      'PUT',
+      `/admin/workspaces/${id}`,
+      {
+        id,
+        name: id,
+        description: '',
+        icon: 'terminal',
+        pool,
+        modes: ['hosted-shared'],
+        collections: [],
+        program: { kind: 'application', command: ['xterm'] },
+      },
+      workspaceDefinition,
+    )
+  await define('here', 'default')
+  await define('nowhere', 'empty')
+  await expect(
+    admin.send(
+      'POST',
+      '/admin/people',
+      { login: 'weak', name: 'Weak', password: 'password1234', groups: [] },
+      personView,
+    ),
+  ).rejects.toMatchObject({ code: 'IDENTITY_PASSWORD_COMMON' })
+  await admin.send(
+    'POST',
+    '/admin/people',
+    { login: 'pat', name: 'Pat Doe', password: 'rain-on-copper-roofs', groups: ['employees'] },
+    personView,
+  )
+
+  const pat = await signIn(site.address, 'pat', 'rain-on-copper-roofs')
+  const { workspaces } = await pat.get('/workspaces', z.strictObject({ workspaces: z.array(workspaceView) }))
+  expect(
+    workspaces.map(({ id, decision }) => [id, decision.outcome?.mode ?? decision.refused[0]?.code]),
+  ).toEqual([
+    ['here', 'hosted-shared'],
+    ['nowhere', 'NO_CAPACITY'],
+  ])
+  const launch = async (workspaceId: string) => {
+    const clientKey = Buffer.from(await exportPublic((await generateX25519()).publicKey)).toString(
+      'base64url',
+    )
+    return pat.send('POST', '/launches', { workspaceId, clientKey }, launchAnswer)
+  }
+  await expect(launch('nowhere')).rejects.toMatchObject({ code: 'LAUNCH_NO_ROOM' })
+  const { delivery } = await launch('here')
+  expect(delivery.session).toMatchObject({ state: 'ready', mode: 'hosted-shared' })
+})
+
+test('an enrolment token names a pool, is bound to its kind and is worth nothing to somebody else', async () => {
+  const admin = await signIn(site.address, firstAdmin.login, firstAdmin.password)
+  const { token } = await admin.send(
+    'POST',
+    '/admin/enrolment-tokens',
+    { kind: 'host', name: 'ward-7', pool: 'wards' },
+    tokenAnswer,
+  )
+  const enrol = (body: unknown) =>
+    callJson(site.address, { method: 'POST', path: '/api/v1/enrol', body }, anything)
+  await expect(enrol({ token, request: 'not a request' })).rejects.toMatchObject({
+    code: expect.stringMatching(/^PKI_/),
+  })
+  const asGateway = await site.cli([
+    'enroll',
+    site.url,
+    '--token',
+    token,
+    '--gateway',
+    '--state',
+    `${site.state}/w`,
+  ])
+  expect(asGateway).toMatchObject({ code: 1, stderr: expect.stringContaining('AGENT_WRONG_TOKEN') })
+  const asHost = await site.cli([
+    'enroll',
+    site.url,
+    '--token',
+    token,
+    '--host',
+    '--state',
+    `${site.state}/w`,
+  ])
+  expect(asHost).toMatchObject({ code: 0, stderr: '' })
+  const again = await site.cli(['enroll', site.url, '--token', token, '--host', '--state', `${site.state}/v`])
+  expect(again).toMatchObject({ code: 1, stderr: expect.stringContaining('TOKEN_REFUSED') })
+  const { hosts } = await admin.get(
+    '/admin/hosts',
+    z.strictObject({ hosts: z.array(hostView), gateways: z.array(z.unknown()) }),
+  )
+  expect(hosts.find(({ name }) => name === 'ward-7')).toMatchObject({ pool: 'wards', online: false })
+})
