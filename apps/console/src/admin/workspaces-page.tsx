@@ -57,7 +57,7 @@ export function WorkspacesPage(): ReactElement {
               ),
               Kind: workspace.program.kind === 'desktop' ? 'Desktop' : 'Application',
               'Delivered as': workspace.modes.map((mode) => modeNames[mode]).join(', else '),
-              Collections: workspace.collections.join(', '),
+              Collections: workspace.collections.join(', ') || <span className="muted">None</span>,
             },
             actions: (
               <span className="row-actions">
