@@ -22,15 +22,17 @@ export function ZoneEditor(): ReactElement {
     <section aria-labelledby="zones-title">
       <header className="section-head">
         <h2 id="zones-title">Networks</h2>
-        <button
-          type="button"
-          className="button"
-          disabled={zones === undefined}
-          onClick={() => setEditing('new')}
-        >
-          <Icon name="plus" />
-          Add a zone
-        </button>
+        {me.admin && (
+          <button
+            type="button"
+            className="button"
+            disabled={zones === undefined}
+            onClick={() => setEditing('new')}
+          >
+            <Icon name="plus" />
+            Add a zone
+          </button>
+        )}
       </header>
       {zones === undefined ? (
         error === undefined ? (
@@ -40,8 +42,8 @@ export function ZoneEditor(): ReactElement {
         )
       ) : zones.length === 0 ? (
         <p className="muted">
-          No zone is defined, so that every address counts as outside. Add the networks of your buildings as
-          inside.
+          No zone is defined, so that every address counts as outside.
+          {me.admin && ' Add the networks of your buildings as inside.'}
         </p>
       ) : (
         <DataTable
