@@ -1,0 +1,153 @@
+import type { Page } from 'playwright-core'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type RunningSite, startSite } from '../../../interop/running-site.rig.ts'
+import { sees, signInAt, startVisitors, type Visitors } from './browser.rig.ts'
+import { untilLive } from './screen.rig.ts'
+
+let site: RunningSite
+let visitors: Visitors
+/** Works all the while. */
+let carl: Page
+let ada: Page
+
+beforeAll(async () => {
+  site = await startSite()
+  visitors = await startVisitors(site)
+  carl = await visitors.visit()
+  ada = await visitors.visit()
+  await Promise.all([signInAt(carl, 'carl'), signInAt(ada, 'ada')])
+  await openTile(carl, 'Linux desktop')
+})
+afterAll(async () => {
+  await visitors?.[Symbol.asyncDispose]()
+  await site?.[Symbol.asyncDispose]()
+})
+
+test('an admin sees who works on what, where, and what is withheld from them', async () => {
+  await goTo(ada, 'Sessions')
+  const row = ada.getByRole('row', { name: /Carl Brandt/ })
+  await sees(row, 'Linux desktop')
+  await sees(row, 'In use')
+  await sees(row, /^host-[12]$/)
+  await sees(row, 'Copying out is off')
+})
+
+test('an admin sees each decision with its reasons, its cause and its place in the audit log', async () => {
+  await goTo(ada, 'Decisions')
+  const decision = ada.getByRole('listitem').filter({ hasText: 'Carl Brandt' }).first()
+  await decision.getByRole('button').click()
+  await sees(decision, /contractor-hosted-inside/)
+  await sees(decision, 'Contractors may not copy anything out.')
+  await sees(decision, 'Launch')
+  await sees(decision, 'Audit log entry')
+  await ada.getByLabel('Filter by person or workspace').fill('nobody')
+  await sees(ada.getByRole('main'), 'No decision here is about “nobody”.')
+})
+
+test('a host that drains keeps its sessions, and new ones start on the other', async () => {
+  await goTo(ada, 'Hosts')
+  const used = await hostOf(ada, 1)
+  await used.getByRole('button', { name: 'Drain' }).click()
+  await sees(used, 'Draining')
+  const free = (await used.getAttribute('aria-label')) === 'host-1' ? 'host-2' : 'host-1'
+
+  for (const name of ['Editor', 'Terminal']) {
+    await carl.goto('/')
+    await openTile(carl, name)
+  }
+  await goTo(ada, 'Sessions')
+  for (const name of ['Editor', 'Terminal']) {
+    const row = ada.getByRole('row', { name: /Carl Brandt/ }).filter({ hasText: name })
+    await sees(row, free)
+  }
+  await goTo(ada, 'Hosts')
+  await used.getByRole('button', { name: 'Take sessions again' }).click()
+  await sees(used, 'Online')
+})
+
+test('a policy with a mistake is refused by the line it is on; a right one is in force at once', async () => {
+  await goTo(ada, 'Policy')
+  const editor = ada.getByLabel('Policy text')
+  const text = await editor.inputValue()
+  const lines = text.split('\n').length
+  await editor.fill(`${text}\npermit (principal, action, resources);\n`)
+  await ada.getByRole('button', { name: 'Check and activate' }).click()
+  await sees(ada.getByRole('alert'), `Line ${lines + 1}, column`)
+  expect(await ada.locator('.editor-line-bad').innerText()).toBe(String(lines + 1))
+
+  const rule = '\n@id("editor-on-managed-devices")\n@reason("The editor is for our own devices")\n'
+  const when = 'unless { context.endpoint.management.value == "managed" }'
+  await editor.fill(`${text}${rule}forbid (principal, action, resource == Workspace::"editor") ${when};\n`)
+  await ada.getByRole('button', { name: 'Check and activate' }).click()
+  await sees(ada.getByRole('status'), /In force now/)
+  await carl.goto('/')
+  const tile = carl.getByRole('article', { name: 'Editor' })
+  await sees(tile, 'The editor is for our own devices.')
+  expect(await tile.getByRole('button', { name: 'Open' }).count()).toBe(0)
+})
+
+test('an admin adds a person who can sign in', async () => {
+  await goTo(ada, 'People')
+  await ada.getByRole('button', { name: 'Add a person' }).click()
+  const dialog = ada.getByRole('dialog')
+  await dialog.getByLabel('Name', { exact: true }).fill('Mia Koch')
+  await dialog.getByLabel('User name').fill('mia')
+  await dialog.getByLabel('Groups').fill('employees')
+  await dialog.getByLabel('First password').fill('velvet-compass-31')
+  await dialog.getByRole('button', { name: 'Add' }).click()
+  await ada.getByRole('row', { name: /Mia Koch/ }).waitFor()
+  const mia = await visitors.visit()
+  await signInAt(mia, 'mia', 'velvet-compass-31')
+  await mia.getByRole('article', { name: 'Linux desktop' }).waitFor()
+  await mia.context().close()
+})
+
+test('an auditor sees it all and is offered no change', async () => {
+  const olaf = await visitors.visit()
+  await signInAt(olaf, 'olaf')
+  await sees(olaf.getByRole('main'), 'You are here to look')
+  for (const [page, shown] of [
+    ['Sessions', /Carl Brandt/],
+    ['Hosts', 'host-1'],
+    ['Decisions', /Carl Brandt/],
+    ['Workspaces', 'Linux desktop'],
+  ] as const) {
+    await goTo(olaf, page)
+    await sees(olaf.getByRole('main'), shown)
+    expect(await changes(olaf), page).toEqual([])
+  }
+  await goTo(olaf, 'Policy')
+  expect(await olaf.getByLabel('Policy text').getAttribute('readonly')).not.toBeNull()
+  expect(await changes(olaf)).toEqual([])
+  expect(await olaf.getByRole('link', { name: 'People' }).count()).toBe(0)
+  await olaf.goto('/admin/people')
+  await sees(olaf.getByRole('main'), 'This page is for admins')
+  await olaf.context().close()
+})
+
+test('no page complained about anything', () => {
+  expect(visitors.complaints).toEqual([])
+})
+
+async function openTile(page: Page, name: string): Promise<void> {
+  await page.getByRole('article', { name }).getByRole('button', { name: 'Open' }).click()
+  await untilLive(page)
+}
+
+async function goTo(page: Page, name: string): Promise<void> {
+  await page.getByRole('navigation').getByRole('link', { name, exact: true }).click()
+  await page.getByRole('heading', { level: 1, name }).waitFor()
+}
+
+/** The card of the host that runs this many sessions. */
+async function hostOf(page: Page, sessions: number) {
+  const card = page.getByRole('article').filter({ hasText: `${sessions} of ` })
+  await card.waitFor()
+  return page.getByRole('article', { name: (await card.getAttribute('aria-label')) ?? '' })
+}
+
+/** Names of the buttons on the page that would change something. */
+async function changes(page: Page): Promise<readonly string[]> {
+  const names = await page.getByRole('main').getByRole('button').allInnerTexts()
+  return names.filter((name) => /^(Add|Edit|End|Drain|Revoke|Take|Check|Discard|Save)\b/.test(name))
+}
