@@ -141,6 +141,25 @@ export function watchFor(viewer: RfbPerson, [red = 0, green = 0, blue = 0]: Uint
   return () => seen
 }
 
+/** Tries until it does not fail any more. */
+export async function untilWorks(deed: () => Promise<unknown>, what: string): Promise<void> {
+  let last: unknown
+  await until(
+    () =>
+      deed().then(
+        () => true,
+        (error: unknown) => {
+          last = error
+          return false
+        },
+      ),
+    what,
+    45_000,
+  ).catch((error: unknown) => {
+    throw new Error(String(error), { cause: last })
+  })
+}
+
 /** Text of a file in the home of a person; empty when there is none. */
 export async function homeFile(site: RunningSite, login: string, name: string): Promise<string> {
   return readFile(join(await homeOf(site, login), name), 'utf8').catch(() => '')

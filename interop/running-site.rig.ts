@@ -51,13 +51,18 @@ export interface CliResult {
   readonly stderr: string
 }
 
+export interface SiteOptions {
+  readonly args?: readonly string[]
+  readonly demo?: boolean
+  /** A site that ran before: it is started again on what it left and where it was. */
+  readonly again?: Pick<RunningSite, 'state' | 'port'>
+}
+
 /** Starts a site in a folder and on ports of its own; several may run beside each other. */
-export async function startSite(
-  options: { readonly args?: readonly string[]; readonly demo?: boolean } = {},
-): Promise<RunningSite> {
+export async function startSite(options: SiteOptions = {}): Promise<RunningSite> {
   // Short: the paths of sockets are bounded. Reachable: other accounts must pass.
-  const state = await mkdtemp('/var/tmp/tc-')
-  const port = await freePorts()
+  const state = options.again?.state ?? (await mkdtemp('/var/tmp/tc-'))
+  const port = options.again?.port ?? (await freePorts())
   const words = [
     'up',
     ...(options.demo === false ? [] : ['--demo']),

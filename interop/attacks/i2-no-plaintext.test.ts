@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { readdir, readFile, readlink } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { connect as connectTcp } from 'node:net'
 import { join } from 'node:path'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
@@ -8,6 +8,7 @@ import { createAuthority, createIdentityKey, issueLeaf, verifyRequest } from '#a
 import { readIdentity } from '#apps/agent-client/index.ts'
 import { homeNames, openWorkspace, typeUntil, watchFor } from '../hosted-person.rig.ts'
 import { passwordOf, pidsMatching, type RunningSite, startSite, until } from '../running-site.rig.ts'
+import { familyOf, listeningPorts } from '../site-processes.rig.ts'
 import { Capture } from './capture.rig.ts'
 import { readable, secret, typed } from './secrets.rig.ts'
 
@@ -223,42 +224,4 @@ async function strangersCertificate(): Promise<ConnectionOptions> {
     now: Date.now(),
   })
   return { cert: leaf.chainPem, key: key.privateKeyPem }
-}
-
-/** Processes and everything that descends from them. */
-async function familyOf(pids: readonly number[]): Promise<readonly number[]> {
-  const family = new Set(pids)
-  const names = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number)
-  const parents = await Promise.all(
-    names.map(async (pid) => {
-      const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
-      return [pid, Number(stat.slice(stat.lastIndexOf(')') + 4).split(' ')[0])] as const
-    }),
-  )
-  for (let grown = -1; grown !== family.size; ) {
-    grown = family.size
-    for (const [pid, parent] of parents) if (family.has(parent)) family.add(pid)
-  }
-  return [...family]
-}
-
-/** TCP ports on which one of the processes listens, and UDP ports that one has open. Source: proc_net(5) */
-async function listeningPorts(pids: readonly number[]): Promise<readonly number[]> {
-  const inodes = new Set<string>()
-  for (const pid of pids)
-    for (const fd of await readdir(`/proc/${pid}/fd`).catch(() => [])) {
-      const target = await readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')
-      inodes.add(/^socket:\[(\d+)\]$/.exec(target)?.[1] ?? '')
-    }
-  const found = new Set<number>()
-  for (const table of ['tcp', 'tcp6', 'udp', 'udp6']) {
-    const lines = (await readFile(`/proc/net/${table}`, 'utf8').catch(() => '')).trim().split('\n').slice(1)
-    for (const line of lines) {
-      const fields = line.trim().split(/\s+/)
-      const isOpen = table.startsWith('udp') || fields[3] === '0A'
-      if (isOpen && inodes.has(fields[9] ?? ''))
-        found.add(Number.parseInt(fields[1]?.split(':')[1] ?? '', 16))
-    }
-  }
-  return [...found].toSorted((a, b) => a - b)
 }
