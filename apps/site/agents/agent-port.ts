@@ -47,12 +47,16 @@ export function createAgentPort(site: Site, tls: TlsIdentity, signal: AbortSigna
   })
   const links = new Map<WebSocket, PeerIdentity>()
   const admitAndServe = async (request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
+    // Nobody else listens until the upgrade is done: a peer that resets meanwhile must not end the process.
+    socket.on('error', () => socket.destroy())
     const peer = await admit(site, request, socket)
     if (peer === undefined) return
     sockets.handleUpgrade(request, socket, head, (ws) => {
       links.set(ws, peer)
       ws.once('close', () => links.delete(ws))
       serve(site, ws, peer)
+      // Who was revoked while it was admitted was not among the links that were dropped.
+      void dropRevoked(site, new Map([[ws, peer]]))
     })
   }
   server.on('upgrade', (request, socket, head) => void admitAndServe(request, socket, head))
@@ -98,7 +102,9 @@ function serve(site: Site, ws: WebSocket, peer: PeerIdentity): void {
     if (ws.readyState === ws.OPEN) ws.send(JSON.stringify(message))
   }
   const link =
-    peer.role === 'host' ? createHostLink(site, peer.id, send, log) : createGatewayLink(site, peer.id, send)
+    peer.role === 'host'
+      ? createHostLink(site, peer.id, send, log)
+      : createGatewayLink(site, peer.id, send, log)
   let alive = true
   const timer = setInterval(() => {
     if (!alive) return ws.terminate()
@@ -160,7 +166,8 @@ async function dropRevoked(site: Site, links: ReadonlyMap<WebSocket, PeerIdentit
     try {
       await livingAgent(site, peer)
     } catch (error) {
-      if (!isAway(error)) ws.close(1008, 'revoked')
+      // Not asked to close: it could take its time.
+      if (!isAway(error)) ws.terminate()
     }
   }
 }

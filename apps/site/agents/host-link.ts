@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import {
   agentById,
@@ -28,6 +27,7 @@ import { finishSession } from '../live-sessions.ts'
 import type { Site } from '../site.ts'
 import { sessionNoticeOf } from '../views.ts'
 import type { AgentLink } from './agent-port.ts'
+import { coalesced } from './coalesced.ts'
 
 /** Reports repeat what has not changed; only changes are written. */
 type Known = Pick<HostSession, 'state' | 'connected'> & { readonly inputMinute: number }
@@ -45,21 +45,27 @@ export function createHostLink(
   const { db } = site.store
   const known = new Map<string, Known>()
   let lastHeard = new Date(0)
-  const push = coalesced(async () => send(await desiredOf(site, id)))
+  const push = coalesced(
+    async () => send(await desiredOf(site, id)),
+    (error) => {
+      if (!isAway(error)) log.error({ err: error }, 'what the host shall run could not be said')
+    },
+  )
   const off = site.hints.on((hint) => {
     if (hint.topic === 'lost' || hint.topic === 'gateways' || (hint.topic === 'host' && hint.id === id))
-      push()
+      push.ask()
   })
   const receive = async (message: HostToSite): Promise<void> => {
     lastHeard = new Date(site.now())
     switch (message.kind) {
       case 'hello':
         await recordHostHello(db, id, Buffer.from(message.hostKey, 'base64url'), message.capacity, lastHeard)
-        return push()
+        return push.ask()
       case 'report': {
         const { cpuPercent, memoryFreeMiB, warm } = message
         await recordReport(db, id, lastHeard, { cpuPercent, memoryFreeMiB, warm })
         for (const session of message.sessions) await noteSession(site, id, session, known)
+        forgetOthers(known, message.sessions)
         return
       }
       case 'armed':
@@ -89,6 +95,7 @@ export function createHostLink(
     receive: async (text) => receive(hostToSite.parse(JSON.parse(text))),
     close: () => {
       off()
+      push.stop()
       agentWentAway(db, id, lastHeard, new Date(site.now() - agentSilenceMs)).catch(() => {})
     },
   }
@@ -118,6 +125,12 @@ async function noteSession(
     await site.hints.tell({ topic: 'person', id: session.person_id })
   }
   known.set(reported.id, { state, connected, inputMinute })
+}
+
+/** What the host no longer reports need not be remembered. */
+function forgetOthers(known: Map<string, Known>, reported: readonly HostSession[]): void {
+  const ids = new Set(reported.map(({ id }) => id))
+  for (const id of known.keys()) if (!ids.has(id)) known.delete(id)
 }
 
 function changeOf(session: SessionDetail, reported: HostSession): SessionChange {
@@ -168,29 +181,5 @@ function desiredSessionOf(site: Site, session: SessionDetail): DesiredSession {
     notice: sessionNoticeOf(session),
     // Nothing passes for somebody who is no longer permitted, or no longer signed in.
     frozen: session.state === 'ending' || session.web_session_id === null,
-  }
-}
-
-/** Runs `work` once at a time; calls that come meanwhile make it run once more. When the database is away it tries again. */
-function coalesced(work: () => Promise<void>): () => void {
-  let running = false
-  let again = false
-  const run = async (): Promise<void> => {
-    running = true
-    do {
-      again = false
-      try {
-        await work()
-      } catch (error) {
-        if (!isAway(error)) throw error
-        again = true
-        await sleep(1_000)
-      }
-    } while (again)
-    running = false
-  }
-  return () => {
-    again = true
-    if (!running) void run()
   }
 }
