@@ -47,9 +47,7 @@ export function createHostLink(
   let lastHeard = new Date(0)
   const push = coalesced(
     async () => send(await desiredOf(site, id)),
-    (error) => {
-      if (!isAway(error)) log.error({ err: error }, 'what the host shall run could not be said')
-    },
+    (error) => logFailure(log, error),
   )
   const off = site.hints.on((hint) => {
     if (hint.topic === 'lost' || hint.topic === 'gateways' || (hint.topic === 'host' && hint.id === id))
@@ -80,15 +78,7 @@ export function createHostLink(
         return
       }
       case 'clipboard':
-        return log.info(
-          {
-            session: message.sessionId,
-            direction: message.direction,
-            bytes: message.bytes,
-            passed: message.passed,
-          },
-          'clipboard',
-        )
+        return noteClipboard(message, log)
     }
   }
   return {
@@ -99,6 +89,17 @@ export function createHostLink(
       agentWentAway(db, id, lastHeard, new Date(site.now() - agentSilenceMs)).catch(() => {})
     },
   }
+}
+
+function logFailure(log: Logger, error: unknown): void {
+  if (!isAway(error)) log.error({ err: error }, 'what the host shall run could not be said')
+}
+
+function noteClipboard(
+  { sessionId, direction, bytes, passed }: Extract<HostToSite, { kind: 'clipboard' }>,
+  log: Logger,
+): void {
+  log.info({ session: sessionId, direction, bytes, passed }, 'clipboard')
 }
 
 async function noteSession(
