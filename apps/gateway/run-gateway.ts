@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { serverTls } from '#adapters/pki-x509/index.ts'
-import { type GatewayToSite, type SiteToGateway, siteToGateway } from '#core/agent/messages.ts'
+import { agentOrigin, type GatewayToSite, type SiteToGateway, siteToGateway } from '#core/agent/messages.ts'
 import {
   type AgentIdentity,
   type AgentLog,
@@ -13,7 +13,6 @@ import { defaultLimits } from './limits.ts'
 import { WantedState } from './wanted-state.ts'
 
 const listen = z.strictObject({ address: z.string().max(64), port: z.int().min(0).max(65535) })
-const httpsUrl = z.url({ protocol: /^https$/ }).max(300)
 
 /** The configuration file of a gateway. */
 export const gatewayConfig = z.strictObject({
@@ -22,8 +21,8 @@ export const gatewayConfig = z.strictObject({
   people: listen,
   agents: listen,
   /** Where people's clients and hosts reach this gateway. */
-  publicUrl: httpsUrl,
-  agentUrl: httpsUrl,
+  publicUrl: agentOrigin,
+  agentUrl: agentOrigin,
   /** Origins of the site, as browsers see it. */
   allowedOrigins: z.array(z.string().max(300)).min(1).max(20),
   limits: z

@@ -12,7 +12,11 @@ import { bytes32, instant, obligations, right, uuid } from '#core/api/words.ts'
  * Largest message: 4 MiB.
  */
 
-const url = z.string().max(300)
+/** `https://name:port` and nothing else, since what a gateway says of itself stands in headers and in people's routes. */
+export const agentOrigin: z.ZodString = z
+  .string()
+  .max(300)
+  .regex(/^https:\/\/(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/, 'expected https://name:port')
 
 /** A ticket on its way to the host: sealed to the host's key (`core/channel` seal), so that nobody between can use it. */
 export const sealedTicket = z.strictObject({
@@ -47,7 +51,7 @@ export const siteToHost = z.discriminatedUnion('kind', [
     kind: z.literal('desired'),
     draining: z.boolean(),
     warm: z.int().min(0).max(100),
-    gateways: z.array(z.strictObject({ id: uuid, agentUrl: url })).max(100),
+    gateways: z.array(z.strictObject({ id: uuid, agentUrl: agentOrigin })).max(100),
     /** Every session this host shall run; it ends all others. */
     sessions: z.array(desiredSession).max(2000),
     tickets: z.array(sealedTicket).max(2000),
@@ -106,7 +110,12 @@ export const siteToGateway = z.discriminatedUnion('kind', [
 export type SiteToGateway = z.infer<typeof siteToGateway>
 
 export const gatewayToSite = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('hello'), publicUrl: url, agentUrl: url, version: z.string().max(50) }),
+  z.strictObject({
+    kind: z.literal('hello'),
+    publicUrl: agentOrigin,
+    agentUrl: agentOrigin,
+    version: z.string().max(50),
+  }),
   z.strictObject({ kind: z.literal('report'), connections: z.int(), hosts: z.array(uuid).max(10_000) }),
 ])
 export type GatewayToSite = z.infer<typeof gatewayToSite>

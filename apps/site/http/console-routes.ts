@@ -39,8 +39,8 @@ export async function consoleRoutes(app: Api, site: Site, consoleDir: string): P
 
 async function contentPolicy(site: Site): Promise<string> {
   const gateways = await listAgents(site.store.db, 'gateway')
-  const sockets = gateways.flatMap(({ report: { publicUrl } }) =>
-    publicUrl === undefined ? [] : [publicUrl.replace(/^http/, 'ws')],
+  const sockets = gateways.flatMap(({ revoked_at, report: { publicUrl } }) =>
+    revoked_at !== null || publicUrl === undefined ? [] : [publicUrl.replace(/^http/, 'ws')],
   )
   return [
     "default-src 'none'",
