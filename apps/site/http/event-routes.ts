@@ -15,11 +15,23 @@ import { type Api, callerOf } from './api.ts'
 
 const pingMs = 15_000
 const maxUnreadBytes = 1024 * 1024
+/** Each asks the database at every hint, so one web session cannot hold any number. */
+const maxStreams = 32
 
 /** `GET /events`: server-sent events for one signed-in page. Ends with the web session. */
 export function eventRoutes(app: Api, site: Site): void {
+  const open = new Map<string, Set<ServerResponse>>()
   app.get('/events', {}, async (request, reply) => {
     const caller = callerOf(request)
+    const streams = open.get(caller.webSession.id) ?? new Set()
+    open.set(caller.webSession.id, streams.add(reply.raw))
+    reply.raw.once('close', () => {
+      streams.delete(reply.raw)
+      if (streams.size === 0) open.delete(caller.webSession.id)
+    })
+    // The oldest goes: it is the one whose page is most likely gone.
+    const [oldest] = streams
+    if (streams.size > maxStreams) oldest?.destroy()
     reply.hijack()
     const headers = reply.getHeaders() as Record<string, string>
     reply.raw.writeHead(200, { ...headers, 'content-type': 'text/event-stream' })
@@ -29,7 +41,11 @@ export function eventRoutes(app: Api, site: Site): void {
 }
 
 function streamEvents(site: Site, caller: SignedIn, answer: ServerResponse): void {
+  // Whatever breaks, `close` follows.
+  answer.on('error', () => undefined)
   const write = (text: string): void => {
+    // It may have been ended and still wait for its reader.
+    if (answer.writableEnded || answer.destroyed) return
     answer.write(text)
     // A page that does not read comes back and is told everything anew.
     if (answer.writableLength > maxUnreadBytes) answer.destroy()
@@ -43,8 +59,9 @@ function streamEvents(site: Site, caller: SignedIn, answer: ServerResponse): voi
     })
   }
   const off = site.hints.on((hint) => {
-    if (isAboutRules(hint)) enqueue(async () => send({ kind: 'workspaces' }))
-    if (hint.topic === 'lost' || (hint.topic === 'person' && hint.id === caller.person.id)) {
+    const isOwn = hint.topic === 'lost' || (hint.topic === 'person' && hint.id === caller.person.id)
+    if (isOwn || isAboutRules(hint)) enqueue(async () => send({ kind: 'workspaces' }))
+    if (isOwn) {
       enqueue(async () => {
         if ((await webSessionById(site.store.db, caller.webSession.id)) === undefined) {
           answer.end()
@@ -64,13 +81,7 @@ function streamEvents(site: Site, caller: SignedIn, answer: ServerResponse): voi
 }
 
 function isAboutRules({ topic }: Hint): boolean {
-  return (
-    topic === 'policy' ||
-    topic === 'zones' ||
-    topic === 'workspaces' ||
-    topic === 'person' ||
-    topic === 'lost'
-  )
+  return topic === 'policy' || topic === 'zones' || topic === 'workspaces'
 }
 
 /** Sends each of the person's sessions that is new, changed, or gone since last time. */
