@@ -32,6 +32,12 @@ export async function createPeoplePort(
     bodyLimit: maxBodyBytes,
     trustProxy: false,
     forceCloseConnections: true,
+    // A path that is no path meets neither hooks nor handlers.
+    frameworkErrors: (error, _request, { raw }) => {
+      const { status, body } = errorAnswer(error)
+      const headers = { ...Object.fromEntries(securityHeaders), 'content-type': 'application/json' }
+      raw.writeHead(status, headers).end(JSON.stringify(body))
+    },
   })
   const app = withZod(bare as unknown as FastifyInstance)
   keepRawBody(app)
