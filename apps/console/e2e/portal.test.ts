@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { passwordOf, type RunningSite, startSite } from '../../../interop/running-site.rig.ts'
 import { sees, signInAt, startVisitors, type Visitors } from './browser.rig.ts'
-import { barOf, readBar, typeLine, untilLive } from './screen.rig.ts'
+import { barOf, typeLine, untilBar, untilLive } from './screen.rig.ts'
 
 let site: RunningSite
 let visitors: Visitors
@@ -44,11 +44,11 @@ test('the keyboard alone leads from the sign-in into a session and back', async 
 
   // The session takes every key but one chord: it brings the controls, Escape gives the keyboard back.
   await page.keyboard.type(`${barOf('3*5')}\n`, { delay: 5 })
-  expect(await readBar(page)).toBe(15)
+  await untilBar(page, 15)
   await page.keyboard.press('Control+Alt+Shift+M')
   await page.keyboard.press('Escape')
   await page.keyboard.type(`${barOf('4*9')}\n`, { delay: 5 })
-  await expect.poll(() => readBar(page)).toBe(36)
+  await untilBar(page, 36)
   await page.keyboard.press('Control+Alt+Shift+M')
   await tabTo(page, page.getByRole('button', { name: 'Disconnect' }))
   await page.keyboard.press('Enter')
@@ -69,7 +69,7 @@ test('a session opened in another browser moves there; the first one says so and
   await first.getByRole('heading', { name: 'Opened elsewhere' }).waitFor()
   expect(second.url()).toBe(first.url())
   await typeLine(second, barOf('n'))
-  expect(await readBar(second)).toBe(31)
+  await untilBar(second, 31)
 
   await first.getByRole('button', { name: 'Bring it back here' }).click()
   await untilLive(first)

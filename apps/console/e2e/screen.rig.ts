@@ -1,4 +1,5 @@
 import type { JSHandle, Page } from 'playwright-core'
+import { until } from '../../../interop/running-site.rig.ts'
 
 /** Reading and using the screen of a session as a person does: by its pixels, its keyboard and its pointer. */
 
@@ -19,7 +20,7 @@ export async function untilLive(page: Page): Promise<void> {
 export async function typeLine(page: Page, line: string): Promise<void> {
   if (await page.locator('.bar .panel').isVisible())
     await page.getByRole('button', { name: 'Session controls' }).click()
-  await page.locator('.screen canvas').click({ position: { x: 400, y: 450 } })
+  await page.locator('.screen canvas').focus()
   await page.keyboard.type(`${line}\n`, { delay: 5 })
 }
 
@@ -31,15 +32,9 @@ export function barOf(expression: string): string {
   return `clear; printf '\\033[42m%10s\\033[0m\\n\\033[41m%*s\\033[0m\\n' '' $(( ${expression} )) ''`
 }
 
-/** Reads the number that `barOf` drew, once it is there; it appears by itself in the terminal's own time. */
-export async function readBar(page: Page): Promise<number> {
-  const ten = await untilRun(page, barColours.green)
-  return Math.round((10 * (await untilRun(page, barColours.red))) / ten)
-}
-
-/** Waits until the screen shows no bar. */
-export async function untilNoBar(page: Page): Promise<void> {
-  await page.waitForFunction(longestRun, { colour: barColours.red, wanted: 0 })
+/** Waits until the number that the last `barOf` drew is this one. */
+export async function untilBar(page: Page, value: number): Promise<void> {
+  await until(async () => (await readBar(page)) === value, `the screen shows a bar of ${value}`)
 }
 
 /** The picture as it is now, kept in the page. */
@@ -77,35 +72,28 @@ export async function openPanel(page: Page, name: 'Clipboard' | 'Restrictions'):
   await page.getByRole('region', { name }).waitFor()
 }
 
-/** A bar has settled when two looks in a row find the same length. */
-async function untilRun(page: Page, colour: Colour): Promise<number> {
-  let last = -1
-  for (;;) {
-    const found = await page.waitForFunction(longestRun, { colour })
-    const length = (await found.jsonValue()) as number
-    if (length === last) return length
-    last = length
-    await page.waitForTimeout(100)
-  }
+/** The number that is on the screen now; not a number when there is none. */
+async function readBar(page: Page): Promise<number> {
+  const [ten = 0, bar = 0] = await page.evaluate(longestRuns, [barColours.green, barColours.red])
+  return Math.round((10 * bar) / ten)
 }
 
-/** Runs in the page. Length of the longest row of pixels of this colour (the picture may be lossy); with `wanted`, whether it is that. */
-function longestRun({ colour, wanted }: { colour: Colour; wanted?: number }): number | boolean {
+/** Runs in the page. Length of the longest row of pixels of each colour; the picture may be lossy. */
+function longestRuns(colours: readonly Colour[]): number[] {
   const canvas = document.querySelector('.screen canvas')
   const image = canvas
     ?.getContext('2d', { willReadFrequently: true })
     ?.getImageData(0, 0, canvas.width, canvas.height)
-  if (image === undefined) return false
-  const { data, width, height } = image
-  let longest = 0
-  for (let y = 0; y < height; y += 1) {
+  if (image === undefined) return []
+  const { data, width } = image
+  return colours.map((colour) => {
+    let longest = 0
     let run = 0
-    for (let x = 0; x < width; x += 1) {
-      const at = 4 * (y * width + x)
+    for (let at = 0; at < data.length; at += 4) {
       const same = colour.every((part, index) => Math.abs((data[at + index] ?? 0) - part) <= 24)
-      run = same ? run + 1 : 0
+      run = same && at % (4 * width) !== 0 ? run + 1 : 0
       longest = Math.max(longest, run)
     }
-  }
-  return wanted === undefined ? longest : longest === wanted
+    return longest
+  })
 }
