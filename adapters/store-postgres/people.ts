@@ -36,6 +36,22 @@ export async function updatePerson(
   return db.updateTable('people').set(change).where('id', '=', id).returningAll().executeTakeFirst()
 }
 
+/** Stores the same password under another hash, unless it was changed meanwhile: then undefined. */
+export async function rehashPassword(
+  db: Queries,
+  id: string,
+  from: string | null,
+  to: string,
+): Promise<PersonRow | undefined> {
+  return db
+    .updateTable('people')
+    .set({ password: to })
+    .where('id', '=', id)
+    .where('password', 'is not distinct from', from)
+    .returningAll()
+    .executeTakeFirst()
+}
+
 /** True while nobody of `group` could sign in. */
 export async function isGroupEmpty(db: Queries, group: string): Promise<boolean> {
   const row = await db

@@ -18,12 +18,14 @@ import {
   armTicket,
   countFailure,
   type Db,
+  deleteWebSessionsOf,
   endSession,
   type Hint,
   insertAgent,
   insertEnrolmentToken,
   insertPerson,
   insertTicket,
+  insertWebSession,
   isAway,
   isTicketArmed,
   liveSessions,
@@ -41,8 +43,10 @@ import {
   type Store,
   type StoreAddress,
   setDraining,
+  updatePerson,
   updateSession,
   useEnrolmentToken,
+  type WebSessionRow,
   workRedecisions,
 } from './index.ts'
 
@@ -109,6 +113,41 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         const error: unknown = await migrate(db).catch((error: unknown) => error)
         expect(error).toMatchObject({ code: 'STORE_MIGRATION_FAILED' })
         expect(isAway(error)).toBe(false)
+      })
+    })
+
+    describe('web sessions', () => {
+      beforeEach(async () => {
+        await migrate(db)
+      })
+
+      test('begin only with the password that was checked, and not for a disabled account', async () => {
+        const person = await addPerson(db)
+        await updatePerson(db, person, { password: 'old' })
+        expect(await insertWebSession(db, webSessionOf(person), 'old')).toBe(true)
+        await updatePerson(db, person, { password: 'new' })
+        expect(await insertWebSession(db, webSessionOf(person), 'old')).toBe(false)
+        expect(await insertWebSession(db, webSessionOf(person), null)).toBe(false)
+        await updatePerson(db, person, { disabled: true })
+        expect(await insertWebSession(db, webSessionOf(person), 'new')).toBe(false)
+      })
+
+      test('never outlive a change of the password that they race with', async () => {
+        const person = await addPerson(db)
+        await updatePerson(db, person, { password: 'old' })
+        for (let round = 0; round < 20; round++) {
+          const [before, after] = [round === 0 ? 'old' : `password ${round - 1}`, `password ${round}`]
+          const change = db.transaction().execute(async (tx) => {
+            await updatePerson(tx, person, { password: after })
+            await deleteWebSessionsOf(tx, person)
+          })
+          await Promise.all([
+            change,
+            ...Array.from({ length: 4 }, () => insertWebSession(other, webSessionOf(person), before)),
+          ])
+          const left = await db.selectFrom('web_sessions').select('id').execute()
+          expect(left).toEqual([])
+        }
       })
     })
 
@@ -763,4 +802,11 @@ async function readEntries(db: Db): Promise<readonly string[]> {
     for (const entry of decodeEntryBundle(bundle, width)) entries.push(Buffer.from(entry).toString())
   }
   return entries
+}
+
+function webSessionOf(person_id: string): WebSessionRow {
+  const now = new Date()
+  const times = { created_at: now, last_seen_at: now, expires_at: new Date(now.getTime() + 60_000) }
+  const token_hash = randomBytes(32)
+  return { id: randomUUID(), token_hash, person_id, thumbprint: 'x', address: '127.0.0.1', ...times }
 }

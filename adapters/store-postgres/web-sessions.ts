@@ -6,8 +6,31 @@ export interface WebSessionWithPerson {
   readonly person: PersonRow
 }
 
-export async function insertWebSession(db: Db, row: WebSessionRow): Promise<void> {
-  await db.insertInto('web_sessions').values(row).execute()
+/**
+ * Begins a web session. INVARIANT: none outlives the password that it was begun with: of a sign-in and a change of the account at once,
+ * the sign-in comes first and is ended by the change, or is refused.
+ *
+ * @param checkedPassword the hash that the sign-in was checked against
+ * @returns false when the account was disabled or has another password since
+ */
+export async function insertWebSession(
+  db: Db,
+  row: WebSessionRow,
+  checkedPassword: string | null,
+): Promise<boolean> {
+  return db.transaction().execute(async (tx) => {
+    const person = await tx
+      .selectFrom('people')
+      .select('id')
+      .where('id', '=', row.person_id)
+      .where('disabled', '=', false)
+      .where('password', 'is not distinct from', checkedPassword)
+      .forShare()
+      .executeTakeFirst()
+    if (person === undefined) return false
+    await tx.insertInto('web_sessions').values(row).execute()
+    return true
+  })
 }
 
 /** The live web session of a cookie and its person, in one round trip. */

@@ -93,10 +93,13 @@ export async function changePerson(
     ...visible,
     ...(password === undefined ? {} : { password: 'changed' }),
   })
-  const row = await updatePerson(db, id, change)
+  const row = await db.transaction().execute(async (tx) => {
+    const changed = await updatePerson(tx, id, change)
+    // A new password or a disabled account must not leave old sign-ins behind; after the change, so that none slips in between.
+    if (patch.disabled === true || patch.password !== undefined) await deleteWebSessionsOf(tx, id)
+    return changed
+  })
   if (row === undefined) throw notFound('person')
-  // A new password or a disabled account must not leave old sign-ins behind.
-  if (patch.disabled === true || patch.password !== undefined) await deleteWebSessionsOf(db, id)
   await decideAgain(site, 'group', { personId: id })
   await site.hints.tell({ topic: 'person', id })
   return row

@@ -117,7 +117,11 @@ async function seen(site: Site, session: WebSessionRow, address: string): Promis
   if (moved) await decideAgain(site, 'zone', { webSessionId: session.id })
 }
 
-/** @returns the cookie's value, which exists nowhere else */
+/**
+ * @param person as the sign-in was checked against
+ * @returns the cookie's value, which exists nowhere else
+ * @throws {SiteError} SIGN_IN_REFUSED when the account was changed meanwhile
+ */
 export async function beginWebSession(
   site: Site,
   person: PersonRow,
@@ -126,7 +130,7 @@ export async function beginWebSession(
 ): Promise<string> {
   const token = randomBytes(32).toString('base64url')
   const now = site.now()
-  await insertWebSession(site.store.db, {
+  const row = {
     id: randomUUID(),
     token_hash: hashToken(token),
     person_id: person.id,
@@ -135,8 +139,11 @@ export async function beginWebSession(
     created_at: new Date(now),
     last_seen_at: new Date(now),
     expires_at: new Date(now + idleMs),
+  }
+  if (await insertWebSession(site.store.db, row, person.password)) return token
+  throw new SiteError('SIGN_IN_REFUSED', 'the account was changed while you signed in', {
+    remedy: 'Sign in again.',
   })
-  return token
 }
 
 /** Signing out freezes what was opened from here, until somebody signs in and comes back to it. */

@@ -8,11 +8,12 @@ import {
   type PersonRow,
   personByLogin,
   readFailures,
+  rehashPassword,
   rememberSource,
   type Store,
-  updatePerson,
   useEnrolmentToken,
 } from '#adapters/store-postgres/index.ts'
+import { prepareNewPassword } from '#core/identity/password.ts'
 import { sourceOf, throttle, throttleKeys } from '#core/identity/throttle.ts'
 import { createPerson } from './administering.ts'
 import { adminGroup } from './signed-in.ts'
@@ -64,13 +65,13 @@ export async function signIn(
   }
   await clearFailures(db, keys.cleared)
   await rememberSource(db, found.id, source, new Date(site.now()))
-  if (needsRehash) await updatePerson(db, found.id, { password: await site.hasher.hash(password) })
   await site.audit.record('sign-in', { type: 'person', id: found.id }, undefined, {
     method: 'password',
     address,
   })
   site.metrics.count('sign_ins', { outcome: 'accepted' })
-  return found
+  if (!needsRehash) return found
+  return (await rehashPassword(db, found.id, found.password, await site.hasher.hash(password))) ?? found
 }
 
 /** @returns a one-time token for the page that creates the first admin; undefined when there is an admin */
@@ -92,6 +93,7 @@ export async function createSetupToken({ db }: Store, now: number): Promise<stri
  * Creates the first admin. Works once, and only while there is none.
  *
  * @throws {SiteError} TOKEN_REFUSED, CONFLICT
+ * @throws {IdentityError} for a password that is not good enough; the token is still good then
  */
 export async function setUp(
   site: Site,
@@ -101,6 +103,8 @@ export async function setUp(
   if (!(await isGroupEmpty(db, adminGroup))) {
     throw new SiteError('CONFLICT', 'this site has an admin already', { remedy: 'Sign in instead.' })
   }
+  // Before the token is used up: the person may choose another password.
+  prepareNewPassword(wish.password, [wish.login, wish.name])
   const granted = await useEnrolmentToken(
     db,
     hashOf(Buffer.from(wish.token, 'base64url')),
