@@ -149,7 +149,11 @@ export async function requestRedecisions(
   db: Queries,
   cause: string,
   at: Date,
-  filter: { readonly personId?: PersonRow['id']; readonly webSessionId?: string } = {},
+  filter: {
+    readonly personId?: PersonRow['id']
+    readonly webSessionId?: string
+    readonly sessionId?: string
+  } = {},
 ): Promise<void> {
   await db
     .insertInto('redecisions')
@@ -162,6 +166,7 @@ export async function requestRedecisions(
         .orderBy('id')
       if (filter.personId !== undefined) query = query.where('person_id', '=', filter.personId)
       if (filter.webSessionId !== undefined) query = query.where('web_session_id', '=', filter.webSessionId)
+      if (filter.sessionId !== undefined) query = query.where('id', '=', filter.sessionId)
       return query
     })
     .onConflict((conflict) =>

@@ -17,6 +17,7 @@ import {
   appendAudit,
   armTicket,
   countFailure,
+  countOpenTickets,
   type Db,
   deleteWebSessionsOf,
   endSession,
@@ -300,6 +301,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
           sealed: randomBytes(80),
           expires_at: new Date(now.getTime() + 30_000),
         })
+        expect(await countOpenTickets(db, session.id, now)).toBe(1)
         expect(await openTickets(db, foreign, now)).toEqual([])
         expect(await openTickets(db, own, now)).toMatchObject([{ id, session_id: session.id }])
 
@@ -314,6 +316,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         )
         expect(redeemed.filter((sessionId) => sessionId !== undefined)).toEqual([session.id])
         expect(await openTickets(db, own, now)).toEqual([])
+        expect(await countOpenTickets(db, session.id, now)).toBe(0)
       })
 
       test('a ticket is shown to nobody after its time or once its session is ending', async () => {
@@ -367,6 +370,11 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         expect(await workAll(db)).toEqual([])
         await requestRedecisions(db, 'group', new Date(), { personId: second!.person_id })
         expect(await workAll(db)).toEqual([{ id: second!.id, cause: 'group' }])
+        const [, , third] = sessions
+        await requestRedecisions(db, 'sweep', new Date(), { sessionId: third!.id })
+        const again: string[] = []
+        await workRedecisions(db, async (id) => void again.push(id))
+        expect(again).toEqual([third!.id])
       })
 
       test('one that fails is left and the rest are done', async () => {

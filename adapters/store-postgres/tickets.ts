@@ -11,7 +11,22 @@ export async function insertTicket(db: Db, ticket: NewTicket): Promise<void> {
   await db.insertInto('tickets').values(ticket).execute()
 }
 
-/** Tickets that the host may still be shown. */
+/** How many tickets of a session could still be used. */
+export async function countOpenTickets(db: Db, sessionId: string, now: Date): Promise<number> {
+  const row = await db
+    .selectFrom('tickets')
+    .select((eb) => eb.fn.countAll<string>().as('count'))
+    .where('session_id', '=', sessionId)
+    .where('expires_at', '>', now)
+    .where('redeemed_at', 'is', null)
+    .executeTakeFirst()
+  return Number(row?.count ?? 0)
+}
+
+/** A message to a host holds no more. */
+const mostShown = 2000
+
+/** Tickets that the host may still be shown, oldest first. */
 export async function openTickets(db: Db, hostId: string, now: Date): Promise<readonly NewTicket[]> {
   return db
     .selectFrom('tickets as t')
@@ -21,6 +36,8 @@ export async function openTickets(db: Db, hostId: string, now: Date): Promise<re
     .where('s.state', 'in', ['starting', 'ready'])
     .where('t.expires_at', '>', now)
     .where('t.redeemed_at', 'is', null)
+    .orderBy('t.expires_at')
+    .limit(mostShown)
     .execute()
 }
 

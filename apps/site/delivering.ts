@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import {
   agentById,
+  countOpenTickets,
   insertTicket,
   isTicketArmed,
   onlineAgents,
@@ -21,13 +22,15 @@ const ticketLifetimeMs = 30_000
 /** Long enough that a person whose gateway dies finds another way while the site is away. */
 const routeLifetimeMs = 15 * 60_000
 const armTimeoutMs = 12_000
+/** A host is told of all open tickets at once: no person may fill that message. */
+const maxOpenTickets = 16
 
 /**
  * Makes the single-use right to open a session and everything its holder needs to use it.
  * Resolves when the session runs and its host holds the ticket.
  *
  * @param clientKey X25519 public key of the holder; only who has its private half can use the ticket
- * @throws {SiteError} LAUNCH_LATE, LAUNCH_NO_GATEWAY, NOT_FOUND
+ * @throws {SiteError} LAUNCH_LATE, LAUNCH_NO_GATEWAY, CONFLICT, NOT_FOUND
  */
 export async function deliver(
   site: Site,
@@ -39,6 +42,7 @@ export async function deliver(
   const host = await agentById(db, session.host_id)
   if (host?.host_key == null) throw notFound('host')
   const routes = await routesTo(site, session)
+  await requireFewTickets(site, session.id)
 
   const ticket = randomBytes(32)
   const id = Buffer.from(await ticketId(ticket))
@@ -61,6 +65,14 @@ export async function deliver(
     context: channelContext(session.host_id, session.id).toString('base64url'),
     routes: [...routes],
   }
+}
+
+async function requireFewTickets(site: Site, sessionId: string): Promise<void> {
+  if ((await countOpenTickets(site.store.db, sessionId, new Date(site.now()))) < maxOpenTickets) return
+  throw new SiteError('CONFLICT', 'this session is being opened too often', {
+    remedy: 'Try again in half a minute.',
+    retryAfter: ticketLifetimeMs / 1000,
+  })
 }
 
 /** Bound into the channel's handshake by both ends: a ticket for one session on one host opens no other. */

@@ -14,11 +14,13 @@ import {
   agentById,
   insertAgent,
   insertEnrolmentToken,
+  liveSessions,
   renewedAgent,
   revokeAgent,
   useEnrolmentToken,
 } from '#adapters/store-postgres/index.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
+import { finishSession } from './live-sessions.ts'
 import type { Site } from './site.ts'
 import { notFound, SiteError } from './site-error.ts'
 
@@ -138,13 +140,19 @@ export async function livingAgent(site: Site, peer: PeerIdentity): Promise<Agent
   return agent
 }
 
-/** Withdraws a machine's identity: its connections are closed within moments and its certificate is not renewed. */
+/**
+ * Withdraws a machine's identity: its connections are closed within moments, its certificate is not renewed, and the sessions of a host
+ * are over as far as the site is concerned, so that their people can begin anew elsewhere.
+ */
 export async function revoke(site: Site, id: string, actor: AuditActor): Promise<void> {
   const agent = await agentById(site.store.db, id)
   if (agent === undefined) throw notFound('agent')
   await site.audit.record('revoked', actor, id, { kind: agent.kind, name: agent.name })
   await revokeAgent(site.store.db, id, new Date(site.now()))
   await site.hints.tell({ topic: 'agents' })
+  const end = { code: 'SESSION_HOST_REVOKED', reason: 'Its host was withdrawn' }
+  for (const session of await liveSessions(site.store.db, { hostId: id }))
+    await finishSession(site, session.id, end, actor)
 }
 
 function order(

@@ -16,7 +16,7 @@ import { accountOf } from '#core/broker/account.ts'
 import type { Claim } from '#core/trust/index.ts'
 import { contextOf, decideWorkspace, placeableHosts, readAvailability, recordDecision } from './deciding.ts'
 import { deliver } from './delivering.ts'
-import { finishSession } from './live-sessions.ts'
+import { decideAgain, finishSession } from './live-sessions.ts'
 import { readRules } from './rules.ts'
 import type { SignedIn } from './signed-in.ts'
 import type { Site } from './site.ts'
@@ -54,7 +54,7 @@ export async function launch(
     existing === undefined
       ? await place(site, holder, workspace, wish, decision, decisionId)
       : await take(site, holder, existing, wish, decision, decisionId)
-  const delivery = await deliver(site, session, wish.clientKey, actorOf(holder))
+  const delivery = await deliverWatched(site, session, wish.clientKey, holder)
   site.metrics.time('launch', (performance.now() - started) / 1000)
   return { decision, delivery }
 }
@@ -231,5 +231,23 @@ export async function reconnect(
     throw notFound('session')
   }
   const { id, decision } = await decideFor(site, holder, session.workspace, wish.evidence, session)
-  return deliver(site, await take(site, holder, session, wish, decision, id), wish.clientKey, actorOf(holder))
+  const taken = await take(site, holder, session, wish, decision, id)
+  return deliverWatched(site, taken, wish.clientKey, holder)
+}
+
+/**
+ * Delivers, and has the session decided again meanwhile: what the decision rests on may have changed between it and the session's row,
+ * and then nobody else knows that this session is to be looked at.
+ */
+async function deliverWatched(
+  site: Site,
+  session: SessionDetail,
+  clientKey: Uint8Array,
+  holder: SignedIn,
+): Promise<Delivery> {
+  const [delivery] = await Promise.all([
+    deliver(site, session, clientKey, actorOf(holder)),
+    decideAgain(site, 'sweep', { sessionId: session.id }),
+  ])
+  return delivery
 }

@@ -34,7 +34,7 @@ const systemActor: AuditActor = { type: 'system', id: 'trust' }
 export async function decideAgain(
   site: Site,
   cause: DecisionCause,
-  who: { readonly personId?: string; readonly webSessionId?: string } = {},
+  who: { readonly personId?: string; readonly webSessionId?: string; readonly sessionId?: string } = {},
 ): Promise<void> {
   await requestRedecisions(site.store.db, cause, new Date(site.now()), who)
   await site.hints.tell({ topic: 'redecide' })
