@@ -240,9 +240,10 @@ async function startTyping(login: string, client: SignedInClient, dialOf?: (invi
   const invitation = await openWorkspace(site, client, 'terminal', dialOf)
   const { viewer } = invitation
   const name = `typed-${randomBytes(4).toString('hex')}`
-  await typeUntil(viewer, 'touch settled', async () => (await homeNames(site, login)).includes('settled'))
+  const has = async (file: string): Promise<boolean> => (await homeNames(site, login)).includes(file)
+  await typeUntil(viewer, `touch before-${name}`, () => has(`before-${name}`))
   viewer.type(`cat > ${name}\n`)
-  await until(async () => (await homeNames(site, login)).includes(name), 'what is typed is written down')
+  await until(() => has(name), 'what is typed is written down')
   let interruptions = 0
   const before = viewer.channel.onState
   viewer.channel.onState = (state, reason) => {
@@ -266,7 +267,9 @@ async function startTyping(login: string, client: SignedInClient, dialOf?: (invi
       )
     },
     finish: async (): Promise<void> => {
+      // Ctrl-D: the shell comes back.
       viewer.press(0x64, 0xffe3)
+      await typeUntil(viewer, `touch after-${name}`, () => has(`after-${name}`))
       viewer.channel.close('left')
       expect(await homeFile(site, login, name)).toBe(text())
     },

@@ -164,6 +164,7 @@ test('two people whose connections are swapped meet only their own sessions', as
   for (const { login, words, viewer } of open) {
     expect(await homeFile(site, login, 'swapped')).toBe(words.map((word) => `${word}\n`).join(''))
     endOfFile(viewer)
+    await typeUntil(viewer, 'touch unswapped', async () => isThere('unswapped', login))
     viewer.channel.close('left')
   }
 })
