@@ -35,6 +35,7 @@ import {
   openStore,
   openTickets,
   placeSession,
+  prolongWebSession,
   readCheckpoint,
   readFailures,
   readTile,
@@ -48,6 +49,7 @@ import {
   updateSession,
   useEnrolmentToken,
   type WebSessionRow,
+  webSessionById,
   workRedecisions,
 } from './index.ts'
 
@@ -149,6 +151,31 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
           const left = await db.selectFrom('web_sessions').select('id').execute()
           expect(left).toEqual([])
         }
+      })
+    })
+
+    describe('idle web sessions', () => {
+      test('live on while they are used, never beyond their longest life, and do not come back', async () => {
+        await migrate(db)
+        const person = await addPerson(db)
+        const row = webSessionOf(person)
+        await insertWebSession(db, row, null)
+        const expiry = async (): Promise<number> =>
+          (await webSessionById(db, row.id))!.expires_at.getTime() - row.created_at.getTime()
+        const prolong = (now: number, until: number) =>
+          prolongWebSession(db, row.id, {
+            now: new Date(row.created_at.getTime() + now),
+            until: new Date(row.created_at.getTime() + until),
+            longestMs: 200_000,
+          })
+        await prolong(30_000, 90_000)
+        expect(await expiry()).toBe(90_000)
+        await prolong(30_000, 50_000)
+        expect(await expiry()).toBe(90_000)
+        await prolong(90_000, 150_000)
+        expect(await expiry()).toBe(90_000)
+        await prolong(80_000, 300_000)
+        expect(await expiry()).toBe(200_000)
       })
     })
 

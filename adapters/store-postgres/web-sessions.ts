@@ -1,3 +1,4 @@
+import { sql } from 'kysely'
 import type { PersonRow, WebSessionRow } from './schema.ts'
 import type { Db } from './store.ts'
 
@@ -80,6 +81,24 @@ export async function touchWebSession(
   change: { last_seen_at: Date; expires_at: Date; address: string },
 ): Promise<void> {
   await db.updateTable('web_sessions').set(change).where('id', '=', id).execute()
+}
+
+/**
+ * Lets a web session that still lives live on until `until`, but never for longer than `longestMs` in all, and never shorter
+ * than it would have.
+ */
+export async function prolongWebSession(
+  db: Db,
+  id: string,
+  { now, until, longestMs }: { readonly now: Date; readonly until: Date; readonly longestMs: number },
+): Promise<void> {
+  const longest = sql`created_at + ${longestMs} * interval '1 millisecond'`
+  await db
+    .updateTable('web_sessions')
+    .set({ expires_at: sql`greatest(expires_at, least(${until}::timestamptz, ${longest}))` })
+    .where('id', '=', id)
+    .where('expires_at', '>', now)
+    .execute()
 }
 
 export async function deleteWebSession(db: Db, id: string): Promise<void> {

@@ -3,6 +3,7 @@ import {
   deleteWebSession,
   insertWebSession,
   type PersonRow,
+  prolongWebSession,
   touchWebSession,
   type WebSessionRow,
   webSessionByToken,
@@ -144,6 +145,17 @@ export async function beginWebSession(
   throw new SiteError('SIGN_IN_REFUSED', 'the account was changed while you signed in', {
     remedy: 'Sign in again.',
   })
+}
+
+/**
+ * Who works in a session is not idle, although the browser asks the site for nothing meanwhile.
+ *
+ * @param usedAt last key or pointer event, Unix time in ms, as the host saw it
+ */
+export async function noteUse(site: Site, webSessionId: string, usedAt: number): Promise<void> {
+  const now = site.now()
+  const until = new Date(Math.min(usedAt, now) + idleMs)
+  await prolongWebSession(site.store.db, webSessionId, { now: new Date(now), until, longestMs: absoluteMs })
 }
 
 /** Signing out freezes what was opened from here, until somebody signs in and comes back to it. */

@@ -24,6 +24,7 @@ import {
 } from '#core/agent/messages.ts'
 import { agentSilenceMs } from '../deciding.ts'
 import { finishSession } from '../live-sessions.ts'
+import { noteUse } from '../signed-in.ts'
 import type { Site } from '../site.ts'
 import { sessionNoticeOf } from '../views.ts'
 import type { AgentLink } from './agent-port.ts'
@@ -123,6 +124,8 @@ async function noteSession(
     )
   } else {
     await updateSession(site.store.db, session.id, changeOf(session, reported))
+    if (reported.lastInputAt !== undefined && session.web_session_id !== null)
+      await noteUse(site, session.web_session_id, Date.parse(reported.lastInputAt))
     await site.hints.tell({ topic: 'person', id: session.person_id })
   }
   known.set(reported.id, { state, connected, inputMinute })
