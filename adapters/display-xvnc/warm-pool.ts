@@ -46,7 +46,7 @@ export class WarmPool {
   async take(): Promise<Xvnc | undefined> {
     for (let xvnc = this.#ready.shift(); xvnc; xvnc = this.#ready.shift()) {
       if (await isRunning(xvnc.state.server)) return xvnc
-      await endDisplay(this.#context, xvnc.state.id, xvnc.state)
+      await this.#end(xvnc)
     }
     return undefined
   }
@@ -55,8 +55,7 @@ export class WarmPool {
     this.#closing.abort()
     clearTimeout(this.#retry)
     await this.#filling
-    const left = this.#ready.splice(0)
-    await Promise.all(left.map(({ state }) => endDisplay(this.#context, state.id, state)))
+    await Promise.all(this.#ready.splice(0).map((xvnc) => this.#end(xvnc)))
   }
 
   #fill(): void {
@@ -74,7 +73,7 @@ export class WarmPool {
   async #work(): Promise<void> {
     while (this.#hasWork()) {
       const surplus = this.#ready.length > this.#wanted ? this.#ready.pop() : undefined
-      if (surplus) await endDisplay(this.#context, surplus.state.id, surplus.state)
+      if (surplus) await this.#end(surplus)
       else if (!(await this.#add())) return
     }
   }
@@ -100,7 +99,14 @@ export class WarmPool {
     const index = this.#ready.indexOf(xvnc)
     if (index < 0) return
     this.#ready.splice(index, 1)
-    await endDisplay(this.#context, xvnc.state.id, xvnc.state)
+    await this.#end(xvnc)
     this.#fill()
+  }
+
+  /** What cannot be ended now is left for the next agent, and no reason for this one to stop. */
+  async #end({ state }: Xvnc): Promise<void> {
+    await endDisplay(this.#context, state.id, state).catch((error: unknown) =>
+      this.#context.log.warn({ display: state.id, error }, 'something of a display is left'),
+    )
   }
 }

@@ -35,28 +35,40 @@ const maxLogBytes = 20 * 1024 * 1024
 export function createSupervisor(logDir: string, onEnd: (name: string, how: string) => void): Supervisor {
   const running = new Map<string, ChildProcess>()
   const stopping = new AbortController()
+  /** @returns how it ended; also when it could not even be started, as on a machine that has no room for a process */
+  const runOnce = async (part: Part): Promise<string> => {
+    try {
+      const child = start(part, logDir)
+      running.set(part.name, child)
+      return await ended(child)
+    } catch (error) {
+      return String(error)
+    } finally {
+      running.delete(part.name)
+    }
+  }
   const run = async (part: Part): Promise<void> => {
     let pauseMs = 200
     while (!stopping.signal.aborted) {
       const startedAt = performance.now()
-      const child = start(part, logDir)
-      running.set(part.name, child)
-      const how = await ended(child)
-      running.delete(part.name)
+      const how = await runOnce(part)
       if (stopping.signal.aborted) return
       onEnd(part.name, how)
       pauseMs = performance.now() - startedAt > healthyMs ? 200 : Math.min(pauseMs * 2, longestPauseMs)
-      await sleep(pauseMs)
+      await sleep(pauseMs, undefined, { signal: stopping.signal }).catch(() => undefined)
     }
   }
-  const loops: { readonly part: Part; readonly done: Promise<void> }[] = []
+  const parts: Part[] = []
   return {
-    keep: (part) => void loops.push({ part, done: run(part) }),
+    keep: (part) => {
+      parts.push(part)
+      void run(part)
+    },
     pids: () => Object.fromEntries([...running].map(([name, child]) => [name, child.pid ?? 0])),
     stop: async () => {
       stopping.abort()
-      for (const { part } of loops.toReversed()) {
-        const child = running.get(part.name)
+      for (const { name } of parts.toReversed()) {
+        const child = running.get(name)
         if (child !== undefined) await stopChild(child)
       }
     },

@@ -116,6 +116,8 @@ async function keepDatabase(
       say('the database ended; starting it again')
       try {
         server = await startPostgres({ stateDir: state, log })
+        // Nobody was there to stop it.
+        if (stopped) await server.stop()
       } catch (error) {
         log.error({ err: error }, 'the database could not be started')
         await sleep(2_000)
@@ -255,7 +257,7 @@ async function untilReady(url: string, ca: string, signal: AbortSignal): Promise
   const deadline = performance.now() + startTimeoutMs
   for (;;) {
     const ok = await new Promise<boolean>((resolve) => {
-      get(url, { ca, agent: false, timeout: 2_000 }, (response) => {
+      get(url, { ca, agent: false, signal: AbortSignal.timeout(2_000) }, (response) => {
         response.resume()
         resolve(response.statusCode === 200)
       }).on('error', () => resolve(false))

@@ -10,6 +10,8 @@ import { CliError, usage } from '../cli-error.ts'
 import { type Command, type Output, parse } from '../command.ts'
 import { createLoginKey, forgetLogin, readLogin, writeLogin } from '../login-file.ts'
 
+const askMs = 10_000
+
 const answer = z.strictObject({
   person: z.strictObject({ id: z.string(), login: z.string(), name: z.string() }),
 })
@@ -97,7 +99,7 @@ async function authorityFor(
 
 async function isTrusted(url: string): Promise<boolean> {
   return new Promise((resolve) => {
-    request(new URL('/healthz', url), { agent: false, timeout: 10_000 }, (response) => {
+    request(new URL('/healthz', url), { agent: false, signal: AbortSignal.timeout(askMs) }, (response) => {
       response.resume()
       resolve(true)
     })
@@ -111,13 +113,19 @@ async function fetchAuthority(url: string): Promise<string> {
   return new Promise((resolve, reject) => {
     request(
       new URL('/api/v1/authorities', url),
-      { agent: false, checkServerIdentity: () => undefined, rejectUnauthorized: unvouched, timeout: 10_000 },
+      {
+        agent: false,
+        checkServerIdentity: () => undefined,
+        rejectUnauthorized: unvouched,
+        signal: AbortSignal.timeout(askMs),
+      },
       (response) => {
         let text = ''
         response.setEncoding('utf8')
         response.on('data', (part: string) => {
           text = (text + part).slice(0, 100_000)
         })
+        response.on('error', reject)
         response.on('end', () => resolve(text))
       },
     )

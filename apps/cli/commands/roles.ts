@@ -8,10 +8,11 @@ import { runHost } from '#apps/host/run-host.ts'
 import { siteConfig } from '#apps/site/config.ts'
 import { setupLink } from '#apps/site/first-start.ts'
 import { runSite } from '#apps/site/run-site.ts'
+import type { Site } from '#apps/site/site.ts'
 import { isSupervised, supervisedSignal } from '#apps/up/supervisor.ts'
 import { parseConfig } from '#core/config/parse-config.ts'
 import { CliError, usage } from '../cli-error.ts'
-import { type Command, parse } from '../command.ts'
+import { type Command, type Output, parse } from '../command.ts'
 import { version } from '../version.ts'
 
 /** Where `enroll` puts an identity when nothing else is said. */
@@ -26,10 +27,18 @@ export const siteRole: Command = {
     const config = await readConfig(args, siteConfig)
     await runSite(config, supervisedSignal(out.signal), (site) => {
       out.say(`serving ${config.url}`)
-      if (!isSupervised())
-        void setupLink(site).then((link) => link && out.say(`Create the first admin here, once: ${link}`))
+      if (!isSupervised()) void saySetupLink(site, out)
     })
   },
+}
+
+async function saySetupLink(site: Site, out: Output): Promise<void> {
+  try {
+    const link = await setupLink(site)
+    if (link !== undefined) out.say(`Create the first admin here, once: ${link}`)
+  } catch (error) {
+    site.log.error({ err: error }, 'the link for the first admin could not be made')
+  }
 }
 
 export const gatewayRole: Command = {
