@@ -17,16 +17,33 @@ export function createPeoplePort(options: GatewayOptions, state: GatewayState): 
   listener.server.on('request', (request, response) =>
     answer(request, response, options.routeKeys().length > 0),
   )
+  const logRefusal = seldom((error, unsaid) => log.warn({ err: error, unsaid }, 'a person was turned away'))
   listener.server.on('upgrade', (request: IncomingMessage, socket: Duplex, early: Buffer) => {
     // Whatever breaks, `close` follows.
     socket.on('error', () => undefined)
     admit(request, socket, early, options, state).catch((error: unknown) => {
       state.refused++
-      log.warn({ err: error }, 'a person was turned away')
+      logRefusal(error)
       refuseUpgrade(socket, error, limits.handshakeMs)
     })
   })
   return listener
+}
+
+/** At most once a second: strangers must not fill the log. What was left out is counted. */
+function seldom(say: (error: unknown, unsaid: number) => void): (error: unknown) => void {
+  let saidAt = Number.NEGATIVE_INFINITY
+  let unsaid = 0
+  return (error) => {
+    const now = performance.now()
+    if (now - saidAt < 1000) {
+      unsaid++
+      return
+    }
+    say(error, unsaid)
+    saidAt = now
+    unsaid = 0
+  }
 }
 
 /** The route token admits to the gateway; what it opens, the host decides by the ticket inside the channel. */
