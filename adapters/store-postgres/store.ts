@@ -71,10 +71,12 @@ function connectionConfig(address: StoreAddress): ClientConfig {
 
 /** INVARIANT I2: no plaintext between two machines. A socket's folder or a loopback address stays on this one. */
 function requireEncryption({ hostname, searchParams }: URL): void {
-  const host = hostname === '' ? (searchParams.get('host') ?? 'localhost') : decodeURIComponent(hostname)
+  // As the driver reads it: a parameter beats the name before it, and of several the last counts.
+  const last = (name: string): string | undefined => searchParams.getAll(name).at(-1)
+  const host = last('host') || decodeURIComponent(hostname) || 'localhost'
   const stays =
     host.startsWith('/') || host === 'localhost' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host)
-  if (stays || searchParams.get('sslmode') === 'verify-full') return
+  if (stays || last('sslmode') === 'verify-full') return
   throw new StoreError(
     'STORE_PLAINTEXT',
     `the connection to the database on ${host} would not be encrypted and verified`,

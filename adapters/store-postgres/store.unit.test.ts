@@ -5,6 +5,9 @@ test.each([
   'postgres://site@db.example/trustcast',
   'postgres://site@10.0.0.5/trustcast?sslmode=require',
   'postgres://site@db.example/trustcast?sslmode=disable',
+  'postgres://site@localhost/trustcast?host=db.example',
+  'postgres://site@localhost/trustcast?host=localhost&host=db.example',
+  'postgres://site@db.example/trustcast?sslmode=verify-full&sslmode=disable',
 ])('%s is refused: it would cross the network without being verified', (url) => {
   expect(() => openStore({ url })).toThrow(expect.objectContaining({ code: 'STORE_PLAINTEXT' }))
 })
