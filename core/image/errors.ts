@@ -1,0 +1,36 @@
+import { CodedError } from '#core/errors/coded-error.ts'
+
+export type ImageErrorCode =
+  /** It is none of the formats that were asked for. */
+  | 'IMAGE_UNKNOWN_FORMAT'
+  /** The file ends before what its structures need. */
+  | 'IMAGE_TRUNCATED'
+  /** A structure is not what its checksum says. */
+  | 'IMAGE_BAD_CHECKSUM'
+  /** A field has a value that the specification rules out. */
+  | 'IMAGE_BAD_STRUCTURE'
+  /** A version, or a part marked as required, that this reader does not know. */
+  | 'IMAGE_UNSUPPORTED_VERSION'
+  /** A block size outside what the format allows. */
+  | 'IMAGE_BLOCK_SIZE'
+  /** The disk, a table or a log is larger than the format or this reader allows. */
+  | 'IMAGE_TOO_LARGE'
+  /** The allocation table names a place that is not in the file. */
+  | 'IMAGE_BLOCK_OUTSIDE'
+  /** Two blocks, or a block and a structure, share bytes of the file. */
+  | 'IMAGE_BLOCK_OVERLAP'
+  /** A differencing disk whose parent was not found. */
+  | 'IMAGE_PARENT_MISSING'
+  /** The parent that was found is not the one that the child was made from, or has changed since. */
+  | 'IMAGE_PARENT_MISMATCH'
+  /** A disk is its own ancestor. */
+  | 'IMAGE_CHAIN_CYCLIC'
+  /** More disks in a chain than allowed. */
+  | 'IMAGE_CHAIN_TOO_LONG'
+  /** The log must be replayed but holds no whole sequence of entries. */
+  | 'IMAGE_LOG_CORRUPT'
+  /** The format to be written cannot have a disk of this size. */
+  | 'IMAGE_SIZE_UNALIGNED'
+
+/** What is wrong with a disk image. */
+export class ImageError extends CodedError<ImageErrorCode> {}

@@ -1,0 +1,7 @@
+export { detectFormat, type ImageFormat } from './detect.ts'
+export { ImageError, type ImageErrorCode } from './errors.ts'
+export type { FoundParent, OpenOptions, ParentPath, ParentReference, ResolveParent } from './layer.ts'
+export { openRaw } from './raw.ts'
+export type { SparseSink } from './sparse-sink.ts'
+export { openVhd } from './vhd/open.ts'
+export { type VhdIdentity, writeDynamicVhd, writeFixedVhd } from './vhd/write.ts'

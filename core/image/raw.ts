@@ -1,0 +1,20 @@
+import { type BlockDevice, type ByteSource, requireRange } from '#core/block/block-device.ts'
+
+const blockSize = 1 << 20
+
+/** A disk whose bytes are those of the source, which it owns. What is sparse in the source is not known here. */
+export function openRaw(source: ByteSource): BlockDevice {
+  return {
+    sizeBytes: source.sizeBytes,
+    blockSize,
+    read: async (offset, length, signal) => {
+      requireRange(source.sizeBytes, offset, length)
+      return source.read(offset, length, signal)
+    },
+    extents: async (offset, length) => {
+      requireRange(source.sizeBytes, offset, length)
+      return length === 0 ? [] : [{ kind: 'data', length }]
+    },
+    [Symbol.asyncDispose]: async () => source[Symbol.asyncDispose](),
+  }
+}

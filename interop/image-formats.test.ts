@@ -1,0 +1,187 @@
+import { execFile } from 'node:child_process'
+import { createHash, randomBytes, randomUUID } from 'node:crypto'
+import { mkdtemp, open, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type BlockDevice, type ByteSource, requireRange } from '#core/block/block-device.ts'
+import {
+  detectFormat,
+  openRaw,
+  openVhd,
+  type SparseSink,
+  writeDynamicVhd,
+  writeFixedVhd,
+} from '#core/image/index.ts'
+import { buildVhd } from '#core/image/vhd/vhd.fixture.ts'
+
+const mebibyte = 1 << 20
+let folder: string
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'image-formats-'))
+})
+afterAll(async () => {
+  await rm(folder, { recursive: true })
+})
+
+const run = promisify(execFile)
+const qemuImg = async (...args: string[]): Promise<string> => (await run('qemu-img', args)).stdout
+const inFolder = (name: string): string => join(folder, name)
+
+async function fileSource(path: string): Promise<ByteSource> {
+  const file = await open(path)
+  const sizeBytes = BigInt((await file.stat()).size)
+  return {
+    sizeBytes,
+    read: async (offset, length) => {
+      requireRange(sizeBytes, offset, length)
+      const bytes = new Uint8Array(length)
+      let filled = 0
+      while (filled < length) {
+        const { bytesRead } = await file.read(bytes, filled, length - filled, Number(offset) + filled)
+        if (bytesRead === 0) throw new Error('the file became shorter')
+        filled += bytesRead
+      }
+      return bytes
+    },
+    [Symbol.asyncDispose]: async () => file.close(),
+  }
+}
+
+async function writeFileWith(path: string, write: (sink: SparseSink) => Promise<void>): Promise<void> {
+  await using file = await open(path, 'w')
+  await write({
+    write: async (offset, bytes) => void (await file.write(bytes, 0, bytes.length, Number(offset))),
+    resize: async (sizeBytes) => file.truncate(Number(sizeBytes)),
+  })
+}
+
+async function digestOf(device: BlockDevice): Promise<string> {
+  const hash = createHash('sha256')
+  const sizeBytes = Number(device.sizeBytes)
+  for (let offset = 0; offset < sizeBytes; offset += mebibyte) {
+    hash.update(await device.read(BigInt(offset), Math.min(mebibyte, sizeBytes - offset)))
+  }
+  return hash.digest('hex')
+}
+
+/** Random data here and there, zeros elsewhere: 37 MiB and an odd number of sectors. */
+async function makeRaw(name: string): Promise<string> {
+  const path = inFolder(name)
+  await using file = await open(path, 'w')
+  await file.truncate(37 * mebibyte + 3 * 512)
+  for (const [at, length] of [
+    [0, 70_000],
+    [5 * mebibyte - 700, 1400],
+    [20 * mebibyte, 5 * mebibyte],
+    [37 * mebibyte + 512, 1024],
+  ] as const) {
+    await file.write(randomBytes(length), 0, length, at)
+  }
+  return path
+}
+
+async function expectSameContent(raw: string, device: BlockDevice): Promise<void> {
+  await using original = openRaw(await fileSource(raw))
+  expect(device.sizeBytes).toBe(original.sizeBytes)
+  expect(await digestOf(device)).toBe(await digestOf(original))
+}
+
+const identity = (): { uniqueId: string; createdSeconds: number } => ({
+  uniqueId: randomUUID(),
+  createdSeconds: 800_000_000,
+})
+
+test.each([
+  ['dynamic', 'subformat=dynamic,force_size=on'],
+  ['fixed', 'subformat=fixed,force_size=on'],
+])('a %s VHD made by QEMU reads as what it was made from', async (kind, options) => {
+  const raw = await makeRaw(`of-${kind}.raw`)
+  const vhd = inFolder(`qemu-${kind}.vhd`)
+  await qemuImg('convert', '-f', 'raw', '-O', 'vpc', '-o', options, raw, vhd)
+  await using file = await fileSource(vhd)
+  expect(await detectFormat(file)).toBe('vhd')
+  await using disk = await openVhd(await fileSource(vhd))
+  await expectSameContent(raw, disk)
+})
+
+test('a VHD of the size that its geometry gives, as QEMU makes by default, has the size that QEMU says', async () => {
+  const vhd = inFolder('chs.vhd')
+  await qemuImg('create', '-f', 'vpc', vhd, '100M')
+  await using disk = await openVhd(await fileSource(vhd))
+  expect(disk.sizeBytes).toBe(104_865_792n)
+  expect(await disk.extents(0n, 104_865_792)).toEqual([{ kind: 'hole', length: 104_865_792 }])
+})
+
+test.each([
+  ['fixed', writeFixedVhd],
+  ['dynamic', writeDynamicVhd],
+] as const)(
+  'a %s VHD of ours is the same disk to QEMU and libvhdi, and stays sparse',
+  async (kind, write) => {
+    const raw = await makeRaw(`for-${kind}.raw`)
+    const vhd = inFolder(`ours-${kind}.vhd`)
+    const made = identity()
+    {
+      await using disk = openRaw(await fileSource(raw))
+      await writeFileWith(vhd, async (sink) => write(disk, sink, made))
+    }
+    await using disk = await openVhd(await fileSource(vhd))
+    await expectSameContent(raw, disk)
+
+    expect(await qemuImg('compare', '-f', 'raw', '-F', 'vpc', raw, vhd)).toContain('Images are identical')
+    const { stdout } = await run('vhdiinfo', [vhd])
+    expect(stdout).toContain(made.uniqueId)
+    expect(stdout.toLowerCase()).toContain(kind)
+    expect(stdout).toContain(`(${37 * mebibyte + 3 * 512} bytes)`)
+    expect((await stat(vhd)).blocks * 512).toBeLessThan(16 * mebibyte)
+  },
+)
+
+test('libvhdi reads a chain of our differencing disks as we do', async () => {
+  const parentId = randomUUID()
+  const sizeBytes = 8 * mebibyte
+  const blockBytes = 2 * mebibyte
+  const parent = buildVhd({
+    uniqueId: parentId,
+    sizeBytes,
+    blockBytes,
+    sectors: new Map([
+      [0, 1],
+      [1, 2],
+      [9000, 3],
+    ]),
+  })
+  const child = buildVhd({
+    uniqueId: randomUUID(),
+    sizeBytes,
+    blockBytes,
+    sectors: new Map([
+      [1, 8],
+      [5000, 9],
+    ]),
+    parent: { uniqueId: parentId, name: 'parent.vhd', paths: [{ platform: 'W2ru', path: '.\\parent.vhd' }] },
+  })
+  await writeFile(inFolder('parent.vhd'), parent)
+  await writeFile(inFolder('child.vhd'), child)
+  await using disk = await openVhd(await fileSource(inFolder('child.vhd')), {
+    resolveParent: async () => ({ source: await fileSource(inFolder('parent.vhd')) }),
+  })
+  await using mounted = await mountWithLibvhdi(inFolder('child.vhd'))
+  // The child is the last of the disks that libvhdi shows of a chain.
+  await using theirs = openRaw(await fileSource(join(mounted.path, 'vhdi2')))
+  expect(theirs.sizeBytes).toBe(disk.sizeBytes)
+  expect(await digestOf(disk)).toBe(await digestOf(theirs))
+  const start = await disk.read(0n, 1024)
+  expect([start[0], start[512]]).toEqual([1, 8])
+})
+
+async function mountWithLibvhdi(image: string): Promise<{ path: string } & AsyncDisposable> {
+  const path = await mkdtemp(join(folder, 'mount-'))
+  await run('vhdimount', [image, path])
+  return {
+    path,
+    [Symbol.asyncDispose]: async () => void (await run('umount', [path])),
+  }
+}
