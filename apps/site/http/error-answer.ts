@@ -5,6 +5,10 @@ import type { ApiError } from '#core/api/words.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
 import { SiteError, siteErrorStatus } from '../site-error.ts'
 
+/** Codes of other modules that tell what is wrong with a request. Every other one is our own fault, and nobody else's to read. */
+const aboutRequest =
+  /^(?:IDENTITY_PASSWORD_|POLICY_|ZONE_|ADDRESS_|NETWORK_|FORWARDED_|PKI_BAD_(?:TOKEN|REQUEST)$|AUDIT_BAD_ENTRY$)/
+
 /** The one table from errors to answers. */
 export function errorAnswer(error: FastifyError | Error): {
   readonly status: number
@@ -47,7 +51,7 @@ export function errorAnswer(error: FastifyError | Error): {
       },
     }
   }
-  if (isCoded(error)) {
+  if (isCoded(error) && aboutRequest.test(error.code)) {
     return {
       status: 400,
       body: {

@@ -1,0 +1,30 @@
+import { expect, test } from 'vitest'
+import { CodedError } from '#core/errors/coded-error.ts'
+import { SiteError } from '../site-error.ts'
+import { errorAnswer } from './error-answer.ts'
+
+test('what is wrong with a request is told with its code and remedy', () => {
+  const tooShort = new CodedError('IDENTITY_PASSWORD_TOO_SHORT', 'expected at least 12 characters', {
+    remedy: 'Take four words.',
+  })
+  expect(errorAnswer(tooShort)).toEqual({
+    status: 400,
+    body: { code: tooShort.code, message: tooShort.message, remedy: 'Take four words.' },
+  })
+  expect(errorAnswer(new SiteError('CONFLICT', 'twice'))).toMatchObject({ status: 409 })
+})
+
+test.each([
+  new CodedError('PKI_AUTHORITY_BROKEN', 'the authority in /var/lib/site/pki does not hold together'),
+  new CodedError('IDENTITY_BAD_HASH', 'expected $argon2id$…'),
+  new Error('column "secret" does not exist'),
+])('what is wrong on our side is told to nobody: %s', (error) => {
+  const { status, body } = errorAnswer(error)
+  expect(status).toBe(500)
+  expect(JSON.stringify(body)).not.toContain(error.message)
+})
+
+test('a database that is away is a reason to try again, not a fault', () => {
+  const away = Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' })
+  expect(errorAnswer(away)).toMatchObject({ status: 503, body: { code: 'SITE_BUSY', retryAfter: 3 } })
+})
