@@ -94,7 +94,7 @@ function resign(bytes: Uint8Array): void {
 
 test.each(vectors.good)(
   '$file with any changes or cut anywhere reads, or fails with a code',
-  async ({ file }) => {
+  async ({ file, format }) => {
     const starts = structureSectors(unpacked.get(file) ?? new Uint8Array())
     const change = fc.record({
       sector: fc.constantFrom(...starts),
