@@ -40,6 +40,23 @@ beforeAll(async () => {
 })
 afterAll(() => site?.[Symbol.asyncDispose]())
 
+test('what a person typed last is not lost when they leave at once', async () => {
+  const first = await openWorkspace(site, nora, 'terminal')
+  await typeUntil(first.viewer, 'touch first', async () => (await homeNames(site, 'nora')).includes('first'))
+  first.viewer.channel.close('left')
+  const names = Array.from({ length: 10 }, (_, index) => `last-${index}`)
+  for (const name of names) {
+    // The picture is still coming.
+    const { viewer } = await openWorkspace(site, nora, 'terminal')
+    viewer.type(`touch ${name}\n`)
+    viewer.channel.close('left')
+  }
+  await until(async () => {
+    const found = await homeNames(site, 'nora')
+    return names.every((name) => found.includes(name))
+  }, 'all of it was done')
+})
+
 test('kill -9 of the site: typing goes on, and launches work again by themselves', async () => {
   const typing = await startTyping('nora', nora)
   const [pid = 0] = await site.pidsOf('site')

@@ -108,7 +108,8 @@ class Joint implements Viewer {
   }
 
   get #mayRead(): boolean {
-    return !this.#frozen && !this.#full && !this.#gone
+    // Of somebody who left it is read and dropped, until the display hangs up.
+    return this.#gone || (!this.#frozen && !this.#full)
   }
 
   readonly #fromClient = (bytes: Uint8Array): void => this.#pass(() => this.#filter.fromClient(bytes))
@@ -176,8 +177,16 @@ class Joint implements Viewer {
     this.#gone = true
     clearTimeout(this.#hangUp)
     this.#channel.onData = null
-    this.#socket.destroy()
+    this.#leaveDisplay()
     this.#events.gone(code, cause)
+  }
+
+  /** Not at once: the person's last keys are on their way, and a connection that is reset would lose them. */
+  #leaveDisplay(): void {
+    const late = setTimeout(() => this.#socket.destroy(), hangUpMs)
+    this.#socket.once('close', () => clearTimeout(late))
+    this.#socket.end()
+    this.#socket.resume()
   }
 }
 
