@@ -1,3 +1,5 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { passwordOf, type RunningSite, startSite } from './running-site.rig.ts'
 
@@ -8,6 +10,23 @@ beforeAll(async () => {
 afterAll(async () => {
   await site[Symbol.asyncDispose]()
 })
+
+/** The configuration of a gateway whose people's port the site has and whose agents' port nobody has. */
+async function gatewayOnPortsOf({ state, port }: RunningSite): Promise<string> {
+  const file = join(state, 'taken.yaml')
+  await writeFile(
+    file,
+    JSON.stringify({
+      state: join(state, 'gateway-1'),
+      people: { address: '127.0.0.1', port },
+      agents: { address: '127.0.0.1', port: 0 },
+      publicUrl: site.url,
+      agentUrl: site.url,
+      allowedOrigins: [site.url],
+    }),
+  )
+  return file
+}
 
 const fingerprintOf = (text: string): string => /--trust ([0-9a-f]{64})/.exec(text)?.[1] ?? ''
 
@@ -43,6 +62,26 @@ test('wrong usage ends with 2 and says how the command is used', async () => {
     code: 2,
     stderr: expect.stringContaining('Usage: trustcast end SESSION'),
   })
+  expect(await site.cli(['help', 'frobnicate'])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('USAGE'),
+  })
+})
+
+test('what a person names wrongly is answered with a code and a remedy, and the command ends', async () => {
+  const token = `tc1.host.${'A'.repeat(43)}.${'A'.repeat(43)}`
+  const answers = {
+    CLI_FILE_MISSING: ['login', site.url, '--ca', '/nowhere/root.pem'],
+    AGENT_SITE_AWAY: ['enroll', 'https://localhost:1', '--host', '--token', token],
+    CLI_SOCKET_UNUSABLE: ['launch', 'desktop', '--socket', '/nowhere/rfb.sock'],
+    CLI_PORT_TAKEN: ['gateway', '--config', await gatewayOnPortsOf(site)],
+  }
+  for (const [code, words] of Object.entries(answers)) {
+    expect(await site.cli(words, { login: 'nora' }), words.join(' ')).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(`${code}: `),
+    })
+  }
 })
 
 test('without a sign-in a command says how to get one', async () => {

@@ -27,7 +27,7 @@ export interface Enrolment {
  * The private key is made here and stays here. The site is believed only once it has shown the root certificate that
  * the token names, and then proven a certificate under it; before that it gets no secret.
  *
- * @throws {AgentError} AGENT_ENROLLED_ALREADY, AGENT_WRONG_TOKEN, AGENT_WRONG_CERTIFICATE, AGENT_SITE_REFUSED, AGENT_SITE_MALFORMED
+ * @throws {AgentError} AGENT_ENROLLED_ALREADY, AGENT_WRONG_TOKEN, AGENT_WRONG_CERTIFICATE, AGENT_SITE_AWAY, AGENT_SITE_REFUSED, AGENT_SITE_MALFORMED
  * @throws {PkiError} PKI_BAD_TOKEN, PKI_PIN_MISMATCH, PKI_WRONG_PEER
  */
 export async function enrolAgent(enrolment: Enrolment, signal?: AbortSignal): Promise<AgentIdentity> {

@@ -1,6 +1,7 @@
 import { type RequestOptions, request } from 'node:https'
 import type { z } from 'zod'
 import { apiError } from '#core/api/words.ts'
+import { isCoded } from '#core/errors/coded-error.ts'
 import { AgentError } from './agent-error.ts'
 
 const maxAnswerBytes = 100_000
@@ -10,7 +11,7 @@ const timeoutMs = 15_000
  * Sends one request to the site, on a connection of its own, and reads its JSON.
  *
  * @param body sent as JSON by POST
- * @throws {AgentError} AGENT_SITE_REFUSED with the site's reason, AGENT_SITE_MALFORMED
+ * @throws {AgentError} AGENT_SITE_AWAY, AGENT_SITE_REFUSED with the site's reason, AGENT_SITE_MALFORMED
  */
 export async function postJson<T>(
   url: URL,
@@ -25,7 +26,7 @@ export async function postJson<T>(
 /**
  * Fetches a text from the site.
  *
- * @throws {AgentError} AGENT_SITE_REFUSED with the site's reason, AGENT_SITE_MALFORMED
+ * @throws {AgentError} AGENT_SITE_AWAY, AGENT_SITE_REFUSED with the site's reason, AGENT_SITE_MALFORMED
  */
 export async function getText(url: URL, tls: RequestOptions, signal?: AbortSignal): Promise<string> {
   return exchange(url, tls, '', signal)
@@ -45,7 +46,7 @@ async function exchange(
     headers: body === '' ? {} : { 'Content-Type': 'application/json' },
     signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
   })
-  outgoing.on('error', reject)
+  outgoing.on('error', (cause) => reject(isCoded(cause) ? cause : away(url, cause)))
   outgoing.on('response', (response) => {
     const parts: Buffer[] = []
     let length = 0
@@ -89,6 +90,13 @@ function parse(text: string): unknown {
   } catch {
     return undefined
   }
+}
+
+function away(url: URL, cause: Error): AgentError {
+  return new AgentError('AGENT_SITE_AWAY', `${url.origin} cannot be reached: ${cause.message}`, {
+    remedy: 'Check the address and that the site runs.',
+    cause,
+  })
 }
 
 function malformed(url: URL, what: string, cause?: unknown): AgentError {

@@ -8,7 +8,7 @@ export type CliErrorCode =
   | 'CLI_FILE_MISSING'
   | 'CLI_NEEDS_ROOT'
   | 'CLI_PORT_TAKEN'
-  | 'CLI_PART_FAILED'
+  | 'CLI_SOCKET_UNUSABLE'
   | 'CLI_CHANNEL_CLOSED'
 export class CliError extends CodedError<CliErrorCode> {}
 

@@ -1,6 +1,7 @@
 import { isCoded } from '#core/errors/coded-error.ts'
 import { CliError } from './cli-error.ts'
 import type { Command, Output } from './command.ts'
+import { version } from './version.ts'
 
 /** Commands are loaded when they are asked for: `list` need not wait for what `up` needs. */
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
@@ -20,16 +21,20 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   audit: async () => (await import('./commands/audit.ts')).audit,
 }
 
-process.exitCode = await main(process.argv.slice(2))
+const code = await main(process.argv.slice(2))
+// What a failed command still holds open must not keep its process: whoever started it waits for the end.
+if (code === 0) process.exitCode = 0
+else process.exit(code)
 
 async function main(argv: readonly string[]): Promise<number> {
   const [name, ...rest] = argv
   if (name === undefined || name === 'help' || name === '--help') return help(rest[0])
-  const load = Object.hasOwn(commands, name) ? commands[name] : undefined
-  if (load === undefined) {
-    process.stderr.write(`USAGE: there is no command ${JSON.stringify(name)}\nSee: trustcast help\n`)
-    return 2
+  if (name === '--version') {
+    process.stdout.write(`${version()}\n`)
+    return 0
   }
+  const load = Object.hasOwn(commands, name) ? commands[name] : undefined
+  if (load === undefined) return unknownCommand(name)
   const command = await load()
   if (rest.includes('--help')) return help(name)
   try {
@@ -44,6 +49,22 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 function output(json: boolean): Output {
+  let ending: AbortSignal | undefined
+  return {
+    json,
+    // Signals are taken over by commands that have something to end; the others just end.
+    get signal() {
+      ending ??= endingSignal()
+      return ending
+    },
+    result: (value, asText) => process.stdout.write(`${json ? JSON.stringify(value) : asText()}\n`),
+    say: (line) => {
+      if (!json) process.stdout.write(`${line}\n`)
+    },
+  }
+}
+
+function endingSignal(): AbortSignal {
   const ending = new AbortController()
   let asked = 0
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -54,14 +75,7 @@ function output(json: boolean): Output {
       if (asked > 2) process.exit(130)
     })
   }
-  return {
-    json,
-    signal: ending.signal,
-    result: (value, asText) => process.stdout.write(`${json ? JSON.stringify(value) : asText()}\n`),
-    say: (line) => {
-      if (!json) process.stdout.write(`${line}\n`)
-    },
-  }
+  return ending.signal
 }
 
 /** `code: message` and a remedy on stderr; 2 for wrong usage, 1 for everything else. */
@@ -69,12 +83,13 @@ function report(error: unknown, name: string, command: Command): number {
   // The person ended it; there is nothing to tell.
   if (error instanceof Error && error.name === 'AbortError') return 130
   if (error instanceof CliError && error.code === 'USAGE') {
-    process.stderr.write(`USAGE: ${error.message}\nUsage: trustcast ${name} ${command.synopsis}\n`)
+    process.stderr.write(`USAGE: ${error.message}\nUsage: trustcast ${words(name, command.synopsis)}\n`)
     return 2
   }
-  if (isCoded(error)) {
+  const coded = isListenError(error) ? portTaken(error) : error
+  if (isCoded(coded)) {
     process.stderr.write(
-      `${error.code}: ${error.message}\n${error.remedy === undefined ? '' : `${error.remedy}\n`}`,
+      `${coded.code}: ${coded.message}\n${coded.remedy === undefined ? '' : `${coded.remedy}\n`}`,
     )
     return 1
   }
@@ -82,17 +97,38 @@ function report(error: unknown, name: string, command: Command): number {
   return 1
 }
 
+function isListenError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && 'syscall' in error && error.syscall === 'listen'
+}
+
+function portTaken(cause: Error): CliError {
+  return new CliError('CLI_PORT_TAKEN', cause.message, {
+    remedy: 'End the program that uses it, or choose another address and port.',
+    cause,
+  })
+}
+
+function words(name: string, synopsis: string): string {
+  return `${name} ${synopsis}`.trimEnd()
+}
+
+function unknownCommand(name: string): number {
+  process.stderr.write(`USAGE: there is no command ${JSON.stringify(name)}\nSee: trustcast help\n`)
+  return 2
+}
+
 async function help(name: string | undefined): Promise<number> {
-  const load = name !== undefined && Object.hasOwn(commands, name) ? commands[name] : undefined
-  if (load !== undefined) {
-    const command = await load()
-    process.stdout.write(`Usage: trustcast ${name} ${command.synopsis}\n\n${command.summary}\n`)
+  if (name !== undefined && name !== '--json') {
+    const load = Object.hasOwn(commands, name) ? commands[name] : undefined
+    if (load === undefined) return unknownCommand(name)
+    const { synopsis, summary } = await load()
+    process.stdout.write(`Usage: trustcast ${words(name, synopsis)}\n\n${summary}\n`)
     return 0
   }
   const lines = await Promise.all(
     Object.entries(commands).map(async ([word, loadOne]) => {
       const { synopsis, summary } = await loadOne()
-      return `  ${word} ${synopsis}\n      ${summary}`
+      return `  ${words(word, synopsis)}\n      ${summary}`
     }),
   )
   process.stdout.write(

@@ -86,6 +86,9 @@ export async function runUp(
     await startParts(options, ports, config, site, supervisor, signal)
     onReady(await describeReady(options, config, site))
     await aborted(signal)
+  } catch (error) {
+    // Ctrl-C reaches the parts, too: what breaks while everything ends is nobody's fault.
+    if (!signal.aborted) throw error
   } finally {
     ending.abort()
     await supervisor.stop()

@@ -15,6 +15,7 @@ import { ApiRefusal, call, callJson } from '../api-client.ts'
 import { CliError, usage } from '../cli-error.ts'
 import { type Command, type Output, parse } from '../command.ts'
 import { type Login, readLogin } from '../login-file.ts'
+import { readText } from '../read-text.ts'
 
 export const audit: Command = {
   synopsis: 'show [--last N] | export DIR | verify [DIR --key KEY] [--checkpoint FILE] [--against DIR]',
@@ -98,7 +99,7 @@ async function verify(args: readonly string[], out: Output): Promise<void> {
   const verdict = await verifyLog({
     read: login === undefined ? fromDirectory(dir ?? '.') : fromSite(login),
     publicKey: key,
-    ...(trusted === undefined ? {} : { trusted: await readFile(trusted, 'utf8') }),
+    ...(trusted === undefined ? {} : { trusted: await readText(trusted) }),
     ...(against === undefined ? {} : { against: fromDirectory(against) }),
   })
   if (verdict.ok) {

@@ -1,6 +1,7 @@
 import { enrolAgent } from '#apps/agent-client/index.ts'
 import { usage } from '../cli-error.ts'
 import { type Command, parse } from '../command.ts'
+import { siteUrl } from '../site-url.ts'
 import { agentStateDir } from './roles.ts'
 
 export const enroll: Command = {
@@ -24,7 +25,8 @@ export const enroll: Command = {
       throw usage('say what this machine becomes: --host or --gateway')
     const kind = words.flag('host') ? 'host' : 'gateway'
     const dir = words.text('state') ?? agentStateDir(kind)
-    const { id } = await enrolAgent({ url: words.positionals[0] ?? '', token, dir, kind })
+    const url = siteUrl(words.positionals[0] ?? '')
+    const { id } = await enrolAgent({ url, token, dir, kind })
     out.result(
       { id, kind, state: dir },
       () =>

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
-import { createServer, type Server, type Socket } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { WebSocket } from 'ws'
@@ -27,6 +27,9 @@ export const launch: Command = {
   run: async (args, out) => {
     const words = parse(args, { socket: { type: 'string' }, viewer: { type: 'string' } }, [1, 1])
     const { site, credentials } = await readLogin()
+    const { signal } = out
+    // First, so that nothing is started that could not be reached.
+    await using socket = await listenLocally(words.text('socket'))
     const keyPair = await generateX25519()
     const clientKey = Buffer.from(await exportPublic(keyPair.publicKey)).toString('base64url')
     const body = { workspaceId: words.positionals[0] ?? '', clientKey }
@@ -36,6 +39,7 @@ export const launch: Command = {
       launchAnswer,
       credentials,
     )
+    if (signal.aborted) return
     out.say(
       `${delivery.session.workspace.name}: ${decision.outcome?.mode ?? ''} on ${delivery.session.host.name}`,
     )
@@ -46,7 +50,7 @@ export const launch: Command = {
       ticket: Buffer.from(delivery.ticket, 'base64url'),
       context: Buffer.from(delivery.context, 'base64url'),
     })
-    await offer(channel, delivery, words.text('socket'), words.text('viewer'), out)
+    await offer(channel, delivery, socket, words.text('viewer'), out)
   },
 }
 
@@ -72,12 +76,10 @@ async function dialGateway(site: SiteAddress, { routes }: Delivery, signal: Abor
 async function offer(
   channel: Channel,
   delivery: Delivery,
+  { path, viewer }: LocalSocket,
   wanted: string | undefined,
-  viewer: string | undefined,
   out: Output,
 ): Promise<void> {
-  const dir = wanted === undefined ? await mkdtemp(join(tmpdir(), 'trustcast-')) : undefined
-  const path = wanted ?? join(dir ?? '.', 'rfb.sock')
   const ended = new Promise<string>((resolve) => {
     channel.onState = (state, reason) => {
       if (state === 'interrupted') out.say('interrupted; trying to come back')
@@ -89,29 +91,60 @@ async function offer(
     const notice = sessionNotice.parse(JSON.parse(new TextDecoder().decode(data)))
     if (notice.end !== undefined) out.say(`This session ends: ${notice.end.reason}`)
   }
-  const server = createServer({ pauseOnConnect: true }, (socket) => joinViewer(channel, server, socket))
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(path, resolve)
-  })
-  await chmod(path, 0o600)
+  void viewer.then((socket) => joinViewer(channel, socket))
   out.result(
     { session: delivery.session.id, socket: path },
     () => `Session ${delivery.session.id} is on ${path}`,
   )
-  const program = viewer === undefined ? undefined : spawn(viewer, [path], { stdio: 'ignore' })
-  program?.once('error', (error) => out.say(`${viewer} could not be started: ${error.message}`))
+  const program = wanted === undefined ? undefined : spawn(wanted, [path], { stdio: 'ignore' })
+  program?.once('error', (error) => out.say(`${wanted} could not be started: ${error.message}`))
   program?.once('exit', () => channel.close('left'))
   const reason = await ended
-  server.close()
   program?.kill()
-  if (dir !== undefined) await rm(dir, { recursive: true, force: true })
   out.say(`Left: ${reason}`)
 }
 
+interface LocalSocket extends AsyncDisposable {
+  readonly path: string
+  /** The first that connects; the socket takes no other. */
+  readonly viewer: Promise<Socket>
+}
+
+/** @throws {CliError} CLI_SOCKET_UNUSABLE */
+async function listenLocally(wanted: string | undefined): Promise<LocalSocket> {
+  const dir = wanted === undefined ? await mkdtemp(join(tmpdir(), 'trustcast-')) : undefined
+  const path = wanted ?? join(dir ?? '.', 'rfb.sock')
+  const server = createServer({ pauseOnConnect: true })
+  const viewer = new Promise<Socket>((resolve) => {
+    server.once('connection', (socket) => {
+      server.close()
+      resolve(socket)
+    })
+  })
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause) =>
+      reject(
+        new CliError('CLI_SOCKET_UNUSABLE', `no socket can be made at ${path}: ${cause.message}`, {
+          remedy: 'Name a path that does not exist yet, in a folder that does.',
+          cause,
+        }),
+      ),
+    )
+    server.listen(path, resolve)
+  })
+  await chmod(path, 0o600)
+  return {
+    path,
+    viewer,
+    [Symbol.asyncDispose]: async () => {
+      server.close()
+      if (dir !== undefined) await rm(dir, { recursive: true, force: true })
+    },
+  }
+}
+
 /** One viewer for one channel: RFB cannot be joined in the middle. */
-function joinViewer(channel: Channel, server: Server, socket: Socket): void {
-  server.close()
+function joinViewer(channel: Channel, socket: Socket): void {
   channel.onData = (data) => void socket.write(data)
   socket.on('data', (data) => {
     if (channel.send(data)) return

@@ -1,5 +1,4 @@
 import { createHash, X509Certificate } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { request } from 'node:https'
 import { createInterface } from 'node:readline/promises'
 import { Writable } from 'node:stream'
@@ -9,6 +8,8 @@ import { call, callJson, type SiteAddress } from '../api-client.ts'
 import { CliError, usage } from '../cli-error.ts'
 import { type Command, type Output, parse } from '../command.ts'
 import { createLoginKey, forgetLogin, readLogin, writeLogin } from '../login-file.ts'
+import { readText } from '../read-text.ts'
+import { siteUrl } from '../site-url.ts'
 
 const askMs = 10_000
 
@@ -60,12 +61,6 @@ export const logout: Command = {
   },
 }
 
-function siteUrl(text: string): string {
-  if (!URL.canParse(text) || !text.startsWith('https://'))
-    throw usage(`expected an address like https://site:8443, got ${JSON.stringify(text)}`)
-  return new URL(text).origin
-}
-
 /**
  * The authority to trust a site by: none beside the machine's own when that already works; else from `--ca`, or the site's own
  * once somebody has compared its fingerprint. It is never trusted silently.
@@ -76,7 +71,7 @@ async function authorityFor(
   fingerprint: string | undefined,
   out: Output,
 ): Promise<string | undefined> {
-  if (file !== undefined) return readFile(file, 'utf8')
+  if (file !== undefined) return readText(file)
   if (fingerprint === undefined && (await isTrusted(url))) return undefined
   const pem = await fetchAuthority(url)
   const found = createHash('sha256').update(new X509Certificate(pem).raw).digest('hex')

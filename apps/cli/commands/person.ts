@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import { explainAnswer, sessionView, workspaceView } from '#core/api/person.ts'
-import type { DecisionView } from '#core/api/words.ts'
+import { type DecisionView, uuid } from '#core/api/words.ts'
 import { callJson } from '../api-client.ts'
+import { usage } from '../cli-error.ts'
 import { type Command, parse, table } from '../command.ts'
 import { readLogin } from '../login-file.ts'
 
@@ -62,7 +63,9 @@ export const end: Command = {
   run: async (args, out) => {
     const { positionals } = parse(args, {}, [1, 1])
     const { site, credentials } = await readLogin()
-    const path = `/api/v1/sessions/${encodeURIComponent(positionals[0] ?? '')}`
+    const { success, data: id } = uuid.safeParse(positionals[0])
+    if (!success) throw usage('SESSION is the id that `trustcast sessions` shows')
+    const path = `/api/v1/sessions/${id}`
     const session = await callJson(site, { method: 'DELETE', path }, sessionView, credentials)
     out.result(session, () => `Ended ${session.workspace.name}.`)
   },

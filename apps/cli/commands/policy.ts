@@ -1,7 +1,7 @@
-import { readFile } from 'node:fs/promises'
 import { compilePolicy, defaultPolicy, parsePolicyTests, runPolicyTests } from '#core/policy/index.ts'
-import { CliError, usage } from '../cli-error.ts'
+import { usage } from '../cli-error.ts'
 import { type Command, type Output, parse } from '../command.ts'
+import { readText } from '../read-text.ts'
 
 export const policy: Command = {
   synopsis: 'check FILE | test TESTS [--policy FILE]',
@@ -18,7 +18,7 @@ export const policy: Command = {
 async function check(args: readonly string[], out: Output): Promise<void> {
   const { positionals } = parse(args, {}, [1, 1])
   const [file = ''] = positionals
-  const compiled = compilePolicy(await read(file))
+  const compiled = compilePolicy(await readText(file))
   out.result(
     { ok: true, digest: compiled.digest, policies: [...compiled.policies.keys()] },
     () => `${file}: ${compiled.policies.size} policies, digest ${compiled.digest}`,
@@ -29,8 +29,8 @@ async function test(args: readonly string[], out: Output): Promise<void> {
   const words = parse(args, { policy: { type: 'string' } }, [1, 1])
   const [file = ''] = words.positionals
   const own = words.text('policy')
-  const compiled = compilePolicy(own === undefined ? defaultPolicy : await read(own))
-  const results = runPolicyTests(compiled, parsePolicyTests(await read(file), file))
+  const compiled = compilePolicy(own === undefined ? defaultPolicy : await readText(own))
+  const results = runPolicyTests(compiled, parsePolicyTests(await readText(file), file))
   const failed = results.filter((result) => result.problems.length > 0)
   if (failed.length > 0) process.exitCode = 1
   out.result({ ok: failed.length === 0, results }, () =>
@@ -43,10 +43,4 @@ async function test(args: readonly string[], out: Output): Promise<void> {
       `${results.length - failed.length} passed, ${failed.length} failed`,
     ].join('\n'),
   )
-}
-
-async function read(file: string): Promise<string> {
-  return readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
-    throw new CliError('CLI_FILE_MISSING', `${file} cannot be read: ${cause.message}`, { cause })
-  })
 }

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import type { z } from 'zod'
@@ -13,6 +12,7 @@ import { isSupervised, supervisedSignal } from '#apps/up/supervisor.ts'
 import { parseConfig } from '#core/config/parse-config.ts'
 import { CliError, usage } from '../cli-error.ts'
 import { type Command, type Output, parse } from '../command.ts'
+import { readText } from '../read-text.ts'
 import { version } from '../version.ts'
 
 /** Where `enroll` puts an identity when nothing else is said. */
@@ -59,6 +59,13 @@ export const hostRole: Command = {
     'The agent of a machine that runs sessions. Dials out to the site and its gateways; listens to nobody.',
   run: async (args, out) => {
     const { state, run, homes, ...rest } = await readConfig(args, hostConfig)
+    if (process.getuid?.() !== 0) {
+      throw new CliError(
+        'CLI_NEEDS_ROOT',
+        'sessions run as the operating-system users of people, which only root can make',
+        { remedy: 'Run it with sudo.' },
+      )
+    }
     const config = {
       ...rest,
       stateDir: state,
@@ -74,8 +81,5 @@ export const hostRole: Command = {
 async function readConfig<T>(args: readonly string[], schema: z.ZodType<T>): Promise<T> {
   const file = parse(args, { config: { type: 'string' } }, [0, 0]).text('config')
   if (file === undefined) throw usage('--config is missing')
-  const text = await readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
-    throw new CliError('CLI_FILE_MISSING', `${file} cannot be read: ${cause.message}`, { cause })
-  })
-  return parseConfig(text, schema, file)
+  return parseConfig(await readText(file), schema, file)
 }
