@@ -16,7 +16,7 @@ const path = '/api/v1/workspaces'
 method(
   `GET /workspaces of the demo (four workspaces, eight modes decided with unlocks), each request signed with the ` +
     `person's key over a kept connection; ${sequential} one after the other, then ${concurrent} by ${clients} clients at ` +
-    'once on the same machine as the site and its database; the largest part of the rate is what the client itself costs.',
+    'once, on the same machine as the site and its database.',
 )
 await using site = await startSite({ args: ['--hosts', '1', '--gateways', '1', '--warm', '0'] })
 const [pid = 0] = await site.pidsOf('site')
