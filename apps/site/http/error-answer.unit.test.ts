@@ -1,10 +1,11 @@
 import { expect, test } from 'vitest'
-import { CodedError } from '#core/errors/coded-error.ts'
+import { PkiError } from '#adapters/pki-x509/index.ts'
+import { IdentityError } from '#core/identity/identity-error.ts'
 import { SiteError } from '../site-error.ts'
 import { errorAnswer } from './error-answer.ts'
 
 test('what is wrong with a request is told with its code and remedy', () => {
-  const tooShort = new CodedError('IDENTITY_PASSWORD_TOO_SHORT', 'expected at least 12 characters', {
+  const tooShort = new IdentityError('IDENTITY_PASSWORD_TOO_SHORT', 'expected at least 12 characters', {
     remedy: 'Take four words.',
   })
   expect(errorAnswer(tooShort)).toEqual({
@@ -15,8 +16,8 @@ test('what is wrong with a request is told with its code and remedy', () => {
 })
 
 test.each([
-  new CodedError('PKI_AUTHORITY_BROKEN', 'the authority in /var/lib/site/pki does not hold together'),
-  new CodedError('IDENTITY_BAD_HASH', 'expected $argon2id$…'),
+  new PkiError('PKI_AUTHORITY_BROKEN', 'the authority in /var/lib/site/pki does not hold together'),
+  new IdentityError('IDENTITY_BAD_HASH', 'expected $argon2id$…'),
   new Error('column "secret" does not exist'),
 ])('what is wrong on our side is told to nobody: %s', (error) => {
   const { status, body } = errorAnswer(error)
