@@ -9,6 +9,17 @@ export async function activePolicy(db: Db): Promise<PolicyRow | undefined> {
   return db.selectFrom('policies').selectAll().orderBy('serial', 'desc').limit(1).executeTakeFirst()
 }
 
+/** Digest of the active policy, without its text, which may be long. */
+export async function activePolicyDigest(db: Db): Promise<string | undefined> {
+  const row = await db
+    .selectFrom('policies')
+    .select('digest')
+    .orderBy('serial', 'desc')
+    .limit(1)
+    .executeTakeFirst()
+  return row?.digest
+}
+
 export async function insertPolicy(db: Db, policy: Omit<PolicyRow, 'serial'>): Promise<void> {
   await db.insertInto('policies').values(policy).execute()
 }
