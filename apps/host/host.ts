@@ -22,6 +22,11 @@ const tickMs = 1_000
 /** Changes that come together are reported together: after the first so soon, and never more often. */
 const changeMs = 50
 const firstChangeMs = 5
+/**
+ * People before the end of their handshake. Far more than one gateway can bring in the time that a handshake may take (`relay.ts`),
+ * so that a gateway which sends nobody's connections keeps nobody of another gateway out.
+ */
+const maximumWaiting = 1024
 /** For last words to people on their way out. */
 const farewellMs = 300
 
@@ -108,7 +113,11 @@ class Agent implements Host {
       accepted: (id, channel) => sessions.attach(id, channel),
       refused: (ticketId, error) => log.warn({ err: error, ticketId }, 'a ticket is not for this host'),
     })
-    this.#channels = createChannelHost({ keyPair, redeem: (id) => this.#tickets.redeem(id) })
+    this.#channels = createChannelHost({
+      keyPair,
+      redeem: (id) => this.#tickets.redeem(id),
+      maximumWaiting,
+    })
     this.#door = openPeopleDoor((transport) => this.accept(transport))
     this.#relay = createRelay({ dial, door: this.#door, log })
     this.#timers = [
