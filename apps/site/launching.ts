@@ -169,6 +169,7 @@ async function place(
       started_at: new Date(now),
       ends_at: new Date(now + outcome.obligations.sessionMinutes * 60_000),
     })
+    if (placed !== 'placed') await recordNotPlaced(site, id, person.id, hostId)
     if (placed === 'full') continue
     if (placed === 'exists')
       throw new SiteError('CONFLICT', 'this workspace is being started already', {
@@ -185,6 +186,12 @@ async function place(
     remedy: 'Try again in a moment.',
     retryAfter: 5,
   })
+}
+
+/** What the log was told before had no effect after all. */
+async function recordNotPlaced(site: Site, id: string, person: string, host: string): Promise<void> {
+  const data = { code: 'SESSION_NOT_PLACED', reason: 'No place was taken for it', person, host }
+  await site.audit.record('session-ended', { type: 'site', id: site.siteId }, id, data)
 }
 
 /** The running session under today's decision, now held by this web session. */

@@ -40,6 +40,9 @@ import { watchSessions } from './live-sessions.ts'
 import { createMetrics } from './metrics.ts'
 import type { Site } from './site.ts'
 
+/** How late it may be noticed that a web session has expired: then what was opened from it is frozen. */
+const storeSweepMs = 60_000
+
 /** The console as `npm run console` builds it. */
 const consoleDir = join(import.meta.dirname, '../console/dist')
 
@@ -202,7 +205,7 @@ async function sweepStore(site: Site, signal: AbortSignal): Promise<void> {
   const { db } = site.store
   while (!signal.aborted) {
     try {
-      await sleep(5 * 60_000, undefined, { signal })
+      await sleep(storeSweepMs, undefined, { signal })
       const now = site.now()
       await deleteExpiredWebSessions(db, new Date(now))
       await deleteOldFailures(db, new Date(now - forgetFailuresMs))
