@@ -16,6 +16,7 @@ const config: ViteUserConfig = defineConfig({
           exclude: ['**/*.unit.test.ts', '**/node_modules/**'],
           testTimeout: 60_000,
           hookTimeout: 120_000,
+          expect: { poll: { timeout: 20_000 } },
         },
       },
     ],

@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { chmod, mkdir, mkdtemp, realpath, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -197,11 +197,18 @@ test.runIf(isRoot)('another user of the machine gets no connection, even past th
   await using server = await start()
   await chmod(server.connection.host, 0o777)
   await chmod(join(server.connection.host, '.s.PGSQL.5432'), 0o777)
-  const script = `
-    const { Client } = require(${JSON.stringify(require.resolve('pg'))})
-    new Client(${JSON.stringify(server.url)}).connect().then(() => console.log('in'), (e) => console.log(e.code))`
-  const args = ['--reuid=65534', '--regid=65534', '--clear-groups', process.execPath, '-e', script]
-  expect(execFileSync('setpriv', args, { encoding: 'utf8', cwd: '/' }).trim()).toBe('28000')
+  const stranger = [
+    '--reuid=65534',
+    '--regid=65534',
+    '--clear-groups',
+    'psql',
+    server.url,
+    '-Atc',
+    'select 1',
+  ]
+  const { stdout, stderr } = spawnSync('setpriv', stranger, { encoding: 'utf8', cwd: '/' })
+  expect(stdout).toBe('')
+  expect(stderr).toContain('authentication failed')
 })
 
 async function makeFolder(): Promise<string> {
