@@ -1,4 +1,6 @@
+import { createHash, X509Certificate } from 'node:crypto'
 import { chmod, mkdir, rm, writeFile } from 'node:fs/promises'
+import { get } from 'node:https'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Logger, pino } from 'pino'
@@ -176,7 +178,8 @@ async function startParts(
     name: 'site',
     args: ['site', '--config', await writeConfig(options.state, 'site', config)],
   })
-  await untilReady(`${config.url}/readyz`, site.authority.rootPem, signal)
+  const since = new Date(site.now())
+  await untilReady(site, signal)
   const gateways = ports.gateways.map((own, index) => ({ name: `gateway-${index + 1}`, own }))
   for (const { name, own } of gateways) {
     const dir = await enrolled(options.state, name, 'gateway', site, config)
@@ -202,7 +205,7 @@ async function startParts(
     }
     supervisor.keep({ name, args: ['host', '--config', await writeConfig(options.state, name, host)] })
   }
-  await untilOnline(site, { gateway: gateways.length, host: hosts.length }, signal)
+  await untilOnline(site, since, { gateway: gateways.length, host: hosts.length }, signal)
 }
 
 async function enrolled(
@@ -241,13 +244,14 @@ async function writeConfig(state: string, name: string, config: object): Promise
 
 async function untilOnline(
   site: Site,
+  since: Date,
   wanted: Readonly<Record<'gateway' | 'host', number>>,
   signal: AbortSignal,
 ): Promise<void> {
+  // Only what has spoken since this start counts, not what did before an earlier end.
   const deadline = performance.now() + startTimeoutMs
   for (const kind of ['gateway', 'host'] as const) {
     for (;;) {
-      const since = new Date(site.now() - 15_000)
       if ((await onlineAgents(site.store.db, kind, since)).length >= wanted[kind]) break
       if (performance.now() > deadline) throw partFailed(`${kind}s`, site.config.state)
       await sleep(100, undefined, { signal })
@@ -255,18 +259,21 @@ async function untilOnline(
   }
 }
 
-async function untilReady(url: string, ca: string, signal: AbortSignal): Promise<void> {
-  const { get } = await import('node:https')
+async function untilReady({ config, authority }: Site, signal: AbortSignal): Promise<void> {
   const deadline = performance.now() + startTimeoutMs
   for (;;) {
     const ok = await new Promise<boolean>((resolve) => {
-      get(url, { ca, agent: false, signal: AbortSignal.timeout(2_000) }, (response) => {
-        response.resume()
-        resolve(response.statusCode === 200)
-      }).on('error', () => resolve(false))
+      get(
+        `${config.url}/readyz`,
+        { ca: authority.rootPem, agent: false, signal: AbortSignal.timeout(2_000) },
+        (response) => {
+          response.resume()
+          resolve(response.statusCode === 200)
+        },
+      ).on('error', () => resolve(false))
     })
     if (ok) return
-    if (performance.now() > deadline) throw partFailed('site', '')
+    if (performance.now() > deadline) throw partFailed('site', config.state)
     await sleep(100, undefined, { signal })
   }
 }
@@ -278,7 +285,6 @@ function partFailed(part: string, state: string): UpError {
 }
 
 async function describeReady({ demo }: UpOptions, config: SiteConfig, site: Site): Promise<Ready> {
-  const { createHash, X509Certificate } = await import('node:crypto')
   return {
     url: config.url,
     setup: await setupLink(site),
