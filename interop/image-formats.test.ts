@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
-import { createHash, randomBytes, randomUUID } from 'node:crypto'
-import { mkdtemp, open, rm, stat, writeFile } from 'node:fs/promises'
+import { createHash, randomBytes, randomFillSync, randomUUID } from 'node:crypto'
+import { mkdtemp, open, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -10,11 +10,13 @@ import {
   detectFormat,
   openRaw,
   openVhd,
+  openVhdx,
   type SparseSink,
   writeDynamicVhd,
   writeFixedVhd,
 } from '#core/image/index.ts'
 import { buildVhd } from '#core/image/vhd/vhd.fixture.ts'
+import { buildVhdx, withLog } from '#core/image/vhdx/vhdx.fixture.ts'
 
 const mebibyte = 1 << 20
 let folder: string
@@ -175,6 +177,82 @@ test('libvhdi reads a chain of our differencing disks as we do', async () => {
   expect(await digestOf(disk)).toBe(await digestOf(theirs))
   const start = await disk.read(0n, 1024)
   expect([start[0], start[512]]).toEqual([1, 8])
+})
+
+test.each(['dynamic', 'fixed'])('a %s VHDX made by QEMU reads as what it was made from', async (kind) => {
+  const raw = await makeRaw(`of-${kind}x.raw`)
+  const vhdx = inFolder(`qemu-${kind}.vhdx`)
+  await qemuImg('convert', '-f', 'raw', '-O', 'vhdx', '-o', `subformat=${kind},block_size=1M`, raw, vhdx)
+  await using file = await fileSource(vhdx)
+  expect(await detectFormat(file)).toBe('vhdx')
+  await using disk = await openVhdx(await fileSource(vhdx))
+  await expectSameContent(raw, disk)
+})
+
+test('a log that was not replayed is to us what QEMU makes of it', async () => {
+  const [vhdx, raw] = [inFolder('dirty.vhdx'), inFolder('replayed.raw')]
+  await qemuImg('create', '-f', 'vhdx', '-o', 'subformat=dynamic,block_size=1M', vhdx, '9M')
+  await run('qemu-io', ['-f', 'vhdx', '-c', 'write -P 0x44 0 1M', vhdx])
+  const clean = new Uint8Array(await readFile(vhdx))
+  const data = Buffer.from(clean).indexOf(Buffer.alloc(4096, 0x44))
+  const written = (offset: number) => ({ at: data + offset, value: randomFillSync(new Uint8Array(4096)) })
+  // The second entry runs over the end of the log. Were there a third, QEMU 7.2 would replay that one only.
+  const [first, second] = [mebibyte - 16_384, mebibyte - 8192]
+  const dirty = withLog(clean, [
+    { at: first, tail: first, sequence: 41, writes: [written(4096), { at: data + 16_384, value: 8192 }] },
+    { at: second, tail: first, sequence: 42, writes: [written(0), written(16_384)] },
+  ])
+  await writeFile(vhdx, dirty)
+  const ours = await digestOfFile(vhdx)
+  // QEMU replays only into a file that it may write to.
+  await qemuImg('check', '-q', '-r', 'all', '-f', 'vhdx', vhdx)
+  await qemuImg('convert', '-f', 'vhdx', '-O', 'raw', vhdx, raw)
+  await using replayed = openRaw(await fileSource(raw))
+  expect(ours).toBe(await digestOf(replayed))
+  await writeFile(vhdx, clean)
+  expect(ours).not.toBe(await digestOfFile(vhdx))
+})
+
+async function digestOfFile(vhdx: string): Promise<string> {
+  await using disk = await openVhdx(await fileSource(vhdx))
+  // Awaited here: the disk is closed when this function returns.
+  return await digestOf(disk)
+}
+
+test('libvhdi reads a chain of differencing VHDX disks as we do', async () => {
+  const parentGuid = randomUUID()
+  const common = { sizeBytes: 8 * mebibyte, blockBytes: 2 * mebibyte, sectorBytes: 512 } as const
+  const parent = buildVhdx({
+    ...common,
+    dataWriteGuid: parentGuid,
+    sectors: new Map([
+      [0, 1],
+      [1, 2],
+      [9000, 3],
+    ]),
+  })
+  const child = buildVhdx({
+    ...common,
+    dataWriteGuid: randomUUID(),
+    sectors: new Map([
+      [1, 8],
+      [5000, 9],
+    ]),
+    parent: {
+      parent_linkage: `{${parentGuid}}`,
+      relative_path: '.\\parent.vhdx',
+      absolute_win32_path: 'C:\\parent.vhdx',
+    },
+  })
+  await writeFile(inFolder('parent.vhdx'), parent)
+  await writeFile(inFolder('child.vhdx'), child)
+  await using disk = await openVhdx(await fileSource(inFolder('child.vhdx')), {
+    resolveParent: async () => ({ source: await fileSource(inFolder('parent.vhdx')) }),
+  })
+  await using mounted = await mountWithLibvhdi(inFolder('child.vhdx'))
+  await using theirs = openRaw(await fileSource(join(mounted.path, 'vhdi2')))
+  expect(theirs.sizeBytes).toBe(disk.sizeBytes)
+  expect(await digestOf(disk)).toBe(await digestOf(theirs))
 })
 
 async function mountWithLibvhdi(image: string): Promise<{ path: string } & AsyncDisposable> {

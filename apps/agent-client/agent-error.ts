@@ -3,6 +3,7 @@ import { CodedError } from '#core/errors/coded-error.ts'
 export type AgentErrorCode =
   | 'AGENT_NOT_ENROLLED'
   | 'AGENT_ENROLLED_ALREADY'
+  | 'AGENT_WRONG_KIND'
   | 'AGENT_WRONG_TOKEN'
   | 'AGENT_WRONG_CERTIFICATE'
   | 'AGENT_SITE_AWAY'

@@ -18,8 +18,11 @@ const agentIdentity = z.strictObject({
 })
 export type AgentIdentity = z.infer<typeof agentIdentity>
 
-/** @throws {AgentError} AGENT_NOT_ENROLLED */
-export async function readIdentity(dir: string): Promise<AgentIdentity> {
+/**
+ * @param kind what this machine is about to be
+ * @throws {AgentError} AGENT_NOT_ENROLLED, AGENT_WRONG_KIND
+ */
+export async function readIdentity(dir: string, kind?: AgentIdentity['kind']): Promise<AgentIdentity> {
   const text = await readFile(pathIn(dir), 'utf8').catch((cause: NodeJS.ErrnoException) => {
     if (cause.code !== 'ENOENT') throw cause
     throw new AgentError('AGENT_NOT_ENROLLED', `${dir} holds no identity`, {
@@ -27,7 +30,15 @@ export async function readIdentity(dir: string): Promise<AgentIdentity> {
       cause,
     })
   })
-  return agentIdentity.parse(JSON.parse(text))
+  const identity = agentIdentity.parse(JSON.parse(text))
+  if (kind === undefined || identity.kind === kind) return identity
+  throw new AgentError(
+    'AGENT_WRONG_KIND',
+    `${dir} holds the identity of a ${identity.kind}, not of a ${kind}`,
+    {
+      remedy: `Name the folder that \`trustcast enroll --${kind}\` made.`,
+    },
+  )
 }
 
 /** Replaces the identity, whole or not at all; only its owner can read it. */

@@ -59,6 +59,8 @@ export interface Gateway {
 export interface GatewayState {
   readonly spares: Spares
   readonly pairs: Pairs
+  /** Connections of people by session. */
+  readonly sessions: Map<string, number>
   refused: number
 }
 
@@ -68,10 +70,22 @@ export interface GatewayState {
  */
 export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const { limits } = options
-  const state: GatewayState = { spares: new Spares(limits), pairs: new Pairs(limits.lingerMs), refused: 0 }
+  const state: GatewayState = {
+    spares: new Spares(limits),
+    pairs: new Pairs(limits.lingerMs),
+    sessions: new Map(),
+    refused: 0,
+  }
   const people = createPeoplePort(options, state)
   const agents = createAgentsPort(options, state)
-  await Promise.all([people.listen(options.listen.people), agents.listen(options.listen.agents)])
+  try {
+    await people.listen(options.listen.people)
+    await agents.listen(options.listen.agents)
+  } catch (error) {
+    // Half a gateway is none.
+    await Promise.all([people.close(), agents.close()])
+    throw error
+  }
   return {
     ports: { people: people.port, agents: agents.port },
     get connections() {

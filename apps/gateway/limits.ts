@@ -12,6 +12,8 @@ export interface GatewayLimits {
   readonly sparesPerHost: number
   /** Age at which a spare is closed; its host dials a new one and proves its certificate again. */
   readonly spareMs: number
+  /** Connections of one session at a time: a page and its next one, not a flood with one admission. */
+  readonly connectionsPerSession: number
   /** People who wait for a spare at the same time, and for how long. */
   readonly waiting: number
   readonly waitMs: number
@@ -27,6 +29,7 @@ export const defaultLimits: GatewayLimits = {
   hostConnections: 20_000,
   sparesPerHost: 64,
   spareMs: 600_000,
+  connectionsPerSession: 8,
   waiting: 1000,
   waitMs: 5000,
   lingerMs: 30_000,

@@ -52,14 +52,25 @@ async function admit(
   socket: Duplex,
   early: Buffer,
   options: GatewayOptions,
-  { spares, pairs }: GatewayState,
+  { spares, pairs, sessions }: GatewayState,
 ): Promise<void> {
   checkRequest(request, options.allowedOrigins)
   const { host, session } = verifyRoute(routeTokenOf(request), options.routeKeys(), options.clock())
   if (options.isRevoked(host))
     throw new GatewayError('GATEWAY_HOST_REVOKED', 'the host of this session was withdrawn')
   const leaving = new AbortController()
-  socket.once('close', () => leaving.abort())
+  const count = (sessions.get(session) ?? 0) + 1
+  if (count > options.limits.connectionsPerSession)
+    throw new GatewayError('GATEWAY_BUSY', `this session has ${count - 1} connections already`, {
+      remedy: 'Close its other windows, then try again.',
+    })
+  sessions.set(session, count)
+  socket.once('close', () => {
+    leaving.abort()
+    const left = (sessions.get(session) ?? 1) - 1
+    if (left > 0) sessions.set(session, left)
+    else sessions.delete(session)
+  })
   const spare = await spares.take(host, leaving.signal)
   // Either may have gone while the other was waited for.
   if (socket.destroyed || spare.destroyed) {

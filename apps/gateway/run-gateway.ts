@@ -56,7 +56,7 @@ export interface GatewayRun {
 export async function runGateway(run: GatewayRun, signal: AbortSignal): Promise<void> {
   const { config, log } = run
   const dir = config.state
-  const identity = await readIdentity(dir)
+  const identity = await readIdentity(dir, 'gateway')
   const wanted = new WantedState(dir, log)
   await wanted.load()
   const gateway = await createGateway({

@@ -33,7 +33,7 @@ export interface HostConfig {
 export async function runHost(config: HostConfig, signal: AbortSignal): Promise<void> {
   const { stateDir, runDir, homesDir, capacity, version, log } = config
   await mkdir(stateDir, { recursive: true, mode: 0o700 })
-  const { id } = await readIdentity(stateDir)
+  const { id } = await readIdentity(stateDir, 'host')
   const keyPair = await loadHostKey(stateDir)
   // Several agents may share a machine; each finds its own displays again.
   const hostTag = id.replaceAll('-', '')

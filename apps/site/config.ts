@@ -23,7 +23,13 @@ export const siteConfig = z.strictObject({
   }),
   database: z.union([
     z.strictObject({ url: z.string() }),
-    z.strictObject({ host: z.string(), port, user: z.string(), database: z.string() }),
+    z.strictObject({
+      /** Folder of the database's socket. A server elsewhere is named by `url`. */
+      host: z.string().startsWith('/'),
+      port,
+      user: z.string(),
+      database: z.string(),
+    }),
   ]),
   /** Proxies whose X-Forwarded-For is believed; of anybody else it is ignored. */
   trustedProxies: z.array(address).max(100).default([]),

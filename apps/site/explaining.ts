@@ -101,6 +101,8 @@ export async function explain(
   if (query.endpoint !== undefined) throw notFound('endpoint')
   const context = await contextFor(site, rules, caller, query)
   const decision = decideWorkspace(rules, context, workspace, availability(workspace.pool))
+  // What is not on somebody's portal does not exist for them.
+  if (!mayLookAround(caller) && !isWithinReach(decision)) throw notFound('workspace')
   return { decision, lines: [...explainDecision(decision, { workspace: workspace.name, context })] }
 }
 
@@ -113,7 +115,7 @@ async function contextFor(
   const { circumstances } = caller
   if (query.user === undefined && query.from === undefined)
     return contextOf(site, rules, { ...circumstances, evidence: [] })
-  if (!isAdmin(caller) && !isAuditor(caller)) {
+  if (!mayLookAround(caller)) {
     throw new SiteError('NOT_ALLOWED', 'only admins and auditors may ask about other people and addresses', {
       remedy: 'Ask without --user and --from.',
     })
@@ -130,4 +132,8 @@ async function contextFor(
     address: query.from ?? circumstances.address,
     evidence: [],
   })
+}
+
+function mayLookAround(caller: SignedIn): boolean {
+  return isAdmin(caller) || isAuditor(caller)
 }

@@ -57,12 +57,14 @@ export type Authenticate = (request: ArrivedRequest) => Promise<SignedIn>
 /** @returns the function that says who makes a request; it remembers used proofs */
 export function createAuthenticate(site: Site): Authenticate {
   const usedProofs = new Map<string, number>()
+  const paces = new Map<string, Pace>()
   return async (request) => {
     const token = request.cookie
     if (token === undefined || !/^[A-Za-z0-9_-]{43}$/.test(token)) throw notSignedIn()
     const found = await webSessionByToken(site.store.db, hashToken(token), new Date(site.now()))
     if (found === undefined) throw notSignedIn()
     await requireProof(site, request, found.session.thumbprint, usedProofs)
+    requirePace(site.now(), found.session.id, paces)
     await seen(site, found.session, request.address)
     return {
       person: found.person,
@@ -74,6 +76,38 @@ export function createAuthenticate(site: Site): Authenticate {
       },
     }
   }
+}
+
+/** A bucket of requests that fills with time. */
+interface Pace {
+  left: number
+  at: number
+}
+
+/** More than any page or person needs: a script that asks without end slows only itself. */
+const burst = 200
+const perSecond = 20
+const maxPaces = 50_000
+
+/** @throws {SiteError} TOO_FAST */
+function requirePace(now: number, webSessionId: string, paces: Map<string, Pace>): void {
+  const pace = paces.get(webSessionId) ?? { left: burst, at: now }
+  pace.left = Math.min(burst, pace.left + (Math.max(0, now - pace.at) / 1000) * perSecond)
+  pace.at = now
+  // Whoever asked last stands last; who has not asked for longest has a full bucket anyway.
+  paces.delete(webSessionId)
+  paces.set(webSessionId, pace)
+  for (const [oldest] of paces) {
+    if (paces.size <= maxPaces) break
+    paces.delete(oldest)
+  }
+  if (pace.left < 1) {
+    throw new SiteError('TOO_FAST', 'too many requests from this sign-in', {
+      remedy: 'Wait a moment.',
+      retryAfter: 1,
+    })
+  }
+  pace.left -= 1
 }
 
 /** A cookie alone opens nothing: the request must be signed by the key that signed in (bound, and so forgery-proof across sites). */
@@ -190,7 +224,7 @@ function hashToken(token: string): Buffer {
   return createHash('sha256').update(token).digest()
 }
 
-function notSignedIn(): SiteError {
+export function notSignedIn(): SiteError {
   return new SiteError('NOT_SIGNED_IN', 'you are not signed in, or your sign-in has ended', {
     remedy: 'Sign in.',
   })

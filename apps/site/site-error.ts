@@ -15,6 +15,7 @@ export const siteErrorStatus = {
   NOT_FOUND: 404,
   CONFLICT: 409,
   SIGN_IN_SLOWED: 429,
+  TOO_FAST: 429,
   SITE_BROKEN: 500,
   SITE_BUSY: 503,
   LAUNCH_NO_ROOM: 503,

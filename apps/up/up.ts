@@ -8,6 +8,7 @@ import { stringify } from 'yaml'
 import { validityOf } from '#adapters/pki-x509/index.ts'
 import { startPostgres } from '#adapters/postgres-embedded/index.ts'
 import {
+  agentById,
   migrate,
   onlineAgents,
   openStore,
@@ -116,7 +117,7 @@ async function keepDatabase(
   let stopped = false
   const keep = async (): Promise<void> => {
     for (;;) {
-      await server.ended
+      await server.ended.catch((error: unknown) => log.error({ err: error }, 'the database ended badly'))
       if (stopped) return
       say('the database ended; starting it again')
       try {
@@ -223,15 +224,16 @@ async function enrolled(
   return dir
 }
 
-/** An agent that slept past its certificate's end cannot renew it: here, where we may, it is enrolled anew. */
+/** An agent that slept past its certificate's end, or that this database does not know, is enrolled anew. */
 async function hasLivingIdentity(site: Site, dir: string): Promise<boolean> {
   const identity = await readIdentity(dir).catch((error: unknown) => {
     if (error instanceof AgentError && error.code === 'AGENT_NOT_ENROLLED') return undefined
     throw error
   })
   if (identity === undefined) return false
-  if (validityOf(identity.chainPem).notAfter > site.now()) return true
-  await revoke(site, identity.id, system)
+  const agent = await agentById(site.store.db, identity.id)
+  if (agent?.revoked_at === null && validityOf(identity.chainPem).notAfter > site.now()) return true
+  if (agent !== undefined) await revoke(site, agent.id, system)
   await rm(dir, { recursive: true })
   return false
 }

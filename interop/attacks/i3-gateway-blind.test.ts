@@ -194,18 +194,14 @@ test('an admission that was stolen opens nothing without the ticket, and a ticke
   const mine = await launch(nora, 'terminal')
   const theirs = await launch(carl, 'terminal')
   const { keyPair } = await newKey()
-  const refusals = {
-    'a ticket that was made up': connect(mine, evil.dial(mine), { ticket: createTicket() }),
-    'the right ticket with another key': connect(mine, evil.dial(mine), { keyPair }),
-    "somebody else's ticket": connect(mine, evil.dial(mine), {
-      ticket: Buffer.from(theirs.delivery.ticket, 'base64url'),
-    }),
-    'the ticket for another session': connect(mine, evil.dial(mine), {
-      context: Buffer.from(theirs.delivery.context, 'base64url'),
-    }),
+  const attempts = {
+    'a ticket that was made up': { ticket: createTicket() },
+    'the right ticket with another key': { keyPair },
+    "somebody else's ticket": { ticket: Buffer.from(theirs.delivery.ticket, 'base64url') },
+    'the ticket for another session': { context: Buffer.from(theirs.delivery.context, 'base64url') },
   }
-  for (const [what, channel] of Object.entries(refusals))
-    expect(await closingOf(channel), what).toBe('CHANNEL_REFUSED')
+  for (const [what, change] of Object.entries(attempts))
+    expect(await closingOf(connect(mine, evil.dial(mine), change)), what).toBe('CHANNEL_REFUSED')
   // None of it has burnt the tickets of those who may use them.
   for (const invitation of [mine, theirs]) {
     const viewer = await view(connect(invitation, evil.dial(invitation)))

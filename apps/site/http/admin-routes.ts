@@ -43,6 +43,8 @@ import { type Api, callerOf } from './api.ts'
 
 const admin = { access: 'admin' } as const
 const auditor = { access: 'auditor' } as const
+/** A policy or a list of networks may be long. */
+const largeBodyBytes = 2 * 1024 * 1024
 const byId = z.strictObject({ id: uuid })
 
 /** What admins do and auditors look at. */
@@ -184,7 +186,7 @@ function rulesRoutes(app: Api, site: Site): void {
   app.get('/admin/policy', { config: auditor, schema: { response: { 200: policyView } } }, readPolicy)
   app.put(
     '/admin/policy',
-    { config: admin, schema: { body: policyPut, response: { 200: policyView } } },
+    { config: admin, bodyLimit: largeBodyBytes, schema: { body: policyPut, response: { 200: policyView } } },
     async (request) => {
       const caller = callerOf(request)
       await activatePolicy(site, request.body.text, caller.person.login, adminActor(caller))
@@ -198,7 +200,7 @@ function rulesRoutes(app: Api, site: Site): void {
   }))
   app.put(
     '/admin/zones',
-    { config: admin, schema: { body: zones, response: { 200: zones } } },
+    { config: admin, bodyLimit: largeBodyBytes, schema: { body: zones, response: { 200: zones } } },
     async (request) => {
       await changeZones(site, request.body.zones, adminActor(callerOf(request)))
       return { zones: [...((await readZones(db)) ?? [])] }

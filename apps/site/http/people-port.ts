@@ -1,10 +1,18 @@
 import type { IncomingHttpHeaders } from 'node:http'
+import type { Server, Socket } from 'node:net'
 import type { SecureContextOptions } from 'node:tls'
 import fastifySwagger from '@fastify/swagger'
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyRequest } from 'fastify'
 import { jsonSchemaTransform } from 'fastify-type-provider-zod'
 import { clientAddress, formatAddress } from '#core/trust/index.ts'
-import { createAuthenticate, isAdmin, isAuditor, readCookie, type SignedIn } from '../signed-in.ts'
+import {
+  createAuthenticate,
+  isAdmin,
+  isAuditor,
+  notSignedIn,
+  readCookie,
+  type SignedIn,
+} from '../signed-in.ts'
 import type { Site } from '../site.ts'
 import { SiteError } from '../site-error.ts'
 import { adminRoutes } from './admin-routes.ts'
@@ -17,7 +25,10 @@ import { healthRoutes } from './health-routes.ts'
 import { joinRoutes } from './join-routes.ts'
 import { personRoutes } from './person-routes.ts'
 
-const maxBodyBytes = 2 * 1024 * 1024
+const maxConnections = 20_000
+const maxConnectionsPerSource = 2_000
+/** Of a route that does not say otherwise; a stranger's body is read before anybody knows who sent it. */
+const maxBodyBytes = 64 * 1024
 
 /** The port that people's browsers and command lines reach: the API under `/api/v1` and the console. */
 export async function createPeoplePort(
@@ -30,6 +41,8 @@ export async function createPeoplePort(
     loggerInstance: site.log.child({ part: 'http' }),
     disableRequestLogging: true,
     bodyLimit: maxBodyBytes,
+    connectionTimeout: 60_000,
+    requestTimeout: 20_000,
     trustProxy: false,
     forceCloseConnections: true,
     // A path that is no path meets neither hooks nor handlers.
@@ -40,11 +53,16 @@ export async function createPeoplePort(
     },
   })
   const app = withZod(bare as unknown as FastifyInstance)
+  boundConnections(app.server)
   keepRawBody(app)
+  const isLocal = new URL(site.origin).hostname === 'localhost'
   app.addHook('onRequest', async (request, reply) => {
     request.address = seenAddress(site, request)
     for (const [name, value] of securityHeaders) reply.header(name, value)
+    // It would bind every server of that name, and on a machine of one's own these are others', too.
+    if (!isLocal) reply.header('strict-transport-security', 'max-age=31536000')
     requireOwnOrigin(site, request)
+    requireCookie(request)
   })
   requireCallers(app, site)
   answerErrors(app, site)
@@ -134,7 +152,6 @@ function keepRawBody(app: Api): void {
 
 /** Nobody frames, sniffs or refers to the console; what a page may load is said with the page (`console-routes.ts`). */
 const securityHeaders: readonly (readonly [string, string])[] = [
-  ['strict-transport-security', 'max-age=31536000'],
   ['x-content-type-options', 'nosniff'],
   ['x-frame-options', 'DENY'],
   ['referrer-policy', 'no-referrer'],
@@ -165,6 +182,30 @@ function requireOwnOrigin(site: Site, request: FastifyRequest): void {
       remedy: `Open ${site.origin} and do it there.`,
     })
   }
+}
+
+/** Whoever brings no cookie is told so before their body is read. */
+function requireCookie(request: FastifyRequest): void {
+  const access = request.routeOptions.config.access ?? 'person'
+  if (access !== 'public' && !request.is404 && readCookie(request.headers.cookie) === undefined)
+    throw notSignedIn()
+}
+
+/** What strangers may hold open. Behind a proxy all come from one source: the proxy bounds them. */
+function boundConnections(server: Server): void {
+  server.maxConnections = maxConnections
+  const sources = new Map<string, number>()
+  server.on('connection', (socket: Socket) => {
+    const source = socket.remoteAddress ?? ''
+    const count = (sources.get(source) ?? 0) + 1
+    sources.set(source, count)
+    socket.once('close', () => {
+      const left = (sources.get(source) ?? 1) - 1
+      if (left > 0) sources.set(source, left)
+      else sources.delete(source)
+    })
+    if (count > maxConnectionsPerSource) socket.destroy()
+  })
 }
 
 function requireAccess(access: Access, caller: SignedIn): void {

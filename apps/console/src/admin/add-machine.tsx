@@ -19,9 +19,10 @@ export function AddMachine(props: {
     const form = new FormData(event.currentTarget)
     const name = formValue(form, 'name')
     const addresses = words(formValue(form, 'addresses'))
+    const pool = formValue(form, 'pool').trim()
     run(async () => {
       const { token, expiresAt } = await adminApi.enrolmentToken(
-        kind === 'host' ? { kind, name } : { kind, name, addresses },
+        kind === 'host' ? { kind, name, pool } : { kind, name, addresses },
       )
       setJoined({ command: `./trustcast enroll ${location.origin} --${kind} --token ${token}`, expiresAt })
     })
@@ -43,6 +44,19 @@ export function AddMachine(props: {
               spellCheck={false}
               autoFocus
             />
+            {kind === 'host' && (
+              <TextField
+                label="Pool"
+                name="pool"
+                defaultValue="default"
+                required
+                pattern="[a-z][a-z0-9\-]{0,39}"
+                title="Lower-case letters, digits and dashes, 40 at most"
+                hint="Workspaces name a pool; its hosts serve them."
+                autoComplete="off"
+                spellCheck={false}
+              />
+            )}
             {kind === 'gateway' && (
               <TextField
                 label="Addresses"
