@@ -1,10 +1,9 @@
 import type { ByteSource } from '#core/block/block-device.ts'
-import { looksLikeFooter } from './vhd/footer.ts'
+import { footerBytes, looksLikeFooter } from './vhd/footer.ts'
+import { fileIdentifier } from './vhdx/header.ts'
 
 /** `qcow2` and `vmdk` are known by name only: other programs read them. */
 export type ImageFormat = 'vhd' | 'vhdx' | 'qcow2' | 'vmdk' | 'raw'
-
-const footerBytes = 512
 
 /**
  * Says what a file seems to be by its first and last bytes; `raw` if nothing else. Nothing is verified.
@@ -17,7 +16,7 @@ export async function detectFormat(source: ByteSource, signal?: AbortSignal): Pr
   const first = await source.read(0n, length, signal)
   const last = await source.read(source.sizeBytes - BigInt(length), length, signal)
   const text = Buffer.from(first).toString('latin1')
-  if (text.startsWith('vhdxfile')) return 'vhdx'
+  if (text.startsWith(fileIdentifier)) return 'vhdx'
   if (text.startsWith('QFI\xfb')) return 'qcow2'
   if (['KDMV', 'COWD', '# Disk DescriptorFile'].some((magic) => text.startsWith(magic))) return 'vmdk'
   return looksLikeFooter(last) || looksLikeFooter(first) ? 'vhd' : 'raw'

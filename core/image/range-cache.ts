@@ -1,6 +1,8 @@
 import type { ByteSource } from '#core/block/block-device.ts'
 
 const maximumBytes = 4 << 20
+/** About what keeping a range costs beside its bytes. */
+const overheadBytes = 256
 
 interface Cached {
   readonly length: number
@@ -32,7 +34,7 @@ export class RangeCache {
     }
     const cached = { length, bytes: this.#load(at, length, check) }
     this.#ranges.set(at, cached)
-    this.#keptBytes += length
+    this.#keptBytes += length + overheadBytes
     this.#evict()
     try {
       return await cached.bytes
@@ -58,6 +60,6 @@ export class RangeCache {
 
   #forget(at: number, { length }: Cached): void {
     this.#ranges.delete(at)
-    this.#keptBytes -= length
+    this.#keptBytes -= length + overheadBytes
   }
 }

@@ -5,14 +5,20 @@ import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { z } from 'zod'
 import { isCoded } from '#core/errors/coded-error.ts'
-import { detectFormat, openVhd } from './index.ts'
+import { detectFormat, openVhd, openVhdx } from './index.ts'
 import { memorySource } from './memory.fixture.ts'
 import { withChecksum } from './vhd/footer.ts'
+import { resignVhdx } from './vhdx/vhdx.fixture.ts'
 
 const edit = z.strictObject({ at: z.int(), hex: z.string() })
 const listing = z.strictObject({
   good: z.array(
-    z.strictObject({ file: z.string(), format: z.enum(['vhd']), sizeBytes: z.int(), sha256: z.string() }),
+    z.strictObject({
+      file: z.string(),
+      format: z.enum(['vhd', 'vhdx']),
+      sizeBytes: z.int(),
+      sha256: z.string(),
+    }),
   ),
   broken: z.array(
     z.strictObject({ name: z.string(), file: z.string(), edits: z.array(edit), code: z.string() }),
@@ -25,7 +31,7 @@ const readVector = (name: string): Buffer =>
 const vectors = listing.parse(JSON.parse(readVector('vectors.json').toString()))
 const unpacked = new Map(vectors.good.map(({ file }) => [file, new Uint8Array(gunzipSync(readVector(file)))]))
 type Format = keyof typeof openers
-const openers = { vhd: openVhd }
+const openers = { vhd: openVhd, vhdx: openVhdx }
 
 function edited(file: string, edits: readonly Edit[]): Uint8Array {
   const bytes = Uint8Array.from(unpacked.get(file) ?? [])
@@ -80,7 +86,12 @@ function structureSectors(bytes: Uint8Array): number[] {
 }
 
 /** A change that its checksum hides, so that it comes as far as the fields. */
-function resign(bytes: Uint8Array): void {
+function resign(format: Format, bytes: Uint8Array): void {
+  if (format === 'vhdx') resignVhdx(bytes)
+  else resignVhd(bytes)
+}
+
+function resignVhd(bytes: Uint8Array): void {
   const last = bytes.length - 512
   for (const [at, length, checksumAt] of [
     [0, 512, 64],
@@ -114,7 +125,7 @@ test.each(vectors.good)(
           for (const { sector, within, bytes: value } of changes) {
             bytes.set(value.subarray(0, bytes.length - sector - within), sector + within)
           }
-          if (isSigned) resign(bytes)
+          if (isSigned) resign(format, bytes)
           await codeOf(format, cut === null ? bytes : bytes.subarray(0, Math.floor(bytes.length * cut)))
         },
       ),

@@ -1,8 +1,8 @@
 import type { BlockDevice, ByteSource } from '#core/block/block-device.ts'
-import { runsOf } from '../bitmap.ts'
 import { type OpenedLayer, openChain } from '../chain.ts'
 import { ImageError } from '../errors.ts'
 import type { Layer, OpenOptions, Segment } from '../layer.ts'
+import { mapBlocks, mapSectors } from '../map-blocks.ts'
 import { RangeCache } from '../range-cache.ts'
 import { readStructure, requireInside } from '../structure.ts'
 import { absentBlock, layoutOf, openBlockTable } from './block-table.ts'
@@ -82,31 +82,20 @@ function blockLayer(source: ByteSource, footer: Footer, header: DynamicHeader): 
     if (sector === absentBlock) return [{ kind: absent, length }]
     const bitmapAt = sector * sectorBytes
     const bitmap = await bitmaps.get(bitmapAt, bitmapBytes)
-    const [first, end] = [Math.floor(within / sectorBytes), Math.ceil((within + length) / sectorBytes)]
-    let at = within
-    return runsOf(bitmap, 'msb-first', first, end).map((run): Segment => {
-      const start = at
-      // The first and the last sector may be asked for in part.
-      const runEnd = (Math.floor(at / sectorBytes) + run.length) * sectorBytes
-      at = Math.min(runEnd, within + length)
-      if (!run.isSet) return { kind: unwritten, length: at - start }
-      return { kind: 'data', length: at - start, source, at: bitmapAt + bitmapBytes + start }
-    })
+    const block = {
+      bitmap,
+      order: 'msb-first',
+      sectorBytes,
+      unwritten,
+      source,
+      dataAt: bitmapAt + bitmapBytes,
+    } as const
+    return mapSectors(block, within, length)
   }
 
   return {
     sizeBytes: footer.sizeBytes,
     blockSize: blockBytes,
-    map: async (offset, length, signal) => {
-      const segments: Segment[] = []
-      for (let at = offset; at < offset + length; ) {
-        signal?.throwIfAborted()
-        const within = at % blockBytes
-        const part = Math.min(blockBytes - within, offset + length - at)
-        segments.push(...(await mapBlock(Math.floor(at / blockBytes), within, part)))
-        at += part
-      }
-      return segments
-    },
+    map: async (offset, length, signal) => mapBlocks({ offset, length }, blockBytes, mapBlock, signal),
   }
 }
