@@ -255,6 +255,18 @@ test('libvhdi reads a chain of differencing VHDX disks as we do', async () => {
   expect(await digestOf(disk)).toBe(await digestOf(theirs))
 })
 
+test.each([
+  ['qcow2', 'compat=1.1'],
+  ['vmdk', 'subformat=monolithicSparse'],
+  ['vmdk', 'subformat=monolithicFlat'],
+  ['raw', 'preallocation=off'],
+])('a file that QEMU made as %s (%s) is known as that', async (format, options) => {
+  const path = inFolder(`detected-${options.replace('=', '-')}`)
+  await qemuImg('create', '-q', '-f', format, '-o', options, path, '2M')
+  await using file = await fileSource(path)
+  expect(await detectFormat(file)).toBe(format)
+})
+
 async function mountWithLibvhdi(image: string): Promise<{ path: string } & AsyncDisposable> {
   const path = await mkdtemp(join(folder, 'mount-'))
   await run('vhdimount', [image, path])

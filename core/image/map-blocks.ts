@@ -15,7 +15,7 @@ export async function mapBlocks(
     signal?.throwIfAborted()
     const within = at % blockBytes
     const length = Math.min(blockBytes - within, end - at)
-    segments.push(...(await mapBlock(Math.floor(at / blockBytes), within, length)))
+    for (const segment of await mapBlock(Math.floor(at / blockBytes), within, length)) segments.push(segment)
     at += length
   }
   return segments

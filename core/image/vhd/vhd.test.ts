@@ -353,6 +353,28 @@ test('more blocks than a disk of 2040 GiB needs are refused before anything is k
   expect(await codeOf(() => openVhd(file(2 << 20, 4096n)))).toBe('IMAGE_TRUNCATED')
 })
 
+test('every other sector of the largest block is found', async () => {
+  const [blockBytes, bitmapAt] = [256 << 20, 4096]
+  const footer = encodeFooter({ ...identity, diskType: 'dynamic', sizeBytes: blockBytes, headerAt: 512n })
+  const parent = { uniqueId: id(0), modifiedSeconds: 0, name: '', locators: [] }
+  const file = sparseSource(
+    BigInt(bitmapAt + 65_536 + blockBytes),
+    new Map([
+      [0, footer],
+      [512, encodeDynamicHeader({ tableAt: 1536n, tableEntries: 1, blockBytes, parent })],
+      [1536, Uint8Array.of(0, 0, 0, bitmapAt / 512)],
+      [bitmapAt, new Uint8Array(65_536).fill(0xaa)],
+    ]),
+  )
+  await using disk = await openVhd(file)
+  const extents = await disk.extents(0n, blockBytes)
+  expect(extents).toHaveLength(blockBytes / 512)
+  expect(extents.slice(0, 2)).toEqual([
+    { kind: 'data', length: 512 },
+    { kind: 'zero', length: 512 },
+  ])
+})
+
 test('opening a large disk reads its table only where it is needed', async () => {
   const blockBytes = 4096
   const file = buildVhd({ uniqueId: id(1), sizeBytes: 64 << 20, blockBytes, sectors: new Map([[99_999, 7]]) })
