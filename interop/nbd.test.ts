@@ -1,11 +1,11 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { NbdServer } from '#adapters/nbd-server/index.ts'
 import {
   type Authority,
@@ -16,6 +16,7 @@ import {
   type TlsIdentity,
 } from '#adapters/pki-x509/index.ts'
 import type { BlockDevice } from '#core/block/block-device.ts'
+import { isCoded } from '#core/errors/coded-error.ts'
 import { memoryDevice } from '#core/nbd/nbd.fixture.ts'
 
 const run = promisify(execFile)
@@ -205,11 +206,29 @@ test('nbdinfo starts the server itself and hands it the listening socket', async
   expect(activated.trim()).toBe(String(8 * mebibyte))
 })
 
-test('a server on standard input and output serves one client', async () => {
-  const command = [`command=${process.execPath}`, `arg=${rig}`, 'arg=--stdio', `arg=${reference}`]
-  const copy = join(folder, 'copy.img')
-  await output('nbdkit', '-U', '-', 'nbd', ...command, '--run', `nbdcopy "$uri" ${copy}`)
-  expect(Buffer.compare(await readFile(copy), content)).toBe(0)
+/** Starts a server for a connection, as inetd does. */
+function onSocket(connection: Socket): void {
+  spawn(process.execPath, [rig, '--stdio', reference], { stdio: [connection, connection, 'inherit'] })
+  connection.destroy()
+}
+
+function onPipes(connection: Socket): void {
+  const child = spawn(process.execPath, [rig, '--stdio', reference], { stdio: ['pipe', 'pipe', 'inherit'] })
+  child.stdout.pipe(connection).pipe(child.stdin)
+}
+
+test('a server on standard input and output serves one client, on a socket and on pipes', async () => {
+  for (const [name, start] of Object.entries({ onSocket, onPipes })) {
+    const listener = createServer({ pauseOnConnect: start === onSocket }, start)
+    const path = join(folder, `${name}.sock`)
+    listener.listen(path)
+    await once(listener, 'listening')
+    const copy = join(folder, `${name}.img`)
+    await output('nbdcopy', '--connections=1', `nbd+unix:///?socket=${path}`, copy)
+    expect(Buffer.compare(await readFile(copy), content)).toBe(0)
+    listener.close()
+    await once(listener, 'close')
+  }
 })
 
 test('a server that is handed a TCP socket and has no certificate serves nobody', async () => {
@@ -286,7 +305,12 @@ test('without TLS, without a certificate or with one of another site nobody gets
   await expect(output('nbdinfo', `nbd://localhost:${port}/disk`)).rejects.toThrow('Operation not supported')
   const other = await createAuthority({ dir: join(pki, 'other'), siteName: 'Other', now: Date.now() })
   const foreign = await certificates(await identity('client', other))
-  await expect(output('qemu-img', 'info', ...qemuOver(port, foreign))).rejects.toThrow()
+  // QEMU would look at its own certificate and not even try.
+  const stranger = `nbds://localhost:${port}/disk?tls-certificates=${foreign}`
+  await expect(output('nbdinfo', stranger)).rejects.toThrow(/TLS|gnutls|closed/)
+  await vi.waitFor(() =>
+    expect(dropped.map((error) => isCoded(error) && error.code)).toEqual(['NBD_TLS_FAILED']),
+  )
   const bare = await certificates(await identity('client'))
   for (const own of ['client-cert.pem', 'client-key.pem']) await rm(join(bare, own))
   await expect(output('qemu-img', 'info', ...qemuOver(port, bare))).rejects.toThrow()

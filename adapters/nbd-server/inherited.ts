@@ -17,8 +17,10 @@ export function activatedDescriptors(environment: NodeJS.ProcessEnv, pid: number
   return Array.from({ length: Number(count) }, (_, index) => firstDescriptor + index)
 }
 
-/** Standard input and output as one connection: a socket, as inetd gives it, or two pipes. */
+/** Standard input and output as one connection: one socket, as inetd gives it, or a stream for each direction. */
 export function standardStreams(): Duplex {
-  if (fstatSync(0).isSocket()) return new Socket({ fd: 0, allowHalfOpen: true })
+  const [input, output] = [fstatSync(0), fstatSync(1)]
+  if (input.isSocket() && input.ino === output.ino)
+    return new Socket({ fd: 0, readable: true, writable: true, allowHalfOpen: true })
   return Duplex.from({ readable: process.stdin, writable: process.stdout })
 }

@@ -66,7 +66,8 @@ export class NbdServer implements AsyncDisposable {
    */
   async listenDescriptor(fd: number, tls?: () => TlsOptions): Promise<void> {
     const listener = await this.#listen((listener) => listener.listen({ fd }), tls)
-    if (typeof listener.address() === 'string' || tls) return
+    // Of an inherited unix socket there is no address.
+    if (tls || listener.address() === null) return
     listener.close()
     throw new NbdServerError('NBD_TLS_NEEDED', `descriptor ${fd} is no unix socket, so it needs TLS`, {
       remedy: 'Listen on a unix socket, or give a certificate.',
