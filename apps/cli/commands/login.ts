@@ -111,7 +111,7 @@ async function fetchAuthority(url: string): Promise<string> {
       {
         agent: false,
         checkServerIdentity: () => undefined,
-        rejectUnauthorized: unvouched,
+        rejectUnauthorized: false,
         signal: AbortSignal.timeout(askMs),
       },
       (response) => {
@@ -130,8 +130,6 @@ async function fetchAuthority(url: string): Promise<string> {
       .end()
   })
 }
-
-const unvouched = false
 
 async function ask(question: string, secret: boolean): Promise<string> {
   if (!process.stdin.isTTY) return nextLine()
