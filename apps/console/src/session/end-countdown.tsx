@@ -1,7 +1,7 @@
 import { type ReactElement, useEffect, useState } from 'react'
 import type { SessionNotice } from '#core/api/person.ts'
-import { Unlocks } from '../ui/decision-details.tsx'
 import { sentence } from '../words.ts'
+import { WayOut } from './way-out.tsx'
 
 /** Says that the session is about to end, why, and how much time is left to save. */
 export function EndCountdown({ end }: { readonly end: NonNullable<SessionNotice['end']> }): ReactElement {
@@ -19,7 +19,7 @@ export function EndCountdown({ end }: { readonly end: NonNullable<SessionNotice[
       <p className="ending-time" role="timer">
         {Math.floor(seconds / 60)}:{String(seconds % 60).padStart(2, '0')}
       </p>
-      <Unlocks unlocks={end.unlocks} opens="the session goes on" />
+      <WayOut end={end} opens="the session goes on" />
     </aside>
   )
 }

@@ -1,11 +1,12 @@
 import { type ReactElement, useEffect, useRef } from 'react'
 import type { SessionView } from '#core/api/person.ts'
 import { ApiError } from '../api/errors.ts'
-import { DecisionDetails, Unlocks } from '../ui/decision-details.tsx'
+import { DecisionDetails } from '../ui/decision-details.tsx'
 import { Mark } from '../ui/icons.tsx'
 import { describe } from '../ui/message.tsx'
 import { Link } from '../ui/router.tsx'
 import { sentence } from '../words.ts'
+import { WayOut } from './way-out.tsx'
 
 /** The calm end of a session: why, and what would open it again. */
 export function SessionOver({ session }: { readonly session: SessionView }): ReactElement {
@@ -19,7 +20,7 @@ export function SessionOver({ session }: { readonly session: SessionView }): Rea
           {workspace.name} has ended
         </h1>
         <p>{sentence(end?.reason ?? 'the session is over')}</p>
-        {end !== undefined && <Unlocks unlocks={end.unlocks} opens={workspace.name} />}
+        {end !== undefined && <WayOut end={end} opens={workspace.name} />}
         <Link href="/" className="button button-primary button-wide">
           Back to workspaces
         </Link>
