@@ -1,10 +1,9 @@
 import { randomInt } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { WebSocket } from 'ws'
-import { type SiteAddress, trustOf } from '#apps/cli/api-client.ts'
+import type { SiteAddress } from '#apps/cli/api-client.ts'
+import { dialRoute } from '#apps/cli/dial-route.ts'
 import { RfbPerson } from '#apps/host/rfb-person.rig.ts'
-import { channelProtocol, routePrefix } from '#core/agent/messages.ts'
 import { type Delivery, launchAnswer, type Route } from '#core/api/person.ts'
 import {
   type Channel,
@@ -13,7 +12,6 @@ import {
   exportPublic,
   generateX25519,
   type Transport,
-  webSocketTransport,
 } from '#core/channel/index.ts'
 import { type RunningSite, type SignedInClient, until } from './running-site.rig.ts'
 
@@ -58,30 +56,6 @@ export function connect(
 /** As the command line does it: any gateway, by chance. */
 export function anyGateway(site: SiteAddress, { delivery: { routes } }: Invitation): Dial {
   return (signal) => dialRoute(site, routes[randomInt(routes.length)] as Route, signal)
-}
-
-/** Opens a WebSocket to a gateway, proven by the site's authority. */
-export async function dialRoute(
-  site: SiteAddress,
-  { url, token }: Pick<Route, 'url' | 'token'>,
-  signal: AbortSignal,
-): Promise<Transport> {
-  const socket = new WebSocket(
-    `${url.replace(/^http/, 'ws')}/channel`,
-    [channelProtocol, routePrefix + token],
-    {
-      ...trustOf(site),
-      perMessageDeflate: false,
-      handshakeTimeout: 10_000,
-    },
-  )
-  signal.addEventListener('abort', () => socket.terminate(), { once: true })
-  await new Promise<void>((resolve, reject) => {
-    socket.once('open', resolve)
-    socket.once('error', reject)
-  })
-  socket.on('error', () => socket.terminate())
-  return webSocketTransport(socket)
 }
 
 /** A person at a viewer of a workspace, with the picture before them. */

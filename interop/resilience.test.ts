@@ -7,6 +7,7 @@ import { WebSocket } from 'ws'
 import { z } from 'zod'
 import { clientTls } from '#adapters/pki-x509/index.ts'
 import { type AgentIdentity, enrolAgent, readIdentity } from '#apps/agent-client/index.ts'
+import { dialRoute } from '#apps/cli/dial-route.ts'
 import { dialGateway } from '#apps/host/dial-gateway.ts'
 import type { RfbPerson } from '#apps/host/rfb-person.rig.ts'
 import { agentPath, type HostToSite } from '#core/agent/messages.ts'
@@ -17,7 +18,6 @@ import {
   anyGateway,
   connect,
   type Dial,
-  dialRoute,
   homeFile,
   homeNames,
   type Invitation,

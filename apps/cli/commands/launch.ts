@@ -4,21 +4,20 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { WebSocket } from 'ws'
-import { channelProtocol, routePrefix } from '#core/agent/messages.ts'
-import { type Delivery, launchAnswer, sessionNotice } from '#core/api/person.ts'
+import { z } from 'zod'
+import { type Delivery, launchAnswer, route, sessionNotice } from '#core/api/person.ts'
 import {
   type Channel,
   connectChannel,
   exportPublic,
   generateX25519,
   type Transport,
-  webSocketTransport,
 } from '#core/channel/index.ts'
-import { callJson, type SiteAddress, trustOf } from '../api-client.ts'
+import { callJson } from '../api-client.ts'
 import { CliError } from '../cli-error.ts'
 import { type Command, type Output, parse } from '../command.ts'
-import { readLogin } from '../login-file.ts'
+import { dialRoute } from '../dial-route.ts'
+import { type Login, readLogin } from '../login-file.ts'
 
 export const launch: Command = {
   synopsis: 'WORKSPACE [--socket PATH] [--viewer PROGRAM]',
@@ -26,7 +25,8 @@ export const launch: Command = {
     'Open a workspace. A hosted session is offered on a local socket, readable by you alone, for any VNC viewer; with --viewer (such as vncviewer) it is started on it. Ends with Ctrl-C; the session goes on.',
   run: async (args, out) => {
     const words = parse(args, { socket: { type: 'string' }, viewer: { type: 'string' } }, [1, 1])
-    const { site, credentials } = await readLogin()
+    const login = await readLogin()
+    const { site, credentials } = login
     const { signal } = out
     // First, so that nothing is started that could not be reached.
     await using socket = await listenLocally(words.text('socket'))
@@ -44,7 +44,7 @@ export const launch: Command = {
       `${delivery.session.workspace.name}: ${decision.outcome?.mode ?? ''} on ${delivery.session.host.name}`,
     )
     const channel = connectChannel({
-      dial: (signal) => dialGateway(site, delivery, signal),
+      dial: createDial(login, delivery),
       hostKey: Buffer.from(delivery.hostKey, 'base64url'),
       keyPair,
       ticket: Buffer.from(delivery.ticket, 'base64url'),
@@ -54,23 +54,31 @@ export const launch: Command = {
   },
 }
 
-/** Any gateway will do; which one is chance, so that a dead one is not tried for ever. */
-async function dialGateway(site: SiteAddress, { routes }: Delivery, signal: AbortSignal): Promise<Transport> {
-  const route = routes[randomInt(routes.length)]
-  if (route === undefined) throw new CliError('CLI_CHANNEL_CLOSED', 'the site named no gateway')
-  const url = `${route.url.replace(/^http/, 'ws')}/channel`
-  const socket = new WebSocket(url, [channelProtocol, routePrefix + route.token], {
-    ...trustOf(site),
-    perMessageDeflate: false,
-    handshakeTimeout: 10_000,
-  })
-  signal.addEventListener('abort', () => socket.terminate(), { once: true })
-  await new Promise<void>((resolve, reject) => {
-    socket.once('open', resolve)
-    socket.once('error', reject)
-  })
-  socket.on('error', () => socket.terminate())
-  return webSocketTransport(socket)
+const routesAnswer = z.strictObject({ routes: z.array(route).min(1) })
+
+/**
+ * Any gateway will do; which one is chance, so that a dead one is not tried for ever. Admissions run out, so that coming back
+ * asks for new ones, and while the site is away the last known are tried.
+ */
+function createDial(
+  { site, credentials }: Login,
+  { session, routes }: Delivery,
+): (signal: AbortSignal) => Promise<Transport> {
+  let known = routes
+  let isFirst = true
+  return async (signal) => {
+    if (!isFirst) {
+      const path = `/api/v1/sessions/${session.id}/routes`
+      const fresh = await callJson(site, { method: 'GET', path }, routesAnswer, credentials).catch(
+        () => undefined,
+      )
+      known = fresh?.routes ?? known
+    }
+    isFirst = false
+    const chosen = known[randomInt(known.length)]
+    if (chosen === undefined) throw new CliError('CLI_CHANNEL_CLOSED', 'the site named no gateway')
+    return dialRoute(site, chosen, signal)
+  }
 }
 
 async function offer(
