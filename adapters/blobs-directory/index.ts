@@ -1,0 +1,2 @@
+export type { Collection, CollectOptions } from './collect.ts'
+export { type DirectoryStore, openDirectoryStore } from './directory-store.ts'

@@ -1,0 +1,231 @@
+import { constants } from 'node:crypto'
+import http, { type ClientRequest, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http'
+import https from 'node:https'
+import { connect as connectTcp, isIP, type OnReadOpts, type Socket } from 'node:net'
+import { connect as connectTls, createSecureContext, getCACertificates, type SecureContext } from 'node:tls'
+import { BlobError, requireConfidential } from '#core/blobs/index.ts'
+import { Gate } from './gate.ts'
+import { RangePool } from './range-pool.ts'
+import { Receiver } from './receiver.ts'
+import { transportError } from './transport-error.ts'
+
+export interface HttpOptions {
+  /** Certificates of authorities, PEM, that are trusted instead of this machine's own. */
+  readonly ca?: string
+  /** Certificate chain and private key, PEM, that prove who asks. */
+  readonly identity?: { readonly chainPem: string; readonly privateKeyPem: string }
+  /** Sent with each request to the store, and to nobody else. */
+  readonly headers?: Readonly<Record<string, string>>
+  /** How many requests are under way at once at most; 16 without. */
+  readonly connections?: number
+  /** For how long a connection may be silent while an answer is expected; 20 seconds without. */
+  readonly idleMs?: number
+}
+
+export interface HttpRequest {
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE'
+  /** Path and query, beginning with `/`. */
+  readonly path: string
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: Uint8Array
+  /** Asks for these bytes only. An answer with others is an error, one with another status than 206 is not. */
+  readonly range?: { readonly offset: number; readonly length: number }
+  /** Of the answer's body. A longer one of an error is cut, any other refused. */
+  readonly maximumBytes: number
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface HttpAnswer {
+  readonly status: number
+  readonly headers: IncomingMessage['headers']
+  readonly body: Uint8Array
+}
+
+/** A peer that sends less than this for long is as good as gone. */
+const slowestBytesPerMs = 64
+const leastTotalMs = 60_000
+
+/**
+ * HTTP/1.1 to one origin, over connections that stay open. With TLS only version 1.3, and never a session again.
+ *
+ * Ranges are read by `RangePool`, which understands nothing but the answer that is hoped for. When another one comes,
+ * the request is made again through Node's client, which is slower and knows them all.
+ */
+export class HttpClient implements Disposable {
+  readonly origin: string
+  readonly #options: HttpOptions
+  readonly #fixed: https.RequestOptions
+  readonly #send: (options: https.RequestOptions) => ClientRequest
+  readonly #connections: number
+  readonly #ranges: RangePool
+  readonly #gate: Gate
+  #context: SecureContext | undefined
+  #agent: http.Agent | undefined
+  #isClosed = false
+
+  /** @throws {BlobError} BLOB_BAD_STORE: INVARIANT I2, no plaintext to another machine */
+  constructor(url: URL, options: HttpOptions) {
+    requireConfidential(url)
+    this.origin = url.origin
+    this.#options = options
+    this.#connections = options.connections ?? 16
+    this.#send = url.protocol === 'https:' ? https.request : http.request
+    this.#fixed = {
+      protocol: url.protocol,
+      host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+      port: url.port === '' ? null : Number(url.port),
+      timeout: options.idleMs ?? 20_000,
+    }
+    this.#gate = new Gate(this.#connections)
+    this.#ranges = new RangePool({
+      origin: url.origin,
+      host: url.host,
+      open: (onread) => this.#connect(onread),
+    })
+  }
+
+  /** @throws {BlobError} BLOB_UNAVAILABLE, BLOB_WRONG_ANSWER, BLOB_BAD_STORE, BLOB_DENIED; the reason of the signal */
+  async exchange(request: HttpRequest): Promise<HttpAnswer> {
+    return this.#gate.run(() => this.#exchange(request), request.signal)
+  }
+
+  async #exchange(request: HttpRequest): Promise<HttpAnswer> {
+    if (this.#isClosed) throw new BlobError('BLOB_BAD_STORE', 'the store is closed')
+    if (request.range !== undefined && request.method === 'GET' && this.#ranges.isFit) {
+      const body = await this.#range(request, request.range)
+      if (body !== undefined) return { status: 206, headers: {}, body }
+    }
+    for (let stale = 0; ; stale++) {
+      request.signal?.throwIfAborted()
+      const answer = await this.#exchangeOnce(request, stale <= this.#connections)
+      if (answer !== undefined) return answer
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#isClosed = true
+    this.#agent?.destroy()
+    this.#ranges.close()
+  }
+
+  async #range(
+    request: HttpRequest,
+    { offset, length }: { readonly offset: number; readonly length: number },
+  ): Promise<Uint8Array | undefined> {
+    const { path, signal } = request
+    const headers = { ...this.#options.headers, ...request.headers }
+    try {
+      return await this.#ranges.get(path, headers, { offset, length, signal, deadlineMs: totalMs(request) })
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason
+      throw transportError(error, this.origin)
+    }
+  }
+
+  #connect(onread: OnReadOpts): Socket {
+    const { host = '', port, timeout = 0, protocol } = this.#fixed
+    const isTls = protocol === 'https:'
+    const address = { host: host ?? '', port: Number(port ?? (isTls ? 443 : 80)), timeout, onread }
+    if (!isTls) return connectTcp(address)
+    return connectTls({
+      ...address,
+      secureContext: this.#secureContext(),
+      rejectUnauthorized: true,
+      servername: isIP(address.host) === 0 ? address.host : '',
+      ALPNProtocols: ['http/1.1'],
+    })
+  }
+
+  #secureContext(): SecureContext {
+    this.#context ??= secureContext(this.#options)
+    return this.#context
+  }
+
+  /** @returns undefined when the server had closed a kept connection before it saw the request: ask again */
+  #exchangeOnce(request: HttpRequest, mayRepeat: boolean): Promise<HttpAnswer | undefined> {
+    const { promise, resolve, reject } = Promise.withResolvers<HttpAnswer | undefined>()
+    const { signal, method } = request
+    let outgoing: ClientRequest
+    try {
+      outgoing = this.#begin(request)
+    } catch (error) {
+      throw transportError(error, this.origin)
+    }
+    let deadline: NodeJS.Timeout | undefined
+    let hasAnswer = false
+    const done = () => {
+      clearTimeout(deadline)
+      signal?.removeEventListener('abort', abort)
+    }
+    const fail = (error: unknown) => {
+      done()
+      const isStale = mayRepeat && outgoing.reusedSocket && !hasAnswer && method !== 'PUT'
+      if (signal?.aborted) reject(signal.reason as Error)
+      else if (isStale && !(error instanceof BlobError)) resolve(undefined)
+      else reject(transportError(error, this.origin))
+      outgoing.destroy()
+    }
+    const abort = () => fail(signal?.reason)
+    signal?.addEventListener('abort', abort, { once: true })
+    outgoing.on('error', fail)
+    outgoing.on('timeout', () => fail(silent(this.origin)))
+    outgoing.on('socket', () => {
+      // From here on, not while it waits for a connection that others use.
+      deadline ??= setTimeout(() => fail(silent(this.origin)), totalMs(request))
+    })
+    outgoing.on('response', (response) => {
+      hasAnswer = true
+      new Receiver(request, response).receive((answer) => {
+        done()
+        resolve(answer)
+      }, fail)
+    })
+    outgoing.end(request.body)
+    return promise
+  }
+
+  #begin({ method, path, headers, body, range }: HttpRequest): ClientRequest {
+    const all: OutgoingHttpHeaders = { ...this.#options.headers, ...headers, 'accept-encoding': 'identity' }
+    if (range !== undefined) all['range'] = `bytes=${range.offset}-${range.offset + range.length - 1}`
+    if (body !== undefined || method === 'POST') all['content-length'] = body?.length ?? 0
+    this.#agent ??= this.#newAgent()
+    return this.#send({ ...this.#fixed, agent: this.#agent, method, path, headers: all })
+  }
+
+  #newAgent(): http.Agent {
+    const options = { keepAlive: true, maxSockets: this.#connections, maxFreeSockets: this.#connections }
+    if (this.#fixed.protocol === 'http:') return new http.Agent(options)
+    return new OneOriginAgent({
+      ...options,
+      secureContext: this.#secureContext(),
+      rejectUnauthorized: true,
+      maxCachedSessions: 0,
+    })
+  }
+}
+
+/** All its connections are alike: Node would compare certificates and keys for each request. */
+class OneOriginAgent extends https.Agent {
+  override getName(): string {
+    return ''
+  }
+}
+
+function secureContext({ ca, identity }: HttpOptions): SecureContext {
+  const system = ca === undefined ? getCACertificates('system') : []
+  return createSecureContext({
+    minVersion: 'TLSv1.3',
+    secureOptions: constants.SSL_OP_NO_TICKET,
+    // Without any of the machine's own, those that come with Node.
+    ...(ca === undefined ? system.length > 0 && { ca: system } : { ca }),
+    ...(identity && { cert: identity.chainPem, key: identity.privateKeyPem }),
+  })
+}
+
+function totalMs({ body, range, maximumBytes }: HttpRequest): number {
+  return leastTotalMs + (body?.length ?? range?.length ?? maximumBytes) / slowestBytesPerMs
+}
+
+function silent(origin: string): BlobError {
+  return new BlobError('BLOB_UNAVAILABLE', `${origin} has not answered for too long`)
+}

@@ -1,0 +1,40 @@
+export {
+  type BlobDigest,
+  type BlobReader,
+  type BlobStore,
+  type ImageReference,
+  maximumManifestBytes,
+} from './blob-store.ts'
+export { BlobError, type BlobErrorCode } from './errors.ts'
+export { digestsOf, neededDigests } from './live.ts'
+export { mediaTypes } from './media-types.ts'
+export {
+  decodeOciIndex,
+  emptyOciIndex,
+  encodeOciIndex,
+  findImage,
+  type IndexEntry,
+  layoutVersion,
+  maximumIndexBytes,
+  type OciIndex,
+  requireLayoutVersion,
+  withImage,
+  withoutImage,
+} from './oci-index.ts'
+export {
+  type Descriptor,
+  decodeOciManifest,
+  encodeOciManifest,
+  maximumLayers,
+  type OciManifest,
+} from './oci-manifest.ts'
+export {
+  digestHex,
+  digestOf,
+  formatReference,
+  parseDigest,
+  parseReference,
+  requireReference,
+} from './reference.ts'
+export { defaultRetries, type RetryOptions, retried } from './retried.ts'
+export { isConfidential, parseStoreAddress, requireConfidential, type StoreAddress } from './store-address.ts'
