@@ -3,15 +3,15 @@ import { lstat, rm } from 'node:fs/promises'
 import { connect, createServer, type Server } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TlsOptions } from 'node:tls'
-import { isCoded } from '#core/errors/coded-error.ts'
-import { NBD_ERROR, type NbdExport, type Refusal } from '#core/nbd/index.ts'
+import type { NbdExport, Refusal } from '#core/nbd/index.ts'
 import { Connection } from './connection.ts'
 import { NbdServerError } from './nbd-server-error.ts'
+import { deviceErrors, refusalBy } from './refusal-by.ts'
 
 export interface NbdServerOptions {
   /** The first one is the default export. The devices belong to the caller and outlive the server. */
   readonly exports: readonly NbdExport[]
-  /** What a client is told of an error of a device; absent: EIO and the error's code. */
+  /** What a client is told of an error of a device; absent: `refusalBy` with what core's own devices throw. */
   readonly refusalOf?: (error: unknown) => Refusal
   /** Told of each client that was dropped, and why. */
   readonly onDropped?: (error: unknown) => void
@@ -33,7 +33,12 @@ export class NbdServer implements AsyncDisposable {
   #closing = false
 
   constructor(options: NbdServerOptions) {
-    this.#options = { refusalOf: asInputOutputError, onDropped: () => {}, maximumConnections: 64, ...options }
+    this.#options = {
+      refusalOf: refusalBy(deviceErrors),
+      onDropped: () => {},
+      maximumConnections: 64,
+      ...options,
+    }
   }
 
   /**
@@ -128,11 +133,6 @@ export class NbdServer implements AsyncDisposable {
     this.#listeners.add(listener)
     return listener
   }
-}
-
-function asInputOutputError(error: unknown): Refusal {
-  const message = isCoded(error) ? `${error.code}: ${error.message}` : 'internal error'
-  return { error: NBD_ERROR.EIO, message }
 }
 
 /** @throws {NbdServerError} NBD_SOCKET_IN_USE */

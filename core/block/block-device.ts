@@ -2,7 +2,9 @@ import { CodedError } from '#core/errors/coded-error.ts'
 
 export type BlockErrorCode =
   /** The range is not inside the device. */
-  'BLOCK_OUT_OF_RANGE'
+  | 'BLOCK_OUT_OF_RANGE'
+  /** The device was disposed of. */
+  | 'BLOCK_CLOSED'
 
 export class BlockError extends CodedError<BlockErrorCode> {}
 

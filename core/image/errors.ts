@@ -31,6 +31,8 @@ export type ImageErrorCode =
   | 'IMAGE_LOG_CORRUPT'
   /** The format to be written cannot have a disk of this size. */
   | 'IMAGE_SIZE_UNALIGNED'
+  /** What describes the image, behind the disk's own bytes, is not to be written. */
+  | 'IMAGE_FOOTER_READ_ONLY'
 
 /** What is wrong with a disk image. */
 export class ImageError extends CodedError<ImageErrorCode> {}

@@ -1,4 +1,5 @@
 import { type BlockDevice, type ByteSource, requireRange } from '#core/block/block-device.ts'
+import { piecesOf, type SparseSink } from './sparse-sink.ts'
 
 const blockSize = 1 << 20
 
@@ -17,4 +18,12 @@ export function openRaw(source: ByteSource): BlockDevice {
     },
     [Symbol.asyncDispose]: async () => source[Symbol.asyncDispose](),
   }
+}
+
+/** Writes a disk as its bytes. What is zeros is not written, so that a sparse file stays so. */
+export async function writeRaw(device: BlockDevice, sink: SparseSink, signal?: AbortSignal): Promise<void> {
+  for await (const { offset, bytes } of piecesOf(device, blockSize, signal)) {
+    await sink.write(BigInt(offset), bytes)
+  }
+  await sink.resize(device.sizeBytes)
 }

@@ -1,27 +1,6 @@
-import type { BlockDevice, Extent } from '#core/block/block-device.ts'
+import { memoryDevice } from '#core/block/memory-device.fixture.ts'
 import { Writer } from '#core/bytes/index.ts'
 import type { NbdExport } from './nbd-export.ts'
-
-/** A disk in memory for tests, in blocks of 4 KiB: those of zeros only are holes. */
-export function memoryDevice(memory: Uint8Array, writable = true): BlockDevice {
-  const view = (offset: bigint, length: number): Uint8Array =>
-    memory.subarray(Number(offset), Number(offset) + length)
-  const device = {
-    sizeBytes: BigInt(memory.length),
-    blockSize: 4096,
-    read: async (offset: bigint, length: number) => view(offset, length).slice(),
-    extents: async (offset: bigint, length: number) => extentsOf(view(offset, length)),
-    [Symbol.asyncDispose]: async () => {},
-  }
-  if (!writable) return device
-  return {
-    ...device,
-    write: async (offset, bytes) => view(offset, bytes.length).set(bytes),
-    flush: async () => {},
-    trim: async (offset, length) => void view(offset, length).fill(0),
-    writeZeroes: async (offset, length) => void view(offset, length).fill(0),
-  }
-}
 
 /** The disk `first`, 64 KiB that can be written, and `second`, 4 KiB that cannot. */
 export function twoExports(): readonly [NbdExport, NbdExport] {
@@ -70,16 +49,4 @@ export function request(
     .u32(fields.length ?? payload.length)
     .bytes(payload)
     .finish()
-}
-
-function extentsOf(bytes: Uint8Array): Extent[] {
-  const extents: Extent[] = []
-  for (let at = 0; at < bytes.length; at += 4096) {
-    const block = bytes.subarray(at, at + 4096)
-    const kind = block.every((byte) => byte === 0) ? 'hole' : 'data'
-    const last = extents.at(-1)
-    if (last?.kind === kind) extents[extents.length - 1] = { kind, length: last.length + block.length }
-    else extents.push({ kind, length: block.length })
-  }
-  return extents
 }

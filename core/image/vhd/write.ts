@@ -26,7 +26,7 @@ export async function writeFixedVhd(
   identity: VhdIdentity,
   signal?: AbortSignal,
 ): Promise<void> {
-  const sizeBytes = requireSize(device)
+  const sizeBytes = requireVhdSize(device)
   for await (const { offset, bytes } of piecesOf(device, 1 << 20, signal)) {
     await sink.write(BigInt(offset), bytes)
   }
@@ -49,7 +49,7 @@ export async function writeDynamicVhd(
   identity: VhdIdentity,
   signal?: AbortSignal,
 ): Promise<void> {
-  const sizeBytes = requireSize(device)
+  const sizeBytes = requireVhdSize(device)
   const { blockBytes, bitmapBytes } = layoutOf(defaultBlockBytes)
   const tableEntries = Math.ceil(sizeBytes / blockBytes)
   const table = new DataView(new ArrayBuffer(Math.ceil((tableEntries * 4) / sectorBytes) * sectorBytes))
@@ -81,7 +81,8 @@ export async function writeDynamicVhd(
   await sink.write(0n, encodeFooter(footer))
 }
 
-function requireSize({ sizeBytes }: BlockDevice): number {
+/** @throws {ImageError} IMAGE_TOO_LARGE, IMAGE_SIZE_UNALIGNED */
+export function requireVhdSize({ sizeBytes }: BlockDevice): number {
   if (sizeBytes > BigInt(maximumVhdBytes)) {
     throw new ImageError('IMAGE_TOO_LARGE', `expected at most ${maximumVhdBytes} bytes, got ${sizeBytes}`, {
       remedy: 'Export it as a raw image.',

@@ -1,0 +1,7 @@
+export {
+  type CacheDirectory,
+  type CacheDirectoryOptions,
+  type CacheDirectoryStats,
+  type CacheLog,
+  openCacheDirectory,
+} from './cache-directory.ts'

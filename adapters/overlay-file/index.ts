@@ -1,0 +1,8 @@
+export {
+  type DiscardedSlotsOptions,
+  type KeptSlotsOptions,
+  openDiscardedSlots,
+  openKeptSlots,
+} from './open-slots.ts'
+export { OverlayFileError, type OverlayFileErrorCode } from './overlay-file-error.ts'
+export type { FillRandom } from './slot-cipher.ts'

@@ -1,0 +1,26 @@
+import { CodedError } from '#core/errors/coded-error.ts'
+
+export type OverlayFileErrorCode =
+  /** Another process has the overlay open. */
+  | 'OVERLAY_IN_USE'
+  /** It was made under another key. */
+  | 'OVERLAY_WRONG_KEY'
+  /** It was made over another base, or one of another size. */
+  | 'OVERLAY_OTHER_BASE'
+  /** What describes the overlay is not what was written. */
+  | 'OVERLAY_FILES_DAMAGED'
+  /** The system lost data that it had taken; only what was flushed before can be relied on. */
+  | 'OVERLAY_NOT_DURABLE'
+  /** The program `flock` is missing. */
+  | 'OVERLAY_NO_LOCK'
+
+/** What is wrong with an overlay that is kept in files. */
+export class OverlayFileError extends CodedError<OverlayFileErrorCode> {}
+
+/** @param detail what was expected and what came */
+export function filesDamaged(detail: string, cause?: unknown): OverlayFileError {
+  return new OverlayFileError('OVERLAY_FILES_DAMAGED', detail, {
+    remedy: 'Put back the files of the overlay from a copy, or remove its folder and begin anew.',
+    cause,
+  })
+}

@@ -1,0 +1,20 @@
+import { CodedError } from '#core/errors/coded-error.ts'
+
+export type OverlayErrorCode =
+  /** There is no room for what was to be written; nothing was. What was written before is whole. */
+  | 'OVERLAY_FULL'
+  /** A block that was kept is not what was written: nothing of it is shown. */
+  | 'OVERLAY_CORRUPT'
+  /** The disk, or the store of an overlay, is larger than block numbers reach. */
+  | 'OVERLAY_TOO_LARGE'
+
+/** What is wrong with the writable layer of a disk. */
+export class OverlayError extends CodedError<OverlayErrorCode> {}
+
+/** @param detail where there is no room, and how much there is */
+export function overlayFull(detail: string, cause?: unknown): OverlayError {
+  return new OverlayError('OVERLAY_FULL', `expected room for what is written, got none: ${detail}`, {
+    remedy: 'Make room where the overlay is kept, or give it a higher limit, and write again.',
+    cause,
+  })
+}

@@ -1,0 +1,201 @@
+import type { BlockDevice } from './block-device.ts'
+import { observed } from './observed.ts'
+
+/** Fetches what may be read soon. Begins at once and must not throw. */
+export type Warm = (offset: number, length: number) => unknown
+
+export interface ReadAheadOptions {
+  readonly warm: Warm
+  /** How far ahead one stream is fetched at most; from 1 MiB up. 8 MiB unless given. */
+  readonly maximumWindowBytes?: number
+  /**
+   * How far ahead all streams together are fetched, about; should be well below what the device keeps in memory.
+   * 32 MiB unless given.
+   */
+  readonly budgetBytes?: number
+}
+
+/**
+ * A device that fetches ahead of whoever reads it in order. A read that follows none costs a look at a table and no
+ * memory. Owns the device.
+ */
+export function readAhead(device: BlockDevice, options: ReadAheadOptions): BlockDevice {
+  const streams = new SequentialReads(Number(device.sizeBytes), options)
+  return observed(device, (offset, length) => streams.read(offset, length))
+}
+
+const firstWindowBytes = 1_048_576
+/** What is asked for ends at a multiple of this, so that no chunk is asked for in two halves. */
+const alignment = 1_048_576
+/** Requests of one reader overtake each other; those that come this far out of order still belong to it. */
+const slackBytes = 1_048_576
+const mostStreams = 8
+/** A stream is quiet when it was not read in so many reads. */
+const quietReads = 4096
+/** A power of two: where runs of reads that may become streams end. */
+const tableSlots = 64
+/** A run of reads becomes a stream with so many, of so many bytes together. */
+const streamReads = 3
+const streamBytes = 262_144
+const none = -1
+
+/**
+ * Finds readers that go forward, several at once, among reads in any order.
+ *
+ * A run of reads, each of which begins exactly where the one before it ended, becomes a stream. Ahead of a stream lies
+ * its window, which doubles each time that more is asked for.
+ *
+ * ```
+ *      read so far        asked for
+ *   ─────────────────┬──────────────────┬─────────────
+ *                  next               asked
+ *                    └──── window ──────┘     more is asked for when less than half of it is left
+ * ```
+ *
+ * INVARIANT: nothing that one of the streams has asked for and not passed yet is asked for again.
+ */
+export class SequentialReads {
+  readonly #warm: Warm
+  readonly #sizeBytes: number
+  readonly #maximumWindowBytes: number
+  readonly #budgetBytes: number
+  // Runs, by a hash of where they end. Whatever comes later takes the place.
+  readonly #runEnd: Float64Array = new Float64Array(tableSlots).fill(none)
+  readonly #runBytes: Float64Array = new Float64Array(tableSlots)
+  readonly #runReads: Uint8Array = new Uint8Array(tableSlots)
+  // Streams.
+  #streams = 0
+  readonly #origin: Float64Array = new Float64Array(mostStreams)
+  readonly #next: Float64Array = new Float64Array(mostStreams)
+  readonly #asked: Float64Array = new Float64Array(mostStreams)
+  readonly #window: Float64Array = new Float64Array(mostStreams)
+  readonly #lastRead: Float64Array = new Float64Array(mostStreams)
+  #reads = 0
+
+  /** @param sizeBytes of the device: nothing beyond it is asked for */
+  constructor(
+    sizeBytes: number,
+    { warm, maximumWindowBytes = 8_388_608, budgetBytes = 33_554_432 }: ReadAheadOptions,
+  ) {
+    this.#warm = warm
+    this.#sizeBytes = sizeBytes
+    this.#maximumWindowBytes = maximumWindowBytes
+    this.#budgetBytes = budgetBytes
+  }
+
+  /** Takes note of a read inside the device, and asks for what should be fetched ahead. */
+  read(offset: number, length: number): void {
+    this.#reads += 1
+    const end = offset + length
+    const stream = this.#streamAt(offset)
+    if (stream === none) {
+      this.#follow(offset, end)
+      return
+    }
+    this.#lastRead[stream] = this.#reads
+    if (end <= at(this.#next, stream)) return
+    this.#next[stream] = end
+    this.#extend(stream)
+  }
+
+  #streamAt(offset: number): number {
+    for (let stream = 0; stream < this.#streams; stream++) {
+      const distance = offset - at(this.#next, stream)
+      if (distance <= slackBytes && distance >= -slackBytes) return stream
+    }
+    return none
+  }
+
+  /** Adds a read to the run that it continues, or begins one with it. */
+  #follow(offset: number, end: number): void {
+    const slot = slotOf(offset)
+    let bytes = end - offset
+    let reads = 1
+    if (this.#runEnd[slot] === offset) {
+      bytes += at(this.#runBytes, slot)
+      reads += at(this.#runReads, slot)
+      this.#runEnd[slot] = none
+      if (reads >= streamReads && bytes >= streamBytes) {
+        this.#begin(end - bytes, end)
+        return
+      }
+    }
+    const next = slotOf(end)
+    this.#runEnd[next] = end
+    this.#runBytes[next] = bytes
+    this.#runReads[next] = Math.min(reads, streamReads)
+  }
+
+  #begin(origin: number, next: number): void {
+    const stream = this.#streams < mostStreams ? this.#streams++ : this.#longestQuiet()
+    this.#origin[stream] = origin
+    this.#next[stream] = next
+    this.#asked[stream] = next
+    this.#window[stream] = firstWindowBytes
+    this.#lastRead[stream] = this.#reads
+    this.#extend(stream)
+  }
+
+  #longestQuiet(): number {
+    let longest = 0
+    for (let stream = 1; stream < mostStreams; stream++) {
+      if (at(this.#lastRead, stream) < at(this.#lastRead, longest)) longest = stream
+    }
+    return longest
+  }
+
+  #extend(stream: number): void {
+    const next = at(this.#next, stream)
+    const asked = at(this.#asked, stream)
+    const window = Math.min(at(this.#window, stream), this.#windowLimit())
+    if (asked - next >= window / 2 || asked >= this.#sizeBytes) return
+    const end = Math.min(Math.ceil((next + window) / alignment) * alignment, this.#sizeBytes)
+    this.#ask(stream, Math.max(asked, next), end)
+  }
+
+  /** The budget is shared by the streams that are being read. */
+  #windowLimit(): number {
+    let readers = 0
+    for (let stream = 0; stream < this.#streams; stream++) {
+      if (this.#reads - at(this.#lastRead, stream) < quietReads) readers += 1
+    }
+    return Math.max(firstWindowBytes, Math.min(this.#maximumWindowBytes, this.#budgetBytes / readers))
+  }
+
+  /**
+   * Asks for a range without what other streams have asked for and not passed yet, and not past where another began:
+   * readers that share a disk by sections stop there.
+   */
+  #ask(stream: number, start: number, end: number): void {
+    let from = start
+    let to = end
+    for (let isMoved = true; isMoved; ) {
+      isMoved = false
+      for (let other = 0; other < this.#streams; other++) {
+        if (other === stream) continue
+        const low = at(this.#next, other)
+        const high = at(this.#asked, other)
+        const origin = at(this.#origin, other)
+        if (from <= origin) to = Math.min(to, origin)
+        else if (from < low && low < high) to = Math.min(to, low)
+        else if (from < high && from >= low) {
+          from = high
+          isMoved = true
+        }
+      }
+    }
+    if (from >= to) return
+    this.#asked[stream] = to
+    this.#window[stream] = Math.min(at(this.#window, stream) * 2, this.#maximumWindowBytes)
+    this.#warm(from, to - from)
+  }
+}
+
+/** Fibonacci hashing of the position in sectors. */
+function slotOf(offset: number): number {
+  return Math.imul(offset / 512, 0x9e3779b1) >>> 26
+}
+
+function at(values: Float64Array | Uint8Array, index: number): number {
+  return values[index] ?? 0
+}
