@@ -1,0 +1,1 @@
+export { ChunkWorkers } from './chunk-workers.ts'

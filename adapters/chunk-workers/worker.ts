@@ -1,0 +1,12 @@
+import { parentPort, workerData } from 'node:worker_threads'
+import { chunkKeysOf, sealChunk, storedDigest } from '#core/artifact/index.ts'
+
+/** One thread of `ChunkWorkers`: chunks come in, what is stored for them goes out, both given away and not copied. */
+
+const keys = chunkKeysOf(workerData as Uint8Array)
+
+parentPort?.on('message', ({ id, chunk }: { readonly id: number; readonly chunk: Uint8Array }) => {
+  const stored = sealChunk(keys, chunk)
+  const digest = new Uint8Array(storedDigest(stored))
+  parentPort?.postMessage({ id, stored, digest }, [stored.buffer as ArrayBuffer, digest.buffer])
+})

@@ -1,0 +1,127 @@
+import { mkdtemp, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, dirname, join } from 'node:path'
+import type { BlockDevice, ByteSource, Extent } from '#core/block/block-device.ts'
+import {
+  detectFormat,
+  type FoundParent,
+  type ImageFormat,
+  openRaw,
+  openVhd,
+  openVhdx,
+  type ParentReference,
+} from '#core/image/index.ts'
+import { fileSource } from './file-source.ts'
+import { convertToRaw, mapRawFile } from './qemu-img.ts'
+
+export interface OpenDiskFileOptions {
+  /** What the file is; found out when not given, which somebody who writes into a raw disk can influence. */
+  readonly format?: ImageFormat
+  /** Folders in which parents of differencing disks are looked for, beside the disk's own. */
+  readonly parentFolders?: readonly string[]
+  readonly signal?: AbortSignal
+}
+
+export interface DiskFile {
+  readonly format: ImageFormat
+  /** Read-only. */
+  readonly device: BlockDevice
+}
+
+/**
+ * Opens a file that holds a disk. qcow2 and VMDK are converted into a temporary file first.
+ *
+ * @throws {DiskFileError} {ImageError}
+ */
+export async function openDiskFile(path: string, options: OpenDiskFileOptions = {}): Promise<DiskFile> {
+  const source = await fileSource(path)
+  const format = options.format ?? (await detectFormat(source, options.signal))
+  const resolveParent = (reference: ParentReference): Promise<FoundParent | undefined> =>
+    findParent(reference, [dirname(path), ...(options.parentFolders ?? [])])
+  switch (format) {
+    case 'vhd':
+      return { format, device: await openVhd(source, { resolveParent }) }
+    case 'vhdx':
+      return { format, device: await openVhdx(source, { resolveParent }) }
+    case 'raw':
+      return { format, device: await openMapped(source, path, options.signal) }
+    case 'qcow2':
+    case 'vmdk':
+      await source[Symbol.asyncDispose]()
+      return { format, device: await openConverted(path, format, options.signal) }
+  }
+}
+
+/**
+ * A parent is looked for by the file name that the child knows, in the child's folder and those that were named: a
+ * path in a disk image is a stranger's word and is never followed.
+ */
+async function findParent(
+  { paths }: ParentReference,
+  folders: readonly string[],
+): Promise<FoundParent | undefined> {
+  const names = new Set(paths.map(({ path }) => basename(path.replaceAll('\\', '/'))))
+  for (const folder of folders) {
+    for (const name of names) {
+      const file = join(folder, name)
+      if ((await stat(file).catch(() => undefined))?.isFile() === true)
+        return { source: await fileSource(file) }
+    }
+  }
+  return undefined
+}
+
+/** A raw file with the holes that its file system knows. */
+async function openMapped(
+  source: ByteSource,
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<BlockDevice> {
+  const device = openRaw(source)
+  const { blocks, size } = await stat(path)
+  const isSparse = blocks * 512 < size
+  const map = isSparse ? await mapRawFile(path, signal) : undefined
+  return map === undefined
+    ? device
+    : { ...device, extents: async (offset, length) => cut(map, Number(offset), length) }
+}
+
+/** The part of a map that lies in a range. */
+function cut(map: readonly Extent[], offset: number, length: number): readonly Extent[] {
+  const extents: { length: number; kind: Extent['kind'] }[] = []
+  let at = 0
+  for (const extent of map) {
+    const from = Math.max(at, offset)
+    const to = Math.min(at + extent.length, offset + length)
+    at += extent.length
+    if (from >= to) continue
+    const last = extents.at(-1)
+    if (last?.kind === extent.kind) last.length += to - from
+    else extents.push({ length: to - from, kind: extent.kind })
+  }
+  return extents
+}
+
+async function openConverted(
+  path: string,
+  format: 'qcow2' | 'vmdk',
+  signal: AbortSignal | undefined,
+): Promise<BlockDevice> {
+  const folder = await mkdtemp(join(tmpdir(), 'trustcast-convert-'))
+  const remove = (): Promise<void> => rm(folder, { recursive: true, force: true })
+  try {
+    const raw = join(folder, 'disk.raw')
+    await convertToRaw(path, format, raw, signal)
+    const device = await openMapped(await fileSource(raw), raw, signal)
+    return {
+      ...device,
+      [Symbol.asyncDispose]: async () => {
+        await device[Symbol.asyncDispose]()
+        await remove()
+      },
+    }
+  } catch (error) {
+    await remove()
+    throw error
+  }
+}

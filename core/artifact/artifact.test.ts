@@ -1,0 +1,296 @@
+import * as fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { decodeOciManifest, digestOf, encodeOciManifest } from '#core/blobs/index.ts'
+import { memoryDevice } from '#core/block/memory-device.fixture.ts'
+import { pageBytes } from '#core/merkle/index.ts'
+import {
+  importDevice,
+  type MemoryStore,
+  memoryStore,
+  noise,
+  openDevice,
+  testKey,
+} from './artifact.fixture.ts'
+import { chunkKeysOf, openChunk, readKnownChunks, sealChunk } from './index.ts'
+import { recordBytes, recordsAt } from './index-format.ts'
+import type { StoredCache } from './stored-cache.ts'
+
+const chunk = 65_536
+
+/** 300 chunks and a bit: three pages of leaves, with holes, text and noise. */
+function disk(seed = 1): Uint8Array {
+  const bytes = new Uint8Array(300 * chunk + 1000)
+  bytes.set(noise(3 * chunk + 77, seed), 5 * chunk + 11)
+  bytes.set(Buffer.alloc(20 * chunk, 'all work and no play '), 130 * chunk)
+  bytes.set(noise(500, seed + 1), 300 * chunk + 500)
+  return bytes
+}
+
+async function codeOf(promise: Promise<unknown>): Promise<string> {
+  return promise.then(
+    () => 'none',
+    (error: { code?: string }) => error.code ?? 'broken',
+  )
+}
+
+test('a disk reads as it was imported, at any place, and holes are holes', async () => {
+  const bytes = disk()
+  const store = memoryStore()
+  const { manifestDigest, chunks } = await importDevice(memoryDevice(bytes, false), store)
+  expect(chunks).toBe(4 + 20 + 1)
+  await using image = await openDevice(manifestDigest, [store])
+  const { device } = image
+  expect(Buffer.compare(await device.read(0n, bytes.length), bytes)).toBe(0)
+  await fc.assert(
+    fc.asyncProperty(fc.nat(bytes.length), fc.nat(3 * chunk), async (from, wanted) => {
+      const length = Math.min(wanted, bytes.length - from)
+      expect(
+        Buffer.compare(await device.read(BigInt(from), length), bytes.subarray(from, from + length)),
+      ).toBe(0)
+    }),
+  )
+  const extents = await device.extents(0n, bytes.length)
+  expect(extents.map(({ kind, length }) => [kind, length / chunk])).toEqual([
+    ['hole', 5],
+    ['data', 4],
+    ['hole', 121],
+    ['data', 20],
+    ['hole', 150],
+    ['data', 1000 / chunk],
+  ])
+})
+
+test('importing again stores nothing, and a changed version what has changed', async () => {
+  const store = memoryStore()
+  const first = await importDevice(memoryDevice(disk(), false), store)
+  const known = await readKnownChunks(
+    store,
+    { name: 'disk', keyId: first.manifest.keyId },
+    AbortSignal.any([]),
+  )
+  const again = await importDevice(memoryDevice(disk(), false), store, { known, version: '2' })
+  expect(again.bytesStored).toBe(0)
+  expect(again.manifest.merkleRoot).toBe(first.manifest.merkleRoot)
+  const changed = disk()
+  changed[6 * chunk + 5] = changed[6 * chunk + 5]! ^ 1
+  const third = await importDevice(memoryDevice(changed, false), store, { known, version: '3' })
+  expect(third.bytesStored).toBeLessThan(chunk + 100)
+  await using image = await openDevice(third.manifestDigest, [store], {
+    reference: { name: 'disk', version: '3' },
+  })
+  expect(Buffer.compare(await image.device.read(0n, changed.length), changed)).toBe(0)
+})
+
+test('nothing that is stored can be read without the key', async () => {
+  const store = memoryStore()
+  const { manifestDigest } = await importDevice(memoryDevice(disk(), false), store)
+  for (const blob of store.blobs.values())
+    expect(Buffer.from(blob).includes('all work and no play')).toBe(false)
+  expect(await codeOf(openDevice(manifestDigest, [store], { key: new Uint8Array(32) }))).toBe(
+    'ARTIFACT_WRONG_KEY',
+  )
+})
+
+describe('a store that lies', () => {
+  /** Every blob that an image needs is altered in every place that is tried: reads are right or fail, and most fail. */
+  test('cannot have a flipped bit read', async () => {
+    const bytes = disk()
+    const honest = memoryStore()
+    const { manifestDigest } = await importDevice(memoryDevice(bytes, false), honest)
+    await fc.assert(
+      fc.asyncProperty(
+        fc.nat(honest.blobs.size - 1),
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        fc.nat(7),
+        async (which, where, bit) => {
+          const store = copyOf(honest)
+          const [digest, blob] = [...store.blobs][which]!
+          const altered = new Uint8Array(blob)
+          const at = Math.min(altered.length - 1, Math.floor(where * altered.length))
+          altered[at]! ^= 1 << bit
+          store.blobs.set(digest, altered)
+          await readsRightOrFails(store, manifestDigest, bytes)
+        },
+      ),
+      { numRuns: 60 },
+    )
+  })
+
+  test('cannot answer with the pages of another place', async () => {
+    const bytes = disk()
+    const store = memoryStore()
+    const { manifestDigest } = await importDevice(memoryDevice(bytes, false), store)
+    const { layers } = decodeOciManifest(store.tags.get('disk:1')!)
+    const index = store.blobs.get(layers[0]!.digest)!
+    const at = recordsAt({ packs: layers.length - 1 })
+    // Record 0 is the root; 1 and 2 are the pages of leaves that hold something.
+    const [one, two] = [1, 2].map((number) =>
+      index.slice(at + number * recordBytes, at + (number + 1) * recordBytes),
+    )
+    index.set(two!, at + recordBytes)
+    index.set(one!, at + 2 * recordBytes)
+    expect(await readsRightOrFails(store, manifestDigest, bytes)).toBe('MERKLE_WRONG_PAGE')
+    // The page is where it was, but the root's record says that the first child lies where the second does.
+    index.set(one!, at + recordBytes)
+    index.set(two!, at + 2 * recordBytes)
+    new DataView(index.buffer, index.byteOffset).setUint32(at + pageBytes, 2)
+    expect(await readsRightOrFails(store, manifestDigest, bytes)).toBe('MERKLE_WRONG_PAGE')
+  })
+
+  test('cannot answer with the image of another version', async () => {
+    const store = memoryStore()
+    const first = await importDevice(memoryDevice(disk(), false), store)
+    await importDevice(memoryDevice(disk(9), false), store, { version: '2' })
+    store.tags.set('disk:1', store.tags.get('disk:2')!)
+    expect(await codeOf(openDevice(first.manifestDigest, [store]))).toBe('ARTIFACT_OTHER_IMAGE')
+    const { config, layers } = decodeOciManifest(store.tags.get('disk:2')!)
+    store.tags.set(
+      'disk:1',
+      encodeOciManifest({ config: { ...config, digest: first.manifestDigest }, layers }),
+    )
+    expect(await codeOf(openDevice(first.manifestDigest, [store]))).toMatch(
+      /^(MERKLE_WRONG_PAGE|BLOB_WRONG_ANSWER)$/,
+    )
+  })
+
+  test('is left for another one', async () => {
+    const bytes = disk()
+    const [liar, honest] = [memoryStore('liar'), memoryStore('honest')]
+    const { manifestDigest } = await importDevice(memoryDevice(bytes, false), honest)
+    // The same image in packs of its own, every one of which it alters.
+    await importDevice(memoryDevice(bytes, false), liar, {})
+    for (const [digest, blob] of liar.blobs)
+      if (blob.length > 100_000)
+        liar.blobs.set(
+          digest,
+          blob.map((byte) => byte ^ 1),
+        )
+    await using image = await openDevice(manifestDigest, [liar, honest])
+    expect(Buffer.compare(await image.device.read(0n, bytes.length), bytes)).toBe(0)
+  })
+})
+
+test('what this machine keeps is used again, verified, and read anew when it was altered', async () => {
+  const bytes = disk()
+  const store = memoryStore()
+  const { manifestDigest } = await importDevice(memoryDevice(bytes, false), store)
+  const kept = new Map<string, Uint8Array>()
+  const cache: StoredCache = {
+    get: async (name) => kept.get(name),
+    put: (name, value) => void kept.set(name, new Uint8Array(value)),
+    drop: (name) => void kept.delete(name),
+  }
+  const readAll = async (): Promise<Readonly<{ damaged: number; bytesFetched: number }>> => {
+    await using image = await openDevice(manifestDigest, [store], { cache })
+    expect(Buffer.compare(await image.device.read(0n, bytes.length), bytes)).toBe(0)
+    return image.counts
+  }
+  await readAll()
+  store.reads.length = 0
+  await readAll()
+  expect(store.reads).toEqual([])
+  for (const name of Array.from(kept.keys())) {
+    const value = new Uint8Array(kept.get(name)!)
+    value[value.length >> 1]! ^= 4
+    kept.set(name, value)
+    await readAll()
+  }
+})
+
+test('a withdrawn key ends every read, and chunks are not left in memory', async () => {
+  const bytes = disk()
+  const store = memoryStore()
+  const { manifestDigest } = await importDevice(memoryDevice(bytes, false), store)
+  await using image = await openDevice(manifestDigest, [store])
+  const held = await image.device.read(130n * BigInt(chunk), 100)
+  const under = image.device.read(140n * BigInt(chunk), 100)
+  image.device.withdraw('the lease has ended')
+  expect(await codeOf(under)).toBe('ARTIFACT_KEY_WITHDRAWN')
+  expect(await codeOf(image.device.read(130n * BigInt(chunk), 100))).toBe('ARTIFACT_KEY_WITHDRAWN')
+  expect(await codeOf(image.device.extents(0n, 100))).toBe('ARTIFACT_KEY_WITHDRAWN')
+  expect(new Uint8Array(held)).toEqual(new Uint8Array(100))
+})
+
+test('many readers of one chunk have it fetched once, neighbours by one request', async () => {
+  const bytes = disk()
+  const store = memoryStore()
+  const { manifestDigest } = await importDevice(memoryDevice(bytes, false), store)
+  await using image = await openDevice(manifestDigest, [store], { memoryBytes: 8_388_608 })
+  store.reads.length = 0
+  await Promise.all(
+    Array.from({ length: 50 }, (_, at) => image.device.read(BigInt(5 * chunk + at * 4096), 4096)),
+  )
+  expect(image.counts.requests).toBe(1)
+})
+
+test('chunks that repeat are stored once, and each of them is read', async () => {
+  const bytes = new Uint8Array(20 * chunk)
+  for (let at = 0; at < 20; at += 2) bytes.set(noise(chunk, 4), at * chunk)
+  const store = memoryStore()
+  const { manifestDigest, bytesStored, reusedChunks } = await importDevice(memoryDevice(bytes, false), store)
+  expect(reusedChunks).toBe(9)
+  expect(bytesStored).toBeLessThan(chunk + 100)
+  await using image = await openDevice(manifestDigest, [store])
+  expect(Buffer.compare(await image.device.read(0n, bytes.length), bytes)).toBe(0)
+  expect(image.counts.requests).toBe(1)
+})
+
+test('what is fetched ahead and then wanted is fetched once', async () => {
+  const bytes = disk()
+  const store = memoryStore()
+  const { manifestDigest } = await importDevice(memoryDevice(bytes, false), store)
+  await using image = await openDevice(manifestDigest, [store], { memoryBytes: 8_388_608 })
+  const at = 5 * chunk
+  const [kept, warmed, read] = [
+    image.device.keep(at, 4 * chunk),
+    image.device.warm(at, chunk),
+    image.device.read(BigInt(at), 100),
+  ]
+  expect(Buffer.compare(await read, bytes.subarray(at, at + 100))).toBe(0)
+  await Promise.all([kept, warmed])
+  expect(image.counts.bytesFetched).toBeLessThan(4 * chunk + 1000)
+})
+
+test('chunks that are no chunks are refused, and bombs are not unpacked', () => {
+  const keys = chunkKeysOf(testKey)
+  const bomb = sealChunk(keys, new Uint8Array(4_194_304).fill(1))
+  expect(bomb.length).toBeLessThan(1000)
+  expect(() => openChunk(keys, bomb, chunk)).toThrow(/zstd frame of 65536 bytes/)
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 300 }), (junk) => {
+      expect(() => openChunk(keys, junk, chunk)).toThrow(/ARTIFACT|expected/)
+    }),
+  )
+  fc.assert(
+    fc.property(fc.uint8Array({ minLength: 1, maxLength: 5000 }), (value) => {
+      expect(new Uint8Array(openChunk(keys, sealChunk(keys, value), value.length))).toEqual(value)
+    }),
+  )
+})
+
+/** @returns the code of the failure, or 'none' when all of it was read as it must be */
+async function readsRightOrFails(
+  store: MemoryStore,
+  manifestDigest: `sha256:${string}`,
+  bytes: Uint8Array,
+): Promise<string> {
+  return codeOf(
+    (async () => {
+      await using image = await openDevice(manifestDigest, [store])
+      for (let at = 0; at < bytes.length; at += 40 * chunk) {
+        const length = Math.min(40 * chunk, bytes.length - at)
+        expect(
+          Buffer.compare(await image.device.read(BigInt(at), length), bytes.subarray(at, at + length)),
+        ).toBe(0)
+      }
+    })(),
+  )
+}
+
+function copyOf(store: MemoryStore): MemoryStore {
+  const copy = memoryStore()
+  for (const [digest, blob] of store.blobs) copy.blobs.set(digest, blob)
+  for (const [name, manifest] of store.tags) copy.tags.set(name, manifest)
+  expect([...copy.blobs].every(([digest, blob]) => digestOf(blob) === digest)).toBe(true)
+  return copy
+}

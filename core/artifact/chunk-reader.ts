@@ -1,0 +1,93 @@
+import type { BlobDigest } from '#core/blobs/blob-store.ts'
+import { storedDigest } from './chunk.ts'
+import { ArtifactError } from './errors.ts'
+import type { StoredCache } from './stored-cache.ts'
+
+/** A stored chunk: what it is, and where a store says that it lies. */
+export interface ChunkReference {
+  /** Position in the disk, in chunks. */
+  readonly number: number
+  /** SHA-256 of the stored bytes, from a verified page. */
+  readonly digest: Uint8Array
+  readonly pack: BlobDigest
+  readonly offset: number
+  readonly length: number
+}
+
+/** How much somebody wants a chunk, which may grow while it is fetched. */
+export interface Wish {
+  /** False: somebody may want it soon. */
+  urgent: boolean
+  /** Set by whoever let the wish wait; called when it becomes urgent. */
+  hurry?: (() => void) | undefined
+}
+
+/**
+ * Reads stored chunks. INVARIANT I1: what it returns has the digest that was asked for.
+ *
+ * Concurrency: any number of reads at once.
+ */
+export interface ChunkReader {
+  /** @throws {ArtifactError} ARTIFACT_WRONG_CHUNK; {BlobError} */
+  read(chunk: ChunkReference, wish: Wish): Promise<Uint8Array>
+}
+
+/** @throws {ArtifactError} ARTIFACT_WRONG_CHUNK */
+export function verifyChunk(chunk: ChunkReference, stored: Uint8Array, from: string): void {
+  if (Buffer.compare(storedDigest(stored), chunk.digest) !== 0) {
+    throw new ArtifactError(
+      'ARTIFACT_WRONG_CHUNK',
+      `chunk ${chunk.number} from ${from} is not the one that was signed`,
+      {
+        remedy: 'The store altered it: use another store, or import the image again.',
+      },
+    )
+  }
+}
+
+export interface CacheCounts {
+  bytesFromCache: number
+  /** Chunks that this machine kept and that were not what they must be. */
+  damaged: number
+  /** Different chunks that are kept on this machine, as far as they were read. */
+  localChunks: number
+}
+
+/**
+ * Reads from what this machine keeps, and keeps what it had to read from `inner`. Damaged chunks are read again.
+ *
+ * @param chunks of the disk
+ */
+export function cachedChunks(
+  inner: ChunkReader,
+  cache: StoredCache,
+  chunks: number,
+  counts: CacheCounts,
+): ChunkReader {
+  const local = new Uint8Array(Math.ceil(chunks / 8))
+  const noteLocal = (number: number): void => {
+    const [at, bit] = [number >> 3, 1 << (number & 7)]
+    const known = local[at] ?? 0
+    if ((known & bit) === 0) counts.localChunks += 1
+    local[at] = known | bit
+  }
+  return {
+    read: async (chunk, wish) => {
+      const name = Buffer.from(chunk.digest).toString('hex')
+      const kept = await cache.get(name)
+      if (kept !== undefined && Buffer.compare(storedDigest(kept), chunk.digest) === 0) {
+        counts.bytesFromCache += kept.length
+        noteLocal(chunk.number)
+        return kept
+      }
+      if (kept !== undefined) {
+        counts.damaged += 1
+        cache.drop(name)
+      }
+      const stored = await inner.read(chunk, wish)
+      cache.put(name, stored)
+      noteLocal(chunk.number)
+      return stored
+    },
+  }
+}

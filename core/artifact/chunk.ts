@@ -1,0 +1,83 @@
+import { createCipheriv, createDecipheriv, createHmac, hash } from 'node:crypto'
+import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
+import { ArtifactError } from './errors.ts'
+import type { ChunkKeys } from './image-key.ts'
+
+/**
+ * A chunk as it is stored:
+ *
+ *     codec u8 | vector, 16 bytes | AES-256-CTR of the payload
+ *
+ * Codec 0: the payload is the chunk; 1: a zstd frame of it (RFC 8878). The vector is the first half of HMAC-SHA-256
+ * over codec and payload, under a key of the image, as in a synthetic initialisation vector (RFC 5297): the same
+ * chunk is stored as the same bytes in every version, and nobody without the key can tell what it holds. The digest
+ * in the signed Merkle tree is over the stored bytes, so that a chunk is verified before it is decrypted, and
+ * decrypted before it is unpacked.
+ */
+
+export const defaultChunkBytes = 262_144
+export const minimumChunkBytes = 65_536
+export const maximumChunkBytes = 4_194_304
+/** What storing adds at the most. */
+export const chunkOverhead = 17
+
+const vectorBytes = 16
+const cipher = 'aes-256-ctr'
+const [raw, zstd] = [0, 1] as const
+const compression = { params: { [constants.ZSTD_c_compressionLevel]: 3 } }
+
+/** What is stored for a chunk that is not all zeros. The same input gives the same output. */
+export function sealChunk({ encryption, vector }: ChunkKeys, chunk: Uint8Array): Uint8Array {
+  const packed = zstdCompressSync(chunk, compression)
+  const [codec, payload] = packed.length < chunk.length ? [zstd, packed] : [raw, chunk]
+  const stored = new Uint8Array(chunkOverhead + payload.length)
+  stored[0] = codec
+  const mac = createHmac('sha256', vector).update(stored.subarray(0, 1)).update(payload).digest()
+  const start = mac.subarray(0, vectorBytes)
+  stored.set(start, 1)
+  stored.set(createCipheriv(cipher, encryption, start).update(payload), chunkOverhead)
+  return stored
+}
+
+/** SHA-256 of what is stored: the leaf of the Merkle tree. */
+export function storedDigest(stored: Uint8Array): Uint8Array {
+  return hash('sha256', stored, 'buffer')
+}
+
+/**
+ * The chunk behind stored bytes. INVARIANT I1: they were verified before.
+ *
+ * @param length of the chunk; nothing longer is ever unpacked
+ * @throws {ArtifactError} ARTIFACT_BAD_CHUNK
+ */
+export function openChunk({ encryption }: ChunkKeys, stored: Uint8Array, length: number): Uint8Array {
+  const [codec] = stored
+  if (
+    stored.length < chunkOverhead ||
+    stored.length > chunkOverhead + length ||
+    (codec !== raw && codec !== zstd)
+  ) {
+    throw badChunk(`expected a stored chunk of at most ${length + chunkOverhead} bytes, got ${stored.length}`)
+  }
+  const payload = createDecipheriv(cipher, encryption, stored.subarray(1, chunkOverhead)).update(
+    stored.subarray(chunkOverhead),
+  )
+  const chunk = codec === raw ? payload : unpack(payload, length)
+  if (chunk.length !== length) throw badChunk(`expected a chunk of ${length} bytes, got ${chunk.length}`)
+  return chunk
+}
+
+function unpack(payload: Uint8Array, length: number): Uint8Array {
+  try {
+    return zstdDecompressSync(payload, { maxOutputLength: length })
+  } catch (cause) {
+    throw badChunk(`expected a zstd frame of ${length} bytes`, cause)
+  }
+}
+
+function badChunk(message: string, cause?: unknown): ArtifactError {
+  return new ArtifactError('ARTIFACT_BAD_CHUNK', message, {
+    cause,
+    remedy: 'Check that the key belongs to the image; if it does, import the image again.',
+  })
+}

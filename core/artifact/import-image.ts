@@ -1,0 +1,312 @@
+import {
+  type BlobDigest,
+  type BlobStore,
+  digestOf,
+  encodeOciManifest,
+  type ImageReference,
+  mediaTypes,
+} from '#core/blobs/index.ts'
+import type { BlockDevice } from '#core/block/block-device.ts'
+import { buildIndex, type StoredChunk } from './build-index.ts'
+import { type ImageKey, keyIdOf } from './image-key.ts'
+import { chunkLength } from './index-format.ts'
+import { encodeManifest, type ImageManifest } from './manifest.ts'
+import { PackWriter } from './pack-writer.ts'
+
+/** Disk bytes that are read at once. */
+const readBytes = 4_194_304
+/** How far `extents` looks ahead. */
+const stepBytes = 33_554_432
+
+/** Makes stored chunks, perhaps on many cores. */
+export interface ChunkSealer {
+  /** How many chunks are worth having under way at once. */
+  readonly width: number
+  /** @param chunk is left as it is, and must stay as it is until this resolves */
+  seal(chunk: Uint8Array): Promise<SealedChunk>
+}
+
+export interface SealedChunk {
+  readonly digest: Uint8Array
+  readonly stored: Uint8Array
+}
+
+/** Where an import that was interrupted left off: what it wrote down is stored for good. */
+export interface ImportJournal {
+  /** Chunks of the same source that an earlier run has stored already, by their number. */
+  readonly done: ReadonlyMap<number, StoredChunk>
+  /** Sizes of the packs that they lie in. */
+  readonly packSizes: ReadonlyMap<BlobDigest, number>
+  /** A pack is in the store, and these chunks of the disk are in it. */
+  record(
+    pack: BlobDigest,
+    sizeBytes: number,
+    chunks: readonly (readonly [number, StoredChunk])[],
+  ): Promise<void>
+}
+
+export interface ImportProgress {
+  /** Of the disk, holes counted as they are passed. */
+  readonly bytesDone: number
+  readonly sizeBytes: number
+  readonly bytesStored: number
+}
+
+export interface ImportOptions {
+  readonly source: BlockDevice
+  readonly reference: ImageReference
+  readonly key: ImageKey
+  readonly store: BlobStore
+  readonly sealer: ChunkSealer
+  /** Chunks that the store has from other versions, by their digest in hexadecimal digits. */
+  readonly known: KnownChunks
+  readonly journal: ImportJournal
+  readonly about: Pick<ImageManifest, 'chunkBytes' | 'sectorBytes' | 'diskId' | 'applications' | 'createdAt'>
+  readonly onProgress: (progress: ImportProgress) => void
+  readonly signal: AbortSignal
+}
+
+export interface KnownChunks {
+  readonly chunks: ReadonlyMap<string, StoredChunk>
+  readonly packSizes: ReadonlyMap<BlobDigest, number>
+}
+
+export interface ImportedImage {
+  readonly manifest: ImageManifest
+  readonly manifestDigest: BlobDigest
+  /** Chunks that are no zeros; of those, chunks that the store had. */
+  readonly chunks: number
+  readonly reusedChunks: number
+  /** New in the store, without the index. */
+  readonly bytesStored: number
+  /** Of the OCI artifact: all that a copy of the image takes. */
+  readonly bytesTotal: number
+}
+
+/**
+ * Imports a disk: cuts it into chunks, stores those that the store does not have, and names the image.
+ *
+ * Zeros are never stored. The name is given last, so that nobody sees half an image.
+ *
+ * @throws what source and store throw; the reason of `signal`
+ */
+export async function importImage(options: ImportOptions): Promise<ImportedImage> {
+  const { source, sealer, journal, about, signal } = options
+  const shape = { sizeBytes: Number(source.sizeBytes), chunkBytes: about.chunkBytes }
+  const placer = new ChunkPlacer(options, packBytesFor(shape.sizeBytes))
+  const pipeline = new Pipeline<SealedChunk>(sealer.width * 4, (number, sealed) =>
+    placer.place(number, sealed),
+  )
+  const progress = (bytesDone: number): void =>
+    options.onProgress({ bytesDone, sizeBytes: shape.sizeBytes, bytesStored: placer.bytesStored })
+  for await (const { offset, bytes } of dataOf(source, shape, signal)) {
+    for (let at = 0; at < bytes.length; at += shape.chunkBytes) {
+      const number = (offset + at) / shape.chunkBytes
+      const chunk = bytes.subarray(at, at + chunkLength(shape, number))
+      const isDone = await placer.placeAgain(number, journal.done.get(number))
+      if (!isDone && !isZero(chunk)) await pipeline.push(number, sealer.seal(chunk))
+    }
+    progress(offset + bytes.length)
+  }
+  await pipeline.drain()
+  const { chunks, packSizes } = await placer.finish()
+  progress(shape.sizeBytes)
+  const named = await nameImage(options, shape, chunks, packSizes)
+  return { ...named, chunks: chunks.size, reusedChunks: placer.reused, bytesStored: placer.bytesStored }
+}
+
+/** Finds a place for each chunk: where the store has it already, where this import has put it, or in a new pack. */
+class ChunkPlacer {
+  readonly #packs: PackWriter
+  readonly #hasPack: (pack: BlobDigest) => Promise<boolean>
+  readonly #packSizes: Map<BlobDigest, number>
+  readonly #stored: Map<string, StoredChunk>
+  readonly #own = new Map<string, Promise<StoredChunk>>()
+  readonly #placed = new Map<number, StoredChunk>()
+  #reused = 0
+
+  constructor({ store, known, journal, signal }: ImportOptions, packBytes: number) {
+    this.#packs = new PackWriter({ store, packBytes, journal, signal })
+    this.#packSizes = new Map([...known.packSizes, ...journal.packSizes])
+    this.#stored = new Map(known.chunks)
+    for (const chunk of journal.done.values()) this.#stored.set(hexOf(chunk.digest), chunk)
+    this.#hasPack = packAsker(store, this.#packSizes, signal)
+  }
+
+  get reused(): number {
+    return this.#reused
+  }
+
+  get bytesStored(): number {
+    return this.#packs.bytesStored
+  }
+
+  /** @returns false when an earlier run did not get as far, or what it stored is gone */
+  async placeAgain(number: number, done: StoredChunk | undefined): Promise<boolean> {
+    if (done === undefined || !(await this.#hasPack(done.pack))) return false
+    this.#placed.set(number, done)
+    return true
+  }
+
+  async place(number: number, sealed: SealedChunk): Promise<void> {
+    await this.#packs.room()
+    const name = hexOf(sealed.digest)
+    const again = this.#own.get(name)
+    if (again !== undefined || (await this.placeAgain(number, this.#stored.get(name)))) this.#reused += 1
+    if (again === undefined && this.#placed.has(number)) return
+    const placing = again ?? this.#packs.add(number, sealed)
+    this.#own.set(name, placing)
+    // Where it lies is known when its pack is full; nobody waits for that here.
+    placing.then(
+      (chunk) => this.#placed.set(number, chunk),
+      () => {},
+    )
+  }
+
+  async finish(): Promise<{
+    readonly chunks: ReadonlyMap<number, StoredChunk>
+    readonly packSizes: ReadonlyMap<BlobDigest, number>
+  }> {
+    for (const [pack, size] of await this.#packs.finish()) this.#packSizes.set(pack, size)
+    await Promise.all(this.#own.values())
+    return { chunks: this.#placed, packSizes: this.#packSizes }
+  }
+}
+
+/** Few enough packs for an index and an OCI manifest, and none smaller than registries like to read. */
+function packBytesFor(sizeBytes: number): number {
+  let packBytes = 4_194_304
+  while (packBytes * 8192 < sizeBytes && packBytes < 2 ** 28) packBytes *= 2
+  return packBytes
+}
+
+/** Whether the store has a pack in full. Each is asked for once: an import takes no longer than collecting waits. */
+function packAsker(
+  store: BlobStore,
+  sizes: ReadonlyMap<BlobDigest, number>,
+  signal: AbortSignal,
+): (pack: BlobDigest) => Promise<boolean> {
+  const answers = new Map<BlobDigest, Promise<boolean>>()
+  return (pack) => {
+    const answer = answers.get(pack) ?? store.size(pack, signal).then((size) => size === sizes.get(pack))
+    answers.set(pack, answer)
+    return answer
+  }
+}
+
+function hexOf(digest: Uint8Array): string {
+  return Buffer.from(digest).toString('hex')
+}
+
+async function nameImage(
+  { reference, key, store, about, signal }: ImportOptions,
+  shape: Pick<ImageManifest, 'sizeBytes' | 'chunkBytes'>,
+  chunks: ReadonlyMap<number, StoredChunk>,
+  sizes: ReadonlyMap<BlobDigest, number>,
+): Promise<Pick<ImportedImage, 'manifest' | 'manifestDigest' | 'bytesTotal'>> {
+  const index = buildIndex(shape, chunks, sizes)
+  const manifest: ImageManifest = {
+    schema: 1,
+    ...reference,
+    ...about,
+    ...shape,
+    merkleRoot: index.merkleRoot,
+    storedChunks: chunks.size,
+    storedBytes: chunks.values().reduce((sum, { length }) => sum + length, 0),
+    keyId: keyIdOf(key),
+  }
+  const manifestBytes = encodeManifest(manifest)
+  const layers = [
+    await putBlob(store, mediaTypes.chunkIndex, index.bytes, signal),
+    ...index.packs.map(({ digest, sizeBytes }) => ({ mediaType: mediaTypes.pack, digest, size: sizeBytes })),
+  ]
+  const config = await putBlob(store, mediaTypes.image, manifestBytes, signal)
+  const oci = encodeOciManifest({ artifactType: mediaTypes.image, config, layers })
+  await store.tag(reference, oci, signal)
+  const bytesTotal = layers.reduce((sum, { size }) => sum + size, config.size)
+  return { manifest, manifestDigest: config.digest, bytesTotal }
+}
+
+async function putBlob(store: BlobStore, mediaType: string, bytes: Uint8Array, signal: AbortSignal) {
+  const digest = digestOf(bytes)
+  await store.put(digest, bytes, signal)
+  return { mediaType, digest, size: bytes.length }
+}
+
+/** The parts of a disk that may hold something, in whole chunks. */
+async function* dataOf(
+  source: BlockDevice,
+  { sizeBytes, chunkBytes }: Pick<ImageManifest, 'sizeBytes' | 'chunkBytes'>,
+  signal: AbortSignal,
+): AsyncGenerator<{ readonly offset: number; readonly bytes: Uint8Array }, void, undefined> {
+  let covered = 0
+  for await (const { from, to } of dataRanges(source, sizeBytes, signal)) {
+    // Out to the borders of chunks, without what the range before has covered already.
+    const start = Math.max(Math.floor(from / chunkBytes) * chunkBytes, covered)
+    const end = Math.min(Math.ceil(to / chunkBytes) * chunkBytes, sizeBytes)
+    const read = (at: number): Promise<Uint8Array> =>
+      source.read(BigInt(at), Math.min(readBytes, end - at), signal)
+    let next = start < end ? read(start) : undefined
+    for (let offset = start; next !== undefined; offset += readBytes) {
+      const bytes = await next
+      // The next part is read while this one is worked on.
+      next = offset + readBytes < end ? read(offset + readBytes) : undefined
+      next?.catch(() => {})
+      yield { offset, bytes }
+    }
+    covered = Math.max(covered, end)
+  }
+}
+
+async function* dataRanges(
+  source: BlockDevice,
+  sizeBytes: number,
+  signal: AbortSignal,
+): AsyncGenerator<{ readonly from: number; readonly to: number }, void, undefined> {
+  for (let at = 0; at < sizeBytes; ) {
+    signal.throwIfAborted()
+    const length = Math.min(stepBytes, sizeBytes - at)
+    for (const extent of await source.extents(BigInt(at), length, signal)) {
+      if (extent.kind === 'data') yield { from: at, to: at + extent.length }
+      at += extent.length
+    }
+  }
+}
+
+const zeros = Buffer.alloc(65_536)
+
+function isZero(bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.length; at += zeros.length) {
+    const part = bytes.subarray(at, at + zeros.length)
+    if (Buffer.compare(part, zeros.subarray(0, part.length)) !== 0) return false
+  }
+  return true
+}
+
+/** Work that is begun in any order and ends in order, a bounded part of it at once. */
+class Pipeline<T> {
+  readonly #width: number
+  readonly #work: (number: number, item: T) => Promise<void>
+  readonly #under: { readonly number: number; readonly item: Promise<T> }[] = []
+
+  constructor(width: number, work: (number: number, item: T) => Promise<void>) {
+    this.#width = width
+    this.#work = work
+  }
+
+  async push(number: number, item: Promise<T>): Promise<void> {
+    // Whether it failed is asked when its turn comes.
+    item.catch(() => {})
+    this.#under.push({ number, item })
+    while (this.#under.length >= this.#width) await this.#step()
+  }
+
+  async drain(): Promise<void> {
+    while (this.#under.length > 0) await this.#step()
+  }
+
+  async #step(): Promise<void> {
+    const oldest = this.#under.shift()
+    if (oldest !== undefined) await this.#work(oldest.number, await oldest.item)
+  }
+}

@@ -1,0 +1,80 @@
+import { type BlobDigest, type BlobReader, decodeOciManifest, mediaTypes } from '#core/blobs/index.ts'
+import { entryOf, fanOut } from '#core/merkle/index.ts'
+import type { StoredChunk } from './build-index.ts'
+import type { KnownChunks } from './import-image.ts'
+import {
+  decodeHeader,
+  decodePacks,
+  headerBytes,
+  packTableBytes,
+  placeAt,
+  recordBytes,
+  recordsAt,
+} from './index-format.ts'
+import { decodeManifest, maximumManifestBytes } from './manifest.ts'
+
+/** Larger indexes are passed over: 64 MiB is one of a disk of 340 GiB that is full. */
+const largestIndexBytes = 67_108_864
+
+/**
+ * The chunks that a store has from the versions of an image family.
+ *
+ * Nothing of it is believed: a chunk is used again only for the same digest, and one that is not where the store
+ * says it is makes an image that cannot be read there, not one that reads as something else.
+ *
+ * @param keyId versions under another key share nothing
+ * @throws {BlobError} BLOB_UNAVAILABLE, BLOB_DENIED; images that cannot be understood are passed over
+ */
+export async function readKnownChunks(
+  store: BlobReader,
+  family: { readonly name: string; readonly keyId: string },
+  signal: AbortSignal,
+): Promise<KnownChunks> {
+  const chunks = new Map<string, StoredChunk>()
+  const packSizes = new Map<BlobDigest, number>()
+  for (const reference of await store.references(signal)) {
+    if (reference.name !== family.name) continue
+    const bytes = await store.manifest(reference, signal)
+    if (bytes !== undefined) await addVersion(store, bytes, family.keyId, { chunks, packSizes }, signal)
+  }
+  return { chunks, packSizes }
+}
+
+async function addVersion(
+  store: BlobReader,
+  oci: Uint8Array,
+  keyId: string,
+  into: { readonly chunks: Map<string, StoredChunk>; readonly packSizes: Map<BlobDigest, number> },
+  signal: AbortSignal,
+): Promise<void> {
+  const { config, layers } = decodeOciManifest(oci)
+  const index = layers.find(({ mediaType }) => mediaType === mediaTypes.chunkIndex)
+  if (index === undefined || index.size > largestIndexBytes || config.size > maximumManifestBytes) return
+  const manifest = decodeManifest(await store.read(config.digest, 0, config.size, signal))
+  if (manifest.keyId !== keyId) return
+  const bytes = await store.read(index.digest, 0, index.size, signal)
+  const header = decodeHeader(bytes, manifest)
+  const packs = decodePacks(bytes.subarray(headerBytes, headerBytes + packTableBytes(header)), header)
+  for (const { digest, sizeBytes } of packs) into.packSizes.set(digest, sizeBytes)
+  // Inner pages are passed through, too: what they name are pages, whose digests no chunk has.
+  for (let number = 0; number < header.records; number++) {
+    const at = recordsAt(header) + number * recordBytes
+    addRecord(bytes.subarray(at, at + recordBytes), packs, into.chunks)
+  }
+}
+
+function addRecord(
+  record: Uint8Array,
+  packs: ReturnType<typeof decodePacks>,
+  chunks: Map<string, StoredChunk>,
+): void {
+  for (let slot = 0; slot < fanOut && record.length === recordBytes; slot++) {
+    const digest = entryOf(record, slot)
+    const { pack, offset, length } = placeAt(record, slot)
+    const entry = packs[pack]
+    if (digest === undefined || entry === undefined || length === 0 || offset + length > entry.sizeBytes)
+      continue
+    const name = Buffer.from(digest).toString('hex')
+    chunks.set(name, { digest, pack: entry.digest, offset, length })
+  }
+}

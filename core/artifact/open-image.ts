@@ -1,0 +1,282 @@
+import {
+  type BlobDigest,
+  BlobError,
+  type BlobReader,
+  decodeOciManifest,
+  digestHex,
+  digestOf,
+  formatReference,
+  type ImageReference,
+  mediaTypes,
+} from '#core/blobs/index.ts'
+import { type BootTrace, decodeTrace, fitTrace } from '#core/block/boot-trace.ts'
+import { type CacheCounts, cachedChunks } from './chunk-reader.ts'
+import { ArtifactError } from './errors.ts'
+import { type DeviceCounts, ImageDevice } from './image-device.ts'
+import { type ImageIndex, openIndex } from './image-index.ts'
+import { chunkKeysOf, type ImageKey, keyIdOf } from './image-key.ts'
+import { chunksOf } from './index-format.ts'
+import { decodeManifest, type ImageManifest, maximumManifestBytes } from './manifest.ts'
+import { failover, type StoreImage } from './store-image.ts'
+import { authenticatedCache, type StoredCache } from './stored-cache.ts'
+import { type FetchCounts, upstreamChunks } from './upstream.ts'
+
+export type ImageCounts = FetchCounts & CacheCounts & DeviceCounts
+
+export interface OpenedImage extends AsyncDisposable {
+  readonly manifest: ImageManifest
+  readonly device: ImageDevice
+  readonly index: ImageIndex
+  /**
+   * What a boot of it reads, if its makers recorded that. Fetched when asked for.
+   *
+   * @throws {ArtifactError} ARTIFACT_BAD_TRACE; {TraceError} {BlobError}
+   */
+  trace(): Promise<BootTrace | undefined>
+  /** What was read so far, and from where; grows as it is used. */
+  readonly counts: Readonly<ImageCounts>
+}
+
+export interface OpenImageOptions {
+  readonly reference: ImageReference
+  /**
+   * SHA-256 of the image manifest.
+   * INVARIANT I1: from a release that the threshold of people signed, or made on this machine.
+   */
+  readonly manifestDigest: BlobDigest
+  /** In order of preference; disposed of with the image. */
+  readonly stores: readonly [BlobReader, ...BlobReader[]]
+  /** Copied; the caller's is not altered. */
+  readonly key: ImageKey
+  readonly cache: StoredCache
+  /** Unpacked chunks that stay in memory, bytes. */
+  readonly memoryBytes: number
+}
+
+/**
+ * Opens a stored image as a disk. Nothing of it is read but what is needed to find chunks.
+ *
+ * @throws {ArtifactError} ARTIFACT_MISSING, ARTIFACT_OTHER_IMAGE, ARTIFACT_WRONG_KEY, ARTIFACT_BAD_MANIFEST, ARTIFACT_BAD_INDEX
+ * @throws {MerkleError} {BlobError}
+ */
+export async function openImage(options: OpenImageOptions): Promise<OpenedImage> {
+  const ending = new AbortController()
+  await using opened = new AsyncDisposableStack()
+  for (const store of options.stores) opened.use(store)
+  opened.defer(() => ending.abort(new ArtifactError('ARTIFACT_KEY_WITHDRAWN', 'the disk was closed')))
+  const counts = {
+    bytesFetched: 0,
+    requests: 0,
+    bytesFromCache: 0,
+    damaged: 0,
+    localChunks: 0,
+    hits: 0,
+    misses: 0,
+  }
+  const manifest = await readManifest(options, ending.signal)
+  if (keyIdOf(options.key) !== manifest.keyId) {
+    throw new ArtifactError(
+      'ARTIFACT_WRONG_KEY',
+      `expected key ${manifest.keyId}, got ${keyIdOf(options.key)}`,
+      {
+        remedy: `Use the key of the image family ${manifest.name}.`,
+      },
+    )
+  }
+  const keys = chunkKeysOf(options.key)
+  const cache = authenticatedCache(options.cache, keys.vector.slice())
+  const context = { options, manifest, counts, cache, signal: ending.signal }
+  const [first, ...others] = options.stores
+  const image = failover([storeImage(first, context), ...others.map((store) => storeImage(store, context))])
+  // The root of the tree is looked at now, so that a wrong index is found before anybody relies on it.
+  await image.leaves(0)
+  const device = new ImageDevice({
+    manifest,
+    index: image,
+    chunks: cachedChunks(image, options.cache, chunksOf(manifest), counts),
+    keys,
+    memoryBytes: options.memoryBytes,
+    counts,
+    resources: opened.move(),
+  })
+  return {
+    manifest,
+    device,
+    index: image,
+    trace: () => readTrace(options, manifest, ending.signal),
+    counts,
+    [Symbol.asyncDispose]: () => device[Symbol.asyncDispose](),
+  }
+}
+
+interface Context {
+  readonly options: OpenImageOptions
+  readonly manifest: ImageManifest
+  readonly counts: ImageCounts
+  readonly cache: StoredCache
+  readonly signal: AbortSignal
+}
+
+/** An image in one store, whose index is opened when it is first asked for and again after a failure. */
+function storeImage(blobs: BlobReader, context: Context): StoreImage {
+  const { counts, signal } = context
+  let opening: ReturnType<typeof openStoreIndex> | undefined
+  const index = (): ReturnType<typeof openStoreIndex> => {
+    opening ??= openStoreIndex(blobs, context)
+    opening.catch(() => {
+      opening = undefined
+    })
+    return opening
+  }
+  return {
+    leaves: async (number) => (await index()).leaves(number),
+    ...upstreamChunks(blobs, counts, signal),
+  }
+}
+
+async function openStoreIndex(blobs: BlobReader, { options, manifest, cache, signal }: Context) {
+  const { reference, manifestDigest } = options
+  // Stores may have indexes of their own, which name other packs.
+  const store = digestHex(digestOf(Buffer.from(blobs.name))).slice(0, 16)
+  const name = `${digestHex(manifestDigest)}.${store}`
+  const kept = await cache.get(name)
+  const known = kept && parseIndexDescriptor(kept)
+  const { digest, size } = known ?? (await indexOf(blobs, reference, manifestDigest, signal))
+  if (known === undefined) cache.put(name, Buffer.from(`${digest} ${size}`))
+  try {
+    return await openIndex({
+      blobs,
+      digest,
+      sizeBytes: size,
+      manifest,
+      cache,
+      prefix: digestHex(digest),
+      signal,
+    })
+  } catch (error) {
+    cache.drop(name)
+    throw error
+  }
+}
+
+function parseIndexDescriptor(bytes: Uint8Array): { digest: BlobDigest; size: number } | undefined {
+  const match = /^(sha256:[0-9a-f]{64}) (\d{1,12})$/.exec(Buffer.from(bytes).toString())
+  return match === null ? undefined : { digest: match[1] as BlobDigest, size: Number(match[2]) }
+}
+
+async function indexOf(
+  blobs: BlobReader,
+  reference: ImageReference,
+  manifestDigest: BlobDigest,
+  signal: AbortSignal,
+): Promise<{ digest: BlobDigest; size: number }> {
+  const { layers } = await readOciManifest(blobs, reference, manifestDigest, signal)
+  const index = layers.find(({ mediaType }) => mediaType === mediaTypes.chunkIndex)
+  if (index === undefined) {
+    throw new ArtifactError(
+      'ARTIFACT_BAD_INDEX',
+      `${formatReference(reference)} in ${blobs.name} has no index`,
+    )
+  }
+  return index
+}
+
+/** @throws {ArtifactError} ARTIFACT_MISSING, ARTIFACT_OTHER_IMAGE */
+async function readOciManifest(
+  blobs: BlobReader,
+  reference: ImageReference,
+  manifestDigest: BlobDigest,
+  signal: AbortSignal,
+) {
+  const bytes = await blobs.manifest(reference, signal)
+  if (bytes === undefined) {
+    throw new ArtifactError(
+      'ARTIFACT_MISSING',
+      `there is no ${formatReference(reference)} in ${blobs.name}`,
+      {
+        remedy: 'Copy the image there, or name another store.',
+      },
+    )
+  }
+  const manifest = decodeOciManifest(bytes)
+  if (manifest.config.digest !== manifestDigest) {
+    throw new ArtifactError(
+      'ARTIFACT_OTHER_IMAGE',
+      `${formatReference(reference)} in ${blobs.name} is not the image that was signed`,
+      { remedy: 'Copy the signed image there, or name another store.' },
+    )
+  }
+  return manifest
+}
+
+/** From what this machine keeps, or the first store that has it; compared with its digest either way. */
+async function readManifest(options: OpenImageOptions, signal: AbortSignal): Promise<ImageManifest> {
+  const { reference, manifestDigest, stores, cache } = options
+  const name = `${digestHex(manifestDigest)}.manifest`
+  const kept = await cache.get(name)
+  if (kept !== undefined && digestOf(kept) === manifestDigest) return decodeFor(reference, kept)
+  let first: { readonly error: unknown } | undefined
+  for (const store of stores) {
+    try {
+      const { config } = await readOciManifest(store, reference, manifestDigest, signal)
+      const bytes = await store.read(config.digest, 0, Math.min(config.size, maximumManifestBytes), signal)
+      if (digestOf(bytes) !== manifestDigest) {
+        throw new BlobError('BLOB_WRONG_ANSWER', `${store.name} has other bytes under ${manifestDigest}`)
+      }
+      cache.put(name, bytes)
+      return decodeFor(reference, bytes)
+    } catch (error) {
+      first ??= { error }
+    }
+  }
+  throw first?.error
+}
+
+/** A manifest of another image, signed as it may be, is not what was asked for. */
+function decodeFor(reference: ImageReference, bytes: Uint8Array): ImageManifest {
+  const manifest = decodeManifest(bytes)
+  if (manifest.name !== reference.name || manifest.version !== reference.version) {
+    throw new ArtifactError(
+      'ARTIFACT_OTHER_IMAGE',
+      `expected ${formatReference(reference)}, got a manifest of ${manifest.name}:${manifest.version}`,
+    )
+  }
+  return manifest
+}
+
+/** INVARIANT I1: what is fetched ahead is told by a trace whose digest was signed. */
+async function readTrace(
+  { stores, cache }: OpenImageOptions,
+  { trace, sizeBytes }: ImageManifest,
+  signal: AbortSignal,
+): Promise<BootTrace | undefined> {
+  if (trace === undefined) return undefined
+  const digest: BlobDigest = `sha256:${trace.digest}`
+  const isIt = (bytes: Uint8Array): boolean => digestOf(bytes) === digest
+  const kept = await cache.get(`${trace.digest}.trace`)
+  const found =
+    kept !== undefined && isIt(kept) ? kept : await readBlob(stores, digest, trace.sizeBytes, signal)
+  if (!isIt(found)) {
+    throw new ArtifactError('ARTIFACT_BAD_TRACE', 'the boot trace is not the one that was signed')
+  }
+  cache.put(`${trace.digest}.trace`, found)
+  return fitTrace(decodeTrace(found), sizeBytes)
+}
+
+/** From the first store that answers. */
+async function readBlob(
+  stores: OpenImageOptions['stores'],
+  digest: BlobDigest,
+  length: number,
+  signal: AbortSignal,
+): Promise<Uint8Array> {
+  let first: { readonly error: unknown } | undefined
+  for (const store of stores) {
+    try {
+      return await store.read(digest, 0, length, signal)
+    } catch (error) {
+      first ??= { error }
+    }
+  }
+  throw first?.error
+}

@@ -1,0 +1,42 @@
+import { createHmac, timingSafeEqual } from 'node:crypto'
+
+/**
+ * Bytes kept on this machine under a name, as they came from a store: encrypted, and to be verified by whoever gets
+ * them. What is kept may vanish or change at any time; nothing but time is lost.
+ */
+export interface StoredCache {
+  /** @returns undefined when it is not there, or cannot be read */
+  get(name: string): Promise<Uint8Array | undefined>
+  /** Keeps bytes when there is room and time. Takes them before it returns; never fails. */
+  put(name: string, bytes: Uint8Array): void
+  /** Forgets what was found damaged. */
+  drop(name: string): void
+}
+
+/** Keeps nothing. */
+export const noCache: StoredCache = {
+  get: async () => undefined,
+  put: () => {},
+  drop: () => {},
+}
+
+const codeBytes = 32
+
+/** Puts a code over name and bytes (HMAC-SHA-256) before what is kept, so that nobody without the key alters it unnoticed. */
+export function authenticatedCache(cache: StoredCache, key: Uint8Array): StoredCache {
+  const codeOf = (name: string, bytes: Uint8Array): Buffer =>
+    createHmac('sha256', key).update(`${name}\0`).update(bytes).digest()
+  return {
+    get: async (name) => {
+      const kept = await cache.get(name)
+      if (kept === undefined) return undefined
+      const bytes = kept.subarray(codeBytes)
+      if (kept.length >= codeBytes && timingSafeEqual(codeOf(name, bytes), kept.subarray(0, codeBytes)))
+        return bytes
+      cache.drop(name)
+      return undefined
+    },
+    put: (name, bytes) => cache.put(name, Buffer.concat([codeOf(name, bytes), bytes])),
+    drop: (name) => cache.drop(name),
+  }
+}

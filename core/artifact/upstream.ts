@@ -1,0 +1,127 @@
+import type { BlobReader } from '#core/blobs/blob-store.ts'
+import { type ChunkReader, type ChunkReference, verifyChunk, type Wish } from './chunk-reader.ts'
+
+/** Requests to a store at once: a slow line is filled by many, and more help nobody. */
+const parallel = 16
+/** Places that are kept free of what nobody waits for. */
+const keptForUrgent = 4
+/** Neighbours in a pack are read by one request up to this size: registries read that much for any. */
+const largestRangeBytes = 1_048_576
+
+/** A chunk that somebody asked for, until it is here: perhaps several times, since zeros are not all that repeats. */
+interface Flight {
+  readonly chunk: ChunkReference
+  readonly stored: Promise<Uint8Array>
+  readonly resolve: (stored: Uint8Array) => void
+  readonly reject: (error: unknown) => void
+}
+
+export interface FetchCounts {
+  bytesFetched: number
+  requests: number
+}
+
+/**
+ * Reads chunks from a store: many requests at once, urgent ones first, neighbours together.
+ *
+ * @param signal ends all of it
+ */
+export function upstreamChunks(blobs: BlobReader, counts: FetchCounts, signal: AbortSignal): ChunkReader {
+  const flights = new Map<string, Flight>()
+  const urgent = new Map<string, Flight>()
+  const ahead = new Map<string, Flight>()
+  let running = 0
+  let isScheduled = false
+
+  const fetchRun = async (run: readonly [Flight, ...Flight[]]): Promise<void> => {
+    const [{ chunk: first }] = run
+    const length = run.reduce((sum, { chunk }) => sum + chunk.length, 0)
+    try {
+      const bytes = await blobs.read(first.pack, first.offset, length, signal)
+      counts.bytesFetched += length
+      counts.requests += 1
+      for (const flight of run) settle(flight, bytes, first.offset, blobs.name)
+    } catch (error) {
+      for (const { reject } of run) reject(error)
+    }
+    for (const { chunk } of run) flights.delete(keyOf(chunk.pack, chunk.offset))
+  }
+
+  const pump = (): void => {
+    isScheduled = false
+    while (running < parallel) {
+      const run = takeRun(urgent) ?? (running < parallel - keptForUrgent ? takeRun(ahead) : undefined)
+      if (run === undefined) return
+      running += 1
+      void fetchRun(run).finally(() => {
+        running -= 1
+        pump()
+      })
+    }
+  }
+
+  const schedule = (): void => {
+    if (isScheduled) return
+    isScheduled = true
+    // Whatever else is asked for in this turn may lie beside it.
+    setImmediate(pump)
+  }
+
+  const begin = (key: string, chunk: ChunkReference): Flight => {
+    const { promise: stored, resolve, reject } = Promise.withResolvers<Uint8Array>()
+    const flight = { chunk, stored, resolve, reject }
+    flights.set(key, flight)
+    ahead.set(key, flight)
+    return flight
+  }
+
+  return {
+    read: async (chunk, wish) => {
+      signal.throwIfAborted()
+      const key = keyOf(chunk.pack, chunk.offset)
+      const flight = flights.get(key) ?? begin(key, chunk)
+      const hurry = (): void => {
+        // Unless it is on its way already.
+        if (ahead.delete(key)) urgent.set(key, flight)
+      }
+      if (wish.urgent) hurry()
+      else wish.hurry = hurry
+      schedule()
+      const stored = await flight.stored
+      // Another chunk at the same place, as a store may say.
+      if (chunk !== flight.chunk) verifyChunk(chunk, stored, blobs.name)
+      return stored
+    },
+  }
+}
+
+function keyOf(pack: string, offset: number): string {
+  return `${pack}@${offset}`
+}
+
+/** The request that waits longest, with those that lie behind it in the pack. */
+function takeRun(queue: Map<string, Flight>): [Flight, ...Flight[]] | undefined {
+  const [first] = queue.values()
+  if (first === undefined) return undefined
+  const run: [Flight, ...Flight[]] = [first]
+  let bytes = 0
+  for (let next: Flight | undefined = first; next !== undefined; ) {
+    const { pack, offset, length }: ChunkReference = next.chunk
+    queue.delete(keyOf(pack, offset))
+    bytes += length
+    next = queue.get(keyOf(pack, offset + length))
+    if (next === undefined || bytes + next.chunk.length > largestRangeBytes) break
+    run.push(next)
+  }
+  return run
+}
+
+function settle({ chunk, resolve, reject }: Flight, bytes: Uint8Array, start: number, from: string): void {
+  try {
+    const stored = bytes.subarray(chunk.offset - start, chunk.offset - start + chunk.length)
+    verifyChunk(chunk, stored, from)
+    resolve(stored)
+  } catch (error) {
+    reject(error)
+  }
+}

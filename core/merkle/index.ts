@@ -1,0 +1,12 @@
+export { MerkleError, type MerkleErrorCode } from './errors.ts'
+export {
+  digestBytes,
+  entryOf,
+  fanOut,
+  levelsOf,
+  maximumLevels,
+  pageBytes,
+  pageDigest,
+  verifyPage,
+} from './page.ts'
+export { buildTree, type Tree, type TreePage, usedSlots } from './tree.ts'
