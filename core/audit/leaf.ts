@@ -21,6 +21,22 @@ export const AUDIT_KINDS = [
   'session-changed',
   /** A session and all its processes are gone. */
   'session-ended',
+  /** The key of an image goes out to an endpoint, sealed, under a lease; with until when at the latest. */
+  'key-released',
+  /** An endpoint lost the right to hold what a lease gave it. */
+  'lease-withdrawn',
+  /** An endpoint has said that it holds nothing under a lease any more, or must have stopped by its own clock. */
+  'lease-ended',
+  /** An image is known to the site; with the digest of its manifest. */
+  'image-registered',
+  /** New metadata of a release role awaits its signatures, or does so no more. */
+  'release-proposed',
+  /** The site took a signature on proposed metadata. */
+  'release-signed',
+  /** Release metadata that the threshold has signed can be read by endpoints; also when the site renews what says that it is current. */
+  'release-published',
+  /** A channel of an image points at another release, or a wave goes on. */
+  'channel-changed',
   /** An admin changed the site: a workspace, a person, a group, a host, a setting. */
   'admin-change',
   /** Another set of policies decides from now on; with its digest. */
@@ -35,7 +51,7 @@ export const AUDIT_KINDS = [
 
 export type AuditKind = (typeof AUDIT_KINDS)[number]
 
-export const ACTOR_TYPES = ['person', 'host', 'gateway', 'site', 'admin', 'system'] as const
+export const ACTOR_TYPES = ['person', 'host', 'gateway', 'endpoint', 'site', 'admin', 'system'] as const
 
 /** Who did it. */
 export interface AuditActor {

@@ -1,0 +1,2 @@
+export { TokenError, type TokenErrorCode } from './errors.ts'
+export { listTokenKeys, openTokenKey, type TokenKey, type TokenPlace } from './token-keys.ts'

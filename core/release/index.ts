@@ -1,0 +1,65 @@
+export { type AcceptedRelease, acceptRelease, type Floors } from './accept.ts'
+export {
+  type Direction,
+  type ExpectedDirection,
+  maximumDirectionBytes,
+  signDirection,
+  type VerifiedDirection,
+  verifyDirection,
+} from './direction.ts'
+export { ReleaseError, type ReleaseErrorCode } from './errors.ts'
+export {
+  checkKey,
+  decodePublicKey,
+  encodePublicKey,
+  isSignedBy,
+  keyIdOf,
+  keyLabel,
+  maximumKeyBytes,
+  memorySigner,
+  type ReleaseSigner,
+  type TufKey,
+  tufKey,
+  tufKeyOf,
+} from './keys.ts'
+export {
+  decodeAnyMetadata,
+  decodeMetadata,
+  type Metadata,
+  type MetadataKind,
+  maximumMetadataBytes,
+  maximumReleases,
+  type Signature,
+} from './metadata.ts'
+export { metadataFileName, parseMetadataFileName } from './metadata-files.ts'
+export { checkImageName, checkVersion, isImageName, labelPattern, targetPath } from './names.ts'
+export {
+  findRelease,
+  listReleases,
+  proposeRelease,
+  proposeRollback,
+  retireRelease,
+  type SignedRelease,
+} from './propose-release.ts'
+export {
+  defaultLifetimes,
+  type KeySet,
+  proposeFamily,
+  proposeRenewal,
+  proposeRoot,
+} from './propose-roles.ts'
+export { type OnlineKeys, type Proposals, publish, type Repository } from './publish.ts'
+export {
+  addSignature,
+  attachSignature,
+  familyRole,
+  type KeyReference,
+  type RoleKeys,
+  rootRole,
+  type SignatureState,
+  signatureState,
+  signMetadata,
+  type Verified,
+  verifyMetadata,
+} from './signatures.ts'
+export { type ChannelState, type DirectedEndpoint, directedVersion, type Wave, waveOf } from './waves.ts'
