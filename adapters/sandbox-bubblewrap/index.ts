@@ -1,0 +1,2 @@
+export { runInSandbox, type SandboxEnd, type SandboxRequest } from './run-in-sandbox.ts'
+export { SandboxError, type SandboxErrorCode } from './sandbox-error.ts'

@@ -1,0 +1,35 @@
+import { z } from 'zod'
+
+/** What a disk has done since it was attached. */
+export interface DiskStats {
+  readonly sizeBytes: number
+  /** From stores, as they were sent. */
+  readonly bytesFetched: number
+  /** Read from the cache on this machine. */
+  readonly bytesFromCache: number
+  /** To stores. */
+  readonly requests: number
+  /** Chunks that the cache had, and had not. */
+  readonly hits: number
+  readonly misses: number
+  /** Chunks that were not what was signed, and were fetched again or refused. */
+  readonly damaged: number
+  /** Into the overlay. */
+  readonly bytesWritten?: number
+  /** How much of the image is on this machine. */
+  readonly percentLocal?: number
+}
+
+const count = z.number().nonnegative()
+
+export const diskStats: z.ZodType<DiskStats> = z.strictObject({
+  sizeBytes: count,
+  bytesFetched: count,
+  bytesFromCache: count,
+  requests: count,
+  hits: count,
+  misses: count,
+  damaged: count,
+  bytesWritten: count.exactOptional(),
+  percentLocal: z.number().min(0).max(100).exactOptional(),
+})

@@ -1,0 +1,203 @@
+import { randomFillSync } from 'node:crypto'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type CacheDirectory, openCacheDirectory } from '#adapters/cache-directory/index.ts'
+import { openDiscardedSlots, openKeptSlots } from '#adapters/overlay-file/index.ts'
+import { openReader, type StoreOptions } from '#apps/images/open-store.ts'
+import {
+  type ImageKey,
+  type ImageManifest,
+  noCache,
+  type OpenedImage,
+  openImage,
+  overlayKeyOf,
+} from '#core/artifact/index.ts'
+import { type BlobDigest, type BlobReader, formatReference, type ImageReference } from '#core/blobs/index.ts'
+import type { BlockDevice } from '#core/block/block-device.ts'
+import { encodeTrace } from '#core/block/boot-trace.ts'
+import { TraceRecorder, traced } from '#core/block/boot-trace-recorder.ts'
+import { replayTrace } from '#core/block/boot-trace-replay.ts'
+import { gated } from '#core/block/gated.ts'
+import { memorySlots } from '#core/block/memory-slots.ts'
+import { observed } from '#core/block/observed.ts'
+import { overlay, overlayBlocks } from '#core/block/overlay.ts'
+import { readAhead } from '#core/block/read-ahead.ts'
+import type { SlotStore } from '#core/block/slot-store.ts'
+import { spilledSlots } from '#core/block/spilled-slots.ts'
+import type { DiskStats } from './disk-stats.ts'
+
+/** What is written while a disk is attached: not allowed, forgotten at the end, or kept for the next time. */
+export type OverlayMode = 'read-only' | 'discard' | 'keep'
+
+export interface OpenDiskOptions {
+  readonly reference: ImageReference
+  /** INVARIANT I1: from a release that the threshold of people signed, or made on this machine. */
+  readonly manifestDigest: BlobDigest
+  /** Addresses, in order of preference. */
+  readonly stores: readonly [string, ...string[]]
+  readonly storeOptions: StoreOptions
+  /** Copied; the caller's is not altered. */
+  readonly key: ImageKey
+  /** What came from stores is kept here, encrypted as it came; absent: nothing is. */
+  readonly cache?: { readonly dir: string; readonly maximumBytes: number }
+  /** Unpacked chunks in memory, bytes. */
+  readonly memoryBytes: number
+  readonly overlay: OverlayMode
+  /** Folder for overlays; each kept one has a folder of its own in it. */
+  readonly overlayDir: string
+  /** Writes what was read, in order, to this file when the disk is closed. */
+  readonly record?: string
+  /** Told of what goes wrong without ending anything. */
+  readonly warn: (error: unknown) => void
+}
+
+export interface OpenDisk extends AsyncDisposable {
+  readonly device: BlockDevice
+  readonly manifest: ImageManifest
+  readonly name: string
+  readonly description: string
+  stats(): DiskStats
+  /**
+   * Takes the key away: from now on every read and write fails with the reason. What was written is made durable, or
+   * forgotten, before it resolves.
+   */
+  withdraw(reason: Error): Promise<void>
+}
+
+/** What stays in memory of an overlay that is discarded, before it goes to a file. */
+const overlayMemoryBytes = 67_108_864
+
+/**
+ * Opens a signed image as a disk: verified and cached, read ahead, under an overlay.
+ *
+ * @throws {ArtifactError} {BlobError} {MerkleError} {OverlayFileError}
+ */
+export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
+  await using opening = new AsyncDisposableStack()
+  const cache = options.cache && opening.use(openCacheDirectory(options.cache))
+  const image = await openWith(options, cache)
+  opening.use(image)
+  const slots = await openSlots(options, image)
+  const closing = new AbortController()
+  const recorder = options.record === undefined ? undefined : recorderOf(image)
+  const base = baseOf(image, recorder)
+  const counts = { bytesWritten: 0 }
+  const disk = slots === undefined ? opening.use(base) : opening.use(overlay(base, slots))
+  const counted = observed(
+    disk,
+    () => {},
+    (length) => {
+      counts.bytesWritten += length
+    },
+  )
+  const device = gated(counted, closing.signal)
+  void prefetch(image, cache, closing.signal, options.warn)
+  const resources = opening.move()
+
+  let ending: Promise<void> | undefined
+  const end = async (reason: Error): Promise<void> => {
+    // Whoever waits for a chunk is told before the key is gone.
+    closing.abort(reason)
+    if (recorder !== undefined && options.record !== undefined) {
+      await writeFile(options.record, encodeTrace(recorder.trace())).catch(options.warn)
+    }
+    // What lies in the overlay and was not flushed is, as on a disk that is pulled out: made durable where it is kept.
+    await slots?.flush().catch(options.warn)
+    await resources.disposeAsync()
+  }
+  const withdraw = (reason: Error): Promise<void> => {
+    ending ??= end(reason)
+    return ending
+  }
+  return {
+    device,
+    manifest: image.manifest,
+    name: options.reference.name,
+    description: `${formatReference(options.reference)}, verified`,
+    stats: () => statsOf(image, cache, counts.bytesWritten),
+    withdraw,
+    [Symbol.asyncDispose]: () => withdraw(new Error('the disk was closed')),
+  }
+}
+
+async function openWith(options: OpenDiskOptions, cache: CacheDirectory | undefined): Promise<OpenedImage> {
+  const [first, ...others] = options.stores
+  const stores: [BlobReader, ...BlobReader[]] = [await openReader(first, options.storeOptions)]
+  for (const address of others) stores.push(await openReader(address, options.storeOptions))
+  const { reference, manifestDigest, key, memoryBytes } = options
+  return openImage({ reference, manifestDigest, stores, key, memoryBytes, cache: cache ?? noCache })
+}
+
+async function openSlots(
+  options: OpenDiskOptions,
+  { manifest }: OpenedImage,
+): Promise<SlotStore | undefined> {
+  const blocks = overlayBlocks(BigInt(manifest.sizeBytes))
+  const random = (bytes: Uint8Array): void => void randomFillSync(bytes)
+  const { overlayDir } = options
+  switch (options.overlay) {
+    case 'read-only':
+      return undefined
+    case 'discard': {
+      await mkdir(overlayDir, { recursive: true, mode: 0o700 })
+      const file = await openDiscardedSlots({ folder: overlayDir, blocks, random })
+      return spilledSlots(memorySlots(blocks, overlayMemoryBytes), file)
+    }
+    case 'keep': {
+      const { name, version, merkleRoot } = manifest
+      const folder = join(overlayDir, `${name}-${version}`)
+      await mkdir(folder, { recursive: true, mode: 0o700 })
+      const base = `${name}:${version} ${merkleRoot}`
+      return openKeptSlots({ folder, blocks, key: overlayKeyOf(options.key), base, random })
+    }
+  }
+}
+
+function baseOf(image: OpenedImage, recorder: TraceRecorder | undefined): BlockDevice {
+  const ahead = readAhead(image.device, { warm: (offset, length) => void image.device.warm(offset, length) })
+  return recorder === undefined ? ahead : traced(ahead, recorder)
+}
+
+function recorderOf({ manifest }: OpenedImage): TraceRecorder {
+  const { sizeBytes, chunkBytes } = manifest
+  return new TraceRecorder({ sizeBytes: BigInt(sizeBytes), chunkBytes, now: () => performance.now() })
+}
+
+/** Fetches what a boot will read, behind what is read. That it fails delays, and is told. */
+async function prefetch(
+  image: OpenedImage,
+  cache: CacheDirectory | undefined,
+  signal: AbortSignal,
+  warn: (error: unknown) => void,
+): Promise<void> {
+  // With a cache it is enough that it is on this machine; without one memory is all there is.
+  const fetchAhead = (offset: number, length: number): Promise<void> =>
+    cache === undefined ? image.device.warm(offset, length) : image.device.keep(offset, length)
+  try {
+    const trace = await image.trace()
+    if (trace !== undefined) await replayTrace(trace, fetchAhead, { signal })
+  } catch (error) {
+    if (!signal.aborted) warn(error)
+  }
+}
+
+function statsOf(
+  { manifest, counts }: OpenedImage,
+  cache: CacheDirectory | undefined,
+  bytesWritten: number,
+): DiskStats {
+  const { bytesFetched, bytesFromCache, requests, hits, misses, damaged, localChunks } = counts
+  const { sizeBytes, storedChunks } = manifest
+  const percentLocal = storedChunks === 0 ? 100 : Math.floor((localChunks / storedChunks) * 1000) / 10
+  return {
+    sizeBytes,
+    bytesFetched,
+    bytesFromCache,
+    requests,
+    hits,
+    misses,
+    damaged,
+    bytesWritten,
+    ...(cache !== undefined && { percentLocal }),
+  }
+}
