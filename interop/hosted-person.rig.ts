@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { SiteAddress } from '#apps/cli/api-client.ts'
 import { dialRoute } from '#apps/cli/dial-route.ts'
 import { RfbPerson } from '#apps/host/rfb-person.rig.ts'
-import { type Delivery, launchAnswer, type Route } from '#core/api/person.ts'
+import { type HostedDelivery, hostedLaunchAnswer, type Route } from '#core/api/person.ts'
 import {
   type Channel,
   type CryptoKeyPair,
@@ -17,7 +17,7 @@ import { type RunningSite, type SignedInClient, until } from './running-site.rig
 
 /** What a person's client holds after a launch and before it connects. */
 export interface Invitation {
-  readonly delivery: Delivery
+  readonly delivery: HostedDelivery
   readonly keyPair: CryptoKeyPair
 }
 
@@ -27,7 +27,7 @@ export type Dial = (signal: AbortSignal) => Promise<Transport>
 export async function launch(client: SignedInClient, workspaceId: string): Promise<Invitation> {
   const { keyPair, clientKey } = await newKey()
   const body = { workspaceId, clientKey, width: 480, height: 320 }
-  const { delivery } = await client.send('POST', '/launches', body, launchAnswer)
+  const { delivery } = await client.send('POST', '/launches', body, hostedLaunchAnswer)
   return { delivery, keyPair }
 }
 

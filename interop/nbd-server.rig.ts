@@ -4,7 +4,7 @@
  */
 import { readFile } from 'node:fs/promises'
 import { activatedDescriptors, NbdServer, standardStreams } from '#adapters/nbd-server/index.ts'
-import { memoryDevice } from '#core/nbd/nbd.fixture.ts'
+import { memoryDevice } from '#core/block/memory-device.fixture.ts'
 
 const file = process.argv.at(-1) ?? ''
 const server = new NbdServer({

@@ -16,8 +16,8 @@ import {
   type TlsIdentity,
 } from '#adapters/pki-x509/index.ts'
 import type { BlockDevice } from '#core/block/block-device.ts'
+import { memoryDevice } from '#core/block/memory-device.fixture.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
-import { memoryDevice } from '#core/nbd/nbd.fixture.ts'
 
 const run = promisify(execFile)
 const mebibyte = 1_048_576

@@ -11,7 +11,7 @@ import { dialRoute } from '#apps/cli/dial-route.ts'
 import { dialGateway } from '#apps/host/dial-gateway.ts'
 import type { RfbPerson } from '#apps/host/rfb-person.rig.ts'
 import { agentPath, type HostToSite } from '#core/agent/messages.ts'
-import { delivery, sessionView } from '#core/api/person.ts'
+import { hostedDelivery, sessionView } from '#core/api/person.ts'
 import { exportPublic, generateX25519 } from '#core/channel/index.ts'
 import { sendSigned } from './attacks/raw-request.rig.ts'
 import {
@@ -307,7 +307,7 @@ async function openAndLeave(client: SignedInClient, workspaceId: string): Promis
 async function reopen(client: SignedInClient, sessionId: string): Promise<RfbPerson> {
   const { keyPair, clientKey } = await newKey()
   const path = `/sessions/${sessionId}/tickets`
-  const answer = await client.send('POST', path, { clientKey }, z.object({ delivery }))
+  const answer = await client.send('POST', path, { clientKey }, z.object({ delivery: hostedDelivery }))
   const invitation = { delivery: answer.delivery, keyPair }
   return view(connect(invitation, anyGateway(site.address, invitation)))
 }

@@ -6,7 +6,7 @@ import { parse, stringify } from 'yaml'
 import { z } from 'zod'
 import type { SiteConfig } from '#apps/site/config.ts'
 import { personView } from '#core/api/admin.ts'
-import { launchAnswer, sessionView } from '#core/api/person.ts'
+import { hostedLaunchAnswer, sessionView } from '#core/api/person.ts'
 import { exportPublic, generateX25519 } from '#core/channel/index.ts'
 import { pidsMatching, type RunningSite, signIn, startSite, until } from './running-site.rig.ts'
 
@@ -55,7 +55,7 @@ test('any node serves any request: a launch at one is delivered by a host that i
     'POST',
     '/launches',
     { workspaceId: 'terminal', clientKey },
-    launchAnswer,
+    hostedLaunchAnswer,
   )
   expect(delivery.session.state).toBe('ready')
   const atTheFirst = await (await site.signIn('nora')).get('/sessions', sessions)

@@ -38,18 +38,14 @@ export async function openDiskFile(path: string, options: OpenDiskFileOptions = 
   const format = options.format ?? (await detectFormat(source, options.signal))
   const resolveParent = (reference: ParentReference): Promise<FoundParent | undefined> =>
     findParent(reference, [dirname(path), ...(options.parentFolders ?? [])])
-  switch (format) {
-    case 'vhd':
-      return { format, device: await openVhd(source, { resolveParent }) }
-    case 'vhdx':
-      return { format, device: await openVhdx(source, { resolveParent }) }
-    case 'raw':
-      return { format, device: await openMapped(source, path, options.signal) }
-    case 'qcow2':
-    case 'vmdk':
-      await source[Symbol.asyncDispose]()
-      return { format, device: await openConverted(path, format, options.signal) }
+  const openers: Readonly<Record<ImageFormat, () => Promise<BlockDevice>>> = {
+    vhd: () => openVhd(source, { resolveParent }),
+    vhdx: () => openVhdx(source, { resolveParent }),
+    raw: () => openMapped(source, path, options.signal),
+    qcow2: () => openConverted(source, path, 'qcow2', options.signal),
+    vmdk: () => openConverted(source, path, 'vmdk', options.signal),
   }
+  return { format, device: await openers[format]() }
 }
 
 /**
@@ -103,10 +99,12 @@ function cut(map: readonly Extent[], offset: number, length: number): readonly E
 }
 
 async function openConverted(
+  source: ByteSource,
   path: string,
   format: 'qcow2' | 'vmdk',
   signal: AbortSignal | undefined,
 ): Promise<BlockDevice> {
+  await source[Symbol.asyncDispose]()
   const folder = await mkdtemp(join(tmpdir(), 'trustcast-convert-'))
   const remove = (): Promise<void> => rm(folder, { recursive: true, force: true })
   try {

@@ -1,16 +1,26 @@
 export * from './agents.ts'
 export * from './audit.ts'
 export * from './decisions.ts'
+export * from './endpoints.ts'
+export * from './leases.ts'
 export { migrate } from './migrate.ts'
 export * from './people.ts'
+export * from './releases.ts'
 export type {
   AgentReport,
   AgentRow,
+  ChannelRow,
   Database,
   DecisionCause,
   DecisionRow,
+  ImageKeyRow,
+  ImageRow,
+  LeaseRow,
+  NewLease,
   NewSession,
   PersonRow,
+  ProposalRow,
+  ReleaseRow,
   SessionEnd,
   SessionRow,
   SessionState,

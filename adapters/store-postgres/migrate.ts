@@ -1,12 +1,16 @@
 import type { Kysely } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
 import { up as site } from './migrations/0001-site.ts'
+import { up as releases } from './migrations/0004-releases.ts'
+import { up as endpoints } from './migrations/0005-endpoints.ts'
 import type { Database } from './schema.ts'
 import { isAway, StoreError } from './store-error.ts'
 
 /** In order, by name; a name once released never changes. */
 const migrations: Readonly<Record<string, Migration>> = {
   '0001-site': { up: site },
+  '0004-releases': { up: releases },
+  '0005-endpoints': { up: endpoints },
 }
 
 /**

@@ -1,8 +1,12 @@
 import type { ColumnType, Generated, Insertable, Selectable } from 'kysely'
 import type { WorkspaceDefinition, ZoneDefinition } from '#core/api/admin.ts'
+import type { LeaseNotice, LeaseStats } from '#core/api/lease.ts'
 import type { SessionNotice } from '#core/api/person.ts'
+import type { ImageComparison } from '#core/api/releases.ts'
 import type { DecisionView, Restriction } from '#core/api/words.ts'
-import type { Claim, DeliveryMode, Obligations, Right } from '#core/trust/words.ts'
+import type { LeaseState } from '#core/lease/index.ts'
+import type { Wave } from '#core/release/index.ts'
+import type { Claim, DeliveryMode, Obligations, Overlay, Right } from '#core/trust/words.ts'
 
 /** The site's tables. Migrations make them; this file says what they hold. */
 export interface Database {
@@ -12,9 +16,17 @@ export interface Database {
   web_sessions: WebSessionsTable
   workspaces: WorkspacesTable
   agents: AgentsTable
+  endpoint_keys: EndpointKeysTable
   enrolment_tokens: EnrolmentTokensTable
   sessions: SessionsTable
   tickets: TicketsTable
+  leases: LeasesTable
+  image_keys: ImageKeysTable
+  images: ImagesTable
+  release_metadata: ReleaseMetadataTable
+  release_proposals: ReleaseProposalsTable
+  releases: ReleasesTable
+  channels: ChannelsTable
   decisions: DecisionsTable
   redecisions: RedecisionsTable
   policies: PoliciesTable
@@ -72,10 +84,10 @@ interface WorkspacesTable {
   definition: Json<WorkspaceDefinition>
 }
 
-/** Hosts and gateways: everything that enrolled with a token and dials in. */
+/** Hosts, gateways and endpoints: everything that enrolled with a token and dials in. */
 interface AgentsTable {
   id: string
-  kind: 'host' | 'gateway'
+  kind: 'host' | 'gateway' | 'endpoint'
   name: string
   /** Names and addresses that its certificate says it is reached by. */
   dns_names: string[]
@@ -86,6 +98,8 @@ interface AgentsTable {
   draining: Generated<boolean>
   /** X25519 public key of a host. */
   host_key: Buffer | null
+  /** X25519 public key of an endpoint, to which image keys are sealed. */
+  seal_key: Buffer | null
   capacity: Generated<number>
   /** Live sessions placed on the host; placement claims a place here first. */
   placed: Generated<number>
@@ -104,7 +118,16 @@ export interface AgentReport {
 }
 
 /** What a single-use token makes of its bearer. */
-export type TokenKind = 'host' | 'gateway' | 'admin'
+export type TokenKind = AgentsTable['kind'] | 'admin'
+
+/** Public keys of an endpoint's certificates, by which its proofs are verified; at a renewal there are two for a while. */
+interface EndpointKeysTable {
+  endpoint_id: string
+  /** SubjectPublicKeyInfo, DER. */
+  public_key: Buffer
+  /** When the certificate does. */
+  expires_at: Timestamp
+}
 
 interface EnrolmentTokensTable {
   secret_hash: Buffer
@@ -123,7 +146,11 @@ interface SessionsTable {
   person_id: string
   web_session_id: string | null
   workspace_id: string
-  host_id: string
+  /** Where it runs: on a host or on an endpoint, never both. */
+  host_id: string | null
+  endpoint_id: string | null
+  /** The endpoint at which its person proved to be when they last opened it. */
+  from_endpoint_id: string | null
   mode: DeliveryMode
   account: string
   width: number
@@ -154,6 +181,96 @@ interface TicketsTable {
   expires_at: Timestamp
   armed_at: Timestamp | null
   redeemed_at: Timestamp | null
+}
+
+/** The right of an endpoint to hold data of one session: who, where, until when (I8). See `core/lease`. */
+interface LeasesTable {
+  id: string
+  session_id: string
+  person_id: string
+  endpoint_id: string
+  workspace_id: string
+  image: string
+  version: string
+  /** Of the release: it only grows. */
+  counter: string
+  /** SHA-256 of the image's manifest, hex. */
+  manifest_digest: string
+  mode: DeliveryMode
+  overlay: Overlay
+  state: LeaseState
+  made_at: Timestamp
+  /** When the audit log was told that the key goes out; null: it never did. */
+  key_released_at: Timestamp | null
+  expires_at: Timestamp
+  withdrawn_at: Timestamp | null
+  ended_at: Timestamp | null
+  /** Why it was withdrawn, as the person is told. */
+  notice: Json<LeaseNotice> | null
+  stats: Json<LeaseStats> | null
+}
+
+/** Keys of image families. INVARIANT: none is here in the clear, and none leaves the site but sealed under a lease. */
+interface ImageKeysTable {
+  name: string
+  key_id: string
+  /** Encrypted under the site's file `keys/images.key`: see `core/lease/stored-key.ts`. */
+  sealed: Buffer
+  deposited_at: Timestamp
+}
+
+/** Images that were imported into a store: what a release can be made of. They never change. */
+interface ImagesTable {
+  name: string
+  version: string
+  /** What people sign the digest of. */
+  manifest: Buffer
+  /** SHA-256, hex. */
+  manifest_digest: string
+  /** Where its bytes lie, for people. */
+  store: string
+  imported_by: string
+  imported_at: Timestamp
+  /** What it shares with an older version, as said by whoever registered it. */
+  comparison: Json<ImageComparison> | null
+}
+
+/** TUF metadata that endpoints can read, as it was signed: of the timestamp the newest, of other roles every version. */
+interface ReleaseMetadataTable {
+  role: string
+  version: number
+  bytes: Buffer
+  published_at: Timestamp
+}
+
+/** What is to be signed: for each role at most the version after the published one, with the signatures so far. */
+interface ReleaseProposalsTable {
+  role: string
+  version: number
+  bytes: Buffer
+  proposed_by: string
+  proposed_at: Timestamp
+}
+
+/** What published metadata says of releases, to look them up. See `core/release`. */
+interface ReleasesTable {
+  name: string
+  version: string
+  counter: number
+  content_version: string
+  manifest_digest: string
+  published_at: Timestamp
+  retired_at: Timestamp | null
+}
+
+/** Where the channels of an image point. */
+interface ChannelsTable {
+  name: string
+  channel: string
+  current_version: string
+  next_version: string | null
+  wave: Json<Wave> | null
+  changed_at: Timestamp
 }
 
 interface DecisionsTable {
@@ -213,6 +330,13 @@ export type WebSessionRow = Selectable<WebSessionsTable>
 export type WorkspaceRow = Selectable<WorkspacesTable>
 export type AgentRow = Selectable<AgentsTable>
 export type SessionRow = Selectable<SessionsTable>
+export type LeaseRow = Selectable<LeasesTable>
+export type NewLease = Insertable<LeasesTable>
+export type ImageKeyRow = Selectable<ImageKeysTable>
 export type NewSession = Insertable<SessionsTable>
+export type ImageRow = Selectable<ImagesTable>
+export type ProposalRow = Selectable<ReleaseProposalsTable>
+export type ReleaseRow = Selectable<ReleasesTable>
+export type ChannelRow = Selectable<ChannelsTable>
 export type DecisionRow = Selectable<DecisionsTable>
 export type DecisionCause = DecisionsTable['cause']

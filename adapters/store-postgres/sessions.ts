@@ -8,7 +8,8 @@ type Queries = Db | Transaction<Database>
 export interface SessionDetail extends SessionRow {
   readonly person_login: string
   readonly person_name: string
-  readonly host_name: string
+  /** Of the host or endpoint that it runs on. */
+  readonly machine_name: string
   readonly workspace: WorkspaceRow['definition']
 }
 
@@ -20,7 +21,10 @@ const live = ['starting', 'ready', 'ending'] as const
  *
  * @returns 'full' when the host has no place now, 'exists' when the person already has a live session of the workspace
  */
-export async function placeSession(db: Db, session: NewSession): Promise<'placed' | 'full' | 'exists'> {
+export async function placeSession(
+  db: Db,
+  session: NewSession & { readonly host_id: string },
+): Promise<'placed' | 'full' | 'exists'> {
   return db.transaction().execute(async (tx) => {
     const row = await tx
       .insertInto('sessions')
@@ -56,13 +60,15 @@ function details(db: Queries) {
   return db
     .selectFrom('sessions as s')
     .innerJoin('people as p', 'p.id', 's.person_id')
-    .innerJoin('agents as h', 'h.id', 's.host_id')
+    .innerJoin('agents as m', (join) =>
+      join.on('m.id', '=', (eb) => eb.fn.coalesce('s.host_id', 's.endpoint_id')),
+    )
     .innerJoin('workspaces as w', 'w.id', 's.workspace_id')
     .selectAll('s')
     .select([
       'p.login as person_login',
       'p.name as person_name',
-      'h.name as host_name',
+      'm.name as machine_name',
       'w.definition as workspace',
     ])
 }
@@ -73,11 +79,17 @@ export async function sessionById(db: Queries, id: string): Promise<SessionDetai
 
 export async function liveSessions(
   db: Queries,
-  filter: { readonly personId?: string; readonly hostId?: string; readonly workspaceId?: string } = {},
+  filter: {
+    readonly personId?: string
+    readonly hostId?: string
+    readonly endpointId?: string
+    readonly workspaceId?: string
+  } = {},
 ): Promise<readonly SessionDetail[]> {
   let query = details(db).where('s.state', 'in', live).orderBy('s.started_at').limit(5_000)
   if (filter.personId !== undefined) query = query.where('s.person_id', '=', filter.personId)
   if (filter.hostId !== undefined) query = query.where('s.host_id', '=', filter.hostId)
+  if (filter.endpointId !== undefined) query = query.where('s.endpoint_id', '=', filter.endpointId)
   if (filter.workspaceId !== undefined) query = query.where('s.workspace_id', '=', filter.workspaceId)
   return query.execute()
 }
@@ -85,7 +97,14 @@ export async function liveSessions(
 export type SessionChange = Partial<
   Pick<
     SessionRow,
-    'state' | 'connected' | 'rights' | 'last_input_at' | 'ends_at' | 'web_session_id' | 'decision_id'
+    | 'state'
+    | 'connected'
+    | 'rights'
+    | 'last_input_at'
+    | 'ends_at'
+    | 'web_session_id'
+    | 'from_endpoint_id'
+    | 'decision_id'
   > & { restrictions: string; obligations: string; evidence: string; end: string | null }
 >
 
@@ -101,7 +120,7 @@ export async function updateSession(db: Queries, id: string, change: SessionChan
   return row !== undefined
 }
 
-/** Ends a session once: of several callers one gets the row. Frees its place on the host. */
+/** Ends a session once: of several callers one gets the row. Frees its place, if it has one on a host. */
 export async function endSession(
   db: Db,
   id: string,
@@ -121,7 +140,7 @@ export async function endSession(
       .where('state', '<>', 'ended')
       .returningAll()
       .executeTakeFirst()
-    if (row !== undefined) await freePlace(tx, row.host_id)
+    if (row !== undefined && row.host_id !== null) await freePlace(tx, row.host_id)
     return row
   })
 }
@@ -153,6 +172,8 @@ export async function requestRedecisions(
     readonly personId?: PersonRow['id']
     readonly webSessionId?: string
     readonly sessionId?: string
+    /** Opened from this endpoint, wherever they run. */
+    readonly fromEndpointId?: string
   } = {},
 ): Promise<void> {
   await db
@@ -166,6 +187,8 @@ export async function requestRedecisions(
         .orderBy('id')
       if (filter.personId !== undefined) query = query.where('person_id', '=', filter.personId)
       if (filter.webSessionId !== undefined) query = query.where('web_session_id', '=', filter.webSessionId)
+      if (filter.fromEndpointId !== undefined)
+        query = query.where('from_endpoint_id', '=', filter.fromEndpointId)
       if (filter.sessionId !== undefined) query = query.where('id', '=', filter.sessionId)
       return query
     })

@@ -1,8 +1,9 @@
 import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
 import { getEventListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { sql } from 'kysely'
+import { type Kysely, sql } from 'kysely'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { WorkspaceDefinition } from '#core/api/admin.ts'
 import {
   createAppender,
   decodeEntryBundle,
@@ -13,15 +14,24 @@ import {
   TILE_WIDTH,
   verifyLog,
 } from '#core/audit/index.ts'
+import type { Obligations } from '#core/trust/words.ts'
 import {
+  addEndpointKey,
   appendAudit,
   armTicket,
   countFailure,
   countOpenTickets,
   type Db,
   deleteWebSessionsOf,
+  depositImageKey,
+  endLease,
+  endpointKeys,
   endSession,
+  expiredLeases,
   type Hint,
+  holdLease,
+  imageKey,
+  imagesWithKey,
   insertAgent,
   insertEnrolmentToken,
   insertPerson,
@@ -29,11 +39,16 @@ import {
   insertWebSession,
   isAway,
   isTicketArmed,
+  leaseById,
+  leaseOfSession,
   liveSessions,
   migrate,
   type NewSession,
+  noteKeyReleased,
+  openLeases,
   openStore,
   openTickets,
+  placeOnEndpoint,
   placeSession,
   prolongWebSession,
   readCheckpoint,
@@ -41,17 +56,23 @@ import {
   readTile,
   recordHostHello,
   redeemTicket,
+  renewLease,
   requestRedecisions,
   type Store,
   type StoreAddress,
+  sessionById,
   setDraining,
   updatePerson,
   updateSession,
   useEnrolmentToken,
   type WebSessionRow,
   webSessionById,
+  withdrawLease,
   workRedecisions,
+  writeWorkspace,
 } from './index.ts'
+import { up as createSite } from './migrations/0001-site.ts'
+import { up as addEndpoints } from './migrations/0005-endpoints.ts'
 
 /** A PostgreSQL server of a test's own, with an empty database that the address's role owns. */
 export interface TestServer extends AsyncDisposable {
@@ -99,13 +120,27 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
 
     describe('migrations', () => {
       test('run once, however often they are asked for', async () => {
-        expect(await migrate(db)).toEqual(['0001-site'])
+        expect(await migrate(db)).toEqual(expect.arrayContaining(['0001-site', '0005-endpoints']))
         expect(await migrate(db)).toEqual([])
       })
 
       test('run once when two nodes start together', async () => {
         const done = await Promise.all([migrate(db), migrate(other)])
-        expect(done.flat()).toEqual(['0001-site'])
+        expect(done.filter((names) => names.length > 0)).toHaveLength(1)
+      })
+
+      test('what was decided before a word was there has its default', async () => {
+        await createSite(db as unknown as Kysely<unknown>)
+        const session = sessionOf(await addPerson(db), await addHost(db, 1))
+        const {
+          leaseMinutes: _,
+          overlay: __,
+          ...obligations
+        } = JSON.parse(session.obligations) as Obligations
+        await placeSession(db, { ...session, obligations: JSON.stringify(obligations) })
+        await addEndpoints(db as unknown as Kysely<unknown>)
+        const [row] = await db.selectFrom('sessions').select('obligations').execute()
+        expect(row?.obligations).toMatchObject({ leaseMinutes: 15, overlay: 'discard', sessionMinutes: 60 })
       })
 
       test('refuse a database that a newer version has used', async () => {
@@ -360,6 +395,129 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         expect(await openTickets(db, hostId, expires_at)).toEqual([])
         await updateSession(db, session.id, { state: 'ending', end: JSON.stringify(endOf()) })
         expect(await openTickets(db, hostId, new Date())).toEqual([])
+      })
+    })
+
+    describe('leases', () => {
+      let endpointId: string
+      let personId: string
+
+      beforeEach(async () => {
+        await migrate(db)
+        endpointId = await addEndpoint(db)
+        personId = await addPerson(db)
+        await writeWorkspace(db, workspace, 0)
+      })
+
+      test('a session runs in one place: on a host or on an endpoint', async () => {
+        const { session, lease } = diskOf(personId, endpointId)
+        const hostId = await addHost(db, 1)
+        for (const wrong of [{ host_id: hostId }, { endpoint_id: null }])
+          await expect(
+            db
+              .insertInto('sessions')
+              .values({ ...session, ...wrong })
+              .execute(),
+          ).rejects.toThrow(/runs_in_one_place/)
+        expect(await placeOnEndpoint(db, session, lease)).toBe('placed')
+        expect(await sessionById(db, session.id)).toMatchObject({
+          host_id: null,
+          endpoint_id: endpointId,
+          machine_name: endpointId,
+        })
+        expect((await liveSessions(db, { endpointId })).map(({ id }) => id)).toEqual([session.id])
+        expect((await endSession(db, session.id, endOf(), new Date()))?.state).toBe('ended')
+      })
+
+      test('of any number of launches at once one gets the session and its lease, the others neither', async () => {
+        const answers = await Promise.all(
+          Array.from({ length: 12 }, (_, i) => {
+            const { session, lease } = diskOf(personId, endpointId)
+            return placeOnEndpoint(i % 2 === 0 ? db : other, session, lease)
+          }),
+        )
+        expect(answers.filter((answer) => answer === 'placed')).toHaveLength(1)
+        expect(await openLeases(db)).toHaveLength(1)
+        expect(await placeSession(db, sessionOf(personId, await addHost(db, 1)))).toBe('exists')
+      })
+
+      test('a lease is offered, held, withdrawn and ended, and never goes back', async () => {
+        const { lease } = await addDisk(db, personId, endpointId)
+        const now = new Date()
+        expect(await noteKeyReleased(db, lease.id, now)).toBe(true)
+        expect(await holdLease(db, lease.id)).toBe(true)
+        expect(await noteKeyReleased(db, lease.id, now)).toBe(false)
+        const reasons = Array.from({ length: 6 }, (_, i) => ({ code: 'TRUST_LOST', reason: `caller ${i}` }))
+        const withdrawn = await Promise.all(
+          reasons.map((notice, i) => withdrawLease(i % 2 === 0 ? db : other, lease.id, notice, now)),
+        )
+        expect(withdrawn.filter(Boolean)).toHaveLength(1)
+        expect((await leaseById(db, lease.id))?.notice).toEqual(reasons[withdrawn.indexOf(true)])
+        expect(await holdLease(db, lease.id)).toBe(false)
+        await renewLease(db, lease.id, { expires_at: new Date(0), overlay: 'keep' })
+        expect(await leaseById(db, lease.id)).toMatchObject({
+          state: 'withdrawn',
+          overlay: 'discard',
+          expires_at: lease.expires_at,
+        })
+        expect((await openLeases(db, endpointId)).map(({ id }) => id)).toEqual([lease.id])
+        expect(await endLease(db, lease.id, now)).toBe(true)
+        expect(await endLease(other, lease.id, now)).toBe(false)
+        expect(await withdrawLease(db, lease.id, { code: 'X', reason: 'late' }, now)).toBe(false)
+        expect(await openLeases(db)).toEqual([])
+      })
+
+      test('no key is sent under a lease that was withdrawn before', async () => {
+        const { lease } = await addDisk(db, personId, endpointId)
+        await withdrawLease(db, lease.id, { code: 'TRUST_LOST', reason: 'x' }, new Date())
+        expect(await noteKeyReleased(db, lease.id, new Date())).toBe(false)
+      })
+
+      test('a lease that nobody renewed is found once its time has come, whatever its state', async () => {
+        const { lease, session } = await addDisk(db, personId, endpointId)
+        const later = new Date(lease.expires_at.getTime() + 1)
+        expect(await expiredLeases(db, lease.expires_at)).toEqual([])
+        await withdrawLease(db, lease.id, { code: 'TRUST_LOST', reason: 'x' }, new Date())
+        expect((await expiredLeases(db, later)).map(({ id }) => id)).toEqual([lease.id])
+        expect((await leaseOfSession(db, session.id))?.id).toBe(lease.id)
+        await endLease(db, lease.id, later)
+        expect(await expiredLeases(db, later)).toEqual([])
+      })
+
+      test('what was opened from an endpoint is decided again, wherever it runs', async () => {
+        const { session } = await addDisk(db, personId, endpointId)
+        const hosted = { ...sessionOf(personId, await addHost(db, 2), 'paint'), from_endpoint_id: endpointId }
+        await placeSession(db, hosted)
+        await placeSession(db, sessionOf(personId, hosted.host_id, 'browser'))
+        await requestRedecisions(db, 'evidence', new Date(), { fromEndpointId: endpointId })
+        expect((await workAll(db)).map(({ id }) => id).toSorted()).toEqual([session.id, hosted.id].toSorted())
+      })
+    })
+
+    describe('keys of endpoints and images', () => {
+      beforeEach(async () => {
+        await migrate(db)
+      })
+
+      test('an endpoint is known by the keys of its good certificates, and by no more than three', async () => {
+        const endpointId = await addEndpoint(db)
+        const keys = Array.from({ length: 5 }, (_, i) => Buffer.from(`key ${i}`))
+        for (const [i, public_key] of keys.entries())
+          await addEndpointKey(db, { endpoint_id: endpointId, public_key, expires_at: inMinutes(i + 1) })
+        const known = await endpointKeys(db, endpointId, inMinutes(0))
+        expect(known.map(String).toSorted()).toEqual(['key 2', 'key 3', 'key 4'])
+        expect((await endpointKeys(db, endpointId, inMinutes(4))).map(String)).toEqual(['key 4'])
+        expect(await endpointKeys(db, await addEndpoint(db), inMinutes(0))).toEqual([])
+      })
+
+      test('the key of an image is deposited once, and again only if it is the same', async () => {
+        const row = { name: 'office', key_id: 'a', sealed: Buffer.from('1'), deposited_at: new Date() }
+        expect(await imageKey(db, 'office')).toBeUndefined()
+        expect(await depositImageKey(db, row)).toBe(true)
+        expect(await depositImageKey(db, { ...row, sealed: Buffer.from('2') })).toBe(true)
+        expect(await depositImageKey(other, { ...row, key_id: 'b', sealed: Buffer.from('3') })).toBe(false)
+        expect(await imageKey(db, 'office')).toMatchObject({ key_id: 'a', sealed: Buffer.from('2') })
+        expect([...(await imagesWithKey(db))]).toEqual(['office'])
       })
     })
 
@@ -726,6 +884,70 @@ async function addHost(db: Db, capacity: number): Promise<string> {
   return id
 }
 
+const workspace: WorkspaceDefinition = {
+  id: 'desk',
+  name: 'Desk',
+  description: '',
+  icon: 'desktop',
+  pool: 'default',
+  modes: ['streamed-disk'],
+  collections: [],
+  program: { kind: 'desktop' },
+  disk: { image: 'office', channel: 'production', application: 'office' },
+}
+
+function inMinutes(minutes: number): Date {
+  return new Date(Date.now() + minutes * 60_000)
+}
+
+async function addEndpoint(db: Db): Promise<string> {
+  const id = randomUUID()
+  const certificate_expires_at = new Date(Date.now() + 3_600_000)
+  await insertAgent(db, {
+    id,
+    kind: 'endpoint',
+    name: id,
+    dns_names: [],
+    pool: 'default',
+    certificate_expires_at,
+  })
+  return id
+}
+
+function diskOf(personId: string, endpointId: string) {
+  const { host_id: _, ...hosted } = sessionOf(personId, '')
+  const session = {
+    ...hosted,
+    mode: 'streamed-disk' as const,
+    host_id: null,
+    endpoint_id: endpointId,
+    from_endpoint_id: endpointId,
+  }
+  const lease = {
+    id: randomUUID() as string,
+    session_id: session.id,
+    person_id: personId,
+    endpoint_id: endpointId,
+    workspace_id: session.workspace_id,
+    image: 'office',
+    version: '1',
+    counter: '1',
+    manifest_digest: 'a'.repeat(64),
+    mode: 'streamed-disk' as const,
+    overlay: 'discard' as const,
+    state: 'offered' as const,
+    made_at: new Date(),
+    expires_at: new Date(Date.now() + 900_000),
+  }
+  return { session, lease }
+}
+
+async function addDisk(db: Db, personId: string, endpointId: string) {
+  const disk = diskOf(personId, endpointId)
+  expect(await placeOnEndpoint(db, disk.session, disk.lease)).toBe('placed')
+  return disk
+}
+
 function sessionOf(personId: string, hostId: string, workspaceId = 'desk') {
   const obligations = {
     clipboardMaxBytes: 0,
@@ -733,6 +955,8 @@ function sessionOf(personId: string, hostId: string, workspaceId = 'desk') {
     sessionMinutes: 60,
     idleMinutes: 60,
     disconnectMinutes: 60,
+    leaseMinutes: 15,
+    overlay: 'discard',
   }
   return {
     id: randomUUID() as string,

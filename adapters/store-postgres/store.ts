@@ -24,7 +24,7 @@ export interface Store {
 
 export type Hint =
   | { readonly topic: 'lost' | 'policy' | 'zones' | 'workspaces' | 'redecide' | 'gateways' | 'agents' }
-  | { readonly topic: 'host' | 'ticket' | 'person'; readonly id: string }
+  | { readonly topic: 'host' | 'endpoint' | 'ticket' | 'person'; readonly id: string }
 
 const channel = 'trustcast'
 const reconnectMs = 500

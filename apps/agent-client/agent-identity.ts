@@ -3,9 +3,9 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { AgentError } from './agent-error.ts'
 
-/** What makes a machine a host or gateway of its site. One file, so that key and certificate change together. */
+/** What makes a machine a host, gateway or endpoint of its site. One file, so that key and certificate change together. */
 const agentIdentity = z.strictObject({
-  kind: z.enum(['host', 'gateway']),
+  kind: z.enum(['host', 'gateway', 'endpoint']),
   id: z.uuid(),
   siteId: z.string(),
   /** The site's port for agents. */
@@ -15,6 +15,10 @@ const agentIdentity = z.strictObject({
   /** Leaf, then intermediate. */
   chainPem: z.string(),
   privateKeyPem: z.string(),
+  /** Of an endpoint: the key of the site's director, Ed25519, raw, base64url. */
+  directorKey: z.string().optional(),
+  /** Of an endpoint: the root of the release roles that it trusts first, base64url, where there was one. */
+  releaseRoot: z.string().optional(),
 })
 export type AgentIdentity = z.infer<typeof agentIdentity>
 
@@ -36,7 +40,7 @@ export async function readIdentity(dir: string, kind?: AgentIdentity['kind']): P
     'AGENT_WRONG_KIND',
     `${dir} holds the identity of a ${identity.kind}, not of a ${kind}`,
     {
-      remedy: `Name the folder that \`trustcast enroll --${kind}\` made.`,
+      remedy: `Name the folder that \`trustcast enroll\` made for a ${kind}.`,
     },
   )
 }

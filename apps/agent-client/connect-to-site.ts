@@ -8,6 +8,8 @@ import type { AgentLog } from './agent-log.ts'
 import { backoff } from './backoff.ts'
 
 const maxMessageBytes = 4 * 1024 * 1024
+/** For the site to answer that the agent leaves. */
+const farewellMs = 1_000
 const handshakeMs = 10_000
 /** The site pings every 10 s; after three missed ones it is gone. */
 const silenceMs = 30_000
@@ -20,6 +22,8 @@ export interface SiteConnectionOptions<In, Out> {
   readonly onMessage: (message: In) => void
   /** What each connection begins with: the hello, then the state of things. */
   readonly hello: () => readonly Out[]
+  /** The site knows this agent no more, or has revoked it: said by the site itself, which has proved who it is. */
+  readonly onRefused?: () => void
   readonly log: AgentLog
 }
 
@@ -85,11 +89,20 @@ async function converse<In, Out>(
   const { log } = options
   const { promise, resolve } = Promise.withResolvers<boolean>()
   let wasHeard = false
-  const terminate = (): void => socket.terminate()
-  const watch = setTimeout(terminate, silenceMs)
-  signal.addEventListener('abort', terminate)
+  const watch = setTimeout(() => socket.terminate(), silenceMs)
+  // What was said last is heard before the site answers the farewell.
+  const leave = (): void => {
+    socket.close(1001)
+    setTimeout(() => socket.terminate(), farewellMs).unref()
+  }
+  signal.addEventListener('abort', leave)
   socket.on('error', (error) => {
     if (!signal.aborted) log.warn({ err: error }, 'the connection to the site failed')
+  })
+  socket.on('unexpected-response', (_request, { statusCode }) => {
+    log.warn({ statusCode }, 'the site turned this agent away')
+    if (statusCode === 403) options.onRefused?.()
+    socket.terminate()
   })
   socket.on('open', () => {
     log.info({}, 'connected to the site')
@@ -108,7 +121,7 @@ async function converse<In, Out>(
   })
   socket.on('close', () => {
     clearTimeout(watch)
-    signal.removeEventListener('abort', terminate)
+    signal.removeEventListener('abort', leave)
     resolve(wasHeard)
   })
   return promise

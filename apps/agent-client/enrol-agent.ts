@@ -1,4 +1,5 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
+import type { z } from 'zod'
 import {
   clientTls,
   createIdentityKey,
@@ -22,7 +23,7 @@ export interface Enrolment {
 }
 
 /**
- * Makes this machine a host or gateway of a site.
+ * Makes this machine a host, gateway or endpoint of a site.
  *
  * The private key is made here and stays here. The site is believed only once it has shown the root certificate that
  * the token names, and then proven a certificate under it; before that it gets no secret.
@@ -56,10 +57,19 @@ export async function enrolAgent(enrolment: Enrolment, signal?: AbortSignal): Pr
     rootPem,
     chainPem: answer.certificate,
     privateKeyPem,
+    ...(kind === 'endpoint' ? trustedReleases(answer) : {}),
   }
   checkCertificate(identity)
   await writeIdentity(dir, identity)
   return identity
+}
+
+/** Told over the connection that the token's pin has proven: later words of the site do not change it (I4). */
+function trustedReleases({
+  directorKey,
+  releaseRoot,
+}: z.infer<typeof enrolAnswer>): Pick<AgentIdentity, 'directorKey' | 'releaseRoot'> {
+  return { directorKey, ...(releaseRoot === undefined ? {} : { releaseRoot }) }
 }
 
 /**

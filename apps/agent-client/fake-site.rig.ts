@@ -17,6 +17,9 @@ import {
   type TlsIdentity,
   verifyRequest,
 } from '#adapters/pki-x509/index.ts'
+import type { AgentIdentity } from './agent-identity.ts'
+
+type AgentKind = AgentIdentity['kind']
 
 /** The id of every agent that joins a fake site. */
 export const agentId = '0198c0de-0000-4000-8000-000000000001'
@@ -46,7 +49,7 @@ export interface ConnectedAgent {
 export class FakeSite {
   readonly authority: Authority
   /** What joins here. */
-  readonly kind: 'host' | 'gateway'
+  readonly kind: AgentKind
   readonly requests: string[] = []
   refusal: object | undefined
   certify = (publicKey: Uint8Array<ArrayBuffer>): Promise<string> =>
@@ -55,13 +58,13 @@ export class FakeSite {
   readonly #servers: readonly Server[]
   readonly #sockets = new WebSocketServer({ noServer: true })
 
-  static async start(authority: Authority, kind: 'host' | 'gateway', role: Role = 'site'): Promise<FakeSite> {
+  static async start(authority: Authority, kind: AgentKind, role: Role = 'site'): Promise<FakeSite> {
     const fake = new FakeSite(authority, kind, await issue(authority, role, 'node1'))
     for (const server of fake.#servers) await once(server.listen(0, '127.0.0.1'), 'listening')
     return fake
   }
 
-  private constructor(authority: Authority, kind: 'host' | 'gateway', identity: TlsIdentity) {
+  private constructor(authority: Authority, kind: AgentKind, identity: TlsIdentity) {
     this.authority = authority
     this.kind = kind
     const tls = [serverTls(identity), serverTls(identity, authority.rootPem)]
@@ -73,7 +76,7 @@ export class FakeSite {
         socket.destroy()
         return
       }
-      const peer = peerIdentity(socket, authority.siteId, ['host', 'gateway'])
+      const peer = peerIdentity(socket, authority.siteId, ['host', 'gateway', 'endpoint'])
       this.#sockets.handleUpgrade(request, socket, head, (ws) => {
         const messages: unknown[] = []
         ws.on('message', (data: Buffer) => messages.push(JSON.parse(data.toString())))
@@ -97,11 +100,18 @@ export class FakeSite {
     const answer =
       request.url === '/renew'
         ? { certificate }
-        : { id: agentId, siteId, certificate, authorities, agentUrl: this.agentUrl }
+        : {
+            id: agentId,
+            siteId,
+            certificate,
+            authorities,
+            agentUrl: this.agentUrl,
+            directorKey: 'A'.repeat(43),
+          }
     response.writeHead(201).end(JSON.stringify(answer))
   }
 
-  token(kind: 'host' | 'gateway' = this.kind): string {
+  token(kind: AgentKind = this.kind): string {
     return makeToken(kind, new Uint8Array(32).fill(7), this.authority.rootPem)
   }
 

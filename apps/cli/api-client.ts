@@ -2,8 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { request as httpsRequest } from 'node:https'
 import { rootCertificates } from 'node:tls'
 import type { z } from 'zod'
+import type { EndpointCredentials } from '#apps/endpoint/endpoint-agent.ts'
 import { apiError } from '#core/api/words.ts'
 import { CodedError } from '#core/errors/coded-error.ts'
+import { endpointProofHeader, makeEndpointProof } from '#core/identity/endpoint-proof.ts'
 import { makeProof, type ProofKeyPair, proofHeader } from '#core/identity/proof.ts'
 import { CliError } from './cli-error.ts'
 
@@ -20,6 +22,8 @@ export interface SiteAddress {
 export interface Credentials {
   readonly cookie: string
   readonly keyPair: ProofKeyPair
+  /** Of the enrolled machine that the person is at. */
+  readonly endpoint?: EndpointCredentials
 }
 
 export interface Answer {
@@ -47,14 +51,15 @@ export async function call(
     body.length > 0 ? { 'content-type': 'application/json', 'content-length': String(body.length) } : {}
   if (credentials !== undefined) {
     headers['cookie'] = credentials.cookie
-    headers[proofHeader] = await makeProof({
-      method: request.method,
-      path: request.path,
-      body,
-      keyPair: credentials.keyPair,
-      nowMs: Date.now(),
-      random: randomBytes(16),
-    })
+    const nowMs = Date.now()
+    const { keyPair, endpoint } = credentials
+    const { method, path } = request
+    const proof = await makeProof({ method, path, body, keyPair, nowMs, random: randomBytes(16) })
+    headers[proofHeader] = proof
+    if (endpoint !== undefined) {
+      const { id: endpointId, siteId, key } = endpoint
+      headers[endpointProofHeader] = makeEndpointProof({ endpointId, siteId, key, proof, nowMs })
+    }
   }
   const answer = await send(site, request.method, request.path, headers, body)
   if (answer.status >= 400) throw refusalOf(answer)

@@ -6,6 +6,8 @@ export interface Command {
   /** What follows the command's name, as the help shows it. */
   readonly synopsis: string
   readonly summary: string
+  /** Commands that follow this one's name; loaded when they are asked for. */
+  readonly subcommands?: Readonly<Record<string, () => Promise<Command>>>
   run(args: readonly string[], out: Output): Promise<void>
 }
 
@@ -23,6 +25,8 @@ export interface Output {
 export interface Parsed {
   readonly positionals: readonly string[]
   text(name: string): string | undefined
+  /** Of an option that may be given several times. */
+  list(name: string): readonly string[]
   flag(name: string): boolean
 }
 
@@ -50,7 +54,26 @@ export function parse(
   return {
     positionals,
     text: (name) => (typeof values[name] === 'string' ? values[name] : undefined),
+    list: (name) => (Array.isArray(values[name]) ? (values[name] as readonly string[]) : []),
     flag: (name) => values[name] === true,
+  }
+}
+
+/** A command that consists of others. */
+export function commandGroup(
+  summary: string,
+  subcommands: Readonly<Record<string, () => Promise<Command>>>,
+): Command {
+  const names = Object.keys(subcommands)
+  return {
+    synopsis: `${names.join('|')} …`,
+    summary,
+    subcommands,
+    run: async ([name = '', ...rest], out) => {
+      const load = Object.hasOwn(subcommands, name) ? subcommands[name] : undefined
+      if (load === undefined) throw usage(`expected one of ${names.join(', ')}`)
+      await (await load()).run(rest, out)
+    },
   }
 }
 

@@ -9,6 +9,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   site: async () => (await import('./commands/roles.ts')).siteRole,
   gateway: async () => (await import('./commands/roles.ts')).gatewayRole,
   host: async () => (await import('./commands/roles.ts')).hostRole,
+  endpoint: async () => (await import('./commands/roles.ts')).endpointRole,
   enroll: async () => (await import('./commands/enroll.ts')).enroll,
   login: async () => (await import('./commands/login.ts')).login,
   logout: async () => (await import('./commands/login.ts')).logout,
@@ -17,6 +18,9 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   sessions: async () => (await import('./commands/person.ts')).sessions,
   end: async () => (await import('./commands/person.ts')).end,
   explain: async () => (await import('./commands/person.ts')).explain,
+  image: async () => (await import('./commands/image.ts')).image,
+  key: async () => (await import('./commands/key.ts')).key,
+  disk: async () => (await import('./commands/disk.ts')).disk,
   policy: async () => (await import('./commands/policy.ts')).policy,
   audit: async () => (await import('./commands/audit.ts')).audit,
 }
@@ -28,7 +32,7 @@ else process.exit(code)
 
 async function main(argv: readonly string[]): Promise<number> {
   const [name, ...rest] = argv
-  if (name === undefined || name === 'help' || name === '--help') return help(rest[0])
+  if (name === undefined || name === 'help' || name === '--help') return help(rest)
   if (name === '--version') {
     process.stdout.write(`${version()}\n`)
     return 0
@@ -36,7 +40,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const load = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (load === undefined) return unknownCommand(name)
   const command = await load()
-  if (rest.includes('--help')) return help(name)
+  if (rest.includes('--help')) return help([name, ...rest])
   try {
     await command.run(
       rest.filter((word) => word !== '--json'),
@@ -83,7 +87,7 @@ function report(error: unknown, name: string, command: Command): number {
   // The person ended it; there is nothing to tell.
   if (error instanceof Error && error.name === 'AbortError') return 130
   if (error instanceof CliError && error.code === 'USAGE') {
-    process.stderr.write(`USAGE: ${error.message}\nUsage: trustcast ${words(name, command.synopsis)}\n`)
+    process.stderr.write(`USAGE: ${error.message}\nUsage: trustcast ${wordsOf(name, command.synopsis)}\n`)
     return 2
   }
   const coded = isListenError(error) ? portTaken(error) : error
@@ -108,7 +112,7 @@ function portTaken(cause: Error): CliError {
   })
 }
 
-function words(name: string, synopsis: string): string {
+function wordsOf(name: string, synopsis: string): string {
   return `${name} ${synopsis}`.trimEnd()
 }
 
@@ -117,22 +121,38 @@ function unknownCommand(name: string): number {
   return 2
 }
 
-async function help(name: string | undefined): Promise<number> {
-  if (name !== undefined && name !== '--json') {
-    const load = Object.hasOwn(commands, name) ? commands[name] : undefined
-    if (load === undefined) return unknownCommand(name)
-    const { synopsis, summary } = await load()
-    process.stdout.write(`Usage: trustcast ${words(name, synopsis)}\n\n${summary}\n`)
+/** @param words a command, perhaps one of its subcommands, and whatever else stood there */
+async function help(words: readonly string[]): Promise<number> {
+  const [name, sub] = words.filter((word) => !word.startsWith('-'))
+  if (name === undefined) {
+    const list = await listOf(commands)
+    process.stdout.write(
+      `Trustcast delivers desktops and applications by trust.\n\nUsage: trustcast COMMAND … [--json]\n\n${list}\n`,
+    )
     return 0
   }
+  const load = Object.hasOwn(commands, name) ? commands[name] : undefined
+  if (load === undefined) return unknownCommand(name)
+  const { synopsis, summary, subcommands = {} } = await load()
+  const loadSub = sub !== undefined && Object.hasOwn(subcommands, sub) ? subcommands[sub] : undefined
+  if (loadSub !== undefined) {
+    const command = await loadSub()
+    process.stdout.write(`Usage: trustcast ${wordsOf(name, command.synopsis)}\n\n${command.summary}\n`)
+    return 0
+  }
+  const list = Object.keys(subcommands).length === 0 ? '' : `\n${await listOf(subcommands)}\n`
+  process.stdout.write(`Usage: trustcast ${wordsOf(name, synopsis)}\n\n${summary}\n${list}`)
+  return 0
+}
+
+/** A line or two each. Subcommands begin their synopsis with their name themselves. */
+async function listOf(group: Readonly<Record<string, () => Promise<Command>>>): Promise<string> {
   const lines = await Promise.all(
-    Object.entries(commands).map(async ([word, loadOne]) => {
-      const { synopsis, summary } = await loadOne()
-      return `  ${words(word, synopsis)}\n      ${summary}`
+    Object.entries(group).map(async ([word, load]) => {
+      const { synopsis, summary } = await load()
+      const usage = synopsis.split(' ')[0] === word ? synopsis : wordsOf(word, synopsis)
+      return `  ${usage}\n      ${summary}`
     }),
   )
-  process.stdout.write(
-    `Trustcast delivers desktops and applications by trust.\n\nUsage: trustcast COMMAND … [--json]\n\n${lines.join('\n')}\n`,
-  )
-  return 0
+  return lines.join('\n')
 }

@@ -1,5 +1,5 @@
 import { CodedError } from '#core/errors/coded-error.ts'
 
-export type HostErrorCode = 'HOST_KEY_DAMAGED' | 'HOST_RELAY_REFUSED'
+export type HostErrorCode = 'HOST_RELAY_REFUSED'
 
 export class HostError extends CodedError<HostErrorCode> {}

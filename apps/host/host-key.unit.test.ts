@@ -12,7 +12,7 @@ test('the key is made once, and only its owner can read it', async () => {
     expect(await exportPublic((await loadHostKey(dir)).publicKey)).toEqual(first)
     expect((await stat(join(dir, 'host-key'))).mode & 0o777).toBe(0o600)
     await writeFile(join(dir, 'host-key'), 'short')
-    await expect(loadHostKey(dir)).rejects.toMatchObject({ code: 'HOST_KEY_DAMAGED' })
+    await expect(loadHostKey(dir)).rejects.toMatchObject({ code: 'AGENT_KEY_DAMAGED' })
   } finally {
     await rm(dir, { recursive: true })
   }

@@ -232,6 +232,8 @@ export function desiredSession(account: string): DesiredSession {
     sessionMinutes: 60,
     idleMinutes: 30,
     disconnectMinutes: 30,
+    leaseMinutes: 15,
+    overlay: 'discard' as const,
   }
   return {
     id: randomUUID(),

@@ -11,6 +11,8 @@ const obligations = {
   sessionMinutes: 60,
   idleMinutes: 10,
   disconnectMinutes: 5,
+  leaseMinutes: 15,
+  overlay: 'discard' as const,
 }
 
 function desired(id: string, change: Partial<DesiredSession> = {}): DesiredSession {

@@ -11,6 +11,8 @@ const obligations = {
   sessionMinutes: 60,
   idleMinutes: 10,
   disconnectMinutes: 5,
+  leaseMinutes: 15,
+  overlay: 'discard' as const,
 }
 const session: DesiredSession = {
   id: 'b3a1c1de-6f0b-4c52-9d3c-5be0b2a0d001',

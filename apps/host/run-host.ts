@@ -26,8 +26,7 @@ export interface HostConfig {
 /**
  * Runs the agent of one host until the signal; resolves when everything is closed.
  *
- * @throws {AgentError} AGENT_NOT_ENROLLED
- * @throws {HostError} HOST_KEY_DAMAGED
+ * @throws {AgentError} AGENT_NOT_ENROLLED, AGENT_KEY_DAMAGED
  * @throws {DisplayError} when this machine cannot run displays
  */
 export async function runHost(config: HostConfig, signal: AbortSignal): Promise<void> {

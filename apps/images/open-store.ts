@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type DirectoryStore, openDirectoryStore } from '#adapters/blobs-directory/index.ts'
-import { type HttpOptions, openHttpLayout, openRegistry } from '#adapters/blobs-http/index.ts'
+import { openHttpLayout, openRegistry } from '#adapters/blobs-http/index.ts'
 import {
   BlobError,
   type BlobReader,
@@ -20,29 +20,20 @@ export interface StoreOptions {
 /** Opens a store to be read. A store that is away for a minute only delays. @throws {BlobError} */
 export async function openReader(address: string, options: StoreOptions = {}): Promise<BlobReader> {
   const parsed = parseStoreAddress(address)
-  switch (parsed.kind) {
-    case 'directory':
-      return openDirectoryStore(parsed.path)
-    case 'http':
-      return retried(await openHttpLayout(parsed.url, httpOptions(options)), retrying)
-    case 'registry':
-      return retried(openRegistry(parsed, { ...options, ...httpOptions(options) }), retrying)
-  }
+  if (parsed.kind === 'directory') return openDirectoryStore(parsed.path)
+  const upstream =
+    parsed.kind === 'http' ? openHttpLayout(parsed.url, options) : openRegistry(parsed, options)
+  return retried(upstream, retrying)
 }
 
 /** Opens a store to be written; a folder is made when it is not there. @throws {BlobError} */
 export async function openWriter(address: string, options: StoreOptions = {}): Promise<BlobStore> {
   const parsed = parseStoreAddress(address)
-  switch (parsed.kind) {
-    case 'directory':
-      return openDirectoryStore(parsed.path, { create: true })
-    case 'registry':
-      return openRegistry(parsed, { ...options, ...httpOptions(options) })
-    case 'http':
-      throw new BlobError('BLOB_BAD_STORE', `${address} can only be read`, {
-        remedy: 'Name the folder that the web server shows, or a registry.',
-      })
-  }
+  if (parsed.kind === 'directory') return openDirectoryStore(parsed.path, { create: true })
+  if (parsed.kind === 'registry') return openRegistry(parsed, options)
+  throw new BlobError('BLOB_BAD_STORE', `${address} can only be read`, {
+    remedy: 'Name the folder that the web server shows, or a registry.',
+  })
 }
 
 /** @throws {BlobError} BLOB_BAD_STORE unless it is a folder */
@@ -58,8 +49,4 @@ const retrying = {
   ...defaultRetries,
   sleep: (ms: number, signal?: AbortSignal) => sleep(ms, undefined, { signal }),
   random: Math.random,
-}
-
-function httpOptions({ ca }: StoreOptions): HttpOptions {
-  return ca === undefined ? {} : { ca }
 }

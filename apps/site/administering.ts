@@ -12,7 +12,7 @@ import {
   writeZones,
 } from '#adapters/store-postgres/index.ts'
 import type { WorkspaceDefinition, ZoneDefinition } from '#core/api/admin.ts'
-import type { AuditActor } from '#core/audit/leaf.ts'
+import type { AuditActor, AuditData } from '#core/audit/leaf.ts'
 import { prepareNewPassword } from '#core/identity/password.ts'
 import { compilePolicy } from '#core/policy/index.ts'
 import { compileZones } from '#core/trust/index.ts'
@@ -138,7 +138,7 @@ export async function defineWorkspace(
   const existing = await listWorkspaces(site.store.db)
   await site.audit.record('admin-change', actor, workspace.id, {
     change: 'workspace',
-    definition: { ...workspace },
+    definition: JSON.parse(JSON.stringify(workspace)) as AuditData,
   })
   await writeWorkspace(site.store.db, workspace, existing.length)
   await site.hints.tell({ topic: 'workspaces' })

@@ -39,6 +39,8 @@ export const siteConfig = z.strictObject({
   warm: z.int().min(0).max(100).default(1),
   /** Pools whose hosts keep another number warm. */
   pools: z.record(z.string(), z.strictObject({ warm: z.int().min(0).max(100) })).default({}),
+  /** Where endpoints fetch the bytes of images: folders, HTTP servers, registries; the first that answers is used. */
+  stores: z.array(z.string().min(1).max(500)).max(20).default([]),
   /** What one session may use on its host. */
   limits: z
     .strictObject({

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import {
   type AgentRow,
   type DecisionCause,
+  imagesWithKey,
   insertDecision,
   onlineAgents,
   type PersonRow,
@@ -24,6 +25,8 @@ export interface Circumstances {
   /** Unix time of the sign-in, ms. */
   readonly signedInAt: number
   readonly address: string
+  /** The enrolled machine that the person has proved to be at. */
+  readonly endpoint: AgentRow | undefined
   /** What the endpoint says about itself; it can only lower trust (I5). */
   readonly evidence: readonly Claim[]
 }
@@ -32,12 +35,13 @@ export interface Circumstances {
 export function contextOf(
   site: Site,
   rules: Rules,
-  { person, signedInAt, address, evidence }: Circumstances,
+  { person, signedInAt, address, endpoint, evidence }: Circumstances,
 ): TrustContext {
   const now = site.now()
-  // A browser proves nothing about the machine that it runs on.
+  // A browser proves nothing about the machine that it runs on; an endpoint proves which of ours it is.
+  const management = endpoint !== undefined && endpoint.revoked_at === null ? 'managed' : 'unmanaged'
   const seen: readonly Claim[] = [
-    { name: 'endpoint.management', value: 'unmanaged', source: 'server', observedAt: now },
+    { name: 'endpoint.management', value: management, source: 'server', observedAt: now },
     { name: 'person.signIn', value: 'password', source: 'server', observedAt: signedInAt },
   ]
   const reported = evidence.map((claim) => ({ ...claim, source: 'self' as const }))
@@ -52,20 +56,49 @@ export function contextOf(
 /** Why a mode cannot be delivered now, whatever the policy says. */
 export type Availability = (mode: DeliveryMode) => Unavailable | undefined
 
-export async function readAvailability(site: Site): Promise<(pool: string) => Availability> {
-  const hosts = await hostsThere(site)
-  const full: Unavailable = {
-    code: 'NO_CAPACITY',
-    reason: 'No host has room for another session right now',
+const unbuilt: Unavailable = { code: 'NO_DELIVERER', reason: 'This site cannot deliver in this way yet' }
+const full: Unavailable = { code: 'NO_CAPACITY', reason: 'No host has room for another session right now' }
+
+/** @param endpoint the machine that the person has proved to be at */
+export async function readAvailability(
+  site: Site,
+  endpoint: AgentRow | undefined,
+): Promise<(workspace: WorkspaceDefinition) => Promise<Availability>> {
+  const [hosts, keys] = await Promise.all([hostsThere(site), imagesWithKey(site.store.db)])
+  return async (workspace) => {
+    const room = rankPool(hosts, workspace.pool).length > 0 ? undefined : full
+    const disk = workspace.modes.includes('streamed-disk')
+      ? await whyNoDisk(site, workspace, endpoint, keys)
+      : unbuilt
+    return (mode) => (mode === 'hosted-shared' ? room : mode === 'streamed-disk' ? disk : unbuilt)
   }
-  const unbuilt: Unavailable = {
-    code: 'NO_DELIVERER',
-    reason: 'This site cannot deliver in this way yet',
-  }
-  return (pool) => {
-    const hasRoom = rankPool(hosts, pool).length > 0
-    return (mode) => (mode !== 'hosted-shared' ? unbuilt : hasRoom ? undefined : full)
-  }
+}
+
+/** In no group, and first in no queue. */
+const noEndpoint = { id: '00000000-0000-0000-0000-000000000000', groups: [] }
+
+/** What is the site's own to mend comes first: while that is missing, no device of the person's makes a difference. */
+async function whyNoDisk(
+  site: Site,
+  { disk }: WorkspaceDefinition,
+  endpoint: AgentRow | undefined,
+  keys: ReadonlySet<string>,
+): Promise<Unavailable | undefined> {
+  if (disk === undefined) return unbuilt
+  const { image, channel } = disk
+  const reason = `No release of ${image} is published for ${channel}`
+  const target = endpoint === undefined ? noEndpoint : { id: endpoint.id, groups: [endpoint.pool] }
+  if ((await site.findRelease(disk, target)) === undefined) return { code: 'NO_RELEASE', reason }
+  if (!keys.has(image))
+    return { code: 'NO_RELEASE', reason: `The key of ${image} was not deposited with this site` }
+  if (endpoint === undefined) return { code: 'NO_ENDPOINT', reason: 'This device is not enrolled' }
+  return isThere(site, endpoint)
+    ? undefined
+    : { code: 'NO_ENDPOINT', reason: 'The agent of this device is not connected to the site' }
+}
+
+function isThere(site: Site, { seal_key, last_seen_at }: AgentRow): boolean {
+  return seal_key !== null && last_seen_at !== null && site.now() - last_seen_at.getTime() < agentSilenceMs
 }
 
 /** Hosts of a pool that can take a session, best first. */

@@ -9,7 +9,7 @@ import {
   sessionById,
 } from '#adapters/store-postgres/index.ts'
 import { signRoute } from '#core/agent/route.ts'
-import type { Delivery, Route } from '#core/api/person.ts'
+import type { HostedDelivery, Route } from '#core/api/person.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
 import { seal, ticketId, ticketPsk } from '#core/channel/index.ts'
 import { agentSilenceMs } from './deciding.ts'
@@ -25,6 +25,13 @@ const armTimeoutMs = 12_000
 /** A host is told of all open tickets at once: no person may fill that message. */
 const maxOpenTickets = 16
 
+/** A session that runs on a host. */
+export type HostedSession = SessionDetail & { readonly host_id: string }
+
+export function isHosted(session: SessionDetail): session is HostedSession {
+  return session.host_id !== null
+}
+
 /**
  * Makes the single-use right to open a session and everything its holder needs to use it.
  * Resolves when the session runs and its host holds the ticket.
@@ -34,10 +41,10 @@ const maxOpenTickets = 16
  */
 export async function deliver(
   site: Site,
-  session: SessionDetail,
+  session: HostedSession,
   clientKey: Uint8Array,
   holder: AuditActor,
-): Promise<Delivery> {
+): Promise<HostedDelivery> {
   const { db } = site.store
   const host = await agentById(db, session.host_id)
   if (host?.host_key == null) throw notFound('host')
@@ -59,7 +66,11 @@ export async function deliver(
   await insertTicket(db, { id, session_id: session.id, sealed, expires_at: expiresAt })
   await site.hints.tell({ topic: 'host', id: session.host_id })
   return {
-    session: sessionViewOf(await untilArmed(site, session.id, id)),
+    kind: 'hosted',
+    session: {
+      ...sessionViewOf(await untilArmed(site, session.id, id)),
+      host: { id: session.host_id, name: session.machine_name },
+    },
     ticket: ticket.toString('base64url'),
     hostKey: host.host_key.toString('base64url'),
     context: channelContext(session.host_id, session.id).toString('base64url'),

@@ -1,4 +1,4 @@
-import { randomBytes, randomUUID } from 'node:crypto'
+import { createPublicKey, type KeyObject, randomBytes, randomUUID } from 'node:crypto'
 import { isIP } from 'node:net'
 import {
   issueLeaf,
@@ -11,20 +11,22 @@ import {
 } from '#adapters/pki-x509/index.ts'
 import {
   type AgentRow,
+  addEndpointKey,
   agentById,
   insertAgent,
   insertEnrolmentToken,
   liveSessions,
+  readMetadata,
   renewedAgent,
   revokeAgent,
   useEnrolmentToken,
 } from '#adapters/store-postgres/index.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
-import { finishSession } from './live-sessions.ts'
+import { decideAgain, finishSession } from './live-sessions.ts'
 import type { Site } from './site.ts'
 import { notFound, SiteError } from './site-error.ts'
 
-/** How machines become hosts and gateways of the site, stay so, and stop being so. */
+/** How machines become hosts, gateways and endpoints of the site, stay so, and stop being so. */
 
 const tokenLifetimeMs = 60 * 60_000
 const leafLifetimeMs = 24 * 60 * 60_000
@@ -70,7 +72,7 @@ export async function enrol(site: Site, token: string, request: string) {
   const granted = await useEnrolmentToken(
     site.store.db,
     hashOf(secret),
-    ['host', 'gateway'],
+    ['host', 'gateway', 'endpoint'],
     new Date(site.now()),
   )
   if (granted === undefined) {
@@ -93,12 +95,16 @@ export async function enrol(site: Site, token: string, request: string) {
     pool: granted.pool,
     certificate_expires_at: new Date(leaf.notAfter),
   })
+  if (granted.kind === 'endpoint') await knowKey(site, id, publicKey, leaf.notAfter)
+  const root = await readMetadata(site.store.db, 'root', undefined)
   return {
     id,
     siteId: site.siteId,
     certificate: leaf.chainPem,
     authorities: site.authority.rootPem,
     agentUrl: site.config.agents.url,
+    directorKey: rawPublicKey(site.directorKey),
+    ...(root === undefined ? {} : { releaseRoot: Buffer.from(root).toString('base64url') }),
   }
 }
 
@@ -120,6 +126,7 @@ export async function renew(
     name: agent.name,
     serial: leaf.serialNumber,
   })
+  if (agent.kind === 'endpoint') await knowKey(site, agent.id, publicKey, leaf.notAfter)
   await renewedAgent(site.store.db, agent.id, new Date(leaf.notAfter))
   return { certificate: leaf.chainPem }
 }
@@ -141,18 +148,44 @@ export async function livingAgent(site: Site, peer: PeerIdentity): Promise<Agent
 }
 
 /**
- * Withdraws a machine's identity: its connections are closed within moments, its certificate is not renewed, and the sessions of a host
- * are over as far as the site is concerned, so that their people can begin anew elsewhere.
+ * Withdraws a machine's identity: its connections are closed within moments, its certificate is not renewed. The sessions of a host
+ * are over as far as the site is concerned, so that their people can begin anew elsewhere; the leases of an endpoint are withdrawn,
+ * and what was opened from it is decided again as from any device.
  */
 export async function revoke(site: Site, id: string, actor: AuditActor): Promise<void> {
   const agent = await agentById(site.store.db, id)
   if (agent === undefined) throw notFound('agent')
   await site.audit.record('revoked', actor, id, { kind: agent.kind, name: agent.name })
   await revokeAgent(site.store.db, id, new Date(site.now()))
-  await site.hints.tell({ topic: 'agents' })
-  const end = { code: 'SESSION_HOST_REVOKED', reason: 'Its host was withdrawn' }
-  for (const session of await liveSessions(site.store.db, { hostId: id }))
+  // What it held first: the last word to an endpoint, before it is cut off, says that its leases are withdrawn.
+  const end =
+    agent.kind === 'endpoint'
+      ? { code: 'SESSION_ENDPOINT_REVOKED', reason: 'This device was withdrawn' }
+      : { code: 'SESSION_HOST_REVOKED', reason: 'Its host was withdrawn' }
+  const where = agent.kind === 'endpoint' ? { endpointId: id } : { hostId: id }
+  for (const session of await liveSessions(site.store.db, where))
     await finishSession(site, session.id, end, actor)
+  await site.hints.tell({ topic: 'agents' })
+  if (agent.kind === 'endpoint') await decideAgain(site, 'evidence', { fromEndpointId: id })
+}
+
+/** By this key the endpoint proves which machine a request comes from. */
+async function knowKey(
+  site: Site,
+  endpointId: string,
+  publicKey: Uint8Array,
+  notAfter: number,
+): Promise<void> {
+  await addEndpointKey(site.store.db, {
+    endpoint_id: endpointId,
+    public_key: Buffer.from(publicKey),
+    expires_at: new Date(notAfter),
+  })
+}
+
+function rawPublicKey(key: KeyObject): string {
+  const { x = '' } = createPublicKey(key).export({ format: 'jwk' })
+  return x
 }
 
 function order(
@@ -166,7 +199,7 @@ function order(
     id: agent.id,
     dnsNames: agent.dns_names.filter((name) => isIP(name) === 0),
     ipAddresses: agent.dns_names.filter((name) => isIP(name) !== 0),
-    usages: agent.kind === 'host' ? 'client' : 'both',
+    usages: agent.kind === 'gateway' ? 'both' : 'client',
     lifetimeMs: leafLifetimeMs,
     now: site.now(),
   }

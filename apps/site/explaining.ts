@@ -1,11 +1,18 @@
 import { isIP } from 'node:net'
-import { listWorkspaces, liveSessions, personByLogin, workspaceById } from '#adapters/store-postgres/index.ts'
+import {
+  type AgentRow,
+  listAgents,
+  listWorkspaces,
+  liveSessions,
+  personByLogin,
+  workspaceById,
+} from '#adapters/store-postgres/index.ts'
 import type { Me, WorkspaceView } from '#core/api/person.ts'
 import type { DecisionView } from '#core/api/words.ts'
 import { explainDecision } from '#core/policy/index.ts'
-import { claimVocabulary, isClaimName, type TrustContext } from '#core/trust/index.ts'
+import { claimVocabulary, isClaimName } from '#core/trust/index.ts'
 import { contextOf, decideWorkspace, readAvailability } from './deciding.ts'
-import { type Rules, readRules } from './rules.ts'
+import { readRules } from './rules.ts'
 import { isAdmin, isAuditor, type SignedIn } from './signed-in.ts'
 import type { Site } from './site.ts'
 import { notFound, SiteError } from './site-error.ts'
@@ -43,16 +50,16 @@ export async function listWorkspacesFor(
   const { db } = site.store
   const [rules, availability, workspaces, sessions] = await Promise.all([
     readRules(db),
-    readAvailability(site),
+    readAvailability(site, circumstances.endpoint),
     listWorkspaces(db),
     liveSessions(db, { personId: person.id }),
   ])
   const context = contextOf(site, rules, { ...circumstances, evidence: [] })
-  return workspaces.flatMap((workspace) => {
-    const decision = decideWorkspace(rules, context, workspace, availability(workspace.pool))
+  const views = workspaces.map(async (workspace) => {
+    const decision = decideWorkspace(rules, context, workspace, await availability(workspace))
     const session = sessions.find((one) => one.workspace_id === workspace.id && one.state !== 'ending')
     if (session === undefined && !isWithinReach(decision)) return []
-    const { id, name, description, program, icon } = workspace
+    const { id, name, description, program, icon, disk } = workspace
     return [
       {
         id,
@@ -61,10 +68,13 @@ export async function listWorkspacesFor(
         kind: program.kind,
         icon,
         decision,
-        ...(session === undefined ? {} : { sessionId: session.id }),
+        ...(disk && { image: disk.image }),
+        // What runs on an endpoint is come back to on it, by its agent.
+        ...(session === undefined || session.host_id === null ? {} : { sessionId: session.id }),
       },
     ]
   })
+  return (await Promise.all(views)).flat()
 }
 
 /** A workspace that no policy would ever give this person is not theirs to see. */
@@ -92,33 +102,38 @@ export async function explain(
     readonly from?: string | undefined
   },
 ): Promise<{ decision: DecisionView; lines: string[] }> {
-  const [rules, availability, workspace] = await Promise.all([
+  const [rules, workspace, circumstances] = await Promise.all([
     readRules(site.store.db),
-    readAvailability(site),
     workspaceById(site.store.db, query.workspace),
+    circumstancesFor(site, caller, query),
   ])
   if (workspace === undefined) throw notFound('workspace')
-  if (query.endpoint !== undefined) throw notFound('endpoint')
-  const context = await contextFor(site, rules, caller, query)
-  const decision = decideWorkspace(rules, context, workspace, availability(workspace.pool))
+  const availability = await readAvailability(site, circumstances.endpoint)
+  const context = contextOf(site, rules, { ...circumstances, evidence: [] })
+  const decision = decideWorkspace(rules, context, workspace, await availability(workspace))
   // What is not on somebody's portal does not exist for them.
   if (!mayLookAround(caller) && !isWithinReach(decision)) throw notFound('workspace')
   return { decision, lines: [...explainDecision(decision, { workspace: workspace.name, context })] }
 }
 
-async function contextFor(
+async function circumstancesFor(
   site: Site,
-  rules: Rules,
   caller: SignedIn,
-  query: { readonly user?: string | undefined; readonly from?: string | undefined },
-): Promise<TrustContext> {
+  query: {
+    readonly user?: string | undefined
+    readonly endpoint?: string | undefined
+    readonly from?: string | undefined
+  },
+): Promise<SignedIn['circumstances']> {
   const { circumstances } = caller
-  if (query.user === undefined && query.from === undefined)
-    return contextOf(site, rules, { ...circumstances, evidence: [] })
+  if (query.user === undefined && query.from === undefined && query.endpoint === undefined)
+    return circumstances
   if (!mayLookAround(caller)) {
-    throw new SiteError('NOT_ALLOWED', 'only admins and auditors may ask about other people and addresses', {
-      remedy: 'Ask without --user and --from.',
-    })
+    throw new SiteError(
+      'NOT_ALLOWED',
+      'only admins and auditors may ask about other people, devices and addresses',
+      { remedy: 'Ask without --user, --endpoint and --from.' },
+    )
   }
   if (query.from !== undefined && isIP(query.from) === 0) {
     throw new SiteError('BAD_REQUEST', `expected an IP address, got ${JSON.stringify(query.from)}`)
@@ -126,12 +141,19 @@ async function contextFor(
   const person =
     query.user === undefined ? circumstances.person : await personByLogin(site.store.db, query.user)
   if (person === undefined) throw notFound('person')
-  return contextOf(site, rules, {
+  return {
     person,
     signedInAt: site.now(),
     address: query.from ?? circumstances.address,
-    evidence: [],
-  })
+    endpoint: query.endpoint === undefined ? undefined : await endpointCalled(site, query.endpoint),
+  }
+}
+
+async function endpointCalled(site: Site, nameOrId: string): Promise<AgentRow> {
+  const endpoints = await listAgents(site.store.db, 'endpoint')
+  const found = endpoints.find(({ id, name }) => id === nameOrId || name === nameOrId)
+  if (found === undefined) throw notFound('endpoint')
+  return found
 }
 
 function mayLookAround(caller: SignedIn): boolean {

@@ -9,16 +9,23 @@ import {
   workspaceById,
 } from '#adapters/store-postgres/index.ts'
 import type { WorkspaceDefinition } from '#core/api/admin.ts'
-import type { Delivery } from '#core/api/person.ts'
+import type { Delivery, HostedDelivery } from '#core/api/person.ts'
 import type { DecisionView } from '#core/api/words.ts'
-import type { AuditActor } from '#core/audit/leaf.ts'
 import { accountOf } from '#core/broker/account.ts'
 import type { Claim } from '#core/trust/index.ts'
-import { contextOf, decideWorkspace, placeableHosts, readAvailability, recordDecision } from './deciding.ts'
-import { deliver } from './delivering.ts'
+import {
+  contextOf,
+  decideWorkspace,
+  placeableHosts,
+  type RecordedDecision,
+  readAvailability,
+  recordDecision,
+} from './deciding.ts'
+import { deliver, type HostedSession, isHosted } from './delivering.ts'
+import { beginOnEndpoint } from './disk-delivering.ts'
 import { decideAgain, finishSession } from './live-sessions.ts'
 import { readRules } from './rules.ts'
-import type { SignedIn } from './signed-in.ts'
+import { actorOf, type SignedIn } from './signed-in.ts'
 import type { Site } from './site.ts'
 import { notFound, SiteError } from './site-error.ts'
 
@@ -29,15 +36,17 @@ export interface LaunchWish {
   readonly evidence: readonly Claim[]
   readonly width: number
   readonly height: number
+  /** Of an endpoint, 32 bytes in base64url. */
+  readonly nonce?: string | undefined
 }
 
-/** A host that has been away for this long does not get its person back: a new session starts elsewhere. */
-const hostPatienceMs = 60_000
+/** A host or endpoint that has been away for this long does not get its person back: a new session starts elsewhere. */
+const machinePatienceMs = 60_000
 
 /**
- * One launch: decide, write the decision down, find or place the session, hand out the ticket.
+ * One launch: decide, write the decision down, find or place the session, hand out the ticket or the lease.
  *
- * @throws {SiteError} NOT_FOUND, LAUNCH_REFUSED (with the decision), LAUNCH_NO_ROOM, LAUNCH_LATE, LAUNCH_NO_GATEWAY
+ * @throws {SiteError} NOT_FOUND, LAUNCH_REFUSED (with the decision), LAUNCH_NO_ROOM, LAUNCH_LATE, LAUNCH_NO_GATEWAY, LAUNCH_ON_ENDPOINT
  */
 export async function launch(
   site: Site,
@@ -48,22 +57,46 @@ export async function launch(
   const { db } = site.store
   const workspace = await workspaceById(db, wish.workspaceId)
   if (workspace === undefined) throw notFound('workspace')
-  const [existing] = await reusableSessions(site, holder.person.id, workspace.id)
-  const { id: decisionId, decision } = await decideFor(site, holder, workspace, wish.evidence, existing)
+  const [running] = await reusableSessions(site, holder.person.id, workspace.id)
+  const existing = running !== undefined && isHosted(running) ? running : undefined
+  if (running !== undefined && existing === undefined) requireItsEndpoint(running, holder)
+  const made = await decideFor(site, holder, workspace, wish.evidence, existing)
+  // Its device asks anew: whatever held it there is gone, or is about to be.
+  if (running !== undefined && existing === undefined)
+    await finishSession(site, running.id, openedAgain, actorOf(holder))
+  const delivery = await begin(site, holder, workspace, wish, made, existing)
+  site.metrics.time('launch', (performance.now() - started) / 1000)
+  return { decision: made.decision, delivery }
+}
+
+const openedAgain = { code: 'SESSION_OPENED_AGAIN', reason: 'It was opened again on this device' }
+
+async function begin(
+  site: Site,
+  holder: SignedIn,
+  workspace: WorkspaceDefinition,
+  wish: LaunchWish,
+  made: RecordedDecision,
+  existing: HostedSession | undefined,
+): Promise<Delivery> {
+  const { decision, id } = made
+  if (decision.outcome?.mode === 'streamed-disk') return beginOnEndpoint(site, holder, workspace, wish, made)
   const session =
     existing === undefined
-      ? await place(site, holder, workspace, wish, decision, decisionId)
-      : await take(site, holder, existing, wish, decision, decisionId)
-  const delivery = await deliverWatched(site, session, wish.clientKey, holder)
-  site.metrics.time('launch', (performance.now() - started) / 1000)
-  return { decision, delivery }
+      ? await place(site, holder, workspace, wish, decision, id)
+      : await take(site, holder, existing, wish, decision, id)
+  return deliverWatched(site, session, wish.clientKey, holder)
 }
 
-export function actorOf({ person }: SignedIn): AuditActor {
-  return { type: 'person', id: person.id }
+/** Unsaved work may be on the other machine: only its person, there or by ending it, gives it up. */
+function requireItsEndpoint(session: SessionDetail, { circumstances }: SignedIn): void {
+  if (circumstances.endpoint?.id === session.endpoint_id) return
+  throw new SiteError('LAUNCH_ON_ENDPOINT', `this workspace is open on the device ${session.machine_name}`, {
+    remedy: 'Go on there, or end it and launch again.',
+  })
 }
 
-/** The person's live session of the workspace, unless its host has been away too long: that one ends when its host returns. */
+/** The person's live session of the workspace, unless its machine has been away too long: that one ends when it returns. */
 async function reusableSessions(
   site: Site,
   personId: string,
@@ -73,14 +106,16 @@ async function reusableSessions(
   const usable: SessionDetail[] = []
   for (const session of sessions) {
     if (session.state === 'ending') continue
-    const host = await agentById(site.store.db, session.host_id)
-    const silentMs = site.now() - (host?.last_seen_at?.getTime() ?? 0)
-    if (silentMs < hostPatienceMs && host?.revoked_at === null) usable.push(session)
+    const machine = await agentById(site.store.db, session.host_id ?? session.endpoint_id ?? '')
+    const silentMs = site.now() - (machine?.last_seen_at?.getTime() ?? 0)
+    if (silentMs < machinePatienceMs && machine?.revoked_at === null) usable.push(session)
     else
       await finishSession(
         site,
         session.id,
-        { code: 'SESSION_HOST_AWAY', reason: 'Its host could not be reached' },
+        isHosted(session)
+          ? { code: 'SESSION_HOST_AWAY', reason: 'Its host could not be reached' }
+          : { code: 'SESSION_ENDPOINT_AWAY', reason: 'Its device could not be reached' },
         { type: 'site', id: site.siteId },
       )
   }
@@ -93,13 +128,16 @@ async function decideFor(
   workspace: WorkspaceDefinition,
   evidence: readonly Claim[],
   existing: SessionDetail | undefined,
-) {
-  const [rules, availability] = await Promise.all([readRules(site.store.db), readAvailability(site)])
+): Promise<RecordedDecision> {
+  const [rules, availability] = await Promise.all([
+    readRules(site.store.db),
+    readAvailability(site, holder.circumstances.endpoint),
+  ])
   const context = contextOf(site, rules, { ...holder.circumstances, evidence })
   // A session that runs needs no new room: it is decided in its own mode.
   const decision =
     existing === undefined
-      ? decideWorkspace(rules, context, workspace, availability(workspace.pool))
+      ? decideWorkspace(rules, context, workspace, await availability(workspace))
       : decideWorkspace(rules, context, { ...workspace, modes: [existing.mode] }, () => undefined)
   const recorded = await recordDecision(site, {
     person: holder.person,
@@ -133,12 +171,12 @@ function refusedBecause(decision: DecisionView): SiteError {
 
 async function place(
   site: Site,
-  { person, webSession }: SignedIn,
+  { person, webSession, circumstances }: SignedIn,
   workspace: WorkspaceDefinition,
   wish: LaunchWish,
   { outcome }: DecisionView,
   decisionId: string,
-): Promise<SessionDetail> {
+): Promise<HostedSession> {
   if (outcome === undefined) throw new SiteError('SITE_BROKEN', 'a refused launch was to be placed')
   const { db } = site.store
   const now = site.now()
@@ -156,6 +194,7 @@ async function place(
       web_session_id: webSession.id,
       workspace_id: workspace.id,
       host_id: hostId,
+      from_endpoint_id: circumstances.endpoint?.id ?? null,
       mode: outcome.mode,
       account: accountOf(site.siteId, person),
       width: wish.width,
@@ -177,7 +216,7 @@ async function place(
         retryAfter: 1,
       })
     const session = await sessionById(db, id)
-    if (session === undefined) throw notFound('session')
+    if (session === undefined || !isHosted(session)) throw notFound('session')
     await site.hints.tell({ topic: 'host', id: hostId })
     await site.hints.tell({ topic: 'person', id: person.id })
     return session
@@ -198,14 +237,15 @@ async function recordNotPlaced(site: Site, id: string, person: string, host: str
 async function take(
   site: Site,
   holder: SignedIn,
-  session: SessionDetail,
+  session: HostedSession,
   wish: Pick<LaunchWish, 'evidence'>,
   { outcome }: DecisionView,
   decisionId: string,
-): Promise<SessionDetail> {
+): Promise<HostedSession> {
   if (outcome === undefined) throw new SiteError('SITE_BROKEN', 'a refused launch was to be taken')
   await updateSession(site.store.db, session.id, {
     web_session_id: holder.webSession.id,
+    from_endpoint_id: holder.circumstances.endpoint?.id ?? null,
     rights: outcome.rights,
     restrictions: JSON.stringify(outcome.restrictions),
     obligations: JSON.stringify(outcome.obligations),
@@ -213,21 +253,21 @@ async function take(
     decision_id: decisionId,
   })
   const taken = await sessionById(site.store.db, session.id)
-  if (taken === undefined) throw notFound('session')
+  if (taken === undefined || !isHosted(taken)) throw notFound('session')
   return taken
 }
 
 /**
  * A new ticket for a session that runs, after its decision was taken again for whoever asks and from where.
  *
- * @throws {SiteError} NOT_FOUND, LAUNCH_REFUSED, LAUNCH_LATE, LAUNCH_NO_GATEWAY
+ * @throws {SiteError} NOT_FOUND, LAUNCH_REFUSED, LAUNCH_LATE, LAUNCH_NO_GATEWAY, LAUNCH_ON_ENDPOINT
  */
 export async function reconnect(
   site: Site,
   holder: SignedIn,
   sessionId: string,
   wish: Pick<LaunchWish, 'clientKey' | 'evidence'>,
-): Promise<Delivery> {
+): Promise<HostedDelivery> {
   const session = await sessionById(site.store.db, sessionId)
   if (
     session === undefined ||
@@ -237,6 +277,10 @@ export async function reconnect(
   ) {
     throw notFound('session')
   }
+  if (!isHosted(session))
+    throw new SiteError('LAUNCH_ON_ENDPOINT', `this session runs on the device ${session.machine_name}`, {
+      remedy: 'Go on there, or end it and launch again.',
+    })
   const { id, decision } = await decideFor(site, holder, session.workspace, wish.evidence, session)
   const taken = await take(site, holder, session, wish, decision, id)
   return deliverWatched(site, taken, wish.clientKey, holder)
@@ -248,10 +292,10 @@ export async function reconnect(
  */
 async function deliverWatched(
   site: Site,
-  session: SessionDetail,
+  session: HostedSession,
   clientKey: Uint8Array,
   holder: SignedIn,
-): Promise<Delivery> {
+): Promise<HostedDelivery> {
   const [delivery] = await Promise.all([
     deliver(site, session, clientKey, actorOf(holder)),
     decideAgain(site, 'sweep', { sessionId: session.id }),

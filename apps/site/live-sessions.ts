@@ -1,7 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
+  type AgentRow,
+  agentById,
   type DecisionCause,
   dueSessions,
+  endLease,
   endSession,
   isAway,
   liveSessions,
@@ -14,11 +17,13 @@ import {
   webSessionById,
   workRedecisions,
 } from '#adapters/store-postgres/index.ts'
-import type { Restriction, Unlock } from '#core/api/words.ts'
+import type { DecisionView, Restriction, Unlock } from '#core/api/words.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
-import { contextOf, decideWorkspace, recordDecision } from './deciding.ts'
+import { type DeliveryMode, placeOf, type TrustContext } from '#core/trust/index.ts'
+import { contextOf, decideWorkspace, readAvailability, recordDecision } from './deciding.ts'
 import { soonerOf } from './hints.ts'
-import { readRules } from './rules.ts'
+import { leasesPastTheirEnd, recordLeaseEnd, withdrawLeaseOf } from './leases.ts'
+import { type Rules, readRules } from './rules.ts'
 import type { Site } from './site.ts'
 
 /** What happens to sessions while they run: decided again, changed in place, ended. */
@@ -34,7 +39,12 @@ const systemActor: AuditActor = { type: 'system', id: 'trust' }
 export async function decideAgain(
   site: Site,
   cause: DecisionCause,
-  who: { readonly personId?: string; readonly webSessionId?: string; readonly sessionId?: string } = {},
+  who: {
+    readonly personId?: string
+    readonly webSessionId?: string
+    readonly sessionId?: string
+    readonly fromEndpointId?: string
+  } = {},
 ): Promise<void> {
   await requestRedecisions(site.store.db, cause, new Date(site.now()), who)
   await site.hints.tell({ topic: 'redecide' })
@@ -56,6 +66,7 @@ export async function watchSessions(site: Site, signal: AbortSignal): Promise<vo
     try {
       while ((await workRedecisions(site.store.db, (id, cause) => redecide(site, id, cause))) > 0);
       await endDueSessions(site)
+      await endDueLeases(site)
       // Claims grow old without anybody telling: look at everything once a minute.
       if (site.now() - lastSweep > sweepMs) {
         lastSweep = site.now()
@@ -77,7 +88,17 @@ async function endDueSessions(site: Site): Promise<void> {
   }
 }
 
-/** Ends a session once; later calls do nothing. Its host stops it when it sees it gone. */
+/** By now their endpoints have stopped by themselves: what was to be read under these leases cannot be read any more. */
+async function endDueLeases(site: Site): Promise<void> {
+  const end = { code: 'LEASE_EXPIRED', reason: 'Its device was not heard of in time' }
+  for (const lease of await leasesPastTheirEnd(site)) {
+    await recordLeaseEnd(site, lease, end, systemActor)
+    await endLease(site.store.db, lease.id, new Date(site.now()))
+    await finishSession(site, lease.session_id, end, systemActor)
+  }
+}
+
+/** Ends a session once; later calls do nothing. Its host or endpoint stops it when it sees it gone. */
 export async function finishSession(
   site: Site,
   id: string,
@@ -90,8 +111,10 @@ export async function finishSession(
     code: end.code,
     reason: end.reason,
     person: session.person_id,
-    host: session.host_id,
+    ...(session.host_id === null ? { endpoint: session.endpoint_id } : { host: session.host_id }),
   })
+  if (session.endpoint_id !== null)
+    await withdrawLeaseOf(site, session, { code: end.code, reason: end.reason }, actor)
   const at = new Date(site.now())
   await endSession(
     site.store.db,
@@ -104,7 +127,8 @@ export async function finishSession(
 }
 
 async function tellOf(site: Site, session: SessionDetail): Promise<void> {
-  await site.hints.tell({ topic: 'host', id: session.host_id })
+  if (session.host_id !== null) await site.hints.tell({ topic: 'host', id: session.host_id })
+  if (session.endpoint_id !== null) await site.hints.tell({ topic: 'endpoint', id: session.endpoint_id })
   await site.hints.tell({ topic: 'person', id: session.person_id })
   await site.hints.tell({ topic: 'ticket', id: session.id })
 }
@@ -114,20 +138,27 @@ async function redecide(site: Site, sessionId: string, cause: DecisionCause): Pr
   const { db } = site.store
   const session = await sessionById(db, sessionId)
   if (session === undefined || session.state === 'ended') return
-  if (session.state === 'ending' && session.end?.code !== 'TRUST_LOST') return
-  const [person, webSession, rules] = await Promise.all([
+  // What was taken from an endpoint does not come back: once trust does, a new launch begins anew.
+  if (session.state === 'ending' && (session.end?.code !== 'TRUST_LOST' || session.endpoint_id !== null))
+    return
+  const [person, webSession, endpoint, rules] = await Promise.all([
     personById(db, session.person_id),
     session.web_session_id === null ? undefined : webSessionById(db, session.web_session_id),
+    session.from_endpoint_id === null ? undefined : agentById(db, session.from_endpoint_id),
     readRules(db),
   ])
   if (person === undefined) return
-  if (person.disabled) return loseTrust(site, session, 'This account was disabled', [])
+  if (person.disabled) return loseTrust(site, session, { reason: 'This account was disabled' })
   // Nobody is signed in, so nothing is delivered: its host freezes it. It lives on until somebody comes back or its time is up.
+  // An endpoint cannot be frozen and trusted to thaw: its key is gone.
+  if (webSession === undefined && session.endpoint_id !== null)
+    return loseTrust(site, session, { reason: 'Your sign-in has ended', remedy: 'Sign in and launch again.' })
   if (webSession === undefined) return session.connected ? tellOf(site, session) : undefined
   const context = contextOf(site, rules, {
     person,
     signedInAt: webSession.created_at.getTime(),
     address: webSession.address,
+    endpoint,
     evidence: session.evidence,
   })
   const decision = decideWorkspace(
@@ -150,23 +181,36 @@ async function redecide(site: Site, sessionId: string, cause: DecisionCause): Pr
     decision,
     actor: systemActor,
   })
-  if (outcome === undefined) {
-    const [refusal] = decision.refused
-    return loseTrust(site, session, refusal?.reason ?? 'It is no longer permitted', refusal?.unlocks ?? [])
-  }
+  if (outcome !== undefined) return change(site, session, outcome, recorded.id)
+  const [refusal] = decision.refused
+  const stepDown =
+    session.endpoint_id === null ? undefined : await stepDownOf(site, session, rules, context, endpoint)
+  return loseTrust(site, session, {
+    reason: refusal?.reason ?? 'It is no longer permitted',
+    unlocks: refusal?.unlocks ?? [],
+    stepDown,
+  })
+}
+
+async function change(
+  site: Site,
+  session: SessionDetail,
+  outcome: NonNullable<DecisionView['outcome']>,
+  decisionId: string,
+): Promise<void> {
   await site.audit.record('session-changed', systemActor, session.id, {
-    decision: recorded.id,
+    decision: decisionId,
     rights: outcome.rights,
     obligations: { ...outcome.obligations },
   })
-  await updateSession(db, session.id, {
+  await updateSession(site.store.db, session.id, {
     state: session.state === 'ending' ? 'ready' : session.state,
     end: null,
     rights: outcome.rights,
     restrictions: JSON.stringify(outcome.restrictions),
     obligations: JSON.stringify(outcome.obligations),
     ends_at: new Date(session.started_at.getTime() + outcome.obligations.sessionMinutes * 60_000),
-    decision_id: recorded.id,
+    decision_id: decisionId,
   })
   await tellOf(site, session)
 }
@@ -196,12 +240,35 @@ function isSame(a: Terms, b: Terms): boolean {
   return terms(a) === terms(b)
 }
 
-/** Freezes the session now and lets it end after a farewell that says why, unless trust returns before. */
+/** The mode in which a launch would now be delivered from the data centre, so that work can go on there. */
+async function stepDownOf(
+  site: Site,
+  { workspace }: SessionDetail,
+  rules: Rules,
+  context: TrustContext,
+  endpoint: AgentRow | undefined,
+): Promise<DeliveryMode | undefined> {
+  const modes = workspace.modes.filter((mode) => placeOf[mode] !== 'endpoint')
+  if (modes.length === 0) return undefined
+  const available = await (await readAvailability(site, endpoint))(workspace)
+  return decideWorkspace(rules, context, { ...workspace, modes }, available).outcome?.mode
+}
+
+interface Loss {
+  readonly reason: string
+  readonly remedy?: string
+  readonly unlocks?: readonly Unlock[]
+  readonly stepDown?: DeliveryMode | undefined
+}
+
+/**
+ * Freezes the session now and lets it end after a farewell that says why, unless trust returns before. What an endpoint holds is
+ * withdrawn for good.
+ */
 async function loseTrust(
   site: Site,
   session: SessionDetail,
-  reason: string,
-  unlocks: readonly Unlock[],
+  { reason, remedy, unlocks = [], stepDown }: Loss,
 ): Promise<void> {
   if (session.state === 'ending') return
   const end: SessionEnd = {
@@ -209,6 +276,16 @@ async function loseTrust(
     reason,
     unlocks: [...unlocks],
     at: new Date(site.now() + farewellMs).toISOString(),
+  }
+  if (session.endpoint_id !== null) {
+    const way = unlocks[0]?.changes.map((change) => change.remedy).join('. ') ?? remedy
+    const notice = {
+      code: end.code,
+      reason,
+      ...(way === undefined ? {} : { remedy: way }),
+      ...(stepDown === undefined ? {} : { stepDown }),
+    }
+    await withdrawLeaseOf(site, session, notice, systemActor)
   }
   await site.audit.record('session-changed', systemActor, session.id, {
     rights: [],

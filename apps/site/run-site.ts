@@ -1,4 +1,4 @@
-import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import type { Server } from 'node:https'
@@ -29,6 +29,7 @@ import {
 } from '#adapters/store-postgres/index.ts'
 import { encodeVerifierKey } from '#core/audit/index.ts'
 import { forgetFailuresMs } from '#core/identity/throttle.ts'
+import { memorySigner } from '#core/release/index.ts'
 import { parseNetwork } from '#core/trust/index.ts'
 import { createAgentPort } from './agents/agent-port.ts'
 import { openAuditLog } from './audit-log.ts'
@@ -38,6 +39,8 @@ import { createHints } from './hints.ts'
 import { createPeoplePort } from './http/people-port.ts'
 import { watchSessions } from './live-sessions.ts'
 import { createMetrics } from './metrics.ts'
+import { findDirected } from './release-channels.ts'
+import { renewReleases } from './release-publishing.ts'
 import type { Site } from './site.ts'
 
 /** How late it may be noticed that a web session has expired: then what was opened from it is frozen. */
@@ -68,6 +71,7 @@ export async function runSite(
   await people.listen({ port: config.listen.port, host: config.listen.address })
   void renewOwn(site, agents, people.server as unknown as Server, signal)
   void sweepStore(site, signal)
+  void renewReleases(site, signal)
   onReady(site)
   await watchSessions(site, signal)
   await people.close()
@@ -92,6 +96,13 @@ export async function openSite(
     origin: new URL(config.url).origin,
     authority,
     routeKey: await signingKeyIn(config.state, 'route'),
+    directorKey: await signingKeyIn(config.state, 'director'),
+    imageSecret: await imageSecretIn(config.state),
+    releaseKeys: {
+      snapshot: memorySigner(await signingKeyIn(config.state, 'snapshot'), 'snapshot'),
+      timestamp: memorySigner(await signingKeyIn(config.state, 'timestamp'), 'timestamp'),
+    },
+    findRelease: findDirected(store.db),
     auditKey: encodeVerifierKey(auditSigner.name, auditSigner.privateKey),
     trustedProxies: config.trustedProxies.map(parseNetwork),
     store,
@@ -128,16 +139,26 @@ async function authorityIn({ state, name }: SiteConfig): Promise<Authority> {
 
 /** An ed25519 key of the site, made when it is first asked for. */
 async function signingKeyIn(state: string, name: string): Promise<KeyObject> {
+  const pem = generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' })
+  return createPrivateKey(await keyFileIn(state, name, String(pem)))
+}
+
+/** What image keys are encrypted under in the database, made when it is first asked for. */
+async function imageSecretIn(state: string): Promise<Uint8Array> {
+  return Buffer.from(await keyFileIn(state, 'images', randomBytes(32).toString('base64url')), 'base64url')
+}
+
+/** @returns what the file holds: `fresh` when there was none */
+async function keyFileIn(state: string, name: string, fresh: string): Promise<string> {
   const dir = join(state, 'keys')
   const path = join(dir, `${name}.key`)
   await mkdir(dir, { recursive: true, mode: 0o700 })
-  const pem = generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' })
-  await writeFile(path, pem, { mode: 0o600, flag: 'wx', flush: true }).catch(
+  await writeFile(path, fresh, { mode: 0o600, flag: 'wx', flush: true }).catch(
     (error: NodeJS.ErrnoException) => {
       if (error.code !== 'EEXIST') throw error
     },
   )
-  return createPrivateKey(await readFile(path, 'utf8'))
+  return readFile(path, 'utf8')
 }
 
 /** A database that starts after the site is no reason to give up. */

@@ -8,9 +8,11 @@ import {
   type WebSessionRow,
   webSessionByToken,
 } from '#adapters/store-postgres/index.ts'
+import type { AuditActor } from '#core/audit/leaf.ts'
 import { ProofError, proofHeader, verifyProof } from '#core/identity/proof.ts'
 import type { Circumstances } from './deciding.ts'
 import { decideAgain } from './live-sessions.ts'
+import { proofMaxAgeMs, provenEndpoint } from './proven-endpoint.ts'
 import type { Site } from './site.ts'
 import { SiteError } from './site-error.ts'
 
@@ -34,12 +36,15 @@ export function isAuditor({ person }: Pick<SignedIn, 'person'>): boolean {
   return person.groups.includes(auditorGroup)
 }
 
+export function actorOf({ person }: Pick<SignedIn, 'person'>): AuditActor {
+  return { type: 'person', id: person.id }
+}
+
 export const cookieName = '__Host-trustcast'
 const idleMs = 30 * 60_000
 const absoluteMs = 12 * 60 * 60_000
 /** Writing "seen" for every request would write on every read. */
 const touchEveryMs = 60_000
-const proofMaxAgeMs = 60_000
 const maxRememberedProofs = 200_000
 
 export interface ArrivedRequest {
@@ -49,6 +54,8 @@ export interface ArrivedRequest {
   readonly body: Uint8Array
   readonly cookie: string | undefined
   readonly proof: string | undefined
+  /** Value of the header by which an endpoint co-signs the proof. */
+  readonly endpointProof: string | undefined
   readonly address: string
 }
 
@@ -65,6 +72,7 @@ export function createAuthenticate(site: Site): Authenticate {
     if (found === undefined) throw notSignedIn()
     await requireProof(site, request, found.session.thumbprint, usedProofs)
     requirePace(site.now(), found.session.id, paces)
+    const endpoint = await provenEndpoint(site, request)
     await seen(site, found.session, request.address)
     return {
       person: found.person,
@@ -73,6 +81,7 @@ export function createAuthenticate(site: Site): Authenticate {
         person: found.person,
         signedInAt: found.session.created_at.getTime(),
         address: request.address,
+        endpoint,
       },
     }
   }

@@ -3,9 +3,11 @@ import type { Logger } from 'pino'
 import type { PasswordHasher } from '#adapters/identity-local/index.ts'
 import type { Authority } from '#adapters/pki-x509/index.ts'
 import type { Store } from '#adapters/store-postgres/index.ts'
+import type { OnlineKeys } from '#core/release/index.ts'
 import type { Network } from '#core/trust/index.ts'
 import type { AuditLog } from './audit-log.ts'
 import type { SiteConfig } from './config.ts'
+import type { FindRelease } from './directing.ts'
 import type { Hints } from './hints.ts'
 import type { Metrics } from './metrics.ts'
 
@@ -21,6 +23,14 @@ export interface Site {
   readonly authority: Authority
   /** Signs route tokens; gateways know its public half. */
   readonly routeKey: KeyObject
+  /** Signs what the director says to endpoints; they know its public half since they enrolled. */
+  readonly directorKey: KeyObject
+  /** Encrypts image keys in the database; 32 bytes. */
+  readonly imageSecret: Uint8Array
+  /** Say which releases are current; the root, which people sign, names them. */
+  readonly releaseKeys: OnlineKeys
+  /** What is published for endpoints. */
+  readonly findRelease: FindRelease
   /** The audit log's verifier key, for auditors. */
   readonly auditKey: string
   readonly trustedProxies: readonly Network[]

@@ -1,5 +1,12 @@
-import type { AgentRow, DecisionRow, PersonRow, SessionDetail } from '#adapters/store-postgres/index.ts'
+import type {
+  AgentRow,
+  DecisionRow,
+  LeaseDetail,
+  PersonRow,
+  SessionDetail,
+} from '#adapters/store-postgres/index.ts'
 import type { DecisionRecord, GatewayView, HostView, PersonView } from '#core/api/admin.ts'
+import type { EndpointView, LeaseView } from '#core/api/lease.ts'
 import type { SessionNotice, SessionView } from '#core/api/person.ts'
 import { agentSilenceMs } from './deciding.ts'
 
@@ -11,7 +18,8 @@ export function sessionViewOf(row: SessionDetail): SessionView {
     workspace: { id: row.workspace_id, name: row.workspace.name, kind: row.workspace.program.kind },
     person: { id: row.person_id, login: row.person_login, name: row.person_name },
     mode: row.mode,
-    host: { id: row.host_id, name: row.host_name },
+    ...(row.host_id === null ? {} : { host: { id: row.host_id, name: row.machine_name } }),
+    ...(row.endpoint_id === null ? {} : { endpoint: { id: row.endpoint_id, name: row.machine_name } }),
     state: row.state,
     connected: row.connected,
     rights: row.rights,
@@ -75,6 +83,34 @@ export function gatewayViewOf(row: AgentRow, now: number): GatewayView {
     ...agentViewOf(row, now),
     url: row.report.publicUrl ?? '',
     connections: row.report.connections ?? 0,
+  }
+}
+
+export function endpointViewOf(row: AgentRow, leases: readonly LeaseDetail[], now: number): EndpointView {
+  return {
+    ...agentViewOf(row, now),
+    group: row.pool,
+    leases: leases.filter(({ endpoint_id }) => endpoint_id === row.id).map(leaseViewOf),
+  }
+}
+
+function leaseViewOf(row: LeaseDetail): LeaseView {
+  return {
+    id: row.id,
+    sessionId: row.session_id,
+    person: { id: row.person_id, login: row.person_login, name: row.person_name },
+    workspaceId: row.workspace_id,
+    mode: row.mode,
+    image: row.image,
+    version: row.version,
+    manifestDigest: row.manifest_digest,
+    state: row.state,
+    overlay: row.overlay,
+    expiresAt: row.expires_at.toISOString(),
+    ...(row.key_released_at === null ? {} : { keyReleasedAt: row.key_released_at.toISOString() }),
+    ...(row.withdrawn_at === null ? {} : { withdrawnAt: row.withdrawn_at.toISOString() }),
+    ...(row.notice === null ? {} : { notice: row.notice }),
+    ...(row.stats === null ? {} : { stats: row.stats }),
   }
 }
 

@@ -63,6 +63,7 @@ const desktop: WorkspaceDefinition = {
   modes: ['local-vm', 'streamed-disk', 'hosted-vm', 'hosted-shared'],
   collections: [],
   program: { kind: 'desktop' },
+  disk: { image: 'desktop', channel: 'production', application: 'desktop' },
 }
 
 export const demoWorkspaces: readonly WorkspaceDefinition[] = [

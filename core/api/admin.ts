@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { decision, deliveryMode, instant, slug, uuid } from './words.ts'
+import { bytes32, decision, deliveryMode, instant, label, slug, uuid } from './words.ts'
 
 /** What admins and auditors exchange with the site. */
 
@@ -85,8 +85,24 @@ export const workspaceDefinition = z.strictObject({
   modes: z.array(deliveryMode).min(1),
   collections: z.array(slug).max(20),
   program,
+  /** What `streamed-disk` delivers. */
+  disk: z
+    .strictObject({
+      image: label,
+      /** Which of the image's releases: the one that this channel points at. */
+      channel: z.enum(['test', 'production']),
+      /** What is started from the disk, by the name that the signed release gives it. */
+      application: label,
+    })
+    .optional(),
 })
 export type WorkspaceDefinition = z.infer<typeof workspaceDefinition>
+
+/** A definition as admins send it. */
+export const workspaceRequest: typeof workspaceDefinition = workspaceDefinition.refine(
+  ({ modes, disk }) => disk !== undefined || !modes.includes('streamed-disk'),
+  { path: ['disk'], error: 'the mode streamed-disk needs `disk`: image, channel and application' },
+)
 
 export const zoneDefinition = z.strictObject({
   name: slug,
@@ -104,9 +120,9 @@ export const policyView = z.strictObject({
 export const policyPut = z.strictObject({ text: z.string().max(1_000_000) })
 
 export const tokenRequest = z.strictObject({
-  kind: z.enum(['host', 'gateway']),
+  kind: z.enum(['host', 'gateway', 'endpoint']),
   name: slug,
-  /** Of a host: the set of like desktops that it serves. */
+  /** Of a host: the set of like desktops that it serves. Of an endpoint: its group, which releases can reach first. */
   pool: slug.optional(),
   /** Names and addresses by which people reach a gateway; its certificate will hold these. */
   addresses: z
@@ -116,7 +132,7 @@ export const tokenRequest = z.strictObject({
 })
 export const tokenAnswer = z.strictObject({ token: z.string(), expiresAt: instant })
 
-/** Joining of a host or gateway with its single-use token. */
+/** Joining of a host, gateway or endpoint with its single-use token. */
 export const enrolRequest = z.strictObject({ token: z.string().max(300), request: z.string().max(10_000) })
 export const enrolAnswer = z.strictObject({
   id: uuid,
@@ -125,6 +141,17 @@ export const enrolAnswer = z.strictObject({
   certificate: z.string(),
   authorities: z.string(),
   agentUrl: z.string(),
+  /** Ed25519 public key (raw, base64url) of the site's director: endpoints use no release but what it directs. */
+  directorKey: bytes32,
+  /** Newest root of the release roles, base64url: what an endpoint trusts first. Absent while nobody has signed one. */
+  releaseRoot: z.string().max(80_000).optional(),
 })
 export const renewRequest = z.strictObject({ request: z.string().max(10_000) })
 export const renewAnswer = z.strictObject({ certificate: z.string() })
+
+/** The secret of an image family, for the site to hand out under leases. It is never read back. */
+export const imageKeyRequest = z.strictObject({ key: bytes32 })
+export const imageKeyAnswer = z.strictObject({
+  /** Names the key and says nothing about it; the image's manifests have it. */
+  keyId: z.string(),
+})

@@ -1,9 +1,11 @@
 import { z } from 'zod'
+import { overlays } from '#core/trust/words.ts'
 import {
   bytes32,
   decision,
   deliveryMode,
   instant,
+  label,
   obligations,
   restriction,
   right,
@@ -76,10 +78,14 @@ export const workspaceView = z.strictObject({
   kind: z.enum(['desktop', 'application']),
   icon: z.string(),
   decision,
+  /** The image that it streams where it is delivered as a disk. */
+  image: label.optional(),
   /** The person's running session of this workspace, if any. */
   sessionId: uuid.optional(),
 })
 export type WorkspaceView = z.infer<typeof workspaceView>
+
+const machine = z.strictObject({ id: uuid, name: z.string() })
 
 export const sessionStates = ['starting', 'ready', 'ending', 'ended'] as const
 export const sessionView = z.strictObject({
@@ -87,7 +93,10 @@ export const sessionView = z.strictObject({
   workspace: z.strictObject({ id: slug, name: z.string(), kind: z.enum(['desktop', 'application']) }),
   person: z.strictObject({ id: uuid, login: z.string(), name: z.string() }),
   mode: deliveryMode,
-  host: z.strictObject({ id: uuid, name: z.string() }),
+  /** Where a hosted one runs. */
+  host: machine.optional(),
+  /** Where one runs whose data place is the endpoint. */
+  endpoint: machine.optional(),
   state: z.enum(sessionStates),
   /** A viewer is attached now. */
   connected: z.boolean(),
@@ -114,6 +123,8 @@ export const launchRequest = z.strictObject({
   evidence: evidence.optional(),
   width: z.int().min(320).max(7680).optional(),
   height: z.int().min(240).max(4320).optional(),
+  /** Of an endpoint: 32 fresh random bytes that the site's direction is signed over. */
+  nonce: bytes32.optional(),
 })
 
 /** A way to the host: a gateway and the signed admission for it. It opens nothing without the ticket. */
@@ -121,17 +132,51 @@ export const route = z.strictObject({ url: z.url(), token: z.string(), expiresAt
 export type Route = z.infer<typeof route>
 
 /** Everything the channel needs (`core/channel`): connect, prove the ticket, and the picture flows. */
-export const delivery = z.strictObject({
-  session: sessionView,
+export const hostedDelivery = z.strictObject({
+  kind: z.literal('hosted'),
+  session: sessionView.extend({ host: machine }),
   ticket: bytes32,
   hostKey: bytes32,
   /** Bound into the handshake, base64url. */
   context: z.string(),
   routes: z.array(route).min(1),
 })
+export type HostedDelivery = z.infer<typeof hostedDelivery>
+
+/** Everything an endpoint needs to open a streamed disk under a lease (`apps/endpoint`). */
+export const diskDelivery = z.strictObject({
+  kind: z.literal('streamed-disk'),
+  session: sessionView.extend({ endpoint: machine }),
+  lease: z.strictObject({
+    id: uuid,
+    expiresAt: instant,
+    /** What is left of it at least, counted from the moment the launch was asked for. */
+    leftMs: z.int().min(0),
+    overlay: z.enum(overlays),
+  }),
+  /** As the site says. What the endpoint opens is what `direction` and the release keys say (I4). */
+  release: z.strictObject({
+    image: label,
+    version: label,
+    counter: z.int().min(1),
+    manifestDigest: z.string(),
+  }),
+  /** The director's signed word over the launch's nonce (`core/release`). */
+  direction: z.string().max(20_000),
+  /** Where the image's bytes can be fetched: folders, HTTP servers, registries. */
+  stores: z.array(z.string()),
+  /** The image key, sealed to the endpoint's key for this lease (`core/lease`), base64url. */
+  sealedKey: z.string().max(500),
+  application: label,
+})
+export type DiskDelivery = z.infer<typeof diskDelivery>
+
+export const delivery = z.discriminatedUnion('kind', [hostedDelivery, diskDelivery])
 export type Delivery = z.infer<typeof delivery>
 
 export const launchAnswer = z.strictObject({ decision, delivery })
+/** What a browser gets, which is no endpoint. */
+export const hostedLaunchAnswer = z.strictObject({ decision, delivery: hostedDelivery })
 export const ticketRequest = z.strictObject({ clientKey: bytes32, evidence: evidence.optional() })
 
 export const explainQuery = z.strictObject({

@@ -1,11 +1,18 @@
 import { z } from 'zod'
-import { dataPlaces, deliveryModes, rights } from '#core/trust/words.ts'
+import { dataPlaces, deliveryModes, overlays, rights } from '#core/trust/words.ts'
 
 /** Schemas that several API messages share. Shapes only: what they mean is in `core/trust` and `core/policy`. */
 
 export const slug: z.ZodString = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,39}$/, 'lower-case letters, digits and dashes, 40 at most')
+/** Name of an image, a version or an application: as registries and `core/release` take it. */
+export const label: z.ZodString = z
+  .string()
+  .regex(
+    /^[a-z0-9][a-z0-9._-]{0,127}$/,
+    'lower-case letters, digits, dots, underscores and dashes, 128 at most',
+  )
 export const uuid: z.ZodUUID = z.uuid()
 /** 32 bytes, base64url without padding: an X25519 public key or a ticket. */
 export const bytes32: z.ZodString = z.string().regex(/^[A-Za-z0-9_-]{43}$/, '32 bytes in base64url')
@@ -21,6 +28,8 @@ export const obligations = z.strictObject({
   sessionMinutes: z.int().min(1),
   idleMinutes: z.int().min(1),
   disconnectMinutes: z.int().min(1),
+  leaseMinutes: z.int().min(1),
+  overlay: z.enum(overlays),
 })
 
 /** A smallest set of claim changes that would permit what was refused. */
@@ -34,7 +43,15 @@ export type Unlock = z.infer<typeof unlock>
 export const refusal = z.strictObject({
   mode: deliveryMode,
   place: dataPlace,
-  code: z.enum(['POLICY_FORBIDS', 'POLICY_NO_PERMIT', 'POLICY_ERROR', 'NO_DELIVERER', 'NO_CAPACITY']),
+  code: z.enum([
+    'POLICY_FORBIDS',
+    'POLICY_NO_PERMIT',
+    'POLICY_ERROR',
+    'NO_DELIVERER',
+    'NO_CAPACITY',
+    'NO_ENDPOINT',
+    'NO_RELEASE',
+  ]),
   reason: z.string(),
   policies: z.array(z.string()),
   /** False when this site could not deliver the mode, were it permitted: then an unlock promises nothing yet. */

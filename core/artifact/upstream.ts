@@ -1,5 +1,5 @@
 import type { BlobReader } from '#core/blobs/blob-store.ts'
-import { type ChunkReader, type ChunkReference, verifyChunk, type Wish } from './chunk-reader.ts'
+import { type ChunkReader, type ChunkReference, verifyChunk } from './chunk-reader.ts'
 
 /** Requests to a store at once: a slow line is filled by many, and more help nobody. */
 const parallel = 16

@@ -22,5 +22,5 @@ test('a closed gate fails every call with its reason, and an open one is not the
 
 test('a device that cannot be written cannot be written through a gate', () => {
   const device = gated(memoryDevice(new Uint8Array(8192), false), new AbortController().signal)
-  expect(device.write).toBeUndefined()
+  expect('write' in device).toBe(false)
 })

@@ -190,7 +190,7 @@ function digestOf(policies: ReadonlyMap<string, Policy>): string {
 const remedies = {
   POLICY_ID: 'Give every policy an @id of its own: decisions and the audit log name it.',
   POLICY_ANNOTATION:
-    'Known are @id, on a forbid @reason, on a permit @clipboardMaxBytes, @watermark, @sessionMinutes, @idleMinutes and @disconnectMinutes.',
+    'Known are @id, on a forbid @reason, on a permit @clipboardMaxBytes, @watermark, @sessionMinutes, @idleMinutes, @disconnectMinutes, @leaseMinutes and @overlay.',
   POLICY_NUMBER: 'Use numbers between -9007199254740991 and 9007199254740991.',
   POLICY_CONTEXT:
     'Name the attribute, such as context.endpoint.diskEncryption.value; every claim is always there.',

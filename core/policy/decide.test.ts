@@ -99,6 +99,8 @@ test('of each obligation the strictest wins, the default where nobody sets it', 
     sessionMinutes: 60,
     idleMinutes: 30,
     disconnectMinutes: 120,
+    leaseMinutes: 15,
+    overlay: 'discard',
   })
 })
 

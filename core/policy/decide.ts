@@ -15,9 +15,12 @@ import { findUnlocks, type Unlock } from './unlocks.ts'
 
 /** Why a mode that the policy permits cannot be delivered now. */
 export interface Unavailable {
-  readonly code: 'NO_DELIVERER' | 'NO_CAPACITY'
+  readonly code: 'NO_DELIVERER' | 'NO_CAPACITY' | 'NO_ENDPOINT' | 'NO_RELEASE'
   readonly reason: string
 }
+
+/** Nothing that a person can change about themselves, their device or their network makes these deliverable. */
+const undeliverable: ReadonlySet<string> = new Set<Unavailable['code']>(['NO_DELIVERER', 'NO_RELEASE'])
 
 export interface Refusal {
   readonly mode: DeliveryMode
@@ -119,7 +122,7 @@ function refusalOf(
   unavailable: Unavailable | undefined,
 ): Refusal {
   const { mode } = question
-  const deliverable = unavailable?.code !== 'NO_DELIVERER'
+  const deliverable = unavailable === undefined || !undeliverable.has(unavailable.code)
   const where = { mode, place: placeOf[mode], policies: idsOf(verdict), deliverable }
   if (verdict.allowed && unavailable !== undefined) {
     const { code, reason } = unavailable

@@ -2,7 +2,7 @@
  * The policy that a new site starts with. Admins replace it; `trustcast policy test` holds it to `vectors/policy/default.test.yaml`.
  *
  * In short: employees work hosted from everywhere but a hostile network, and with data on the device only where the device is managed,
- * healthy and encrypted; contractors work hosted, watched and without taking anything out; nobody works where connections are opened on the way.
+ * healthy and encrypted, or inside from a streamed disk that leaves nothing there; contractors work hosted, watched and without taking anything out; nobody works where connections are opened on the way.
  */
 export const defaultPolicy = `// Hosted: pixels leave the data centre, data does not.
 
@@ -78,6 +78,26 @@ permit (
   context.endpoint.osUpdates.value == "current" &&
   context.endpoint.antivirus.value == "on" &&
   context.endpoint.firewall.value == "on"
+};
+
+// A streamed disk holds a signed system and no records; what is written to it is discarded, and its key is in memory alone, under a short
+// lease. In the house it opens on every device of ours of which nothing bad is known.
+@id("employee-streamed-inside")
+@sessionMinutes("600")
+@leaseMinutes("15")
+@overlay("discard")
+permit (
+  principal in Group::"employees",
+  action == Action::"streamed-disk",
+  resource
+) when {
+  context.network.zone.value == "inside" &&
+  context.endpoint.management.value == "managed" &&
+  context.endpoint.diskEncryption.value != "off" &&
+  context.endpoint.osUpdates.value != "overdue" &&
+  context.endpoint.antivirus.value != "off" &&
+  context.endpoint.antivirus.value != "outdated" &&
+  context.endpoint.firewall.value != "off"
 };
 
 @id("endpoint-not-on-hostile-networks")

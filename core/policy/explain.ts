@@ -58,7 +58,7 @@ export function explainDecision(
     lines.push(
       `  ${mode}  ${code}: ${reason}`,
       ...unlockLines(unlocks),
-      ...(deliverable || code === 'NO_DELIVERER'
+      ...(deliverable || code === 'NO_DELIVERER' || code === 'NO_RELEASE'
         ? []
         : ['      (and this site cannot deliver in this way yet)']),
     )

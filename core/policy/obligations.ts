@@ -1,4 +1,4 @@
-import type { Obligations } from '#core/trust/words.ts'
+import { type Obligations, overlays } from '#core/trust/words.ts'
 
 /** What holds when no policy that permits a delivery says otherwise. */
 export const defaultObligations: Obligations = {
@@ -7,6 +7,8 @@ export const defaultObligations: Obligations = {
   sessionMinutes: 600,
   idleMinutes: 30,
   disconnectMinutes: 120,
+  leaseMinutes: 15,
+  overlay: 'discard',
 }
 
 /** How an obligation is written in a policy's annotation, and which of two is the stricter. */
@@ -17,7 +19,8 @@ interface ObligationKind<T> {
   readonly stricter: (a: T, b: T) => T
 }
 
-const aWeekMinutes = 7 * 24 * 60
+const aDayMinutes = 24 * 60
+const aWeekMinutes = 7 * aDayMinutes
 
 const kinds: { readonly [Name in keyof Obligations]: ObligationKind<Obligations[Name]> } = {
   clipboardMaxBytes: wholeNumber(0, 64 * 1024 * 1024),
@@ -29,6 +32,12 @@ const kinds: { readonly [Name in keyof Obligations]: ObligationKind<Obligations[
   sessionMinutes: wholeNumber(1, aWeekMinutes),
   idleMinutes: wholeNumber(1, aWeekMinutes),
   disconnectMinutes: wholeNumber(1, aWeekMinutes),
+  leaseMinutes: wholeNumber(1, aDayMinutes),
+  overlay: {
+    expects: '"discard" or "keep"',
+    parse: (text) => overlays.find((overlay) => overlay === text),
+    stricter: (a, b) => (a === 'discard' ? a : b),
+  },
 }
 
 export type ObligationName = keyof Obligations
@@ -56,6 +65,8 @@ export function mergeObligations(all: readonly Partial<Obligations>[]): Obligati
     sessionMinutes: strictest('sessionMinutes', all),
     idleMinutes: strictest('idleMinutes', all),
     disconnectMinutes: strictest('disconnectMinutes', all),
+    leaseMinutes: strictest('leaseMinutes', all),
+    overlay: strictest('overlay', all),
   }
 }
 

@@ -36,6 +36,8 @@ export {
   dataPlaces,
   deliveryModes,
   type Obligations,
+  type Overlay,
+  overlays,
   placeOf,
   type Right,
   rights,

@@ -41,7 +41,15 @@ export interface Obligations {
   readonly idleMinutes: number
   /** The session ends after this many minutes without a viewer. */
   readonly disconnectMinutes: number
+  /** An endpoint that holds data goes on for so many minutes without a word of the site; then its key is gone. */
+  readonly leaseMinutes: number
+  /** What becomes of what was written on an endpoint when its lease is over. */
+  readonly overlay: Overlay
 }
+
+/** Stricter first: what is discarded is read by nobody. */
+export const overlays = ['discard', 'keep'] as const
+export type Overlay = (typeof overlays)[number]
 
 /** How a claim came to be known, best first. */
 export const claimSources = ['attested', 'corroborated', 'server', 'self'] as const

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Credentials } from '#apps/cli/api-client.ts'
-import { launchAnswer, me } from '#core/api/person.ts'
+import { hostedLaunchAnswer, me } from '#core/api/person.ts'
 import { claimNames, claimVocabulary } from '#core/trust/index.ts'
 import { newKey } from '../hosted-person.rig.ts'
 import { type RunningSite, startSite } from '../running-site.rig.ts'
@@ -143,7 +143,7 @@ test('what a client admits is believed: it lowers trust at once, also of a sessi
   expect(refusalIn(await launch(credentials, office, { evidence: both })).code).toBe('LAUNCH_REFUSED')
 
   const answer = await launch(credentials, office, {})
-  const { delivery } = launchAnswer.parse(JSON.parse(String(answer.body)))
+  const { delivery } = hostedLaunchAnswer.parse(JSON.parse(String(answer.body)))
   const { clientKey } = await newKey()
   const again = await sendSigned(site, credentials, {
     method: 'POST',
@@ -167,7 +167,7 @@ async function launch(
 
 async function granted(credentials: Credentials, from: string, evidence: readonly Claimed[] | undefined) {
   const answer = await launch(credentials, from, { evidence })
-  const { decision } = launchAnswer.parse(JSON.parse(String(answer.body)))
+  const { decision } = hostedLaunchAnswer.parse(JSON.parse(String(answer.body)))
   if (decision.outcome === undefined) throw new Error('expected a permit')
   const { mode, place, rights, obligations, restrictions } = decision.outcome
   return {

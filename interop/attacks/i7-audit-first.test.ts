@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { personView } from '#core/api/admin.ts'
-import { delivery, launchAnswer } from '#core/api/person.ts'
+import { hostedDelivery, hostedLaunchAnswer } from '#core/api/person.ts'
 import { type AuditEntry, verifyLog } from '#core/audit/index.ts'
 import { encodeHex } from '#core/bytes/index.ts'
 import { ticketId } from '#core/channel/index.ts'
@@ -322,8 +322,8 @@ async function often(acknowledged: string[], deed: () => Promise<string>): Promi
 function launchOften(client: SignedInClient, workspaceId: string, acknowledged: string[]): Promise<void> {
   return often(acknowledged, async () => {
     const { clientKey } = await newKey()
-    const answer = await client.send('POST', '/launches', { workspaceId, clientKey }, launchAnswer)
-    return markOf(delivery.parse(answer.delivery).ticket)
+    const answer = await client.send('POST', '/launches', { workspaceId, clientKey }, hostedLaunchAnswer)
+    return markOf(hostedDelivery.parse(answer.delivery).ticket)
   })
 }
 

@@ -1,48 +1,58 @@
 import { spawn } from 'node:child_process'
 import { randomInt } from 'node:crypto'
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, rm, rmdir } from 'node:fs/promises'
 import { createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { type Delivery, launchAnswer, route, sessionNotice } from '#core/api/person.ts'
-import {
-  type Channel,
-  connectChannel,
-  exportPublic,
-  generateX25519,
-  type Transport,
-} from '#core/channel/index.ts'
+import { runApplication } from '#apps/endpoint/deliver-disk.ts'
+import { runDirectory } from '#apps/endpoint/disk/run-dir.ts'
+import { type HostedDelivery, route, sessionNotice } from '#core/api/person.ts'
+import { type Channel, connectChannel, type Transport } from '#core/channel/index.ts'
 import { callJson } from '../api-client.ts'
 import { CliError } from '../cli-error.ts'
-import { type Command, type Output, parse } from '../command.ts'
+import { type Command, type Output, type Parsed, parse } from '../command.ts'
+import { accountHere, type DiskUse, deliverHere, displayHere } from '../deliver-here.ts'
 import { dialRoute } from '../dial-route.ts'
+import { launchHere, startAgentHere } from '../launch-here.ts'
 import { type Login, readLogin } from '../login-file.ts'
+import { atThisEndpoint } from '../this-endpoint.ts'
+import { storeOptions } from './image/store-options.ts'
 
 export const launch: Command = {
-  synopsis: 'WORKSPACE [--socket PATH] [--viewer PROGRAM]',
+  synopsis: 'WORKSPACE [--socket PATH] [--viewer PROGRAM] [--as ACCOUNT] [--network] [--store-ca FILE]',
   summary:
-    'Open a workspace. A hosted session is offered on a local socket, readable by you alone, for any VNC viewer; with --viewer (such as vncviewer) it is started on it. Ends with Ctrl-C; the session goes on.',
+    'Open a workspace. On an endpoint a streamed disk is mounted and its application started in a sandbox, as ACCOUNT or whoever called sudo; with --network it may use the network. A hosted session is offered on a local socket, readable by you alone, for any VNC viewer; with --viewer (such as vncviewer) it is started on it. Ends with Ctrl-C; the session goes on.',
   run: async (args, out) => {
-    const words = parse(args, { socket: { type: 'string' }, viewer: { type: 'string' } }, [1, 1])
-    const login = await readLogin()
-    const { site, credentials } = login
+    const words = parse(
+      args,
+      {
+        socket: { type: 'string' },
+        viewer: { type: 'string' },
+        as: { type: 'string' },
+        network: { type: 'boolean' },
+        'store-ca': { type: 'string' },
+      },
+      [1, 1],
+    )
+    const login = await atThisEndpoint(await readLogin())
     const { signal } = out
+    await using agent = await startAgentHere(login)
     // First, so that nothing is started that could not be reached.
     await using socket = await listenLocally(words.text('socket'))
-    const keyPair = await generateX25519()
-    const clientKey = Buffer.from(await exportPublic(keyPair.publicKey)).toString('base64url')
-    const body = { workspaceId: words.positionals[0] ?? '', clientKey }
-    const { delivery, decision } = await callJson(
-      site,
-      { method: 'POST', path: '/api/v1/launches', body },
-      launchAnswer,
-      credentials,
-    )
+    const launched = await launchHere(login, agent, words.positionals[0] ?? '')
+    const { delivery, decision, keyPair } = launched
+    const { session } = delivery
+    const machine = session.host ?? session.endpoint
+    out.say(`${session.workspace.name}: ${decision.outcome?.mode ?? ''} on ${machine?.name ?? ''}`)
+    if (delivery.kind === 'streamed-disk') {
+      if (agent === undefined)
+        throw new CliError('CLI_NOT_ENROLLED', 'a disk was delivered to a machine that is no endpoint')
+      // Awaited here: the agent keeps the lease until then.
+      await runFromDisk({ site: login.site, agent, launched: { ...launched, delivery } }, words, out)
+      return
+    }
     if (signal.aborted) return
-    out.say(
-      `${delivery.session.workspace.name}: ${decision.outcome?.mode ?? ''} on ${delivery.session.host.name}`,
-    )
     const channel = connectChannel({
       dial: createDial(login, delivery),
       hostKey: Buffer.from(delivery.hostKey, 'base64url'),
@@ -54,6 +64,38 @@ export const launch: Command = {
   },
 }
 
+/** Runs the workspace's application from a disk that is mounted for it alone. */
+async function runFromDisk(
+  delivered: Pick<DiskUse, 'site' | 'agent' | 'launched'>,
+  words: Parsed,
+  out: Output,
+): Promise<void> {
+  const person = {
+    user: await accountHere(words.text('as')),
+    network: words.flag('network'),
+    ...displayHere(),
+  }
+  const runDir = runDirectory(process.env, process.getuid?.())
+  const dir = await mkdtemp(join(tmpdir(), 'trustcast-disk-'))
+  try {
+    await deliverHere(
+      {
+        ...delivered,
+        storeOptions: await storeOptions(words),
+        serving: { format: 'raw', runDir, mount: { dir, readOnly: false } },
+        use: async (disk) => {
+          out.say(`Disk ${disk.served.record.id} is mounted`)
+          const exitCode = await runApplication(disk, person)
+          if (exitCode !== 0) out.say(`${disk.application} ended with ${exitCode}`)
+        },
+      },
+      out,
+    )
+  } finally {
+    await rmdir(dir).catch(() => {})
+  }
+}
+
 const routesAnswer = z.strictObject({ routes: z.array(route).min(1) })
 
 /**
@@ -62,7 +104,7 @@ const routesAnswer = z.strictObject({ routes: z.array(route).min(1) })
  */
 function createDial(
   { site, credentials }: Login,
-  { session, routes }: Delivery,
+  { session, routes }: HostedDelivery,
 ): (signal: AbortSignal) => Promise<Transport> {
   let known = routes
   let isFirst = true
@@ -83,7 +125,7 @@ function createDial(
 
 async function offer(
   channel: Channel,
-  delivery: Delivery,
+  delivery: HostedDelivery,
   { path, viewer }: LocalSocket,
   wanted: string | undefined,
   out: Output,

@@ -1,11 +1,10 @@
 import { createHash, X509Certificate } from 'node:crypto'
 import { request } from 'node:https'
-import { createInterface } from 'node:readline/promises'
-import { Writable } from 'node:stream'
 import { z } from 'zod'
 import { exportProofKey } from '#core/identity/proof.ts'
 import { call, callJson, type SiteAddress } from '../api-client.ts'
-import { CliError, usage } from '../cli-error.ts'
+import { ask } from '../ask.ts'
+import { CliError } from '../cli-error.ts'
 import { type Command, type Output, parse } from '../command.ts'
 import { createLoginKey, forgetLogin, readLogin, writeLogin } from '../login-file.ts'
 import { readText } from '../read-text.ts'
@@ -129,30 +128,4 @@ async function fetchAuthority(url: string): Promise<string> {
       )
       .end()
   })
-}
-
-async function ask(question: string, secret: boolean): Promise<string> {
-  if (!process.stdin.isTTY) return nextLine()
-  const silent = new Writable({ write: (_chunk, _encoding, done) => done() })
-  process.stderr.write(question)
-  const lines = createInterface({
-    input: process.stdin,
-    output: secret ? silent : process.stderr,
-    terminal: true,
-  })
-  try {
-    return await lines.question('')
-  } finally {
-    lines.close()
-    if (secret) process.stderr.write('\n')
-  }
-}
-
-let piped: AsyncIterator<string> | undefined
-
-async function nextLine(): Promise<string> {
-  piped ??= createInterface({ input: process.stdin })[Symbol.asyncIterator]()
-  const line = await piped.next()
-  if (line.done === true) throw usage('expected a line on standard input')
-  return line.value
 }

@@ -5,6 +5,7 @@ import { callJson } from '../api-client.ts'
 import { usage } from '../cli-error.ts'
 import { type Command, parse, table } from '../command.ts'
 import { readLogin } from '../login-file.ts'
+import { atThisEndpoint } from '../this-endpoint.ts'
 
 export const list: Command = {
   synopsis: '',
@@ -12,7 +13,7 @@ export const list: Command = {
     'The workspaces that your trust allows, how each would be delivered, and what would unlock the rest.',
   run: async (args, out) => {
     parse(args, {}, [0, 0])
-    const { site, credentials } = await readLogin()
+    const { site, credentials } = await atThisEndpoint(await readLogin())
     const schema = z.strictObject({ workspaces: z.array(workspaceView) })
     const answer = await callJson(site, { method: 'GET', path: '/api/v1/workspaces' }, schema, credentials)
     out.result(answer, () =>
@@ -43,12 +44,12 @@ export const sessions: Command = {
       answer.sessions.length === 0
         ? 'Nothing runs.'
         : table(
-            ['SESSION', 'WORKSPACE', 'PERSON', 'HOST', 'STATE', 'SINCE'],
+            ['SESSION', 'WORKSPACE', 'PERSON', 'RUNS ON', 'STATE', 'SINCE'],
             answer.sessions.map((one) => [
               one.id,
               one.workspace.id,
               one.person.login,
-              one.host.name,
+              (one.host ?? one.endpoint)?.name ?? '',
               one.connected ? `${one.state}, connected` : one.state,
               one.startedAt,
             ]),
@@ -80,7 +81,7 @@ export const explain: Command = {
       { user: { type: 'string' }, endpoint: { type: 'string' }, from: { type: 'string' } },
       [1, 1],
     )
-    const { site, credentials } = await readLogin()
+    const { site, credentials } = await atThisEndpoint(await readLogin())
     const query = new URLSearchParams({ workspace: words.positionals[0] ?? '' })
     for (const name of ['user', 'endpoint', 'from']) {
       const value = words.text(name)

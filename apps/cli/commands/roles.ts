@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { pino } from 'pino'
 import type { z } from 'zod'
+import { runEndpoint } from '#apps/endpoint/run-endpoint.ts'
 import { gatewayConfig, runGateway } from '#apps/gateway/run-gateway.ts'
 import { hostConfig } from '#apps/host/config.ts'
 import { runHost } from '#apps/host/run-host.ts'
@@ -13,11 +14,12 @@ import { parseConfig } from '#core/config/parse-config.ts'
 import { CliError, usage } from '../cli-error.ts'
 import { type Command, type Output, parse } from '../command.ts'
 import { readText } from '../read-text.ts'
+import { endpointDir } from '../this-endpoint.ts'
 import { version } from '../version.ts'
 
 /** Where `enroll` puts an identity when nothing else is said. */
-export function agentStateDir(kind: 'host' | 'gateway'): string {
-  return join('/var/lib/trustcast', kind)
+export function agentStateDir(kind: 'host' | 'gateway' | 'endpoint'): string {
+  return kind === 'endpoint' ? endpointDir() : join('/var/lib/trustcast', kind)
 }
 
 export const siteRole: Command = {
@@ -75,6 +77,19 @@ export const hostRole: Command = {
       log: pino({ name: 'host' }),
     }
     await runHost(config, supervisedSignal(out.signal))
+  },
+}
+
+export const endpointRole: Command = {
+  synopsis: '[--state DIR]',
+  summary:
+    'The agent of a machine that people sit at: keeps its certificate renewed and its site informed. Dials out; listens to nobody.',
+  run: async (args, out) => {
+    const dir = parse(args, { state: { type: 'string' } }, [0, 0]).text('state') ?? endpointDir()
+    await runEndpoint(
+      { dir, version: version(), log: pino({ name: 'endpoint' }) },
+      supervisedSignal(out.signal),
+    )
   },
 }
 

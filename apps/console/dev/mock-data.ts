@@ -35,6 +35,8 @@ const obligations = {
   sessionMinutes: 600,
   idleMinutes: 60,
   disconnectMinutes: 120,
+  leaseMinutes: 15,
+  overlay: 'discard' as const,
 }
 
 function refusal(mode: Refusal['mode'], place: Refusal['place'], more: Partial<Refusal> = {}): Refusal {
@@ -174,6 +176,13 @@ export function sessionOf(number: number, workspace: WorkspaceView, me: Me): Ses
   }
 }
 
+/** The same on an endpoint, taken back. */
+export function takenSession({ host, ...session }: SessionView): SessionView {
+  const end = { code: 'TRUST_LOST', reason: 'Disk encryption was turned off', unlocks: [encryption] }
+  const endpoint = { id: host?.id ?? id(71), name: 'pilot-laptop' }
+  return { ...session, mode: 'streamed-disk', endpoint, state: 'ending', end }
+}
+
 export const hosts: readonly HostView[] = [
   {
     id: id(50),
@@ -277,6 +286,7 @@ export const definitions: readonly WorkspaceDefinition[] = workspaces.map(
     modes: ['streamed-disk', 'hosted-shared'],
     collections: id === 'payroll' ? ['payroll'] : ['general'],
     program: kind === 'desktop' ? { kind } : { kind, command: ['xterm', '-fullscreen'] },
+    disk: { image: 'ward-desktop', channel: 'production', application: id },
   }),
 )
 

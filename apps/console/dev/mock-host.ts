@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream'
 import type { HttpServer } from 'vite'
 import { WebSocketServer } from 'ws'
 import { channelProtocol } from '#core/agent/messages.ts'
-import type { Delivery, Route, SessionView } from '#core/api/person.ts'
+import type { HostedDelivery, Route, SessionView } from '#core/api/person.ts'
 import { decodeBase64url, encodeBase64url, encodeHex } from '#core/bytes/index.ts'
 import {
   type Channel,
@@ -21,7 +21,7 @@ import {
 
 /** Gateway and host in one, for the mock: a channel ends here and leads to a display's unix socket. */
 export interface MockHost {
-  delivery(session: SessionView, clientKey: string): Promise<Delivery>
+  delivery(session: SessionView, clientKey: string): Promise<HostedDelivery>
   routes(): Route[]
   notify(notice: unknown): void
   cut(cut: boolean): void
@@ -52,7 +52,7 @@ export function createMockHost(httpServer: HttpServer | null): MockHost {
     return [{ url: `ws://localhost:${port}`, token: 'mock', expiresAt }]
   }
 
-  async function delivery(session: SessionView, clientKey: string): Promise<Delivery> {
+  async function delivery(session: SessionView, clientKey: string): Promise<HostedDelivery> {
     const ticket = createTicket()
     const context = new TextEncoder().encode(session.id)
     const name = encodeHex(await ticketId(ticket))
@@ -67,7 +67,8 @@ export function createMockHost(httpServer: HttpServer | null): MockHost {
       },
     })
     return {
-      session,
+      kind: 'hosted',
+      session: { ...session, host: session.host ?? { id: session.id, name: 'nobody' } },
       ticket: encodeBase64url(ticket),
       hostKey: encodeBase64url(await exportPublic(keyPair.publicKey)),
       context: encodeBase64url(context),

@@ -2,6 +2,7 @@ import type { PersonView, WorkspaceDefinition } from '#core/api/admin.ts'
 import type { PersonEvent, SessionView, WorkspaceView } from '#core/api/person.ts'
 import * as data from './mock-data.ts'
 import type { MockHost } from './mock-host.ts'
+import { MockImages } from './mock-images.ts'
 
 /** What goes wrong, or is empty, for now. */
 export interface Mood {
@@ -10,6 +11,8 @@ export interface Mood {
   readonly needsSetup?: boolean
   /** Gateways drop what they carry and take nothing. */
   readonly cut?: boolean
+  /** A disk of this person was just taken back from an endpoint. */
+  readonly taken?: boolean
   /** The host has forgotten every channel, as after a restart. */
   readonly restarted?: boolean
   /** Sent to viewers over the channel. */
@@ -39,6 +42,7 @@ export class MockSite {
     data.definitions.map((each) => [each.id, each]),
   )
   readonly #sessions: SessionView[] = []
+  readonly #images = new MockImages()
   #zones = [...data.zones]
   #policy = data.policyText
   #login = ''
@@ -74,8 +78,10 @@ export class MockSite {
     if (path === '/me') return ok(data.meOf(this.#login))
     if (path === '/workspaces') return ok({ workspaces: this.#mine() })
     if (path === '/launches') return this.#launch(body)
-    if (path === '/sessions') return ok({ sessions: this.#sessions })
+    if (path === '/sessions') return ok({ sessions: [...this.#sessions, ...this.#taken()] })
     if (path === '/explain') return ok({ decision: data.permitted([data.copyingOut]), lines: [] })
+    const aboutImages = this.#images.answer(method, path, body, this.#mood.empty === true)
+    if (aboutImages !== undefined) return aboutImages
     const session = /^\/sessions\/([^/]+)\/?(.*)$/.exec(path)
     if (session !== null) return this.#session(method, session[1] ?? '', session[2] ?? '', body)
     const [, area, topic = '', id = ''] = path.split('/')
@@ -97,6 +103,12 @@ export class MockSite {
     })
   }
 
+  #taken(): readonly SessionView[] {
+    const [workspace] = data.workspaces
+    if (this.#mood.taken !== true || workspace === undefined) return []
+    return [data.takenSession(data.sessionOf(90, workspace, data.meOf(this.#login)))]
+  }
+
   async #launch(body: Body): Promise<Answer> {
     const workspace = this.#mine().find((each) => each.id === body['workspaceId'])
     if (workspace === undefined) return failed(404, 'NOT_FOUND', 'there is no such workspace')
@@ -111,6 +123,7 @@ export class MockSite {
 
   async #session(method: string, id: string, rest: string, body: Body): Promise<Answer> {
     const session = this.#sessions.find((each) => each.id === id)
+    if (method === 'DELETE' && this.#images.endSession(id)) return ok()
     if (session === undefined) return failed(404, 'NOT_FOUND', 'there is no such session')
     if (rest === 'tickets') {
       return ok({ delivery: await this.#host.delivery(session, body['clientKey'] ?? '') })
@@ -157,6 +170,8 @@ export class MockSite {
     switch (what) {
       case 'POST hosts':
         return ok(Object.assign(this.#hosts.find((each) => each.id === id) ?? {}, body))
+      case 'POST agents':
+        return ok(this.#images.revoke(id))
       case 'POST people':
         return ok(
           this.#people.push({

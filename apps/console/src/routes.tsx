@@ -3,7 +3,9 @@ import type { Me } from '#core/api/person.ts'
 import { SetupPage } from './account/setup-page.tsx'
 import { SignInPage } from './account/sign-in-page.tsx'
 import { DecisionsPage } from './admin/decisions-page.tsx'
+import { EndpointsPage } from './admin/endpoints-page.tsx'
 import { HostsPage } from './admin/hosts-page.tsx'
+import { ImagesPage } from './admin/images/images-page.tsx'
 import { PeoplePage } from './admin/people-page.tsx'
 import { PolicyPage } from './admin/policy-page.tsx'
 import { AdminSessionsPage } from './admin/sessions-page.tsx'
@@ -31,6 +33,8 @@ export const routes: readonly Route[] = [
   { path: '/session/:id', title: 'Session', page: SessionPage, audience: 'person', bare: true },
   { path: '/admin/sessions', title: 'Sessions', page: AdminSessionsPage, audience: 'auditor' },
   { path: '/admin/hosts', title: 'Hosts', page: HostsPage, audience: 'auditor' },
+  { path: '/admin/endpoints', title: 'Endpoints', page: EndpointsPage, audience: 'auditor' },
+  { path: '/admin/images', title: 'Images', page: ImagesPage, audience: 'auditor' },
   { path: '/admin/decisions', title: 'Decisions', page: DecisionsPage, audience: 'auditor' },
   { path: '/admin/workspaces', title: 'Workspaces', page: WorkspacesPage, audience: 'auditor' },
   { path: '/admin/people', title: 'People', page: PeoplePage, audience: 'admin' },

@@ -1,4 +1,5 @@
 import type { DecisionRecord } from '#core/api/admin.ts'
+import type { LeaseView } from '#core/api/lease.ts'
 import type { SessionView } from '#core/api/person.ts'
 import type { Refusal, Restriction, Unlock } from '#core/api/words.ts'
 import type { DataPlace, DeliveryMode, Right } from '#core/trust/words.ts'
@@ -43,6 +44,8 @@ export const refusalNames: Readonly<Record<Refusal['code'], string>> = {
   POLICY_ERROR: 'Policy error',
   NO_DELIVERER: 'Not set up here',
   NO_CAPACITY: 'No capacity now',
+  NO_ENDPOINT: 'Not on this device',
+  NO_RELEASE: 'Nothing published',
 }
 
 export const causeNames: Readonly<Record<DecisionRecord['cause'], string>> = {
@@ -145,11 +148,53 @@ export function span(minutes: number): string {
   return `${Math.floor(minutes / 1440)} days`
 }
 
-/** A size in bytes as people write it: `64 KiB`. */
+/** A size in bytes as people write it: `64 KiB`, `1.4 GiB`. */
 export function size(bytes: number): string {
   if (bytes < 1024) return `${bytes} bytes`
-  if (bytes < 1024 * 1024) return `${Math.round(bytes / 1024)} KiB`
-  return `${Math.round(bytes / (1024 * 1024))} MiB`
+  const [power, unit] = sizeUnits.find(([power]) => Math.round(bytes / 1024 ** power) < 1024) ?? [4, 'TiB']
+  const value = bytes / 1024 ** power
+  return `${power > 2 && value < 100 ? Number(value.toFixed(1)) : Math.round(value)} ${unit}`
+}
+
+const sizeUnits = [
+  [1, 'KiB'],
+  [2, 'MiB'],
+  [3, 'GiB'],
+] as const
+
+/** A part of a whole: `94 %`; what is not all is never called all, and what is something never nothing. */
+export function percent(part: number, whole: number): string {
+  if (whole === 0 || part === 0) return '0 %'
+  if (part >= whole) return '100 %'
+  const share = (100 * part) / whole
+  if (share < 0.1) return 'less than 0.1 %'
+  if (share < 10 || share > 99) return `${Math.min(99.9, Number(share.toFixed(1)))} %`
+  return `${Math.round(share)} %`
+}
+
+export const channelNames: Readonly<Record<'test' | 'production', string>> = {
+  test: 'Test',
+  production: 'Production',
+}
+
+/** State of a lease in a word. */
+export const leaseStateNames: Readonly<Record<LeaseView['state'], string>> = {
+  offered: 'Starting',
+  held: 'Held',
+  withdrawn: 'Withdrawn',
+  ended: 'Ended',
+}
+
+/** What happens to what was written on a streamed disk. */
+export const overlaySentences: Readonly<Record<LeaseView['overlay'], string>> = {
+  discard: 'What was written on the disk since it was opened is discarded.',
+  keep: 'What was written on the disk since it was opened is kept on the endpoint, encrypted.',
+}
+
+/** What a release role is about. */
+export function roleTitle(role: string): string {
+  if (role === 'root') return 'Root keys'
+  return role === 'targets' ? 'Keys of images' : role
 }
 
 /** Reasons and messages of the site are clauses, for logs as well: here they begin and end as sentences do. */

@@ -5,6 +5,7 @@ import {
   ago,
   modeNames,
   modeSentences,
+  percent,
   placeSentences,
   restrictionNames,
   rightsChanges,
@@ -78,4 +79,27 @@ test('a tile names the first of many changes and counts the others', () => {
   }
   expect(unlockSummary(unlock)).toBe('Use a managed device and 2 more changes')
   expect(unlockSummary({ changes: unlock.changes.slice(0, 1) })).toBe('Use a managed device')
+})
+
+test('large sizes have one digit behind the point, and no unit is left at 1024', () => {
+  expect([2 ** 30, 1.44 * 2 ** 30, 40 * 2 ** 30, 150.4 * 2 ** 30].map(size)).toEqual([
+    '1 GiB',
+    '1.4 GiB',
+    '40 GiB',
+    '150 GiB',
+  ])
+  expect(size(2 ** 30 - 1)).toBe('1 GiB')
+  expect(size(3 * 2 ** 40)).toBe('3 TiB')
+})
+
+test('a share is never called all or nothing when it is not', () => {
+  expect([0, 1, 50_000, 94_400, 99_999, 100_000].map((part) => percent(part, 100_000))).toEqual([
+    '0 %',
+    'less than 0.1 %',
+    '50 %',
+    '94 %',
+    '99.9 %',
+    '100 %',
+  ])
+  expect(percent(0, 0)).toBe('0 %')
 })

@@ -132,25 +132,22 @@ async function openSlots(
   options: OpenDiskOptions,
   { manifest }: OpenedImage,
 ): Promise<SlotStore | undefined> {
+  const { overlay: mode, overlayDir } = options
+  if (mode === 'read-only') return undefined
+  const { name, version, merkleRoot } = manifest
   const blocks = overlayBlocks(BigInt(manifest.sizeBytes))
-  const random = (bytes: Uint8Array): void => void randomFillSync(bytes)
-  const { overlayDir } = options
-  switch (options.overlay) {
-    case 'read-only':
-      return undefined
-    case 'discard': {
-      await mkdir(overlayDir, { recursive: true, mode: 0o700 })
-      const file = await openDiscardedSlots({ folder: overlayDir, blocks, random })
-      return spilledSlots(memorySlots(blocks, overlayMemoryBytes), file)
-    }
-    case 'keep': {
-      const { name, version, merkleRoot } = manifest
-      const folder = join(overlayDir, `${name}-${version}`)
-      await mkdir(folder, { recursive: true, mode: 0o700 })
-      const base = `${name}:${version} ${merkleRoot}`
-      return openKeptSlots({ folder, blocks, key: overlayKeyOf(options.key), base, random })
-    }
+  const folder = mode === 'keep' ? join(overlayDir, `${name}-${version}`) : overlayDir
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  if (mode === 'discard') {
+    const file = await openDiscardedSlots({ folder, blocks, random: fillRandom })
+    return spilledSlots(memorySlots(blocks, overlayMemoryBytes), file)
   }
+  const base = `${name}:${version} ${merkleRoot}`
+  return openKeptSlots({ folder, blocks, key: overlayKeyOf(options.key), base, random: fillRandom })
+}
+
+function fillRandom(bytes: Uint8Array): void {
+  randomFillSync(bytes)
 }
 
 function baseOf(image: OpenedImage, recorder: TraceRecorder | undefined): BlockDevice {

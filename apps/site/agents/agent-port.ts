@@ -14,6 +14,7 @@ import { isCoded } from '#core/errors/coded-error.ts'
 import { livingAgent, renew } from '../enrolment.ts'
 import type { Site } from '../site.ts'
 import { siteErrorStatus } from '../site-error.ts'
+import { createEndpointLink } from './endpoint-link.ts'
 import { createGatewayLink } from './gateway-link.ts'
 import { createHostLink } from './host-link.ts'
 
@@ -22,16 +23,20 @@ const maxRequestBytes = 64 * 1024
 const pingMs = 10_000
 /** Beyond these the socket is not read on. */
 const maxWaitingMessages = 64
+/** For the last word to an agent that is cut off. */
+const lastWordMs = 1_000
 
 /** What one agent's connection does with messages. */
 export interface AgentLink {
   /** @throws on a message that does not fit the protocol: the connection is closed */
   receive(text: string): Promise<void>
+  /** Says once more what is so, before the agent is cut off. */
+  lastWord?(): Promise<void>
   close(): void
 }
 
 /**
- * The port of a site node that hosts and gateways dial: TLS 1.3, mutual (I2). Who speaks is who its certificate says.
+ * The port of a site node that hosts, gateways and endpoints dial: TLS 1.3, mutual (I2). Who speaks is who its certificate says.
  *
  * @returns the server, not yet listening
  */
@@ -45,18 +50,18 @@ export function createAgentPort(site: Site, tls: TlsIdentity, signal: AbortSigna
     perMessageDeflate: false,
     maxPayload: maxMessageBytes,
   })
-  const links = new Map<WebSocket, PeerIdentity>()
+  const links = new Map<WebSocket, Connected>()
   const admitAndServe = async (request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
     // Nobody else listens until the upgrade is done: a peer that resets meanwhile must not end the process.
     socket.on('error', () => socket.destroy())
     const peer = await admit(site, request, socket)
     if (peer === undefined) return
     sockets.handleUpgrade(request, socket, head, (ws) => {
-      links.set(ws, peer)
       ws.once('close', () => links.delete(ws))
-      serve(site, ws, peer)
+      const connected = { peer, link: serve(site, ws, peer) }
+      links.set(ws, connected)
       // Who was revoked while it was admitted was not among the links that were dropped.
-      void dropRevoked(site, new Map([[ws, peer]]))
+      void dropRevoked(site, new Map([[ws, connected]]))
     })
   }
   server.on('upgrade', (request, socket, head) => void admitAndServe(request, socket, head))
@@ -70,6 +75,11 @@ export function createAgentPort(site: Site, tls: TlsIdentity, signal: AbortSigna
     server.closeAllConnections()
   })
   return server
+}
+
+interface Connected {
+  readonly peer: PeerIdentity
+  readonly link: AgentLink
 }
 
 async function admit(
@@ -93,18 +103,15 @@ async function admit(
 
 function provenPeer(site: Site, socket: Duplex): PeerIdentity {
   if (!(socket instanceof TLSSocket)) throw new Error('an agent speaks TLS')
-  return peerIdentity(socket, site.siteId, ['host', 'gateway'])
+  return peerIdentity(socket, site.siteId, ['host', 'gateway', 'endpoint'])
 }
 
-function serve(site: Site, ws: WebSocket, peer: PeerIdentity): void {
+function serve(site: Site, ws: WebSocket, peer: PeerIdentity): AgentLink {
   const log = site.log.child({ [peer.role]: peer.id })
   const send = (message: unknown): void => {
     if (ws.readyState === ws.OPEN) ws.send(JSON.stringify(message))
   }
-  const link =
-    peer.role === 'host'
-      ? createHostLink(site, peer.id, send, log)
-      : createGatewayLink(site, peer.id, send, log)
+  const link = linkOf(site, peer, send, log)
   let alive = true
   const timer = setInterval(() => {
     if (!alive) return ws.terminate()
@@ -125,6 +132,18 @@ function serve(site: Site, ws: WebSocket, peer: PeerIdentity): void {
     log.info('agent disconnected')
   })
   log.info('agent connected')
+  return link
+}
+
+function linkOf(
+  site: Site,
+  { role, id }: PeerIdentity,
+  send: (message: unknown) => void,
+  log: Logger,
+): AgentLink {
+  if (role === 'host') return createHostLink(site, id, send, log)
+  if (role === 'gateway') return createGatewayLink(site, id, send, log)
+  return createEndpointLink(site, id, send, log)
 }
 
 /**
@@ -161,15 +180,25 @@ async function whenDatabaseIsThere(work: () => Promise<void>, worthWaiting: () =
   }
 }
 
-async function dropRevoked(site: Site, links: ReadonlyMap<WebSocket, PeerIdentity>): Promise<void> {
-  for (const [ws, peer] of links) {
+async function dropRevoked(site: Site, links: ReadonlyMap<WebSocket, Connected>): Promise<void> {
+  for (const [ws, { peer, link }] of links) {
     try {
       await livingAgent(site, peer)
     } catch (error) {
-      // Not asked to close: it could take its time.
-      if (!isAway(error)) ws.terminate()
+      if (!isAway(error)) void cutOff(ws, link)
     }
   }
+}
+
+/** Not asked to close: it could take its time. */
+async function cutOff(ws: WebSocket, link: AgentLink): Promise<void> {
+  const timer = setTimeout(() => ws.terminate(), lastWordMs)
+  await link.lastWord?.().catch(() => undefined)
+  // What was said goes out before this does.
+  if (link.lastWord !== undefined && ws.readyState === ws.OPEN)
+    await new Promise((resolve) => ws.ping(undefined, undefined, resolve))
+  clearTimeout(timer)
+  ws.terminate()
 }
 
 /** Plain requests: only the renewal of certificates. */

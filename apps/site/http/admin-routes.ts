@@ -21,11 +21,11 @@ import {
   tokenAnswer,
   tokenRequest,
   workspaceDefinition,
+  workspaceRequest,
   zoneDefinition,
 } from '#core/api/admin.ts'
 import { sessionView } from '#core/api/person.ts'
 import { slug, uuid } from '#core/api/words.ts'
-import type { AuditActor } from '#core/audit/leaf.ts'
 import {
   activatePolicy,
   changePerson,
@@ -35,11 +35,10 @@ import {
   drainHost,
 } from '../administering.ts'
 import { createEnrolmentToken, revoke } from '../enrolment.ts'
-import type { SignedIn } from '../signed-in.ts'
 import type { Site } from '../site.ts'
 import { notFound } from '../site-error.ts'
 import { decisionRecordOf, gatewayViewOf, hostViewOf, personViewOf, sessionViewOf } from '../views.ts'
-import { type Api, callerOf } from './api.ts'
+import { type Api, adminActor, callerOf } from './api.ts'
 
 const admin = { access: 'admin' } as const
 const auditor = { access: 'auditor' } as const
@@ -54,10 +53,6 @@ export function adminRoutes(app: Api, site: Site): void {
   peopleRoutes(app, site)
   rulesRoutes(app, site)
   workspaceRoutes(app, site)
-}
-
-function adminActor({ person }: SignedIn): AuditActor {
-  return { type: 'admin', id: person.id }
 }
 
 function watchRoutes(app: Api, site: Site): void {
@@ -234,7 +229,7 @@ function workspaceRoutes(app: Api, site: Site): void {
     '/admin/workspaces/:id',
     {
       config: admin,
-      schema: { params: bySlug, body: workspaceDefinition, response: { 200: workspaceDefinition } },
+      schema: { params: bySlug, body: workspaceRequest, response: { 200: workspaceDefinition } },
     },
     async (request) =>
       defineWorkspace(site, { ...request.body, id: request.params.id }, adminActor(callerOf(request))),

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
+import type { AuditActor } from '#core/audit/leaf.ts'
 import type { SignedIn } from '../signed-in.ts'
 import { SiteError } from '../site-error.ts'
 
@@ -26,6 +27,10 @@ export function withZod(app: FastifyInstance) {
     .setValidatorCompiler(validatorCompiler)
     .setSerializerCompiler(serializerCompiler)
     .withTypeProvider<ZodTypeProvider>()
+}
+
+export function adminActor({ person }: SignedIn): AuditActor {
+  return { type: 'admin', id: person.id }
 }
 
 /** @throws {SiteError} NOT_SIGNED_IN, which a route that asked for a person never meets */

@@ -19,11 +19,13 @@ import { adminRoutes } from './admin-routes.ts'
 import { type Access, type Api, withZod } from './api.ts'
 import { auditRoutes } from './audit-routes.ts'
 import { consoleRoutes } from './console-routes.ts'
+import { endpointRoutes } from './endpoint-routes.ts'
 import { errorAnswer } from './error-answer.ts'
 import { eventRoutes } from './event-routes.ts'
 import { healthRoutes } from './health-routes.ts'
 import { joinRoutes } from './join-routes.ts'
 import { personRoutes } from './person-routes.ts'
+import { releaseRoutes } from './release-routes.ts'
 
 const maxConnections = 20_000
 const maxConnectionsPerSource = 2_000
@@ -79,6 +81,7 @@ function requireCallers(app: Api, site: Site): void {
     if (access === 'public') return
     const { method, url: path, rawBody: body, address, headers } = request
     const proof = single(headers, 'trustcast-proof')
+    const endpointProof = single(headers, 'trustcast-endpoint')
     request.caller = await authenticate({
       method,
       path,
@@ -86,6 +89,7 @@ function requireCallers(app: Api, site: Site): void {
       address,
       cookie: readCookie(headers.cookie),
       proof,
+      endpointProof,
     })
     requireAccess(access, request.caller)
   })
@@ -124,7 +128,15 @@ async function addRoutes(app: Api, site: Site): Promise<void> {
       typed.get('/openapi.json', { config: { access: 'public' }, schema: { hide: true } }, async () =>
         app.swagger(),
       )
-      for (const routes of [joinRoutes, personRoutes, eventRoutes, adminRoutes, auditRoutes])
+      for (const routes of [
+        joinRoutes,
+        personRoutes,
+        eventRoutes,
+        adminRoutes,
+        endpointRoutes,
+        releaseRoutes,
+        auditRoutes,
+      ])
         routes(typed, site)
     },
     { prefix: '/api/v1' },

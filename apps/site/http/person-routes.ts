@@ -1,9 +1,9 @@
 import { z } from 'zod'
 import { liveSessions, type SessionDetail, sessionById } from '#adapters/store-postgres/index.ts'
 import {
-  delivery,
   explainAnswer,
   explainQuery,
+  hostedDelivery,
   launchAnswer,
   launchRequest,
   me,
@@ -14,11 +14,11 @@ import {
 } from '#core/api/person.ts'
 import { uuid } from '#core/api/words.ts'
 import type { Claim } from '#core/trust/index.ts'
-import { routesTo } from '../delivering.ts'
+import { isHosted, routesTo } from '../delivering.ts'
 import { explain, listWorkspacesFor, whatIsKnown } from '../explaining.ts'
-import { actorOf, launch, reconnect } from '../launching.ts'
+import { launch, reconnect } from '../launching.ts'
 import { finishSession } from '../live-sessions.ts'
-import { isAdmin, type SignedIn } from '../signed-in.ts'
+import { actorOf, isAdmin, type SignedIn } from '../signed-in.ts'
 import type { Site } from '../site.ts'
 import { notFound } from '../site-error.ts'
 import { sessionViewOf } from '../views.ts'
@@ -51,13 +51,14 @@ export function personRoutes(app: Api, site: Site): void {
     '/launches',
     { schema: { body: launchRequest, response: { 201: launchAnswer } } },
     async (request, reply) => {
-      const { workspaceId, clientKey, evidence, ...size } = request.body
+      const { workspaceId, clientKey, evidence, nonce, ...size } = request.body
       const answer = await launch(site, callerOf(request), {
         workspaceId,
         clientKey: Buffer.from(clientKey, 'base64url'),
         evidence: claimsOf(evidence, site.now()),
         width: size.width ?? defaultSize.width,
         height: size.height ?? defaultSize.height,
+        nonce,
       })
       return reply.code(201).send(answer)
     },
@@ -82,7 +83,13 @@ function sessionRoutes(app: Api, site: Site): void {
 
   app.post(
     '/sessions/:id/tickets',
-    { schema: { params: byId, body: ticketRequest, response: { 201: z.strictObject({ delivery }) } } },
+    {
+      schema: {
+        params: byId,
+        body: ticketRequest,
+        response: { 201: z.strictObject({ delivery: hostedDelivery }) },
+      },
+    },
     async (request, reply) => {
       const { clientKey, evidence } = request.body
       const wish = {
@@ -101,11 +108,16 @@ function sessionRoutes(app: Api, site: Site): void {
     async (request) => {
       const caller = callerOf(request)
       const session = await visibleSession(site, caller, request.params.id)
-      if (session.person_id !== caller.person.id || session.state === 'ended') throw notFound('session')
+      if (session.person_id !== caller.person.id || session.state === 'ended' || !isHosted(session))
+        throw notFound('session')
       return { routes: [...(await routesTo(site, session))] }
     },
   )
 
+  endRoute(app, site)
+}
+
+function endRoute(app: Api, site: Site): void {
   app.delete(
     '/sessions/:id',
     { schema: { params: byId, response: { 200: sessionView } } },

@@ -5,9 +5,9 @@ import { formValue, TextField, words } from '../ui/fields.tsx'
 import { Problem } from '../ui/message.tsx'
 import { useAction } from '../ui/use-action.ts'
 
-/** Names a new host or gateway and shows the one command that makes it join, with a fresh single-use token. */
+/** Names a new host, gateway or endpoint and shows the one command that makes it join, with a fresh single-use token. */
 export function AddMachine(props: {
-  readonly kind: 'host' | 'gateway'
+  readonly kind: 'host' | 'gateway' | 'endpoint'
   readonly onClose: () => void
 }): ReactElement {
   const { kind, onClose } = props
@@ -22,14 +22,16 @@ export function AddMachine(props: {
     const pool = formValue(form, 'pool').trim()
     run(async () => {
       const { token, expiresAt } = await adminApi.enrolmentToken(
-        kind === 'host' ? { kind, name, pool } : { kind, name, addresses },
+        kind === 'gateway' ? { kind, name, addresses } : { kind, name, pool },
       )
-      setJoined({ command: `./trustcast enroll ${location.origin} --${kind} --token ${token}`, expiresAt })
+      // The token says what the machine becomes; the two that serve others are named once more.
+      const role = kind === 'endpoint' ? '' : ` --${kind}`
+      setJoined({ command: `./trustcast enroll ${location.origin}${role} --token ${token}`, expiresAt })
     })
   }
 
   return (
-    <Dialog title={`Add a ${kind}`} onClose={onClose}>
+    <Dialog title={`Add ${article(kind)} ${kind}`} onClose={onClose}>
       {joined === undefined ? (
         <form onSubmit={submit}>
           <div className="dialog-body">
@@ -44,15 +46,19 @@ export function AddMachine(props: {
               spellCheck={false}
               autoFocus
             />
-            {kind === 'host' && (
+            {kind !== 'gateway' && (
               <TextField
-                label="Pool"
+                label={kind === 'host' ? 'Pool' : 'Group'}
                 name="pool"
                 defaultValue="default"
                 required
                 pattern="[a-z][a-z0-9\-]{0,39}"
                 title="Lower-case letters, digits and dashes, 40 at most"
-                hint="Workspaces name a pool; its hosts serve them."
+                hint={
+                  kind === 'host'
+                    ? 'Workspaces name a pool; its hosts serve them.'
+                    : 'A new release can go to one group before the others.'
+                }
                 autoComplete="off"
                 spellCheck={false}
               />
@@ -100,6 +106,7 @@ function JoinCommand(props: {
         <p>
           Run this on the new {props.kind}. The token works once, until{' '}
           {new Date(props.expiresAt).toLocaleTimeString([], { timeStyle: 'short' })}, and is not shown again.
+          {props.kind === 'endpoint' && ' It says what to start afterwards.'}
         </p>
         <pre className="command" tabIndex={0} aria-label="Command">
           {props.command}
@@ -123,4 +130,8 @@ function JoinCommand(props: {
       </footer>
     </>
   )
+}
+
+function article(kind: string): string {
+  return kind === 'endpoint' ? 'an' : 'a'
 }

@@ -7,8 +7,9 @@ import { Icon } from '../ui/icons.tsx'
 import { Empty, Problem, Waiting } from '../ui/message.tsx'
 import { useAction } from '../ui/use-action.ts'
 import { useInterval, useNow, useResource } from '../ui/use-resource.ts'
-import { ago, span } from '../words.ts'
+import { ago } from '../words.ts'
 import { AddMachine } from './add-machine.tsx'
+import { MachineState, timeLeft } from './machine-state.tsx'
 import { PageHead } from './page-head.tsx'
 import { Revoke } from './revoke.tsx'
 
@@ -162,7 +163,7 @@ function Gateways(props: {
         actions: me.admin && !gateway.revoked && <Revoke machine={gateway} onChange={onChange} />,
         cells: {
           Gateway: gateway.name,
-          State: <MachineState machine={gateway} draining={false} />,
+          State: <MachineState machine={gateway} />,
           Address: <span className="mono">{gateway.url}</span>,
           Connections: gateway.connections,
           Certificate: timeLeft(gateway.certificateExpiresAt, now),
@@ -170,23 +171,4 @@ function Gateways(props: {
       }))}
     />
   )
-}
-
-function MachineState(props: {
-  readonly machine: { readonly online: boolean; readonly revoked: boolean }
-  readonly draining: boolean
-}): ReactElement {
-  const { online, revoked } = props.machine
-  if (revoked) return <span className="state state-bad">Certificate withdrawn</span>
-  if (!online) return <span className="state state-bad">Away</span>
-  return props.draining ? (
-    <span className="state state-warn">Draining</span>
-  ) : (
-    <span className="state state-ok">Online</span>
-  )
-}
-
-function timeLeft(expiresAt: string, now: number): string {
-  const minutes = Math.floor((Date.parse(expiresAt) - now) / 60_000)
-  return minutes <= 0 ? 'expired' : `${span(minutes)} left`
 }

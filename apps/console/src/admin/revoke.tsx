@@ -4,7 +4,7 @@ import { Confirm } from '../ui/dialog.tsx'
 import { Problem } from '../ui/message.tsx'
 import { useAction } from '../ui/use-action.ts'
 
-/** Withdraws the certificate of a host or gateway, for good. */
+/** Withdraws the certificate of a host, gateway or endpoint, for good. */
 export function Revoke(props: {
   readonly machine: { readonly id: string; readonly name: string }
   readonly onChange: () => void
@@ -39,8 +39,8 @@ export function Revoke(props: {
           onClose={() => setAsking(false)}
         >
           <p>
-            Its certificate is withdrawn at once, and nothing runs through it any more. To come back it has to
-            join again with a new token.
+            Its certificate is withdrawn at once, and nothing runs on it or through it any more. To come back
+            it has to join again with a new token.
           </p>
         </Confirm>
       )}

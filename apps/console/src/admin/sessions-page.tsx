@@ -101,7 +101,8 @@ function cellsOf(session: SessionView, now: number): DataRow['cells'] {
     ),
     Delivered: (
       <>
-        {modeNames[session.mode]} <span className="muted small">{session.host.name}</span>
+        {modeNames[session.mode]}{' '}
+        <span className="muted small">{(session.host ?? session.endpoint)?.name}</span>
       </>
     ),
     Restricted: session.restrictions.map(restrictionName).join(', ') || (

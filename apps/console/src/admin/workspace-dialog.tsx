@@ -6,6 +6,7 @@ import { Dialog } from '../ui/dialog.tsx'
 import { formValue, TextField, words } from '../ui/fields.tsx'
 import { Problem } from '../ui/message.tsx'
 import { useAction } from '../ui/use-action.ts'
+import { DiskFields, diskFrom } from './disk-fields.tsx'
 import { ModeOrder } from './mode-order.tsx'
 
 /** Adds or changes a workspace. */
@@ -91,6 +92,7 @@ export function WorkspaceDialog(props: {
             />
           )}
           <ModeOrder modes={modes} onChange={setModes} />
+          {modes.includes('streamed-disk') && <DiskFields disk={workspace?.disk} />}
           <TextField
             label="Pool"
             name="pool"
@@ -138,5 +140,6 @@ function definitionFrom(
     modes: [...modes],
     collections: words(formValue(form, 'collections')),
     program: kind === 'desktop' ? { kind } : { kind, command: words(formValue(form, 'command')) },
+    ...(modes.includes('streamed-disk') ? { disk: diskFrom(form) } : {}),
   }
 }

@@ -18,9 +18,9 @@ import {
 } from '#core/api/admin.ts'
 import type { launchRequest, setupRequest, signInRequest, ticketRequest } from '#core/api/person.ts'
 import {
-  delivery,
   explainAnswer,
-  launchAnswer,
+  hostedDelivery,
+  hostedLaunchAnswer,
   me,
   route,
   sessionView,
@@ -42,13 +42,13 @@ export const api = {
   workspaces: () =>
     request({ method: 'GET', path: '/workspaces' }, z.strictObject({ workspaces: z.array(workspaceView) })),
   launch: (body: z.infer<typeof launchRequest>, signal?: AbortSignal) =>
-    request({ method: 'POST', path: '/launches', body, patient: true, signal }, launchAnswer),
+    request({ method: 'POST', path: '/launches', body, patient: true, signal }, hostedLaunchAnswer),
   sessions: () => request({ method: 'GET', path: '/sessions' }, sessionList),
   session: (id: string) => request({ method: 'GET', path: `/sessions/${id}` }, sessionView),
   ticket: (id: string, body: z.infer<typeof ticketRequest>, signal?: AbortSignal) =>
     request(
       { method: 'POST', path: `/sessions/${id}/tickets`, body, patient: true, signal },
-      z.strictObject({ delivery }),
+      z.strictObject({ delivery: hostedDelivery }),
     ),
   routes: (id: string) =>
     request(

@@ -1,5 +1,5 @@
-import { type ReactElement, useEffect, useRef } from 'react'
-import type { WorkspaceView } from '#core/api/person.ts'
+import { type ReactElement, useEffect, useRef, useState } from 'react'
+import type { SessionView, WorkspaceView } from '#core/api/person.ts'
 import { freshSignIn } from '../account/web-session.ts'
 import { api } from '../api/api.ts'
 import { ApiError } from '../api/errors.ts'
@@ -11,13 +11,21 @@ import { Link, navigate } from '../ui/router.tsx'
 import { useAction } from '../ui/use-action.ts'
 import { useResource, useSiteEvents } from '../ui/use-resource.ts'
 import { RunningSessions } from './running-sessions.tsx'
+import { TakenSessions, wasTaken } from './taken-sessions.tsx'
 import { WorkspaceTile } from './workspace-tile.tsx'
 
 /** Where people open their workspaces. */
 export function PortalPage(): ReactElement {
   const { me, reload: reloadPerson } = usePerson()
   const { data, error, reload } = useResource(loadPortal)
-  useSiteEvents(() => {
+  /** Taken back and over since this page was opened: the site lists only what runs. */
+  const [over, setOver] = useState<readonly SessionView[]>([])
+  const dismiss = (id: string) => setOver((before) => before.filter((session) => session.id !== id))
+  useSiteEvents((event) => {
+    if (event.kind === 'session' && event.session.state === 'ended' && wasTaken(event.session)) {
+      const { session } = event
+      setOver((before) => [...before.filter(({ id }) => id !== session.id), session])
+    }
     reload()
     reloadPerson()
   })
@@ -31,7 +39,9 @@ export function PortalPage(): ReactElement {
       <Problem error={error} retry={reload} />
     )
   }
-  const running = data?.sessions ?? []
+  const listed = data?.sessions ?? []
+  const running = listed.filter((session) => !wasTaken(session))
+  const taken = [...listed.filter(wasTaken), ...over.filter(({ id }) => !listed.some((one) => one.id === id))]
   return (
     <>
       <header className="page-head">
@@ -42,6 +52,7 @@ export function PortalPage(): ReactElement {
             : 'How a workspace reaches you depends on you, this computer and its network.'}
         </p>
       </header>
+      {taken.length > 0 && <TakenSessions sessions={taken} workspaces={workspaces} onDismiss={dismiss} />}
       {running.length > 0 && <RunningSessions sessions={running} onReconnect={reconnect} onChange={reload} />}
       {workspaces.length === 0 ? (
         <NoWorkspaces />
@@ -51,6 +62,7 @@ export function PortalPage(): ReactElement {
             <LaunchTile
               key={workspace.id}
               workspace={workspace}
+              runsOn={running.find((session) => session.workspace.id === workspace.id)?.endpoint?.name}
               only={workspaces.length === 1}
               onRefused={reload}
             />
@@ -64,6 +76,8 @@ export function PortalPage(): ReactElement {
 /** A tile that launches. The only workspace of a person who just signed in opens by itself. */
 function LaunchTile(props: {
   readonly workspace: WorkspaceView
+  /** An endpoint of this person. */
+  readonly runsOn: string | undefined
   readonly only: boolean
   readonly onRefused: () => void
 }): ReactElement {
@@ -90,7 +104,7 @@ function LaunchTile(props: {
     history.replaceState(null, '')
     open()
   })
-  return <WorkspaceTile workspace={workspace} action={action} onOpen={open} />
+  return <WorkspaceTile workspace={workspace} runsOn={props.runsOn} action={action} onOpen={open} />
 }
 
 function NoWorkspaces(): ReactElement {

@@ -38,15 +38,18 @@ export function RunningSessions(props: {
               <strong>{session.workspace.name}</strong>
               <span className="muted">
                 {sessionStateName(session)} · started {ago(session.startedAt, now)}
+                {session.endpoint !== undefined && ` · on ${session.endpoint.name}`}
               </span>
             </span>
-            <button
-              type="button"
-              className="button button-small"
-              onClick={() => props.onReconnect(session.id)}
-            >
-              Reconnect
-            </button>
+            {session.endpoint === undefined && (
+              <button
+                type="button"
+                className="button button-small"
+                onClick={() => props.onReconnect(session.id)}
+              >
+                Reconnect
+              </button>
+            )}
             <button
               type="button"
               className="button button-small button-quiet"

@@ -18,6 +18,8 @@ import {
 /** One workspace: what it is, how it would be delivered, what is withheld, and why. */
 export function WorkspaceTile(props: {
   readonly workspace: WorkspaceView
+  /** Name of the person's endpoint that has it open, if one has. */
+  readonly runsOn: string | undefined
   readonly action: Action
   readonly onOpen: () => void
 }): ReactElement {
@@ -41,7 +43,10 @@ export function WorkspaceTile(props: {
       {outcome === undefined ? (
         <p className="tile-fact tile-reason">
           <Icon name="lock" />
-          <span>{sentence(refused[0]?.reason ?? 'no policy permits it')}</span>
+          <span>
+            {sentence(refused[0]?.reason ?? 'no policy permits it')}
+            {refused[0]?.code === 'NO_ENDPOINT' && <OnlyOnEndpoint workspaceId={workspace.id} />}
+          </span>
         </p>
       ) : (
         <>
@@ -63,6 +68,12 @@ export function WorkspaceTile(props: {
           )}
         </>
       )}
+      {props.runsOn !== undefined && (
+        <p className="tile-fact">
+          <Icon name="info" />
+          <span>It is open on {props.runsOn}. Go on there, or end it to open it here.</span>
+        </p>
+      )}
       {better !== undefined && (
         <p className="tile-fact tile-unlock">
           <Icon name="unlock" />
@@ -74,7 +85,7 @@ export function WorkspaceTile(props: {
 
       {action.error !== undefined && !isDecision(action.error) && <Problem error={action.error} />}
       <footer className="tile-foot">
-        {outcome !== undefined && (
+        {outcome !== undefined && props.runsOn === undefined && (
           <button
             type="button"
             className="button button-primary"
@@ -100,6 +111,17 @@ export function WorkspaceTile(props: {
         <DecisionDetails decision={workspace.decision} />
       </div>
     </article>
+  )
+}
+
+/** A browser cannot hold a disk: where it can be opened, and how. */
+function OnlyOnEndpoint({ workspaceId }: { readonly workspaceId: string }): ReactElement {
+  return (
+    <span className="muted">
+      {' '}
+      Its disk streams to an enrolled device, and a browser cannot hold it. There, open it with{' '}
+      <code className="mono">trustcast launch {workspaceId}</code>.
+    </span>
   )
 }
 

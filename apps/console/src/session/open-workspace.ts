@@ -1,4 +1,4 @@
-import type { Delivery } from '#core/api/person.ts'
+import type { HostedDelivery } from '#core/api/person.ts'
 import { encodeBase64url } from '#core/bytes/index.ts'
 import { type CryptoKeyPair, exportPublic, generateX25519 } from '#core/channel/index.ts'
 import { api } from '../api/api.ts'
@@ -6,7 +6,7 @@ import { ApiError } from '../api/errors.ts'
 
 /** A delivery with the key that its ticket is bound to. The private half stays in this page. */
 export interface OpenedDelivery {
-  readonly delivery: Delivery
+  readonly delivery: HostedDelivery
   readonly keyPair: CryptoKeyPair
 }
 

@@ -69,7 +69,7 @@ function Veil({ state }: { readonly state: LinkState }): ReactElement {
         <div className="veil-card">
           <span className="waiting-bar" aria-hidden="true" />
           <strong>{session === undefined ? 'Opening…' : `Opening ${session.workspace.name}…`}</strong>
-          {session !== undefined && unreached === undefined && (
+          {session?.host !== undefined && unreached === undefined && (
             <span>On {session.host.name}, end-to-end encrypted</span>
           )}
           {unreached !== undefined && <Unreached addresses={unreached} />}

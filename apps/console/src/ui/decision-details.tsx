@@ -127,7 +127,7 @@ function RefusedMode({ refusal }: { readonly refusal: Refusal }): ReactElement {
         {sentence(refusal.reason)} <Policies names={refusal.policies} />
       </p>
       <Unlocks unlocks={refusal.unlocks} opens={modeNames[refusal.mode].toLowerCase()} />
-      {!refusal.deliverable && refusal.code !== 'NO_DELIVERER' && (
+      {!refusal.deliverable && refusal.code !== 'NO_DELIVERER' && refusal.code !== 'NO_RELEASE' && (
         <p className="muted">This site cannot deliver in this way yet, also when it is permitted.</p>
       )}
     </li>

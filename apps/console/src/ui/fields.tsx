@@ -1,4 +1,4 @@
-import { type InputHTMLAttributes, type ReactElement, useId } from 'react'
+import { type InputHTMLAttributes, type ReactElement, type SelectHTMLAttributes, useId } from 'react'
 
 /** A labelled input with room for a hint. */
 export function TextField(
@@ -10,6 +10,35 @@ export function TextField(
     <div className="field">
       <label htmlFor={id}>{label}</label>
       <input id={id} {...input} aria-describedby={hint === undefined ? undefined : `${id}-hint`} />
+      {hint !== undefined && (
+        <p id={`${id}-hint`} className="hint">
+          {hint}
+        </p>
+      )}
+    </div>
+  )
+}
+
+/** A labelled choice of one among a few. */
+export function SelectField(
+  props: {
+    readonly label: string
+    readonly hint?: string
+    readonly options: readonly { readonly value: string; readonly label: string }[]
+  } & SelectHTMLAttributes<HTMLSelectElement>,
+): ReactElement {
+  const { label, hint, options, ...select } = props
+  const id = useId()
+  return (
+    <div className="field">
+      <label htmlFor={id}>{label}</label>
+      <select id={id} {...select} aria-describedby={hint === undefined ? undefined : `${id}-hint`}>
+        {options.map((option) => (
+          <option key={option.value} value={option.value}>
+            {option.label}
+          </option>
+        ))}
+      </select>
       {hint !== undefined && (
         <p id={`${id}-hint`} className="hint">
           {hint}

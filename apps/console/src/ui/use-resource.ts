@@ -1,4 +1,5 @@
 import { useEffect, useEffectEvent, useState } from 'react'
+import type { PersonEvent } from '#core/api/person.ts'
 import { listen } from '../api/events.ts'
 import { createStore, type Store, useStore } from './store.ts'
 
@@ -18,11 +19,11 @@ export function useResource<T>(load: () => Promise<T>): Resource<T> {
 }
 
 /** Calls `onChange` when the site says that decisions or sessions of this person changed. */
-export function useSiteEvents(onChange: () => void): void {
+export function useSiteEvents(onChange: (event: PersonEvent) => void): void {
   const changed = useEffectEvent(onChange)
   useEffect(() => {
     const stop = new AbortController()
-    void listen(() => changed(), stop.signal)
+    void listen((event) => changed(event), stop.signal)
     return () => stop.abort()
   }, [])
 }

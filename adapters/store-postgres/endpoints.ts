@@ -1,0 +1,79 @@
+import type { ImageKeyRow } from './schema.ts'
+import type { Db } from './store.ts'
+
+/** A renewal needs two; who renews without end keeps no more. */
+const mostKeys = 3
+
+/** Knows one more key of an endpoint, for as long as its certificate is good. */
+export async function addEndpointKey(
+  db: Db,
+  key: { readonly endpoint_id: string; readonly public_key: Buffer; readonly expires_at: Date },
+): Promise<void> {
+  await db.transaction().execute(async (tx) => {
+    await tx
+      .insertInto('endpoint_keys')
+      .values(key)
+      .onConflict((conflict) =>
+        conflict.columns(['endpoint_id', 'public_key']).doUpdateSet({ expires_at: key.expires_at }),
+      )
+      .execute()
+    await tx
+      .deleteFrom('endpoint_keys')
+      .where('endpoint_id', '=', key.endpoint_id)
+      .where('public_key', 'not in', (eb) =>
+        eb
+          .selectFrom('endpoint_keys as newest')
+          .select('newest.public_key')
+          .where('newest.endpoint_id', '=', key.endpoint_id)
+          .orderBy('newest.expires_at', 'desc')
+          .limit(mostKeys),
+      )
+      .execute()
+  })
+}
+
+/** SubjectPublicKeyInfo, DER, of every certificate of the endpoint that is still good. */
+export async function endpointKeys(db: Db, endpointId: string, now: Date): Promise<readonly Buffer[]> {
+  const rows = await db
+    .selectFrom('endpoint_keys')
+    .select('public_key')
+    .where('endpoint_id', '=', endpointId)
+    .where('expires_at', '>', now)
+    .execute()
+  return rows.map((row) => row.public_key)
+}
+
+export async function recordEndpointHello(db: Db, id: string, sealKey: Buffer, at: Date): Promise<void> {
+  await db
+    .updateTable('agents')
+    .set({ seal_key: sealKey, last_seen_at: at })
+    .where('id', '=', id)
+    .where('kind', '=', 'endpoint')
+    .execute()
+}
+
+/** @returns false when the image has another key already: what was encrypted with it would be lost */
+export async function depositImageKey(db: Db, row: ImageKeyRow): Promise<boolean> {
+  const kept = await db
+    .insertInto('image_keys')
+    .values(row)
+    .onConflict((conflict) =>
+      conflict
+        .column('name')
+        .doUpdateSet({ sealed: row.sealed, deposited_at: row.deposited_at })
+        .where('image_keys.key_id', '=', row.key_id),
+    )
+    .returning('name')
+    .executeTakeFirst()
+  return kept !== undefined
+}
+
+export async function imageKey(db: Db, name: string): Promise<ImageKeyRow | undefined> {
+  return db.selectFrom('image_keys').selectAll().where('name', '=', name).executeTakeFirst()
+}
+
+/** Names of all images whose key the site holds. */
+export async function imagesWithKey(db: Db): Promise<ReadonlySet<string>> {
+  const rows = await db.selectFrom('image_keys').select('name').execute()
+  return new Set(rows.map((row) => row.name))
+}

@@ -1,0 +1,135 @@
+import type { LeaseNotice, LeaseStats } from '#core/api/lease.ts'
+import { openLeaseStates } from '#core/lease/index.ts'
+import type { LeaseRow, NewLease, NewSession } from './schema.ts'
+import type { Db } from './store.ts'
+
+/** A lease with what every view of it shows. */
+export interface LeaseDetail extends LeaseRow {
+  readonly person_login: string
+  readonly person_name: string
+}
+
+/**
+ * Stores a session on an endpoint together with its lease, or neither.
+ *
+ * @returns 'exists' when the person already has a live session of the workspace
+ */
+export async function placeOnEndpoint(
+  db: Db,
+  session: NewSession & { readonly endpoint_id: string },
+  lease: NewLease,
+): Promise<'placed' | 'exists'> {
+  return db.transaction().execute(async (tx) => {
+    const row = await tx
+      .insertInto('sessions')
+      .values(session)
+      .onConflict((conflict) => conflict.doNothing())
+      .returning('id')
+      .executeTakeFirst()
+    if (row === undefined) return 'exists'
+    await tx.insertInto('leases').values(lease).execute()
+    return 'placed'
+  })
+}
+
+function details(db: Db) {
+  return db
+    .selectFrom('leases as l')
+    .innerJoin('people as p', 'p.id', 'l.person_id')
+    .selectAll('l')
+    .select(['p.login as person_login', 'p.name as person_name'])
+}
+
+export async function leaseById(db: Db, id: string): Promise<LeaseDetail | undefined> {
+  return details(db).where('l.id', '=', id).executeTakeFirst()
+}
+
+export async function leaseOfSession(db: Db, sessionId: string): Promise<LeaseDetail | undefined> {
+  return details(db).where('l.session_id', '=', sessionId).executeTakeFirst()
+}
+
+/** Leases under which something may still be read, oldest first; of one endpoint or of all. */
+export async function openLeases(db: Db, endpointId?: string): Promise<readonly LeaseDetail[]> {
+  let query = details(db).where('l.state', 'in', openLeaseStates).orderBy('l.made_at').limit(5_000)
+  if (endpointId !== undefined) query = query.where('l.endpoint_id', '=', endpointId)
+  return query.execute()
+}
+
+/** The key is on its way. @returns false when the lease was withdrawn or is over: then it must not be sent */
+export async function noteKeyReleased(db: Db, id: string, at: Date): Promise<boolean> {
+  const row = await db
+    .updateTable('leases')
+    .set({ key_released_at: at })
+    .where('id', '=', id)
+    .where('state', '=', 'offered')
+    .returning('id')
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+/** The endpoint says that it holds the lease. @returns false when it may not any more */
+export async function holdLease(db: Db, id: string): Promise<boolean> {
+  const row = await db
+    .updateTable('leases')
+    .set({ state: 'held' })
+    .where('id', '=', id)
+    .where('state', 'in', ['offered', 'held'])
+    .returning('id')
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+export async function recordLeaseStats(db: Db, id: string, stats: LeaseStats): Promise<void> {
+  await db
+    .updateTable('leases')
+    .set({ stats: JSON.stringify(stats) })
+    .where('id', '=', id)
+    .execute()
+}
+
+/** Moves the end of a lease that stands, or decides otherwise about its overlay. */
+export async function renewLease(
+  db: Db,
+  id: string,
+  terms: Pick<LeaseRow, 'expires_at' | 'overlay'>,
+): Promise<void> {
+  await db
+    .updateTable('leases')
+    .set(terms)
+    .where('id', '=', id)
+    .where('state', 'in', ['offered', 'held'])
+    .execute()
+}
+
+/** Takes a lease back, once: the first reason stands. Its end is not moved: until then the endpoint may not have heard. */
+export async function withdrawLease(db: Db, id: string, notice: LeaseNotice, at: Date): Promise<boolean> {
+  const row = await db
+    .updateTable('leases')
+    .set({ state: 'withdrawn', withdrawn_at: at, notice: JSON.stringify(notice) })
+    .where('id', '=', id)
+    .where('state', 'in', ['offered', 'held'])
+    .returning('id')
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+/** Nothing can be read under it any more. @returns false when that was known */
+export async function endLease(db: Db, id: string, at: Date): Promise<boolean> {
+  const row = await db
+    .updateTable('leases')
+    .set({ state: 'ended', ended_at: at })
+    .where('id', '=', id)
+    .where('state', '<>', 'ended')
+    .returning('id')
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+/** Leases whose time has come without their endpoint saying so. */
+export async function expiredLeases(db: Db, now: Date): Promise<readonly LeaseDetail[]> {
+  return details(db)
+    .where('l.state', 'in', openLeaseStates)
+    .where('l.expires_at', '<', now)
+    .limit(500)
+    .execute()
+}

@@ -1,0 +1,83 @@
+import { z } from 'zod'
+import type { DeliveredDisk } from '#apps/endpoint/deliver-disk.ts'
+import type { ServeDiskOptions } from '#apps/endpoint/disk/serve-disk.ts'
+import type { StoreOptions } from '#apps/images/open-store.ts'
+import { workspaceView } from '#core/api/person.ts'
+import { callJson } from '../../api-client.ts'
+import { CliError } from '../../cli-error.ts'
+import type { Output } from '../../command.ts'
+import { deliverHere } from '../../deliver-here.ts'
+import { launchHere, startAgentHere } from '../../launch-here.ts'
+import { type Login, readLogin } from '../../login-file.ts'
+import { atThisEndpoint } from '../../this-endpoint.ts'
+
+type Serving = Omit<ServeDiskOptions, 'device' | 'name' | 'description' | 'stats' | 'onDetach' | 'warn'>
+
+/**
+ * Attaches an image that a site delivers to this endpoint: by the workspace that streams it, under a lease, in the
+ * release that the site's director names and the release keys signed.
+ *
+ * @throws {CliError} CLI_NOT_SIGNED_IN, CLI_NOT_ENROLLED, CLI_DISK_NOT_OFFERED
+ */
+export async function attachDelivered(
+  image: string,
+  serving: Serving,
+  storeOptions: StoreOptions,
+  onAttached: (disk: DeliveredDisk) => void,
+  out: Output,
+): Promise<void> {
+  const login = await atThisEndpoint(await readLogin())
+  await using agent = await startAgentHere(login)
+  if (agent === undefined) {
+    throw new CliError(
+      'CLI_NOT_ENROLLED',
+      `${image} was not imported here, and this machine is no endpoint of the site`,
+      {
+        remedy: 'Enrol it with a token of an admin: trustcast enroll.',
+      },
+    )
+  }
+  const workspace = await workspaceOf(login, image)
+  const launched = await launchHere(login, agent, workspace)
+  const { delivery } = launched
+  if (delivery.kind !== 'streamed-disk') {
+    throw notOffered(image, `${workspace} is delivered as ${delivery.session.mode} now`)
+  }
+  await deliverHere(
+    {
+      site: login.site,
+      agent,
+      launched: { ...launched, delivery },
+      serving,
+      storeOptions,
+      use: async (disk) => {
+        onAttached(disk)
+        await disk.served.ended
+      },
+    },
+    out,
+  )
+}
+
+/** The workspace that would be delivered as this disk. */
+async function workspaceOf({ site, credentials }: Login, image: string): Promise<string> {
+  const schema = z.strictObject({ workspaces: z.array(workspaceView) })
+  const { workspaces } = await callJson(
+    site,
+    { method: 'GET', path: '/api/v1/workspaces' },
+    schema,
+    credentials,
+  )
+  const streaming = workspaces.filter((workspace) => workspace.image === image)
+  const offered = streaming.find(({ decision }) => decision.outcome?.mode === 'streamed-disk')
+  if (offered !== undefined) return offered.id
+  const refusals = streaming.flatMap(({ decision }) => decision.refused)
+  const refusal = refusals.find(({ mode }) => mode === 'streamed-disk')
+  throw notOffered(image, refusal?.reason ?? 'no workspace of yours streams it')
+}
+
+function notOffered(image: string, why: string): CliError {
+  return new CliError('CLI_DISK_NOT_OFFERED', `${image} is not delivered to this machine: ${why}`, {
+    remedy: 'See what is delivered, and what would unlock more: trustcast list.',
+  })
+}

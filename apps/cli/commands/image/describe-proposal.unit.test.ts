@@ -1,0 +1,138 @@
+import { expect, test } from 'vitest'
+import type { ProposalDetail } from '#core/api/releases.ts'
+import { encodeManifest } from '#core/artifact/index.ts'
+import {
+  decodeMetadata,
+  proposeRelease,
+  proposeRenewal,
+  proposeRollback,
+  retireRelease,
+} from '#core/release/index.ts'
+import { encodeMetadata } from '#core/release/metadata.ts'
+import { codeOf, firstRoot, makeCast, start } from '#core/release/release.fixture.ts'
+import { describeProposal } from './describe-proposal.ts'
+
+/** What a person sees comes from the bytes they sign: a site that shows one thing and means another is refused. */
+const name = 'debian'
+const expiresAtMs = start + 1000
+const manifests = { '1': manifestOf('1'), '2': manifestOf('2') } as const
+const first = proposeRelease({ name, version: '1', manifestBytes: manifests['1'], expiresAtMs })
+const second = proposeRelease({
+  current: first,
+  name,
+  version: '2',
+  manifestBytes: manifests['2'],
+  expiresAtMs,
+})
+
+test('a release is shown with what it changes', () => {
+  const { lines } = describe('2', second, {
+    published: first,
+    manifest: manifests['2'],
+    previous: manifests['1'],
+  })
+  expect(lines.join('\n')).toContain('debian/2, number 2')
+  expect(lines.join('\n')).toContain('disk          2.0 MiB, before 1.0 MiB')
+  expect(lines.join('\n')).toContain('application   writer: /usr/bin/writer 2, before /usr/bin/writer 1')
+})
+
+test('going back says whose image it is', () => {
+  const back = proposeRollback({ current: second, name, to: '1', as: '3', expiresAtMs })
+  const { lines } = describe('3', back, { published: second, manifest: manifests['1'] })
+  expect(lines.join('\n')).toContain('number 3: again the image of debian/1')
+})
+
+test('a renewal and a retirement are shown as such', () => {
+  const renewed = describe(undefined, proposeRenewal('family', second, expiresAtMs), { published: second })
+  expect(renewed.lines.join('\n')).toContain('releases      2 in all')
+  const retired = retireRelease({ current: second, name, version: '1', expiresAtMs })
+  const { lines } = describe(undefined, retired, { published: second })
+  expect(lines.join('\n')).toContain('retired       debian/1')
+})
+
+test.each([
+  ['another version', () => describe('1', second, { published: first })],
+  ['a release where none was meant', () => describe(undefined, second, { published: first })],
+  ['a release that was changed', () => describe(undefined, changed(), { published: second })],
+  ['two releases at once', () => describe('2', second, {})],
+  [
+    'the manifest of another image',
+    () => describe('2', mislabelled(), { published: first, manifest: manifests['1'] }),
+  ],
+  ['another role', () => describeProposal({ role: 'root', version: undefined }, detail(second, {}))],
+  ['a root for an image', () => describe(undefined, firstRoot(makeCast()), {})],
+  [
+    'another image',
+    () => describeProposal({ role: 'ubuntu', version: '2' }, detail(second, { published: first })),
+  ],
+])('%s is not signed', async (_, attempt) => {
+  expect(await codeOf(attempt)).toBe('CLI_OTHER_PROPOSAL')
+})
+
+test('a manifest that does not fit is not shown as if it did', () => {
+  const { lines } = describe('2', second, { published: first, manifest: manifests['1'] })
+  expect(lines.join('\n')).toContain('do not sign')
+  expect(lines.join('\n')).not.toContain('merkle root')
+})
+
+interface Shown {
+  readonly published?: Uint8Array
+  readonly manifest?: Uint8Array
+  readonly previous?: Uint8Array
+}
+
+function describe(version: string | undefined, bytes: Uint8Array, shown: Shown) {
+  return describeProposal({ role: name, version }, detail(bytes, shown))
+}
+
+function detail(bytes: Uint8Array, { published, manifest, previous }: Shown): ProposalDetail {
+  return {
+    role: name,
+    version: 1,
+    proposedBy: 'ada',
+    proposedAt: '2026-01-01T00:00:00Z',
+    expiresAt: '2026-01-01T00:00:00Z',
+    signatures: [],
+    missing: 0,
+    adds: [],
+    metadata: text(bytes),
+    ...(published && { published: text(published) }),
+    ...(manifest && { manifest: text(manifest) }),
+    ...(previous && { previousManifest: text(previous) }),
+  }
+}
+
+function text(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('base64url')
+}
+
+/** The second release, under which the first one's manifest was put. */
+function mislabelled(): Uint8Array {
+  return proposeRelease({ current: first, name, version: '2', manifestBytes: manifests['1'], expiresAtMs })
+}
+
+function changed(): Uint8Array {
+  const metadata = decodeMetadata('family', second)
+  const signed = structuredClone(metadata.signed)
+  const target = signed.targets['debian/1']
+  if (target) target.hashes.sha256 = '0'.repeat(64)
+  return encodeMetadata({ ...metadata, signed })
+}
+
+function manifestOf(version: '1' | '2'): Uint8Array {
+  return encodeManifest({
+    schema: 1,
+    name,
+    version,
+    sizeBytes: Number(version) * 1024 * 1024,
+    chunkBytes: 262_144,
+    sectorBytes: 512,
+    diskId: '7b0c9d0c-5f4b-4d3c-9f0e-3a5d6a9c1b11',
+    merkleRoot: version.repeat(64),
+    storedChunks: 4,
+    storedBytes: 1000,
+    keyId: '0'.repeat(32),
+    applications: { writer: { command: ['/usr/bin/writer', version] } },
+    createdAt: '2026-01-01T00:00:00Z',
+  })
+}

@@ -1,0 +1,45 @@
+import { decodeManifest, type ImageManifest } from '#core/artifact/index.ts'
+import { sizeText } from './store-options.ts'
+
+/**
+ * What a release is, and what it changes, as far as the two manifests say.
+ *
+ * @param manifestBytes whose digest was compared with what is to be signed
+ * @param previousManifestBytes of the release before it, if there is one
+ * @returns lines for people
+ * @throws {ArtifactError} ARTIFACT_BAD_MANIFEST
+ */
+export function describeRelease(
+  manifestBytes: Uint8Array,
+  previousManifestBytes: Uint8Array | undefined,
+): readonly string[] {
+  const manifest = decodeManifest(manifestBytes)
+  const previous = previousManifestBytes && decodeManifest(previousManifestBytes)
+  return [
+    `  disk          ${changed(sizeText(manifest.sizeBytes), previous && sizeText(previous.sizeBytes))}`,
+    `  stored        ${changed(sizeText(manifest.storedBytes), previous && sizeText(previous.storedBytes))}`,
+    `  merkle root   ${manifest.merkleRoot}${previous?.merkleRoot === manifest.merkleRoot ? ', the same bytes as before' : ''}`,
+    `  key           ${changed(manifest.keyId, previous?.keyId)}`,
+    `  made          ${manifest.createdAt}`,
+    ...applicationsOf(manifest, previous),
+  ]
+}
+
+function changed(value: string, before: string | undefined): string {
+  return before === undefined || before === value ? value : `${value}, before ${before}`
+}
+
+function applicationsOf(manifest: ImageManifest, previous: ImageManifest | undefined): readonly string[] {
+  const names = new Set([...Object.keys(manifest.applications), ...Object.keys(previous?.applications ?? {})])
+  return [...names].toSorted().map((name) => {
+    const command = commandOf(manifest, name)
+    if (command === undefined) return `  application   ${name} is gone`
+    return `  application   ${name}: ${changed(command, commandOf(previous, name))}`
+  })
+}
+
+function commandOf(of: ImageManifest | undefined, name: string): string | undefined {
+  return of !== undefined && Object.hasOwn(of.applications, name)
+    ? of.applications[name]?.command.join(' ')
+    : undefined
+}

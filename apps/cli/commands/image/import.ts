@@ -1,0 +1,174 @@
+import { randomUUID } from 'node:crypto'
+import { stat } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { ChunkWorkers } from '#adapters/chunk-workers/index.ts'
+import { openDiskFile } from '#adapters/disk-file/index.ts'
+import { ImagesError } from '#apps/images/image-error.ts'
+import { openJournal } from '#apps/images/import-journal.ts'
+import { imageKeyOrNew, rememberMade } from '#apps/images/key-ring.ts'
+import { openWriter } from '#apps/images/open-store.ts'
+import {
+  defaultChunkBytes,
+  type ImageManifest,
+  type ImportedImage,
+  importImage,
+  keyIdOf,
+  readKnownChunks,
+} from '#core/artifact/index.ts'
+import { type BlobStore, formatReference, type ImageReference, parseReference } from '#core/blobs/index.ts'
+import type { ImageFormat } from '#core/image/index.ts'
+import { usage } from '../../cli-error.ts'
+import { type Command, type Output, type Parsed, parse } from '../../command.ts'
+import { progressLine } from '../../progress.ts'
+import {
+  parseSize,
+  sizeText,
+  storeAddress,
+  storeOptions,
+  storeSynopsis,
+  storeWords,
+} from './store-options.ts'
+
+const formats: readonly ImageFormat[] = ['raw', 'vhd', 'vhdx', 'qcow2', 'vmdk']
+
+export const importCommand: Command = {
+  synopsis: `import FILE NAME:VERSION ${storeSynopsis} [--format ${formats.join('|')}] [--parents FOLDER] [--app NAME=COMMAND]… [--sector 512|4096] [--chunk SIZE] [--replace]`,
+  summary:
+    'Cut a disk into encrypted chunks and put those into a store that it does not have. Goes on where an earlier run was interrupted. The key of NAME is made at the first import and stays in this account.',
+  run: async (args, out) => {
+    const words = parse(
+      args,
+      {
+        ...storeWords,
+        format: { type: 'string' },
+        parents: { type: 'string' },
+        app: { type: 'string', multiple: true },
+        sector: { type: 'string' },
+        chunk: { type: 'string' },
+        replace: { type: 'boolean' },
+      },
+      [2, 2],
+    )
+    const [path = '', name = ''] = words.positionals
+    const reference = parseReference(name)
+    await using store = await openWriter(storeAddress(words), await storeOptions(words))
+    if (!words.flag('replace')) await requireNew(store, reference, out.signal)
+    const started = performance.now()
+    const imported = await runImport(words, path, reference, store, out)
+    report(imported, store, (performance.now() - started) / 1000, out)
+  },
+}
+
+async function requireNew(store: BlobStore, reference: ImageReference, signal: AbortSignal): Promise<void> {
+  if ((await store.manifest(reference, signal)) === undefined) return
+  throw new ImagesError('IMAGE_EXISTS', `${store.name} has ${formatReference(reference)} already`, {
+    remedy: 'Choose another version, or add --replace if nobody uses it yet.',
+  })
+}
+
+async function runImport(
+  words: Parsed,
+  path: string,
+  reference: ImageReference,
+  store: BlobStore,
+  out: Output,
+): Promise<ImportedImage> {
+  const { signal } = out
+  const about = aboutOf(words)
+  const { device: source } = await openDiskFile(path, diskOptions(words, signal))
+  await using device = source
+  const key = await imageKeyOrNew(reference.name)
+  const keyId = keyIdOf(key)
+  const { size, mtimeMs } = await stat(path)
+  await using journal = await openJournal({
+    reference,
+    store: store.name,
+    keyId,
+    chunkBytes: about.chunkBytes,
+    source: `${resolve(path)} ${size} ${mtimeMs}`,
+  })
+  if (journal.done.size > 0) out.say(`Going on: ${journal.done.size} chunks are in the store already`)
+  const known = await readKnownChunks(store, { name: reference.name, keyId }, signal)
+  await using sealer = new ChunkWorkers(key)
+  using progress = progressLine()
+  const imported = await importImage({
+    source: device,
+    reference,
+    key,
+    store,
+    sealer,
+    known,
+    journal,
+    about,
+    signal,
+    onProgress: ({ bytesDone, sizeBytes, bytesStored }) =>
+      progress.show(
+        `${Math.floor((bytesDone / sizeBytes) * 100)} % of ${sizeText(sizeBytes)}, ${sizeText(bytesStored)} stored`,
+      ),
+  })
+  await rememberMade(reference, imported.manifestDigest)
+  await journal.forget()
+  return imported
+}
+
+function diskOptions(words: Parsed, signal: AbortSignal) {
+  const format = formats.find((known) => known === words.text('format'))
+  if (format === undefined && words.text('format') !== undefined)
+    throw usage(`--format is one of ${formats.join(', ')}`)
+  const parents = words.text('parents')
+  return { ...(format && { format }), ...(parents !== undefined && { parentFolders: [parents] }), signal }
+}
+
+function aboutOf(
+  words: Parsed,
+): Pick<ImageManifest, 'chunkBytes' | 'sectorBytes' | 'diskId' | 'applications' | 'createdAt'> {
+  const sector = words.text('sector') ?? '512'
+  if (sector !== '512' && sector !== '4096') throw usage('--sector is 512 or 4096')
+  const chunk = words.text('chunk')
+  return {
+    chunkBytes: chunk === undefined ? defaultChunkBytes : parseSize(chunk, '--chunk'),
+    sectorBytes: sector === '512' ? 512 : 4096,
+    diskId: randomUUID(),
+    applications: Object.fromEntries(words.list('app').map(applicationOf)),
+    createdAt: new Date().toISOString(),
+  }
+}
+
+/** `NAME=COMMAND WORD …`: words are separated by spaces. */
+function applicationOf(text: string): [string, { command: string[] }] {
+  const at = text.indexOf('=')
+  const command = text
+    .slice(at + 1)
+    .split(' ')
+    .filter((word) => word !== '')
+  if (at < 1 || command.length === 0)
+    throw usage('--app is NAME=COMMAND, such as --app "writer=/usr/bin/writer --new"')
+  return [text.slice(0, at), { command }]
+}
+
+function report(imported: ImportedImage, store: BlobStore, seconds: number, out: Output): void {
+  const { manifest, manifestDigest, chunks, reusedChunks, bytesStored, bytesTotal } = imported
+  out.result(
+    {
+      image: formatReference(manifest),
+      manifest: manifestDigest,
+      store: store.name,
+      sizeBytes: manifest.sizeBytes,
+      merkleRoot: manifest.merkleRoot,
+      keyId: manifest.keyId,
+      chunks,
+      reusedChunks,
+      bytesStored,
+      bytesTotal,
+      seconds: Number(seconds.toFixed(3)),
+    },
+    () =>
+      [
+        `${formatReference(manifest)} is in ${store.name}`,
+        `  disk       ${sizeText(manifest.sizeBytes)}, ${chunks} chunks that are not zeros, ${reusedChunks} of them known`,
+        `  stored     ${sizeText(bytesStored)} new, ${sizeText(bytesTotal)} in all`,
+        `  manifest   ${manifestDigest}`,
+        `  took       ${seconds.toFixed(1)} s, ${sizeText(manifest.sizeBytes / seconds)}/s`,
+      ].join('\n'),
+  )
+}

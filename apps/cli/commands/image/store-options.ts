@@ -1,0 +1,56 @@
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import type { ParseArgsOptionsConfig } from 'node:util'
+import type { StoreOptions } from '#apps/images/open-store.ts'
+import { usage } from '../../cli-error.ts'
+import type { Parsed } from '../../command.ts'
+import { readText } from '../../read-text.ts'
+
+/** What every command that reads or writes a store takes. */
+export const storeWords: ParseArgsOptionsConfig = {
+  store: { type: 'string' },
+  'store-ca': { type: 'string' },
+}
+
+export const storeSynopsis = '[--store FOLDER|URL] [--store-ca FILE]'
+
+/** `--store`, else `$TRUSTCAST_STORE`, else a folder of this account. */
+export function storeAddress(words: Parsed): string {
+  return (
+    words.text('store') ??
+    process.env['TRUSTCAST_STORE'] ??
+    join(process.env['XDG_DATA_HOME'] ?? join(homedir(), '.local', 'share'), 'trustcast', 'images')
+  )
+}
+
+/** The password of a registry comes from the environment only: `$TRUSTCAST_STORE_LOGIN` is `user:password`. */
+export async function storeOptions(words: Parsed): Promise<StoreOptions> {
+  const ca = words.text('store-ca')
+  const login = process.env['TRUSTCAST_STORE_LOGIN']
+  const colon = login?.indexOf(':') ?? -1
+  if (login !== undefined && colon < 1) throw usage('TRUSTCAST_STORE_LOGIN is user:password')
+  return {
+    ...(ca !== undefined && { ca: await readText(ca) }),
+    ...(login !== undefined && {
+      credentials: { user: login.slice(0, colon), password: login.slice(colon + 1) },
+    }),
+  }
+}
+
+const units: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 }
+
+/** `512M`, `2G`: bytes. @throws {CliError} USAGE */
+export function parseSize(text: string, what: string): number {
+  const [, digits = '', unit = ''] = /^(\d{1,12})([KMGT]?)i?B?$/.exec(text) ?? []
+  const bytes = Number(digits) * (units[unit] ?? Number.NaN)
+  if (digits === '' || !Number.isSafeInteger(bytes)) throw usage(`${what} is a size such as 512M or 2G`)
+  return bytes
+}
+
+/** `1.4 GiB`: as people read it. */
+export function sizeText(bytes: number): string {
+  const names = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+  const power = Math.min(names.length - 1, bytes < 1 ? 0 : Math.floor(Math.log2(bytes) / 10))
+  const value = bytes / 1024 ** power
+  return `${power === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${names[power]}`
+}

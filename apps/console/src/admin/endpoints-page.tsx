@@ -1,0 +1,100 @@
+import { type ReactElement, useState } from 'react'
+import type { EndpointView } from '#core/api/lease.ts'
+import { imagesApi } from '../api/images-api.ts'
+import { usePerson } from '../person-context.ts'
+import { DataTable } from '../ui/data-table.tsx'
+import { Icon } from '../ui/icons.tsx'
+import { Empty, Problem, Waiting } from '../ui/message.tsx'
+import { useInterval, useNow, useResource } from '../ui/use-resource.ts'
+import { ago, leaseStateNames } from '../words.ts'
+import { AddMachine } from './add-machine.tsx'
+import { MachineState, timeLeft } from './machine-state.tsx'
+import { PageHead } from './page-head.tsx'
+import { Revoke } from './revoke.tsx'
+
+/** Enrolled machines that people sit at, and what they hold. */
+export function EndpointsPage(): ReactElement {
+  const { data, error, reload } = useResource(imagesApi.endpoints)
+  const [adding, setAdding] = useState(false)
+  useInterval(reload, 5000)
+  const { me } = usePerson()
+  const endpoints = data?.endpoints
+  const add = me.admin && (
+    <button type="button" className="button button-primary" onClick={() => setAdding(true)}>
+      <Icon name="plus" />
+      Add an endpoint
+    </button>
+  )
+  return (
+    <>
+      <PageHead
+        title="Endpoints"
+        count={endpoints?.length}
+        action={endpoints !== undefined && endpoints.length > 0 && add}
+      >
+        Machines that people sit at and that prove who they are with a key of their own. Only they can be
+        trusted with data.
+      </PageHead>
+      {endpoints === undefined ? (
+        error === undefined ? (
+          <Waiting label="Loading endpoints" />
+        ) : (
+          <Problem error={error} retry={reload} />
+        )
+      ) : endpoints.length === 0 ? (
+        <Empty title="No endpoint has joined yet" action={add}>
+          Any browser can be used for what is hosted. A machine that is to hold data, such as a streamed disk,
+          joins with one command.
+        </Empty>
+      ) : (
+        <EndpointTable endpoints={endpoints} onChange={reload} />
+      )}
+      {adding && <AddMachine kind="endpoint" onClose={() => setAdding(false)} />}
+    </>
+  )
+}
+
+function EndpointTable(props: {
+  readonly endpoints: readonly EndpointView[]
+  readonly onChange: () => void
+}): ReactElement {
+  const { me } = usePerson()
+  const now = useNow()
+  return (
+    <DataTable
+      label="Endpoints"
+      rows={props.endpoints.map((endpoint) => ({
+        key: endpoint.id,
+        off: endpoint.revoked,
+        actions: me.admin && !endpoint.revoked && <Revoke machine={endpoint} onChange={props.onChange} />,
+        cells: {
+          Endpoint: endpoint.name,
+          State: <MachineState machine={endpoint} />,
+          Group: endpoint.group,
+          Holds: <Holds leases={endpoint.leases} />,
+          Seen: endpoint.lastSeenAt === undefined ? 'never' : ago(endpoint.lastSeenAt, now),
+          Certificate: endpoint.revoked ? 'withdrawn' : timeLeft(endpoint.certificateExpiresAt, now),
+        },
+      }))}
+    />
+  )
+}
+
+function Holds({ leases }: Pick<EndpointView, 'leases'>): ReactElement {
+  if (leases.length === 0) return <span className="muted">Nothing</span>
+  return (
+    <ul>
+      {leases.map((lease) => (
+        <li key={lease.id}>
+          <span className="mono">
+            {lease.image}:{lease.version}
+          </span>{' '}
+          <span className="muted small">
+            for {lease.person.name}
+            {lease.state !== 'held' && `, ${leaseStateNames[lease.state].toLowerCase()}`}
+          </span>
+        </li>
+      ))}
+    </ul>
+  )
+}

@@ -1,0 +1,26 @@
+import { z } from 'zod'
+import { endpointView } from '#core/api/lease.ts'
+import type { channelRequest, rollbackRequest } from '#core/api/releases.ts'
+import { imageView, proposalView, releasesView } from '#core/api/releases.ts'
+import { command, request } from './client.ts'
+
+/** Calls about images, their releases, and the endpoints that hold them. */
+export const imagesApi = {
+  releases: () => request({ method: 'GET', path: '/releases' }, releasesView),
+  images: () => request({ method: 'GET', path: '/images' }, z.strictObject({ images: z.array(imageView) })),
+  endpoints: () =>
+    request({ method: 'GET', path: '/endpoints' }, z.strictObject({ endpoints: z.array(endpointView) })),
+
+  /** Takes effect together, or not at all. */
+  publish: (roles: readonly string[]) =>
+    command({ method: 'POST', path: '/releases/publications', body: { roles } }),
+  withdrawProposal: (role: string) => command({ method: 'DELETE', path: `/releases/proposals/${role}` }),
+  renew: (role: string) =>
+    request({ method: 'POST', path: `/releases/proposals/${role}/renewal`, body: {} }, proposalView),
+  propose: (name: string, version: string) =>
+    request({ method: 'POST', path: `/releases/images/${name}/releases`, body: { version } }, proposalView),
+  rollBack: (name: string, body: z.infer<typeof rollbackRequest>) =>
+    request({ method: 'POST', path: `/releases/images/${name}/rollbacks`, body }, proposalView),
+  promote: (name: string, channel: 'test' | 'production', body: z.infer<typeof channelRequest>) =>
+    command({ method: 'PUT', path: `/releases/images/${name}/channels/${channel}`, body }),
+}

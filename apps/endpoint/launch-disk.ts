@@ -1,0 +1,105 @@
+import type { LeaseNotice, LeaseStats } from '#core/api/lease.ts'
+import type { DiskDelivery } from '#core/api/person.ts'
+import { isCoded } from '#core/errors/coded-error.ts'
+import { LeaseError, unsealImageKey } from '#core/lease/index.ts'
+import { type VerifiedDirection, verifyDirection } from '#core/release/index.ts'
+import type { Overlay } from '#core/trust/words.ts'
+import type { EndpointAgent } from './endpoint-agent.ts'
+import type { HeldLease } from './lease-keeper.ts'
+
+/** What is to be opened, and under which lease. */
+export interface DiskToOpen {
+  /** Signed by the site's director for this launch. What it names must be signed by the release keys, too (I4): whoever opens checks it. */
+  readonly direction: VerifiedDirection
+  /** What the release calls the program to start. */
+  readonly application: string
+  /** The image key. Zeros once the lease is over: keys derived from it go with it. */
+  readonly key: Uint8Array
+  readonly stores: readonly string[]
+  readonly overlay: Overlay
+  /** Aborts when the lease is over. */
+  readonly signal: AbortSignal
+}
+
+/** A disk that is attached and mounted. */
+export interface OpenedDisk extends AsyncDisposable {
+  /** Runs the workspace's application; resolves when it has ended. */
+  run(): Promise<void>
+  stats(): LeaseStats
+}
+
+export type OpenDisk = (disk: DiskToOpen) => Promise<OpenedDisk>
+
+/** How a launch ended. */
+export interface DiskEnd {
+  readonly code: string
+  readonly reason: string
+  /** When the site took it back: what would bring it back, and in which other mode the workspace opens now. */
+  readonly notice?: LeaseNotice | undefined
+}
+
+/**
+ * From a delivery to its end: unseals the key into the agent's keeper, opens the disk, runs the application, and closes everything when
+ * either it or the lease is over.
+ *
+ * @param launch.askedAt on the agent's clock, from before the launch was asked for
+ * @param launch.nonce that the launch brought
+ * @throws {LeaseError} LEASE_KEY_UNREADABLE
+ * @throws {ReleaseError} RELEASE_NOT_DIRECTED, RELEASE_DIRECTION_STALE, RELEASE_MALFORMED
+ * @throws what `open` and `run` throw, unless the lease was over before
+ */
+export async function launchDisk(
+  agent: EndpointAgent,
+  launch: { readonly delivery: DiskDelivery; readonly nonce: string; readonly askedAt: number },
+  open: OpenDisk,
+): Promise<DiskEnd> {
+  const { delivery, nonce, askedAt } = launch
+  const { id, leftMs, overlay } = delivery.lease
+  const sealed = Buffer.from(delivery.sealedKey, 'base64url')
+  const key = await unsealImageKey(agent.sealKeys, sealed, { leaseId: id, endpointId: agent.id })
+  const lease = agent.leases.hold({ id, leftMs, overlay, askedAt, key })
+  try {
+    const direction = verifyDirection(Buffer.from(delivery.direction, 'base64url'), {
+      publicKey: agent.directorKey,
+      siteId: agent.siteId,
+      endpointId: agent.id,
+      nonce,
+      nowMs: Date.now(),
+    })
+    return await use(lease, delivery, direction, open)
+  } catch (error) {
+    if (isCoded(error)) lease.end({ code: error.code, reason: error.message })
+    throw error
+  } finally {
+    lease.end()
+  }
+}
+
+async function use(
+  lease: HeldLease,
+  { stores, application }: DiskDelivery,
+  direction: VerifiedDirection,
+  open: OpenDisk,
+): Promise<DiskEnd> {
+  try {
+    const { key, overlay, signal } = lease
+    await using disk = await open({ direction, application, key, stores, overlay, signal })
+    lease.measure(() => disk.stats())
+    await Promise.race([disk.run(), aborted(lease.signal)])
+    return { code: 'LEASE_ENDED', reason: 'The application has ended' }
+  } catch (error) {
+    // Whatever broke after the key was gone broke because of it.
+    const { reason } = lease.signal as { readonly reason: unknown }
+    if (!(reason instanceof LeaseError)) throw error
+    return { code: reason.code, reason: reason.message, notice: lease.notice }
+  }
+}
+
+/** Rejects with the signal's reason. */
+async function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const end = (): void => reject(signal.reason as Error)
+    if (signal.aborted) end()
+    else signal.addEventListener('abort', end, { once: true })
+  })
+}

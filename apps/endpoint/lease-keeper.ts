@@ -1,0 +1,197 @@
+import type {
+  EndpointLease,
+  EndpointToSite,
+  ReportedLease,
+  SiteToEndpoint,
+} from '#core/agent/endpoint-messages.ts'
+import type { LeaseNotice, LeaseStats } from '#core/api/lease.ts'
+import { LeaseError, type LeaseErrorCode } from '#core/lease/index.ts'
+import type { Overlay } from '#core/trust/words.ts'
+
+const reportMs = 5_000
+const tickMs = 500
+const nothing: LeaseStats = { bytesFetched: 0, bytesLocal: 0, percentLocal: 0, cacheHits: 0, bytesWritten: 0 }
+
+/** What a launch gave: the lease itself, and its key in the clear. */
+export interface LeaseOffer {
+  readonly id: string
+  /** What is left of it, counted from `askedAt`. */
+  readonly leftMs: number
+  readonly overlay: Overlay
+  /** On the keeper's clock, from before the launch was asked for. */
+  readonly askedAt: number
+  /** 32 bytes; the keeper owns and wipes them. */
+  readonly key: Uint8Array
+}
+
+/**
+ * The right to read what one lease is about, for whoever opens the disk. Whoever holds it closes the disk when `signal` aborts, and then
+ * says `end`: only that tells the site that nothing is read any more.
+ */
+export interface HeldLease {
+  readonly id: string
+  /** Aborts with a `LeaseError` when the lease is withdrawn, has expired or was ended. The key is zeros by then. */
+  readonly signal: AbortSignal
+  /** @throws {LeaseError} LEASE_WITHDRAWN, LEASE_EXPIRED, LEASE_ENDED */
+  readonly key: Uint8Array
+  /** What becomes of what was written; the site may decide otherwise while it runs. */
+  readonly overlay: Overlay
+  /** Why it was withdrawn, and what the person can do. */
+  readonly notice: LeaseNotice | undefined
+  /** @param stats asked for at each report */
+  measure(stats: () => LeaseStats): void
+  /** Gives the lease back; the first call counts. @param why what ended it, when that was not the lease itself */
+  end(why?: { readonly code: string; readonly reason: string }): void
+}
+
+export interface LeaseKeeperOptions {
+  /** Says it to the site; while that is away it is dropped, and the next connection begins with everything. */
+  readonly tell: (message: EndpointToSite) => void
+  /** A clock that nobody can set, ms: see `steady-clock.ts`. */
+  readonly steadyMs: () => number
+}
+
+/**
+ * The endpoint's side of its leases. Keys are in memory only; each is wiped when the site withdraws its lease, when the site has not
+ * been heard of for too long, and when it is given back.
+ *
+ * INVARIANT I8: no lease is kept alive here for longer than the site counts it: its end is reckoned from before the words that set it were
+ * asked for.
+ */
+export class LeaseKeeper {
+  readonly #options: LeaseKeeperOptions
+  readonly #leases = new Map<string, Lease>()
+  readonly #timers: readonly NodeJS.Timeout[]
+  #isClosed = false
+
+  constructor(options: LeaseKeeperOptions) {
+    this.#options = options
+    this.#timers = [setInterval(() => this.#tick(), tickMs), setInterval(() => this.report(), reportMs)]
+  }
+
+  /** Keeps a lease that a launch gave; the site hears of it at once. @throws {LeaseError} LEASE_ENDED after `close` */
+  hold(offer: LeaseOffer): HeldLease {
+    if (this.#isClosed) throw new LeaseError('LEASE_ENDED', 'the agent that keeps leases has stopped')
+    const lease = new Lease(offer, this.#options.steadyMs(), () => this.report())
+    this.#leases.set(offer.id, lease)
+    this.#tick()
+    this.report()
+    return lease
+  }
+
+  /** What each connection to the site says after its hello, and what it hears again and again. */
+  report(): void {
+    this.#options.tell(this.reportNow())
+  }
+
+  reportNow(): EndpointToSite {
+    const leases = [...this.#leases.values()].map((lease) => lease.reported())
+    return { kind: 'report', at: this.#options.steadyMs(), leases }
+  }
+
+  /** The site's whole word. One from before a lease began says nothing about it, except that it is withdrawn. */
+  receive({ heard, leases }: SiteToEndpoint): void {
+    const said = new Map(leases.map((lease) => [lease.id, lease]))
+    for (const lease of this.#leases.values()) {
+      const word = said.get(lease.id)
+      const isNewer = heard >= lease.since
+      if (word !== undefined) lease.hear(word, isNewer ? heard : undefined)
+      else if (isNewer && lease.isGivenBack) this.#leases.delete(lease.id)
+      else if (isNewer) lease.over('LEASE_WITHDRAWN', 'the site no longer lists this lease')
+    }
+    this.#tick()
+  }
+
+  /** The site has turned this endpoint away: it may hold nothing. */
+  refused(): void {
+    for (const lease of this.#leases.values())
+      lease.over('LEASE_WITHDRAWN', 'this endpoint was revoked or is not known to the site')
+  }
+
+  /** Ends everything, tells the site, and stops. */
+  close(): void {
+    this.#isClosed = true
+    for (const timer of this.#timers) clearInterval(timer)
+    for (const lease of this.#leases.values()) lease.end()
+    this.report()
+  }
+
+  #tick(): void {
+    const now = this.#options.steadyMs()
+    for (const lease of this.#leases.values())
+      if (now >= lease.deadline) lease.over('LEASE_EXPIRED', 'the site was not heard of in time')
+  }
+}
+
+class Lease implements HeldLease {
+  readonly id: string
+  /** On the keeper's clock. */
+  readonly since: number
+  deadline: number
+  overlay: Overlay
+  notice: LeaseNotice | undefined
+  isGivenBack = false
+  readonly #key: Uint8Array
+  readonly #controller = new AbortController()
+  readonly #changed: () => void
+  #why: { readonly code: string; readonly reason: string } | undefined
+  #stats: () => LeaseStats = () => nothing
+
+  constructor({ id, key, leftMs, askedAt, overlay }: LeaseOffer, now: number, changed: () => void) {
+    this.id = id
+    this.#key = key
+    this.since = now
+    this.deadline = askedAt + leftMs
+    this.overlay = overlay
+    this.#changed = changed
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal
+  }
+
+  get key(): Uint8Array {
+    this.signal.throwIfAborted()
+    return this.#key
+  }
+
+  measure(stats: () => LeaseStats): void {
+    this.#stats = stats
+  }
+
+  end(why?: { readonly code: string; readonly reason: string }): void {
+    if (this.isGivenBack) return
+    const stats = this.#stats()
+    this.#stats = () => stats
+    this.#why ??= why
+    this.isGivenBack = true
+    this.over('LEASE_ENDED', 'it was closed on this device')
+    this.#changed()
+  }
+
+  /** @param heard stamp that what is left counts from; undefined when it is from before this lease */
+  hear(word: EndpointLease, heard: number | undefined): void {
+    this.notice = word.notice ?? this.notice
+    if (word.state === 'withdrawn') {
+      this.over('LEASE_WITHDRAWN', word.notice?.reason ?? 'the site has withdrawn it', word.notice?.remedy)
+      return
+    }
+    this.overlay = word.overlay
+    if (heard !== undefined) this.deadline = heard + word.leftMs
+  }
+
+  over(code: LeaseErrorCode, reason: string, remedy?: string): void {
+    if (this.signal.aborted) return
+    this.#key.fill(0)
+    this.#why ??= { code, reason }
+    const options = remedy === undefined ? {} : { remedy }
+    this.#controller.abort(new LeaseError(code, reason, options))
+  }
+
+  reported(): ReportedLease {
+    const { id, isGivenBack } = this
+    const stats = this.#stats()
+    if (!isGivenBack) return { id, state: 'held', stats }
+    return { id, state: 'ended', stats, ...(this.#why === undefined ? {} : { end: this.#why }) }
+  }
+}

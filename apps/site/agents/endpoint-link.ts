@@ -1,0 +1,148 @@
+import type { Logger } from 'pino'
+import {
+  agentWentAway,
+  endLease,
+  holdLease,
+  isAway,
+  type LeaseDetail,
+  leaseById,
+  recordEndpointHello,
+  recordLeaseStats,
+  recordReport,
+  renewLease,
+  type SessionDetail,
+  sessionById,
+  updateSession,
+} from '#adapters/store-postgres/index.ts'
+import {
+  type EndpointToSite,
+  endpointToSite,
+  type ReportedLease,
+  type SiteToEndpoint,
+} from '#core/agent/endpoint-messages.ts'
+import { isRenewalDue, leaseUntil } from '#core/lease/index.ts'
+import { agentSilenceMs } from '../deciding.ts'
+import { desiredOf, recordLeaseEnd } from '../leases.ts'
+import { finishSession } from '../live-sessions.ts'
+import { noteUse } from '../signed-in.ts'
+import type { Site } from '../site.ts'
+import type { AgentLink } from './agent-port.ts'
+import { coalesced } from './coalesced.ts'
+
+/** Reports repeat what has not changed; only changes are written, and what holds is looked at again when `lookAt` has come. */
+interface Known {
+  readonly sessionId: string
+  readonly stats: string
+  readonly lookAt: number
+}
+
+const lookEveryMs = 20_000
+
+/**
+ * The site's side of one endpoint's connection: says what the endpoint may hold whenever that may have changed, writes down what it
+ * reports, and prolongs what stands. INVARIANT: an endpoint can only speak about its own leases.
+ */
+export function createEndpointLink(
+  site: Site,
+  id: string,
+  send: (message: SiteToEndpoint) => void,
+  log: Logger,
+): AgentLink {
+  const { db } = site.store
+  const known = new Map<string, Known>()
+  let lastHeard = new Date(0)
+  let heard = 0
+  const say = async (): Promise<void> => send(await desiredOf(site, id, heard))
+  const push = coalesced(say, (error) => {
+    if (!isAway(error)) log.error({ err: error }, 'what the endpoint may hold could not be said')
+  })
+  const off = site.hints.on((hint) => {
+    if (hint.topic !== 'lost' && !(hint.topic === 'endpoint' && hint.id === id)) return
+    // Another decision may have shortened them.
+    for (const [lease, one] of known) known.set(lease, { ...one, lookAt: 0 })
+    push.ask()
+  })
+  const receive = async (message: EndpointToSite): Promise<void> => {
+    lastHeard = new Date(site.now())
+    if (message.kind === 'hello') {
+      await recordEndpointHello(db, id, Buffer.from(message.sealKey, 'base64url'), lastHeard)
+      return push.ask()
+    }
+    heard = message.at
+    await recordReport(db, id, lastHeard, {})
+    for (const reported of message.leases) if (await noteLease(site, id, reported, known)) push.ask()
+  }
+  return {
+    receive: async (text) => receive(endpointToSite.parse(JSON.parse(text))),
+    lastWord: say,
+    close: () => {
+      off()
+      push.stop()
+      agentWentAway(db, id, lastHeard, new Date(site.now() - agentSilenceMs)).catch(() => {})
+      for (const { sessionId } of known.values())
+        updateSession(db, sessionId, { connected: false }).catch(() => {})
+    },
+  }
+}
+
+/** @returns whether there is something new to say to the endpoint */
+async function noteLease(
+  site: Site,
+  endpointId: string,
+  reported: ReportedLease,
+  known: Map<string, Known>,
+): Promise<boolean> {
+  const stats = JSON.stringify(reported.stats)
+  const before = known.get(reported.id)
+  if (reported.state === 'held' && before?.stats === stats && site.now() < before.lookAt) return false
+  const lease = await leaseById(site.store.db, reported.id)
+  if (lease === undefined || lease.endpoint_id !== endpointId || lease.state === 'ended') {
+    known.delete(reported.id)
+    return true
+  }
+  if (before?.stats !== stats) await recordLeaseStats(site.store.db, lease.id, reported.stats)
+  if (reported.state === 'ended') {
+    known.delete(lease.id)
+    return endOf(site, lease, reported)
+  }
+  const session = await sessionById(site.store.db, lease.session_id)
+  if (session === undefined || !(await holdLease(site.store.db, lease.id))) return true
+  const isNew = before === undefined
+  if (isNew) await showAsOpen(site, session)
+  known.set(lease.id, { sessionId: session.id, stats, lookAt: site.now() + lookEveryMs })
+  if (session.web_session_id !== null) await noteUse(site, session.web_session_id, site.now())
+  return (await prolong(site, lease, session)) || isNew
+}
+
+async function endOf(site: Site, lease: LeaseDetail, { end }: ReportedLease): Promise<boolean> {
+  const why = end ?? { code: 'LEASE_ENDED', reason: 'It was closed on its device' }
+  const actor = { type: 'endpoint', id: lease.endpoint_id } as const
+  await recordLeaseEnd(site, lease, why, actor)
+  await endLease(site.store.db, lease.id, new Date(site.now()))
+  await finishSession(site, lease.session_id, why, actor)
+  return true
+}
+
+async function showAsOpen(site: Site, session: SessionDetail): Promise<void> {
+  const isStarting = session.state === 'starting'
+  await updateSession(site.store.db, session.id, {
+    connected: true,
+    ...(isStarting ? { state: 'ready' as const } : {}),
+  })
+  await site.hints.tell({ topic: 'person', id: session.person_id })
+}
+
+/** A lease is prolonged while its endpoint is heard of and its decision stands. @returns whether its end was moved */
+async function prolong(site: Site, lease: LeaseDetail, session: SessionDetail): Promise<boolean> {
+  if (session.state === 'ending' || session.state === 'ended') return false
+  const now = site.now()
+  const { obligations } = session
+  const until = leaseUntil(now, obligations, session.ends_at.getTime())
+  const isDue = isRenewalDue(now, lease.expires_at.getTime(), until, obligations)
+  if (!isDue && lease.overlay === obligations.overlay) return false
+  await renewLease(site.store.db, lease.id, {
+    expires_at: isDue ? new Date(until) : lease.expires_at,
+    overlay: obligations.overlay,
+  })
+  return true
+}

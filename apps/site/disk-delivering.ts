@@ -1,0 +1,230 @@
+import { randomUUID } from 'node:crypto'
+import {
+  type AgentRow,
+  imageOf,
+  leaseOfSession,
+  noteKeyReleased,
+  placeOnEndpoint,
+  releaseRow,
+  type SessionDetail,
+  sessionById,
+} from '#adapters/store-postgres/index.ts'
+import type { WorkspaceDefinition } from '#core/api/admin.ts'
+import type { DiskDelivery } from '#core/api/person.ts'
+import type { DecisionView } from '#core/api/words.ts'
+import { accountOf } from '#core/broker/account.ts'
+import { leaseUntil } from '#core/lease/index.ts'
+import type { RecordedDecision } from './deciding.ts'
+import { direct, type PublishedRelease } from './directing.ts'
+import { sealKeyFor } from './image-keys.ts'
+import type { LaunchWish } from './launching.ts'
+import { decideAgain, finishSession } from './live-sessions.ts'
+import { actorOf, type SignedIn } from './signed-in.ts'
+import type { Site } from './site.ts'
+import { notFound, SiteError } from './site-error.ts'
+import { sessionViewOf } from './views.ts'
+
+/** How a streamed disk reaches an endpoint: a session and its lease, the director's word, and the image key, sealed. */
+
+/** What a launch on an endpoint is about, once everything it needs is there. */
+interface DiskLaunch {
+  readonly endpoint: AgentRow
+  readonly sealKey: Buffer
+  readonly disk: NonNullable<WorkspaceDefinition['disk']>
+  readonly release: PublishedRelease
+  readonly nonce: string
+}
+
+/**
+ * INVARIANT I7: the session, and then that the key goes out, are in the audit log before either happens.
+ *
+ * @throws {SiteError} BAD_REQUEST without a nonce, CONFLICT, LAUNCH_LATE when the lease was withdrawn meanwhile
+ */
+export async function beginOnEndpoint(
+  site: Site,
+  holder: SignedIn,
+  workspace: WorkspaceDefinition,
+  wish: LaunchWish,
+  made: RecordedDecision,
+): Promise<DiskDelivery> {
+  const launch = await prepare(site, holder, workspace, wish)
+  const session = await placeWithLease(site, holder, workspace, wish, made, launch)
+  try {
+    // What the decision rests on may have changed before the session was there to be decided again.
+    await decideAgain(site, 'sweep', { sessionId: session.id })
+    return await deliverDisk(site, holder, session, launch)
+  } catch (error) {
+    const end = { code: 'SESSION_NOT_DELIVERED', reason: 'Its key could not be handed out' }
+    await finishSession(site, session.id, end, { type: 'site', id: site.siteId })
+    throw error
+  }
+}
+
+async function prepare(
+  site: Site,
+  { circumstances: { endpoint } }: SignedIn,
+  { disk }: WorkspaceDefinition,
+  { nonce }: LaunchWish,
+): Promise<DiskLaunch> {
+  if (nonce === undefined)
+    throw new SiteError('BAD_REQUEST', 'a launch on an endpoint brings a nonce', {
+      remedy: 'Launch with `trustcast launch` of this version.',
+    })
+  if (endpoint?.seal_key == null || disk === undefined)
+    throw new SiteError('SITE_BROKEN', 'a disk was to go where none can')
+  const release = await site.findRelease(disk, { id: endpoint.id, groups: [endpoint.pool] })
+  // It was there when the decision was made.
+  if (release === undefined)
+    throw new SiteError('CONFLICT', `the release of ${disk.image} was just withdrawn`, {
+      remedy: 'Try again in a moment.',
+      retryAfter: 1,
+    })
+  return { endpoint, sealKey: endpoint.seal_key, disk, release, nonce }
+}
+
+async function placeWithLease(
+  site: Site,
+  holder: SignedIn,
+  workspace: WorkspaceDefinition,
+  wish: LaunchWish,
+  { id: decisionId, decision: { outcome } }: RecordedDecision,
+  launch: DiskLaunch,
+): Promise<SessionDetail> {
+  if (outcome === undefined) throw new SiteError('SITE_BROKEN', 'a refused launch was to be placed')
+  const now = site.now()
+  const id = randomUUID()
+  const { person } = holder
+  const { endpoint, release } = launch
+  await site.audit.record('session-started', { type: 'person', id: person.id }, id, {
+    endpoint: endpoint.id,
+    workspace: workspace.id,
+    mode: outcome.mode,
+    decision: decisionId,
+    image: release.name,
+    version: release.version,
+    counter: release.counter,
+    manifestDigest: release.manifestDigest,
+  })
+  const { session, lease } = rowsOf(site, holder, workspace, wish, { id, now, decisionId, outcome }, launch)
+  if ((await placeOnEndpoint(site.store.db, session, lease)) === 'exists') {
+    const data = { code: 'SESSION_NOT_PLACED', reason: 'No place was taken for it', person: person.id }
+    await site.audit.record('session-ended', { type: 'site', id: site.siteId }, id, data)
+    throw new SiteError('CONFLICT', 'this workspace is being started already', {
+      remedy: 'Try again in a moment.',
+      retryAfter: 1,
+    })
+  }
+  const placed = await sessionById(site.store.db, id)
+  if (placed === undefined) throw notFound('session')
+  await site.hints.tell({ topic: 'person', id: person.id })
+  return placed
+}
+
+function rowsOf(
+  site: Site,
+  { person, webSession }: SignedIn,
+  workspace: WorkspaceDefinition,
+  wish: LaunchWish,
+  made: {
+    readonly id: string
+    readonly now: number
+    readonly decisionId: string
+    readonly outcome: NonNullable<DecisionView['outcome']>
+  },
+  { endpoint, release }: DiskLaunch,
+) {
+  const { id, now, decisionId, outcome } = made
+  const { mode, obligations } = outcome
+  const endsAt = now + obligations.sessionMinutes * 60_000
+  const shared = { person_id: person.id, endpoint_id: endpoint.id, workspace_id: workspace.id, mode }
+  const session = {
+    ...shared,
+    id,
+    web_session_id: webSession.id,
+    host_id: null,
+    from_endpoint_id: endpoint.id,
+    account: accountOf(site.siteId, person),
+    width: wish.width,
+    height: wish.height,
+    state: 'starting' as const,
+    rights: outcome.rights,
+    restrictions: JSON.stringify(outcome.restrictions),
+    obligations: JSON.stringify(obligations),
+    evidence: JSON.stringify(wish.evidence),
+    decision_id: decisionId,
+    started_at: new Date(now),
+    ends_at: new Date(endsAt),
+  }
+  const lease = {
+    ...shared,
+    id: randomUUID(),
+    session_id: id,
+    image: release.name,
+    version: release.version,
+    counter: String(release.counter),
+    manifest_digest: release.manifestDigest,
+    overlay: obligations.overlay,
+    state: 'offered' as const,
+    made_at: new Date(now),
+    expires_at: new Date(leaseUntil(now, obligations, endsAt)),
+  }
+  return { session, lease }
+}
+
+async function deliverDisk(
+  site: Site,
+  holder: SignedIn,
+  session: SessionDetail,
+  { endpoint, sealKey, disk, release, nonce }: DiskLaunch,
+): Promise<DiskDelivery> {
+  const { db } = site.store
+  const lease = await leaseOfSession(db, session.id)
+  if (lease === undefined) throw notFound('lease')
+  const sealedFor = { leaseId: lease.id, endpointId: endpoint.id }
+  const direction = direct(site, release, { endpointId: endpoint.id, nonce, channel: disk.channel })
+  const { keyId, sealed } = await sealKeyFor(site, release.name, sealKey, sealedFor)
+  await site.audit.record('key-released', actorOf(holder), lease.id, {
+    session: session.id,
+    endpoint: endpoint.id,
+    image: release.name,
+    version: release.version,
+    manifestDigest: release.manifestDigest,
+    keyId,
+    overlay: lease.overlay,
+    until: lease.expires_at.toISOString(),
+    untilAtMost: session.ends_at.toISOString(),
+  })
+  if (!(await noteKeyReleased(db, lease.id, new Date(site.now()))))
+    throw new SiteError('LAUNCH_LATE', 'the lease was withdrawn before its key went out', {
+      remedy: 'Try again in a moment.',
+      retryAfter: 1,
+    })
+  return {
+    kind: 'streamed-disk',
+    session: { ...sessionViewOf(session), endpoint: { id: endpoint.id, name: endpoint.name } },
+    lease: {
+      id: lease.id,
+      expiresAt: lease.expires_at.toISOString(),
+      leftMs: Math.max(0, lease.expires_at.getTime() - site.now()),
+      overlay: lease.overlay,
+    },
+    release: {
+      image: release.name,
+      version: release.version,
+      counter: release.counter,
+      manifestDigest: release.manifestDigest,
+    },
+    direction,
+    stores: await storesOf(site, release),
+    sealedKey: sealed,
+    application: disk.application,
+  }
+}
+
+/** Where the image's bytes are: what this site says of all images, then where this one was when it was registered. */
+async function storesOf(site: Site, { name, version }: PublishedRelease): Promise<string[]> {
+  const { db } = site.store
+  const content = (await releaseRow(db, name, version))?.content_version ?? version
+  const registered = (await imageOf(db, name, content))?.store
+  return [...new Set([...site.config.stores, ...(registered === undefined ? [] : [registered])])]
+}

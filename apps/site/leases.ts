@@ -1,0 +1,77 @@
+import {
+  expiredLeases,
+  type LeaseDetail,
+  leaseOfSession,
+  openLeases,
+  type SessionDetail,
+  withdrawLease,
+} from '#adapters/store-postgres/index.ts'
+import type { EndpointLease, SiteToEndpoint } from '#core/agent/endpoint-messages.ts'
+import type { LeaseNotice } from '#core/api/lease.ts'
+import type { AuditActor } from '#core/audit/leaf.ts'
+import type { Site } from './site.ts'
+
+/** The rights of endpoints to hold data, as the site keeps them (I8). */
+
+/** Takes back what a session's endpoint holds, once. The endpoint is told by whoever changed the session. */
+export async function withdrawLeaseOf(
+  site: Site,
+  session: Pick<SessionDetail, 'id'>,
+  notice: LeaseNotice,
+  actor: AuditActor,
+): Promise<void> {
+  const lease = await leaseOfSession(site.store.db, session.id)
+  if (lease === undefined || lease.state === 'withdrawn' || lease.state === 'ended') return
+  await site.audit.record('lease-withdrawn', actor, lease.id, {
+    session: session.id,
+    person: lease.person_id,
+    endpoint: lease.endpoint_id,
+    code: notice.code,
+    reason: notice.reason,
+    stepDown: notice.stepDown ?? null,
+  })
+  await withdrawLease(site.store.db, lease.id, notice, new Date(site.now()))
+}
+
+/** Writes down that nothing can be read under a lease any more. */
+export async function recordLeaseEnd(
+  site: Site,
+  lease: LeaseDetail,
+  end: { readonly code: string; readonly reason: string },
+  actor: AuditActor,
+): Promise<void> {
+  await site.audit.record('lease-ended', actor, lease.id, {
+    session: lease.session_id,
+    person: lease.person_id,
+    endpoint: lease.endpoint_id,
+    code: end.code,
+    reason: end.reason,
+  })
+}
+
+/** Leases whose endpoint has not spoken in time: by its own clock it has stopped before. */
+export async function leasesPastTheirEnd(site: Site): Promise<readonly LeaseDetail[]> {
+  return expiredLeases(site.store.db, new Date(site.now()))
+}
+
+/**
+ * All that an endpoint may hold now.
+ *
+ * @param heard stamp of the latest report that was read before this was asked for
+ */
+export async function desiredOf(site: Site, endpointId: string, heard: number): Promise<SiteToEndpoint> {
+  const leases = await openLeases(site.store.db, endpointId)
+  return { kind: 'desired', heard, leases: leases.map((lease) => desiredLeaseOf(lease, site.now())) }
+}
+
+function desiredLeaseOf(lease: LeaseDetail, now: number): EndpointLease {
+  const isGood = lease.state === 'offered' || lease.state === 'held'
+  return {
+    id: lease.id,
+    state: isGood ? 'held' : 'withdrawn',
+    expiresAt: lease.expires_at.toISOString(),
+    leftMs: isGood ? Math.max(0, lease.expires_at.getTime() - now) : 0,
+    overlay: lease.overlay,
+    ...(lease.notice === null ? {} : { notice: lease.notice }),
+  }
+}

@@ -1,0 +1,51 @@
+import * as fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { endpointToSite, siteToEndpoint } from './endpoint-messages.ts'
+
+const id = '0198c0de-0000-4000-8000-000000000001'
+const stats = { bytesFetched: 1, bytesLocal: 2, percentLocal: 99.5, cacheHits: 3, bytesWritten: 4 }
+const lease = {
+  id,
+  state: 'withdrawn',
+  expiresAt: '2026-01-01T00:00:00.000Z',
+  leftMs: 0,
+  overlay: 'discard',
+  notice: { code: 'TRUST_LOST', reason: 'x', remedy: 'y', stepDown: 'hosted-shared' },
+}
+
+test.each([
+  ['a hello', endpointToSite, { kind: 'hello', sealKey: 'A'.repeat(43), version: '1' }],
+  ['a report', endpointToSite, { kind: 'report', at: 5, leases: [{ id, state: 'held', stats }] }],
+  ['what is desired', siteToEndpoint, { kind: 'desired', heard: 0, leases: [lease] }],
+])('%s is read as it was written', (_, schema, message) => {
+  expect(schema.parse(JSON.parse(JSON.stringify(message)))).toEqual(message)
+})
+
+test.each([
+  ['a field that is not known', { kind: 'report', at: 5, leases: [], key: 'x' }],
+  ['a key in a lease', { kind: 'report', at: 5, leases: [{ id, state: 'held', stats, key: 'x' }] }],
+  [
+    'a state that only the site gives',
+    { kind: 'report', at: 5, leases: [{ id, state: 'withdrawn', stats }] },
+  ],
+  [
+    'more than all',
+    { kind: 'report', at: 5, leases: [{ id, state: 'held', stats: { ...stats, percentLocal: 101 } }] },
+  ],
+  ['less than nothing', { kind: 'report', at: -1, leases: [] }],
+  ['half a key', { kind: 'hello', sealKey: 'A'.repeat(21), version: '1' }],
+  [
+    'more leases than fit',
+    { kind: 'report', at: 5, leases: Array.from({ length: 201 }, () => ({ id, state: 'held', stats })) },
+  ],
+])('%s is refused', (_, message) => {
+  expect(endpointToSite.safeParse(message).success).toBe(false)
+})
+
+test('no value at all is read by accident', () => {
+  fc.assert(
+    fc.property(fc.jsonValue(), (value) => {
+      expect(endpointToSite.safeParse(value).success || siteToEndpoint.safeParse(value).success).toBe(false)
+    }),
+  )
+})

@@ -1,0 +1,61 @@
+import { z } from 'zod'
+import { leaseStates } from '#core/lease/lease.ts'
+import { overlays } from '#core/trust/words.ts'
+import { deliveryMode, instant, label, slug, uuid } from './words.ts'
+
+/** Endpoints and what they hold, as people and agents are told of it. */
+
+/** What an endpoint reports of one disk; counts are bytes since the lease began. */
+export const leaseStats = z.strictObject({
+  bytesFetched: z.int().min(0),
+  /** Read from what was on the endpoint already. */
+  bytesLocal: z.int().min(0),
+  /** How much of the image is on the endpoint, 0 to 100. */
+  percentLocal: z.number().min(0).max(100),
+  cacheHits: z.int().min(0),
+  bytesWritten: z.int().min(0),
+})
+export type LeaseStats = z.infer<typeof leaseStats>
+
+/** Why a lease was withdrawn, what would bring it back, and in which other mode the workspace opens right now. */
+export const leaseNotice = z.strictObject({
+  code: z.string().max(100),
+  reason: z.string().max(1000),
+  remedy: z.string().max(1000).optional(),
+  /** The mode that a launch would be given now; absent when nothing is permitted. */
+  stepDown: deliveryMode.optional(),
+})
+export type LeaseNotice = z.infer<typeof leaseNotice>
+
+export const leaseView = z.strictObject({
+  id: uuid,
+  sessionId: uuid,
+  person: z.strictObject({ id: uuid, login: z.string(), name: z.string() }),
+  workspaceId: slug,
+  mode: deliveryMode,
+  image: label,
+  version: z.string(),
+  manifestDigest: z.string(),
+  state: z.enum(leaseStates),
+  overlay: z.enum(overlays),
+  keyReleasedAt: instant.optional(),
+  expiresAt: instant,
+  withdrawnAt: instant.optional(),
+  notice: leaseNotice.optional(),
+  stats: leaseStats.optional(),
+})
+export type LeaseView = z.infer<typeof leaseView>
+
+export const endpointView = z.strictObject({
+  id: uuid,
+  name: z.string(),
+  /** Releases can go to one group of endpoints before the others. */
+  group: slug,
+  online: z.boolean(),
+  lastSeenAt: instant.optional(),
+  certificateExpiresAt: instant,
+  revoked: z.boolean(),
+  /** What it holds or may still be able to read. */
+  leases: z.array(leaseView),
+})
+export type EndpointView = z.infer<typeof endpointView>

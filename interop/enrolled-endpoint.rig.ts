@@ -1,0 +1,84 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { enrolAgent } from '#apps/agent-client/index.ts'
+import { callJson } from '#apps/cli/api-client.ts'
+import {
+  type EndpointAgent,
+  readEndpointCredentials,
+  startEndpointAgent,
+} from '#apps/endpoint/endpoint-agent.ts'
+import { steadyMs } from '#apps/endpoint/steady-clock.ts'
+import { tokenAnswer } from '#core/api/admin.ts'
+import { type DiskDelivery, launchAnswer } from '#core/api/person.ts'
+import { newKey } from './hosted-person.rig.ts'
+import type { RunningSite, SignedInClient } from './running-site.rig.ts'
+
+/** A machine that was enrolled as an endpoint, with its agent. */
+export interface EnrolledEndpoint extends AsyncDisposable {
+  readonly dir: string
+  readonly agent: EndpointAgent
+  /** Moves the endpoint's own clock. */
+  skewMs: number
+  /** A launch as the command line on this machine makes it. */
+  launch(client: SignedInClient, workspaceId: string): Promise<EndpointLaunch>
+}
+
+export interface EndpointLaunch extends Awaited<ReturnType<typeof launchAt>> {}
+
+const silent = { info: () => undefined, warn: () => undefined }
+
+export async function enrolEndpoint(
+  site: RunningSite,
+  admin: SignedInClient,
+  name: string,
+): Promise<EnrolledEndpoint> {
+  const dir = await mkdtemp(join(tmpdir(), 'tc-endpoint-'))
+  const { token } = await admin.send(
+    'POST',
+    '/admin/enrolment-tokens',
+    { kind: 'endpoint', name },
+    tokenAnswer,
+  )
+  await enrolAgent({ url: site.url, token, dir, kind: 'endpoint' })
+  const agent = await startEndpointAgent({
+    dir,
+    version: 'test',
+    log: silent,
+    steadyMs: () => steadyMs() + endpoint.skewMs,
+  })
+  const endpoint: EnrolledEndpoint = {
+    dir,
+    agent,
+    skewMs: 0,
+    launch: (client, workspaceId) => launchAt(site, endpoint, client, workspaceId),
+    [Symbol.asyncDispose]: async () => {
+      await agent[Symbol.asyncDispose]()
+      await rm(dir, { recursive: true })
+    },
+  }
+  if (!(await agent.untilConnected(20_000))) throw new Error('the site took no note of the endpoint')
+  return endpoint
+}
+
+async function launchAt(
+  site: RunningSite,
+  { dir, agent }: EnrolledEndpoint,
+  client: SignedInClient,
+  workspaceId: string,
+) {
+  const { clientKey } = await newKey()
+  const nonce = randomBytes(32).toString('base64url')
+  const credentials = { ...client.credentials, endpoint: await readEndpointCredentials(dir) }
+  const askedAt = agent.steadyMs()
+  const body = { workspaceId, clientKey, nonce, width: 480, height: 320 }
+  const request = { method: 'POST', path: '/api/v1/launches', body }
+  const answer = await callJson(site.address, request, launchAnswer, credentials)
+  return { ...answer, nonce, askedAt }
+}
+
+export function diskOf({ delivery }: EndpointLaunch): DiskDelivery {
+  if (delivery.kind === 'streamed-disk') return delivery
+  throw new Error(`expected a streamed disk, got ${delivery.kind}`)
+}

@@ -1,0 +1,86 @@
+import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
+import { z } from 'zod'
+import type { WorkspaceDefinition } from '#core/api/admin.ts'
+import { proposalDetail } from '#core/api/releases.ts'
+import { encodeManifest, keyIdOf } from '#core/artifact/index.ts'
+import { decodeAnyMetadata, memorySigner, type ReleaseSigner, signMetadata } from '#core/release/index.ts'
+import type { SignedInClient } from './running-site.rig.ts'
+
+/** A release that a site has published for production, and the key of its image. */
+export interface PublishedForTest {
+  readonly name: string
+  readonly version: string
+  readonly manifestDigest: string
+  readonly key: Buffer
+  /** Signs whatever else there is to sign. */
+  readonly signer: ReleaseSigner
+}
+
+const any = z.unknown()
+
+/** Names a signer, registers an image of no bytes, has it signed and published, and deposits its key: all by the site's own API. */
+export async function publishForTest(admin: SignedInClient, name: string): Promise<PublishedForTest> {
+  const signer = memorySigner(generateKeyPairSync('ed25519').privateKey, 'tester')
+  const keys = { keys: [signer.publicKey], threshold: 1 }
+  const sign = async (...roles: readonly string[]): Promise<void> => {
+    for (const role of roles) {
+      const { metadata } = await admin.get(`/releases/proposals/${role}`, proposalDetail)
+      const signature = await signMetadata(decodeAnyMetadata(Buffer.from(metadata, 'base64url')), signer)
+      await admin.send('POST', `/releases/proposals/${role}/signatures`, signature, any)
+    }
+    await admin.send('POST', '/releases/publications', { roles }, any)
+  }
+  await admin.send('POST', '/releases/root', { root: keys }, any)
+  await sign('root')
+  await admin.send('POST', `/releases/images/${name}/keys`, keys, any)
+  await sign('targets')
+
+  const key = randomBytes(32)
+  const manifest = Buffer.from(manifestOf(name, '1', key)).toString('base64url')
+  const image = { name, version: '1', manifest, store: 'none' }
+  const { manifestDigest } = await admin.send(
+    'POST',
+    '/images',
+    image,
+    z.object({ manifestDigest: z.string() }),
+  )
+  await admin.send('POST', `/releases/images/${name}/releases`, { version: '1' }, any)
+  await sign(name)
+  await admin.send('PUT', `/releases/images/${name}/channels/production`, { version: '1' }, any)
+  await admin.send('POST', `/images/${name}/key`, { key: key.toString('base64url') }, any)
+  return { name, version: '1', manifestDigest, key, signer }
+}
+
+/** A workspace that streams an image where it may, and runs on a host where it may not. */
+export function diskWorkspace(image: string, change: Partial<WorkspaceDefinition> = {}): WorkspaceDefinition {
+  return {
+    id: 'lab',
+    name: 'Laboratory',
+    description: '',
+    icon: 'chart',
+    pool: 'default',
+    modes: ['streamed-disk', 'hosted-shared'],
+    collections: [],
+    program: { kind: 'application', command: ['xterm'] },
+    disk: { image, channel: 'production', application: 'lab' },
+    ...change,
+  }
+}
+
+function manifestOf(name: string, version: string, key: Buffer): Uint8Array {
+  return encodeManifest({
+    schema: 1,
+    name,
+    version,
+    sizeBytes: 1024 * 1024,
+    chunkBytes: 65_536,
+    sectorBytes: 512,
+    diskId: randomUUID(),
+    merkleRoot: randomBytes(32).toString('hex'),
+    keyId: keyIdOf(key),
+    storedChunks: 0,
+    storedBytes: 0,
+    applications: { lab: { command: ['/usr/bin/lab'] } },
+    createdAt: new Date().toISOString(),
+  })
+}

@@ -1,0 +1,385 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { request } from 'node:https'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import { BaseFetcher, Updater } from 'tuf-js'
+import { DownloadHTTPError } from 'tuf-js/dist/error.js'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { makeSoftToken, type SoftToken } from '#adapters/release-key-pkcs11/softhsm.rig.ts'
+import { openReleases } from '#adapters/releases-tuf/index.ts'
+import { openStore, type Store } from '#adapters/store-postgres/index.ts'
+import { siteConfig } from '#apps/site/config.ts'
+import { findDirected } from '#apps/site/release-channels.ts'
+import { renewWhenDue } from '#apps/site/release-publishing.ts'
+import { openSite } from '#apps/site/run-site.ts'
+import { parseConfig } from '#core/config/parse-config.ts'
+import { decodeMetadata } from '#core/release/index.ts'
+import { type CliResult, passwordOf, type RunningSite, startSite } from './running-site.rig.ts'
+
+/** People release an image through a real site by the command line; clients of TUF read it from the site. */
+
+const people = ['alice', 'bob', 'carol'] as const
+const image = 'debian-desktop'
+// Each command is a process of its own, and opening a key is slow on purpose.
+vi.setConfig({ testTimeout: 300_000 })
+
+let site: RunningSite
+let store: Store
+/** Dora's key never leaves it. */
+let token: SoftToken
+const environment = { ...process.env }
+
+beforeAll(async () => {
+  token = await makeSoftToken('dora')
+  site = await startSite()
+  store = openStore({
+    host: join(site.state, 'postgres-run'),
+    port: 5432,
+    user: 'trustcast',
+    database: 'trustcast',
+  })
+  process.env['TRUSTCAST_STORE'] = join(site.state, 'images')
+  process.env['TRUSTCAST_IMAGES'] = join(site.state, 'image-keys')
+  await writeFile(join(site.state, 'root.crt'), site.address.ca ?? '')
+  for (const login of ['ada', 'nora']) {
+    const words = ['login', site.url, '--user', login, '--ca', join(site.state, 'root.crt')]
+    await done(site.cli(words, { login, input: `${passwordOf(login)}\n` }))
+  }
+  for (const name of people) {
+    await writeFile(passphraseOf(name), `the long passphrase of ${name}\n`)
+    await done(run('key', 'create', keyOf(name), '--name', name, '--passphrase-file', passphraseOf(name)))
+  }
+})
+
+afterAll(async () => {
+  process.env = environment
+  await store.close()
+  await site[Symbol.asyncDispose]()
+  await token[Symbol.asyncDispose]()
+})
+
+test('two of three people sign who signs, and nothing takes effect before', async () => {
+  const publicFiles = people.map((name) => `${keyOf(name)}.pub`)
+  const early = await run('image', 'delegate', image, ...publicFiles, '--threshold', '2')
+  expect(early).toMatchObject({ code: 1, stderr: expect.stringContaining('RELEASE_NO_ROOT') })
+  const impossible = await run('image', 'root', ...publicFiles, '--threshold', '4')
+  expect(impossible).toMatchObject({ code: 1, stderr: expect.stringContaining('RELEASE_BAD_THRESHOLD') })
+
+  const proposed = await done(run('image', 'root', ...publicFiles, '--threshold', '2'))
+  expect(proposed).toContain('root as proposed: 0 of 2 signatures, may sign: alice, bob, carol')
+  await done(run('image', 'delegate', image, ...publicFiles, '--threshold', '2'))
+  await done(sign('root', 'alice'))
+  const below = await run('image', 'publish', 'root')
+  expect(below).toMatchObject({ code: 1, stderr: expect.stringContaining('RELEASE_BELOW_THRESHOLD') })
+  expect(below.stderr).toContain('1 more of: bob, carol')
+  // The same person again is still one.
+  await done(sign('root', 'alice'))
+  expect(await run('image', 'publish', 'root')).toMatchObject({ code: 1 })
+
+  expect(await done(sign('root', 'bob'))).toContain('It is signed.')
+  await done(sign('targets', 'bob'))
+  const shown = await done(sign('targets', 'carol'))
+  expect(shown).toContain(`${image}: 2 of 3 must sign`)
+  expect(await done(run('image', 'publish', 'root', 'targets'))).toContain(
+    'root 1, targets 1, snapshot 1, timestamp 1',
+  )
+})
+
+test('a release is registered, shown, signed by two, published, and read by tuf-js and by an endpoint', async () => {
+  await importVersion('1')
+  const unknown = await run('image', 'publish', `${image}:1`)
+  expect(unknown).toMatchObject({ code: 1, stderr: expect.stringContaining('CLI_OTHER_PROPOSAL') })
+  const first = await done(sign(`${image}:1`, 'alice'))
+  expect(first).toContain(`release       ${image}/1, number 1`)
+  expect(first).toContain('It is the image that this account imported.')
+  expect(first).toContain('1 of 2 signatures by alice')
+  const below = await run('image', 'publish', `${image}:1`, '--channel', 'test')
+  expect(below).toMatchObject({ code: 1, stderr: expect.stringContaining('RELEASE_BELOW_THRESHOLD') })
+  expect(
+    await standardClient().then((client) => client.getTargetInfo(`${image}/1`).catch(() => undefined)),
+  ).toBeUndefined()
+
+  await done(sign(`${image}:1`, 'carol'))
+  await done(run('image', 'publish', `${image}:1`, '--channel', 'test'))
+  const target = await (await standardClient()).getTargetInfo(`${image}/1`)
+  expect(target?.custom).toEqual({ counter: 1 })
+  const release = await (await endpoint('first')).release(image, '1')
+  expect(release).toMatchObject({ counter: 1, manifestDigest: target?.hashes['sha256'] })
+  expect(await directed('test')).toMatchObject({ version: '1', manifestDigest: release?.manifestDigest })
+  expect(await directed('production')).toBeUndefined()
+})
+
+test('signing is refused for what was not meant, by keys that were not named, and without a yes', async () => {
+  await importVersion('2')
+  expect(await sign(`${image}:1`, 'alice')).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('RELEASE_EXISTS'),
+  })
+  await done(sign(`${image}:2`, 'alice'))
+  const other = await sign(`${image}:3`, 'bob')
+  expect(other).toMatchObject({ code: 1, stderr: expect.stringContaining('CLI_OTHER_PROPOSAL') })
+
+  await writeFile(passphraseOf('mallory'), 'the long passphrase of mallory')
+  await done(run('key', 'create', keyOf('mallory'), '--passphrase-file', passphraseOf('mallory')))
+  const stranger = await sign(`${image}:2`, 'mallory')
+  expect(stranger).toMatchObject({ code: 1, stderr: expect.stringContaining('RELEASE_UNKNOWN_KEY') })
+  const wrong = await run(
+    'image',
+    'sign',
+    `${image}:2`,
+    '--key',
+    keyOf('bob'),
+    '--passphrase-file',
+    passphraseOf('alice'),
+    '--yes',
+  )
+  expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining('KEY_FILE_WRONG_PASSPHRASE') })
+  const silent = await run('image', 'sign', `${image}:2`, '--key', keyOf('bob'))
+  expect(silent).toMatchObject({ code: 2, stderr: expect.stringContaining('--yes') })
+})
+
+test('who is no admin may sign, and neither propose nor publish', async () => {
+  const words = ['--key', keyOf('bob'), '--passphrase-file', passphraseOf('bob'), '--yes']
+  await done(site.cli(['image', 'sign', `${image}:2`, ...words], { login: 'nora' }))
+  for (const command of [
+    ['image', 'promote', `${image}:1`, '--channel', 'production'],
+    ['image', 'withdraw', image],
+    ['image', 'rollback', image, '--to', '1'],
+    ['image', 'releases'],
+  ]) {
+    const refused = await site.cli(command, { login: 'nora' })
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('NOT_ALLOWED') })
+  }
+})
+
+test('a wave grows from canaries to everybody, and takes nobody back', async () => {
+  await done(run('image', 'publish', `${image}:2`))
+  const promote = (version: string, ...words: string[]) =>
+    run('image', 'promote', `${image}:${version}`, '--channel', 'production', ...words)
+  expect(await promote('1', '--percent', '10')).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('CONFLICT'),
+  })
+  await done(promote('1'))
+  expect(await done(promote('2', '--canary', 'pilots'))).toContain(
+    'production: 1, 0 % and first pilots get 2',
+  )
+  const endpoints = Array.from({ length: 200 }, () => ({ id: crypto.randomUUID(), groups: ['wards'] }))
+  expect(await versions(endpoints)).toEqual(new Set(['1']))
+  expect(await directed('production', { id: crypto.randomUUID(), groups: ['pilots'] })).toMatchObject({
+    version: '2',
+  })
+
+  await done(promote('2', '--percent', '30'))
+  const early: Machine[] = []
+  for (const one of endpoints) if ((await directed('production', one))?.version === '2') early.push(one)
+  expect(early.length).toBeGreaterThan(20)
+  expect(early.length).toBeLessThan(120)
+  expect(await promote('2', '--percent', '20')).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('A wave only grows'),
+  })
+  await done(promote('2', '--percent', '60'))
+  expect(await versions(early)).toEqual(new Set(['2']))
+  await done(promote('2', '--percent', '100'))
+  expect(await versions(endpoints)).toEqual(new Set(['2']))
+  expect(await promote('1')).toMatchObject({ code: 1, stderr: expect.stringContaining('RELEASE_ROLLBACK') })
+})
+
+test('going back is a release of its own', async () => {
+  expect(await done(run('image', 'rollback', image, '--to', '1'))).toContain(
+    `${image}:1-again-3 as release 3`,
+  )
+  const shown = await done(sign(`${image}:1-again-3`, 'alice'))
+  expect(shown).toContain(`number 3: again the image of ${image}/1`)
+  await done(sign(`${image}:1-again-3`, 'bob'))
+  await done(run('image', 'publish', `${image}:1-again-3`))
+  await done(run('image', 'promote', `${image}:1-again-3`, '--channel', 'production'))
+  const release = await (await endpoint('back')).release(image, '1-again-3')
+  expect(release).toMatchObject({ contentVersion: '1', counter: 3 })
+  expect(await directed('production')).toEqual({
+    name: image,
+    version: '1-again-3',
+    counter: 3,
+    manifestDigest: release?.manifestDigest,
+  })
+})
+
+test('keys change hands: what the new ones must sign comes along', async () => {
+  const listed = await done(run('key', 'list', '--pkcs11', token.module))
+  expect(listed).toContain('dora')
+  const publicFile = `${keyOf('dora')}.pub`
+  await done(run('key', 'show', '--pkcs11', token.module, '--out', publicFile))
+  expect(await done(run('key', 'show', publicFile))).toContain('ecdsa-sha2-nistp256')
+  const files = [`${keyOf('carol')}.pub`, publicFile]
+  const proposed = await done(run('image', 'delegate', image, ...files, '--threshold', '2'))
+  expect(proposed).toContain('targets, version 2')
+  expect(proposed).toContain(`${image}, version 4`)
+  expect(await done(sign('targets', 'alice'))).toContain('no longer')
+  await done(sign('targets', 'bob'))
+  const alone = await run('image', 'publish', 'targets')
+  expect(alone).toMatchObject({ code: 1, stderr: expect.stringContaining('RELEASE_BELOW_THRESHOLD') })
+  await done(sign(image, 'carol'))
+  await done(signByToken(image))
+  await done(run('image', 'publish', 'targets', image))
+  expect(await (await endpoint('back')).list(image)).toHaveLength(3)
+  expect(await (await standardClient()).getTargetInfo(`${image}/1`)).toBeDefined()
+
+  const root = await done(run('image', 'root', ...files, '--threshold', '1', '--json'))
+  expect(JSON.parse(root)).toMatchObject([
+    { role: 'root', missing: 2 },
+    { role: 'targets', missing: 1 },
+  ])
+  await done(sign('root', 'alice'))
+  const oldOnly = await run('image', 'publish', 'root', 'targets')
+  expect(oldOnly).toMatchObject({ code: 1, stderr: expect.stringContaining('RELEASE_BELOW_THRESHOLD') })
+  await done(sign('root', 'carol'))
+  await done(signByToken('targets'))
+  await done(run('image', 'publish', 'root', 'targets'))
+  expect(await (await endpoint('back')).list(image)).toHaveLength(3)
+})
+
+test('an old release is retired; what is proposed can be withdrawn', async () => {
+  await done(run('image', 'retire', `${image}:2`))
+  await done(run('image', 'withdraw', image))
+  await done(run('image', 'retire', `${image}:2`))
+  expect(await done(sign(image, 'carol'))).toContain(`retired       ${image}/2`)
+  await done(signByToken(image))
+  await done(run('image', 'publish', image))
+  const listed = await done(run('image', 'releases', image))
+  expect(listed).not.toContain(`${image}:2 `)
+  expect(await (await endpoint('back')).release(image, '2')).toBeUndefined()
+})
+
+test('the site renews what says that all is current, once for all nodes', async () => {
+  const config = parseConfig(await readFile(join(site.state, 'site.yaml'), 'utf8'), siteConfig, 'site.yaml')
+  const stop = new AbortController()
+  const opened = await openSite(config, store, pino({ level: 'silent' }), stop.signal)
+  const before = await timestampVersion()
+  expect(await renewWhenDue(opened)).toBe(false)
+  const later = { ...opened, now: () => Date.now() + 13 * 60 * 60_000 }
+  const renewed = await Promise.all([renewWhenDue(later), renewWhenDue(later)])
+  expect(renewed.filter(Boolean)).toHaveLength(1)
+  expect(await timestampVersion()).toBe(before + 1)
+  await (await endpoint('back')).refresh()
+  stop.abort()
+})
+
+test('every step is in the audit log, and the log holds', async () => {
+  const shown = JSON.parse(await done(run('audit', 'show', '--last', '500', '--json'))) as {
+    entries: { entry: { kind: string } }[]
+  }
+  const kinds = new Set(shown.entries.map(({ entry }) => entry.kind))
+  for (const kind of [
+    'image-registered',
+    'release-proposed',
+    'release-signed',
+    'release-published',
+    'channel-changed',
+  ]) {
+    expect(kinds).toContain(kind)
+  }
+  expect(await done(run('audit', 'verify'))).toContain('holds')
+})
+
+interface Machine {
+  readonly id: string
+  readonly groups: readonly string[]
+}
+
+async function timestampVersion(): Promise<number> {
+  return decodeMetadata('timestamp', (await metadata('timestamp.json'))!).signed.version
+}
+
+function run(...words: string[]): Promise<CliResult> {
+  return site.cli(words, { login: 'ada' })
+}
+
+function sign(what: string, name: string): Promise<CliResult> {
+  return run('image', 'sign', what, '--key', keyOf(name), '--passphrase-file', passphraseOf(name), '--yes')
+}
+
+async function signByToken(what: string): Promise<CliResult> {
+  await writeFile(join(site.state, 'pin'), `${token.pin}\n`)
+  const words = ['--pkcs11', token.module, '--token', 'dora', '--pin-file', join(site.state, 'pin')]
+  return run('image', 'sign', what, ...words, '--yes')
+}
+
+async function done(result: Promise<CliResult>): Promise<string> {
+  const { code, stdout, stderr } = await result
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  return stdout
+}
+
+function keyOf(name: string): string {
+  return join(site.state, `${name}.key`)
+}
+
+function passphraseOf(name: string): string {
+  return join(site.state, `${name}.passphrase`)
+}
+
+/** A disk of a few chunks. */
+async function importVersion(version: string): Promise<void> {
+  const disk = join(site.state, `disk-${version}.raw`)
+  await writeFile(disk, randomBytes(1024 * 1024))
+  await done(run('image', 'import', disk, `${image}:${version}`, '--app', 'writer=/usr/bin/writer'))
+  await done(run('image', 'register', `${image}:${version}`))
+}
+
+function directed(
+  channel: 'test' | 'production',
+  to: Machine = { id: crypto.randomUUID(), groups: ['wards'] },
+) {
+  return findDirected(store.db)({ image, channel }, to)
+}
+
+async function versions(endpoints: readonly Machine[]): Promise<ReadonlySet<unknown>> {
+  const found = new Set<unknown>()
+  for (const one of endpoints) found.add((await directed('production', one))?.version)
+  return found
+}
+
+function metadata(file: string): Promise<Uint8Array | undefined> {
+  return new Promise((resolve, reject) => {
+    const path = `/api/v1/releases/metadata/${file}`
+    request(new URL(path, site.url), { ca: site.address.ca, agent: false }, (response) => {
+      const parts: Buffer[] = []
+      response.on('data', (part: Buffer) => parts.push(part))
+      response.on('end', () => resolve(response.statusCode === 200 ? Buffer.concat(parts) : undefined))
+    })
+      .on('error', reject)
+      .end()
+  })
+}
+
+async function endpoint(name: string) {
+  const rootBytes = (await metadata('1.root.json'))!
+  const releases = await openReleases({
+    dir: join(site.state, 'endpoints', name),
+    rootBytes,
+    fetch: metadata,
+  })
+  await releases.refresh()
+  return releases
+}
+
+class SiteFetcher extends BaseFetcher {
+  override async fetch(url: string): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
+    const bytes = await metadata(url.slice(url.lastIndexOf('/') + 1))
+    if (bytes === undefined) throw new DownloadHTTPError('there is no such file', 404)
+    return new Blob([new Uint8Array(bytes)]).stream()
+  }
+}
+
+async function standardClient(): Promise<Updater> {
+  const metadataDir = join(site.state, 'standard-client')
+  await mkdir(metadataDir, { recursive: true })
+  await writeFile(join(metadataDir, 'root.json'), (await metadata('1.root.json'))!)
+  return new Updater({
+    metadataDir,
+    metadataBaseUrl: `${site.url}/api/v1/releases/metadata`,
+    fetcher: new SiteFetcher(),
+  })
+}
