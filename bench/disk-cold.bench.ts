@@ -1,0 +1,136 @@
+/**
+ * How quickly a disk is read that nothing of is on this machine, from a web server over TLS, beside nbdkit's curl plugin
+ * reading the same bytes as a raw file from the same server: at once, and over a line of 20 ms.
+ */
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { benchFolder, copyRate, delayingProxy, makeRawDisk, sizeOf, uriOf } from './disk.rig.ts'
+import { median, method, report } from './report.ts'
+
+const run = promisify(execFile)
+const mebibytes = 256
+const turns = 3
+const lineMs = 20
+
+method(
+  `A raw disk of ${mebibytes} MiB, nginx with TLS 1.3; each turn starts a server anew, without a cache, and copies all of it with nbdcopy; ${turns} turns each, median; a relay adds the round trip of ${lineMs} ms. MB/s of the disk.`,
+)
+await using folder = await benchFolder()
+const raw = folder.path('www/disk.raw')
+await mkdir(folder.path('www'))
+await makeRawDisk(raw, mebibytes)
+const bytes = await sizeOf(raw)
+await folder.trustcast('image', 'import', raw, 'bench:1', '--store', folder.path('www/store'))
+const certificate = folder.path('cert.pem')
+await run('openssl', [
+  'req',
+  '-x509',
+  '-newkey',
+  'ec',
+  '-pkeyopt',
+  'ec_paramgen_curve:P-256',
+  '-nodes',
+  '-keyout',
+  folder.path('key.pem'),
+  '-out',
+  certificate,
+  '-subj',
+  '/CN=localhost',
+  '-addext',
+  'subjectAltName=DNS:localhost',
+  '-days',
+  '2',
+])
+const web = await startWeb()
+await using line = await delayingProxy(web.port, lineMs)
+
+for (const [name, port, goals] of [
+  ['0-ms', web.port, [{ of: 'ratio', atLeast: 2 } as const]],
+  [`${lineMs}-ms`, line.port, [{ of: 'ratio', atLeast: 5 } as const, { of: 'value', atLeast: 145 } as const]],
+] as const) {
+  const [ours, peer]: [number[], number[]] = [[], []]
+  for (let turn = 0; turn < turns; turn++) {
+    ours.push(await rateOfOurs(port))
+    peer.push(await rateOfCurl(port))
+  }
+  for (const goal of goals)
+    report(`disk-cold.copy.${name}`, median(ours), 'MB/s', { peer: ['nbdkit curl', median(peer)], goal })
+}
+web.child.kill()
+
+async function rateOfOurs(port: number): Promise<number> {
+  const socket = folder.path(`o${performance.now()}`)
+  const store = `https://localhost:${port}/store`
+  await using _ = await folder.serve(
+    socket,
+    'trustcast',
+    'disk',
+    'attach',
+    'bench:1',
+    '--store',
+    store,
+    '--store-ca',
+    certificate,
+    '--socket',
+    socket,
+    '--read-only',
+    '--cache',
+    folder.path(`c${performance.now()}`),
+    '--memory',
+    '256M',
+  )
+  return copyRate(uriOf(socket), bytes)
+}
+
+async function rateOfCurl(port: number): Promise<number> {
+  const socket = folder.path(`n${performance.now()}`)
+  const url = `https://localhost:${port}/disk.raw`
+  await using _ = await folder.serve(
+    socket,
+    'nbdkit',
+    '-f',
+    '-r',
+    '-U',
+    socket,
+    'curl',
+    url,
+    `cainfo=${certificate}`,
+  )
+  return copyRate(uriOf(socket), bytes)
+}
+
+async function startWeb() {
+  const probe = await delayingProxy(1, 0)
+  const { port } = probe
+  await probe[Symbol.asyncDispose]()
+  await sleep(50)
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
+    (name) => `${name}_temp_path ${folder.path(name)};`,
+  )
+  await writeFile(
+    folder.path('nginx.conf'),
+    `daemon off; user root; worker_processes 1; pid ${folder.path('nginx.pid')}; error_log ${folder.path('nginx.log')};
+     events { worker_connections 512; }
+     http { access_log off; ${temporary.join(' ')} keepalive_requests 1000000; server {
+       listen 127.0.0.1:${port} ssl; ssl_protocols TLSv1.3;
+       ssl_certificate ${certificate}; ssl_certificate_key ${folder.path('key.pem')}; root ${folder.path('www')};
+     } }`,
+  )
+  const child = spawn('nginx', ['-p', folder.path(''), '-c', folder.path('nginx.conf')], { stdio: 'inherit' })
+  for (;;) {
+    const socket = connect(port, '127.0.0.1')
+    const isThere = await once(socket, 'connect').then(
+      () => true,
+      () => false,
+    )
+    socket.destroy()
+    if (isThere) break
+    await sleep(20)
+  }
+  await readFile(folder.path('nginx.conf'))
+  return { port, child }
+}
