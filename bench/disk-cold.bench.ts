@@ -83,7 +83,7 @@ async function rateOfOurs(port: number): Promise<number> {
     '--memory',
     '256M',
   )
-  return copyRate(uriOf(socket), bytes)
+  return await copyRate(uriOf(socket), bytes)
 }
 
 async function rateOfCurl(port: number): Promise<number> {
@@ -100,7 +100,7 @@ async function rateOfCurl(port: number): Promise<number> {
     url,
     `cainfo=${certificate}`,
   )
-  return copyRate(uriOf(socket), bytes)
+  return await copyRate(uriOf(socket), bytes)
 }
 
 async function startWeb() {

@@ -58,7 +58,7 @@ async function untilServes(child: ChildProcess, socket: string): Promise<void> {
 async function connects(socket: string): Promise<boolean> {
   const probe = connect(socket)
   try {
-    await once(probe, 'connect')
+    await once(probe, 'data')
     return true
   } catch {
     return false
@@ -112,6 +112,12 @@ export async function randomReads(
   const { stdout } = await run('fio', words, { maxBuffer: 1 << 26 })
   const { jobs } = JSON.parse(stdout.slice(stdout.indexOf('{'))) as { jobs: { read: { iops: number } }[] }
   return jobs[0]?.read.iops ?? Number.NaN
+}
+
+/** The same by a client that costs next to nothing. */
+export async function lightReads(socket: string, depth: number, seconds: number): Promise<number> {
+  const words = [join(import.meta.dirname, 'nbd-load.ts'), socket, String(depth), String(seconds)]
+  return Number((await run(process.execPath, words)).stdout)
 }
 
 /** Copies a whole disk to nowhere: MB/s. */

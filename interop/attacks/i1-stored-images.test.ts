@@ -82,8 +82,6 @@ describe('a store', () => {
 
   test('that shows the index, or all, of another version is found out', async () => {
     const [old, newer] = [images['1']!, images['2']!]
-    const indexOf = ({ layers }: OciManifest) =>
-      layers.find(({ mediaType }) => mediaType === mediaTypes.chunkIndex)!
     {
       const bytes = await readFile(blobPath(indexOf(newer).digest))
       await using _ = await altered(indexOf(old).digest, () => bytes)
@@ -142,6 +140,10 @@ test('with another key nothing opens, and after its key was withdrawn nothing re
   await disk.withdraw(Object.assign(new Error('withdrawn'), { code: 'LEASE_WITHDRAWN' }))
   await expect(disk.device.read(30n * BigInt(chunk), 4096)).rejects.toMatchObject({ code: 'LEASE_WITHDRAWN' })
 })
+
+function indexOf({ layers }: OciManifest) {
+  return layers.find(({ mediaType }) => mediaType === mediaTypes.chunkIndex)!
+}
 
 async function opened(cache: string | undefined, key = testKey): Promise<OpenDisk> {
   return openDisk({

@@ -1,0 +1,149 @@
+/**
+ * How long it takes from the command to the first verified read, and how much memory a disk takes, by its size; and how
+ * a virtual machine boots from the stream beside a local raw file.
+ */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { rm, truncate, writeFile } from 'node:fs/promises'
+import { bootedLine, buildDebianRoot, makeDisk } from '../interop/debian-disk.rig.ts'
+import { benchFolder, copyRate, makeRawDisk, memoryOf, shell, sizeOf, uriOf } from './disk.rig.ts'
+import { median, method, report } from './report.ts'
+
+const turns = 5
+const gibibyte = 2 ** 30
+
+method(
+  `Sparse disks with 64 MiB of data each, from a folder; the clock runs from the start of the program, its own start included, to 4 KiB read by NBD; ${turns} turns, median. Memory after all of a full disk of 512 MiB was read with 256 MiB for chunks. QEMU boots Debian 12 by tcg to its login, from a raw file and from the stream in turn.`,
+)
+await using folder = await benchFolder()
+const store = folder.path('store')
+const data = folder.path('data.raw')
+await makeRawDisk(data, 64)
+const bare = await startOfNode()
+for (const [name, gibibytes] of [
+  ['1-gib', 1],
+  ['10-gib', 10],
+  ['40-gib', 40],
+  ['100-gib', 100],
+  ['2-tib', 2048],
+] as const) {
+  const raw = folder.path(`${name}.raw`)
+  await shell(`cp --sparse=always ${data} ${raw}`)
+  await truncate(raw, gibibytes * gibibyte)
+  await folder.trustcast('image', 'import', raw, `${name}:1`, '--store', store)
+  await rm(raw)
+  const [times, memory]: [number[], number[]] = [[], []]
+  for (let turn = 0; turn < turns; turn++) {
+    const socket = folder.path(`${name}-${turn}`)
+    const started = performance.now()
+    await using disk = await attach(`${name}:1`, socket)
+    await shell(`qemu-io -r -f raw -c 'read 1M 4k' '${uriOf(socket)}'`)
+    times.push(performance.now() - started)
+    memory.push(await memoryOf(disk.pid))
+  }
+  const goal = name === '40-gib' ? { goal: { of: 'value', atMost: 300 } as const } : {}
+  report(`disk-attach.time.${name}`, median(times), 'ms', goal)
+  report(`disk-attach.memory.${name}`, median(memory), 'MiB')
+}
+report('disk-attach.start-of-node', bare, 'ms')
+
+{
+  const full = folder.path('full.raw')
+  await makeRawDisk(full, 512)
+  await folder.trustcast('image', 'import', full, 'full:1', '--store', store)
+  const socket = folder.path('full')
+  await using disk = await attach('full:1', socket, '--memory', '256M')
+  await copyRate(uriOf(socket), await sizeOf(full))
+  report('disk-attach.memory-beyond-chunks', (await memoryOf(disk.pid)) - 256, 'MiB', {
+    goal: { of: 'value', atMost: 150 },
+  })
+}
+
+const root = await buildDebianRoot(folder.path('debian'))
+const raw = folder.path('debian.raw')
+await makeDisk(root, raw, 2048)
+await folder.trustcast('image', 'import', raw, 'debian:1', '--store', store)
+const [streamed, local]: [number[], number[]] = [[], []]
+let [fetched, again] = [0, 0]
+for (let turn = 0; turn < 2; turn++) {
+  local.push(await bootTime(`file=${raw},format=raw,if=virtio,snapshot=on`))
+  const cache = folder.path(`boot-cache-${turn}`)
+  streamed.push(await bootFromStream(cache, (bytes) => (fetched = bytes)))
+  await bootFromStream(cache, (bytes) => (again = bytes))
+}
+report('disk-attach.boot', median(streamed) / 1000, 's', {
+  peer: ['local raw file', median(local) / 1000],
+  goal: { of: 'ratio', atMost: 1.2 },
+})
+report('disk-attach.boot-bytes', (100 * fetched) / (await sizeOf(raw)), '% of the disk', {
+  goal: { of: 'value', atMost: 15 },
+})
+report('disk-attach.second-boot-bytes', again, 'bytes', { goal: { of: 'value', atMost: 0 } })
+
+function attach(image: string, socket: string, ...more: readonly string[]) {
+  return folder.serve(
+    socket,
+    'trustcast',
+    'disk',
+    'attach',
+    image,
+    '--store',
+    store,
+    '--socket',
+    socket,
+    ...more,
+  )
+}
+
+async function bootFromStream(cache: string, note: (bytesFetched: number) => void): Promise<number> {
+  const socket = folder.path(`boot${performance.now()}`)
+  await using _ = await attach('debian:1', socket, '--cache', cache)
+  const ms = await bootTime(
+    `file.driver=nbd,file.server.type=unix,file.server.path=${socket},format=raw,if=virtio`,
+  )
+  const { disks } = await folder.trustcast<{ disks: { bytesFetched: number }[] }>('disk', 'stats')
+  note(disks[0]?.bytesFetched ?? 0)
+  return ms
+}
+
+async function bootTime(drive: string): Promise<number> {
+  const started = performance.now()
+  const words = [
+    '-accel',
+    'tcg',
+    '-m',
+    '512',
+    '-display',
+    'none',
+    '-serial',
+    'stdio',
+    '-no-reboot',
+    '-nic',
+    'none',
+  ]
+  const machine = spawn('qemu-system-x86_64', [...words, '-drive', drive], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  let output = ''
+  for await (const text of machine.stdout) {
+    output += String(text)
+    if (output.includes(bootedLine)) break
+  }
+  const ms = performance.now() - started
+  machine.kill('SIGKILL')
+  await once(machine, 'exit')
+  return ms
+}
+
+/** What any program of this kind takes before its first line runs. */
+async function startOfNode(): Promise<number> {
+  const script = folder.path('nothing.ts')
+  await writeFile(script, '')
+  const times: number[] = []
+  for (let turn = 0; turn < turns; turn++) {
+    const started = performance.now()
+    await once(spawn(process.execPath, [script]), 'exit')
+    times.push(performance.now() - started)
+  }
+  return median(times)
+}
