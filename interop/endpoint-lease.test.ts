@@ -201,6 +201,23 @@ test('while the site is silent the endpoint stops by its own clock', async () =>
   expect((await sessionOf(session.id)).end).toMatchObject({ code: 'LEASE_EXPIRED' })
 })
 
+test('what has ended while the site is silent is given back without it, and told when it is there again', async () => {
+  const nora = await site.signIn('nora')
+  const made = await laptop.launch(nora, 'lab')
+  const use = await inUse(laptop, made)
+  const [pid = 0] = await site.pidsOf('site')
+  process.kill(pid, 'SIGSTOP')
+  try {
+    use.finish()
+    expect(await use.end).toMatchObject({ code: 'LEASE_ENDED' })
+    expect(Buffer.from(use.opened.key).every((byte) => byte === 0)).toBe(true)
+  } finally {
+    process.kill(pid, 'SIGCONT')
+  }
+  const { lease } = diskOf(made)
+  await until(async () => (await leaseRow(lease.id))?.['state'] === 'ended', 'the site was told')
+})
+
 test('a lease that its endpoint never spoke of ends on the site, too', async () => {
   const nora = await site.signIn('nora')
   const { lease, session } = diskOf(await laptop.launch(nora, 'lab'))

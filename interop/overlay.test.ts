@@ -99,6 +99,8 @@ test('fio verifies random writes at depth 32 over an overlay of memory and file'
   const report = await output(
     'fio',
     '--name=verify',
+    // Where it keeps the state of its verification.
+    `--aux-path=${folder}`,
     '--ioengine=nbd',
     `--uri=${server.uri}`,
     '--rw=randwrite',

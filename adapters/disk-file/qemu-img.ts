@@ -1,17 +1,16 @@
-import { execFile } from 'node:child_process'
-import { dirname, resolve } from 'node:path'
-import { promisify } from 'node:util'
+import { realpath } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import type { Extent } from '#core/block/block-device.ts'
-import { DiskFileError } from './errors.ts'
+import { readLayers } from './disk-layers.ts'
+import { qemuImg, run } from './run-qemu-img.ts'
 
-const run = promisify(execFile)
 /** What `qemu-img map` may print: some 500,000 extents. */
 const maximumOutputBytes = 67_108_864
 
 /** Where a raw file has data, as the file system tells; undefined when nobody can say. */
 export async function mapRawFile(path: string, signal?: AbortSignal): Promise<readonly Extent[] | undefined> {
   try {
-    const { stdout } = await run('qemu-img', ['map', '--output=json', '-f', 'raw', path], {
+    const { stdout } = await run('qemu-img', ['map', '--output=json', '-f', 'raw', resolve(path)], {
       maxBuffer: maximumOutputBytes,
       signal,
     })
@@ -26,8 +25,9 @@ export async function mapRawFile(path: string, signal?: AbortSignal): Promise<re
 /**
  * Makes a raw file, sparse, of a disk in a format that QEMU reads.
  *
- * A qcow2 or VMDK file can name other files that it consists of, and so any file of this machine: those of its own
- * folder are read, others are refused.
+ * A qcow2 or VMDK file can name other files that it consists of, and so any file of this machine and any server: files
+ * of its own folder are read, all else is refused. QEMU is told what to open, layer by layer, and follows no name itself
+ * but those of the extents of a VMDK, which were looked at.
  *
  * @throws {DiskFileError} DISK_FILE_TOOL_MISSING, DISK_FILE_NOT_CONVERTED
  */
@@ -37,58 +37,6 @@ export async function convertToRaw(
   target: string,
   signal?: AbortSignal,
 ): Promise<void> {
-  const info = JSON.parse(await qemuImg(['info', '--output=json', '-f', format, path], path, signal)) as Info
-  const folder = dirname(resolve(path))
-  for (const name of namedFiles(info)) {
-    if (dirname(resolve(folder, name)) !== folder) {
-      throw new DiskFileError('DISK_FILE_NOT_CONVERTED', `${path} names ${name}, which is not beside it`, {
-        remedy: 'Make one file of it first: qemu-img convert.',
-      })
-    }
-  }
-  await qemuImg(['convert', '-f', format, '-O', 'raw', path, target], path, signal)
-}
-
-interface Info {
-  readonly filename: string
-  readonly 'backing-filename'?: string
-  readonly 'format-specific'?: {
-    readonly data?: {
-      readonly 'data-file'?: string
-      readonly extents?: readonly { readonly filename: string }[]
-    }
-  }
-}
-
-function namedFiles(info: Info): readonly string[] {
-  const data = info['format-specific']?.data
-  const names = [
-    info['backing-filename'],
-    data?.['data-file'],
-    ...(data?.extents ?? []).map(({ filename }) => filename),
-  ]
-  return names.filter((name) => name !== undefined)
-}
-
-async function qemuImg(args: readonly string[], path: string, signal?: AbortSignal): Promise<string> {
-  try {
-    return (await run('qemu-img', args, { signal })).stdout
-  } catch (cause) {
-    signal?.throwIfAborted()
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') {
-      throw new DiskFileError(
-        'DISK_FILE_TOOL_MISSING',
-        `${path} is read through qemu-img, which is not installed`,
-        {
-          cause,
-          remedy: 'Install Debian’s qemu-utils.',
-        },
-      )
-    }
-    const words = (cause as { stderr?: string }).stderr?.trim() ?? 'unknown'
-    throw new DiskFileError('DISK_FILE_NOT_CONVERTED', `qemu-img cannot read ${path}: ${words}`, {
-      cause,
-      remedy: 'Check the file with qemu-img check.',
-    })
-  }
+  const disk = await readLayers(await realpath(path), format, signal)
+  await qemuImg(['convert', '-O', 'raw', `json:${JSON.stringify(disk)}`, resolve(target)], path, signal)
 }

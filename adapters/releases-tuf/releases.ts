@@ -95,7 +95,11 @@ export async function openReleases(options: ReleasesOptions): Promise<Releases> 
   }
 }
 
-function checkFirstRoot({ rootBytes, rootDigest }: ReleasesOptions): void {
+/** @throws {ReleaseError} see `openReleases` */
+export function checkFirstRoot({
+  rootBytes,
+  rootDigest,
+}: Pick<ReleasesOptions, 'rootBytes' | 'rootDigest'>): void {
   const digest = hash('sha256', rootBytes)
   if (rootDigest !== undefined && digest !== rootDigest) {
     throw new ReleaseError('RELEASE_OTHER_ROOT', `expected the root ${rootDigest}, got ${digest}`, {

@@ -23,6 +23,8 @@ export interface UpdateOptions {
   readonly rootBytes: Uint8Array
   /** Without it only what was kept is read. */
   readonly fetch?: ReleaseFetch | undefined
+  /** Metadata whose time is up counts, too. Everything else is checked as ever. */
+  readonly acceptExpired?: boolean
 }
 
 /** Metadata that was verified together. */
@@ -46,11 +48,12 @@ export interface TrustedRoles {
  * @throws {ReleaseError} see `Releases.refresh`
  */
 export async function updateRoles(
-  { dir, rootBytes, fetch }: UpdateOptions,
+  options: UpdateOptions,
   signal: AbortSignal | undefined,
 ): Promise<TrustedRoles> {
-  const store = new TrustedMetadataStore(Buffer.from(rootBytes))
-  const root = await updateRoot(store, { dir, rootBytes, fetch }, signal)
+  const { dir, fetch } = options
+  const store = openStore(options)
+  const root = await updateRoot(store, options, signal)
   const timestamp = await updateTimestamp(store, dir, fetch, signal)
   const { snapshotMeta } = decodedTimestamp(timestamp)
   const snapshot = await updateRole(
@@ -86,6 +89,21 @@ export async function updateRoles(
       return known
     },
   }
+}
+
+/** As `updateRoles`, of the root alone: before the first targets there is nothing else. */
+export async function newestRoot(
+  options: UpdateOptions,
+  signal: AbortSignal | undefined,
+): Promise<Uint8Array> {
+  return updateRoot(openStore(options), options, signal)
+}
+
+function openStore({ rootBytes, acceptExpired = false }: UpdateOptions): TrustedMetadataStore {
+  const store = new TrustedMetadataStore(Buffer.from(rootBytes))
+  // tuf-js takes no clock; what it compares with is fixed here before its first comparison (TUF 1.0, section 5.1).
+  if (acceptExpired) Object.assign(store, { referenceTime: new Date(0) })
+  return store
 }
 
 /** TUF 1.0, section 5.3.3: so many roots at most in one go. */

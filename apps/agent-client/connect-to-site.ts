@@ -47,7 +47,9 @@ export function connectToSite<In, Out>(
   const run = async (): Promise<void> => {
     for (let failures = 0; !signal.aborted; ) {
       try {
-        socket = openSocket(await readIdentity(options.dir))
+        const identity = await readIdentity(options.dir)
+        if (signal.aborted) return
+        socket = openSocket(identity)
         if (await converse(socket, options, signal)) failures = 0
       } catch (error) {
         options.log.warn({ err: error }, 'the site cannot be dialled')

@@ -1,34 +1,45 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { ReleaseFetch } from '#adapters/releases-tuf/index.ts'
 import type { SandboxRequest } from '#adapters/sandbox-bubblewrap/index.ts'
 import { type DeliverOptions, diskDeliverer } from '#apps/endpoint/deliver-disk.ts'
 import type { EndpointAgent } from '#apps/endpoint/endpoint-agent.ts'
 import { launchDisk } from '#apps/endpoint/launch-disk.ts'
 import type { DiskDelivery } from '#core/api/person.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
-import { ApiRefusal, call, type SiteAddress } from './api-client.ts'
+import type { SiteAddress } from './api-client.ts'
 import { CliError } from './cli-error.ts'
 import type { Output } from './command.ts'
 import type { Launched } from './launch-here.ts'
+import { releaseMetadata } from './release-metadata.ts'
 import { endpointDir } from './this-endpoint.ts'
 
 const memoryBytes = 134_217_728
 const cacheBytes = 10_737_418_240
 
+/** How much is kept of what was fetched, and where; what is absent is as usual. */
+export interface CacheWords {
+  readonly cache?: Partial<DeliverOptions['cache']>
+  readonly memoryBytes?: number
+}
+
 /** What commands differ in that use a delivered disk. */
-export interface DiskUse extends Pick<DeliverOptions, 'serving' | 'use' | 'storeOptions'> {
+export interface DiskUse
+  extends Pick<DeliverOptions, 'serving' | 'use' | 'storeOptions' | 'readOnly'>,
+    CacheWords {
   readonly site: SiteAddress
   readonly agent: EndpointAgent
   readonly launched: Launched & { readonly delivery: DiskDelivery }
 }
 
 /** Uses a disk that was delivered to this machine, until its lease is over, and says why it ended. */
-export async function deliverHere({ site, agent, launched, ...use }: DiskUse, out: Output): Promise<void> {
+export async function deliverHere(
+  { site, agent, launched, cache, ...use }: DiskUse,
+  out: Output,
+): Promise<void> {
   const dir = endpointDir()
   const open = diskDeliverer({
     dir,
-    cache: { dir: join(dir, 'chunks'), maximumBytes: cacheBytes },
+    cache: { dir: join(dir, 'chunks'), maximumBytes: cacheBytes, ...cache },
     memoryBytes,
     fetch: releaseMetadata(site),
     ...use,
@@ -36,26 +47,16 @@ export async function deliverHere({ site, agent, launched, ...use }: DiskUse, ou
       process.stderr.write(`${isCoded(error) ? `${error.code}: ${error.message}` : String(error)}\n`)
     },
   })
-  out.signal.addEventListener('abort', () => agent.leases.close(), { once: true })
+  const close = (): void => agent.leases.close()
+  // Whoever gave up while the site was asked has a lease that is to be given back, too.
+  if (out.signal.aborted) close()
+  else out.signal.addEventListener('abort', close, { once: true })
   const { code, reason, notice } = await launchDisk(agent, launched, open)
   out.result({ code, reason, ...(notice === undefined ? {} : { notice }) }, () => `Ended: ${reason}`)
   if (notice?.remedy !== undefined) out.say(notice.remedy)
   if (notice?.stepDown !== undefined) {
     const { id } = launched.delivery.session.workspace
     out.say(`Go on in the data centre (${notice.stepDown}): trustcast launch ${id}`)
-  }
-}
-
-/** What the site publishes of its releases, file by file; signed, so that nobody need trust the way. */
-export function releaseMetadata(site: SiteAddress): ReleaseFetch {
-  return async (file, maxBytes) => {
-    try {
-      const { body } = await call(site, { method: 'GET', path: `/api/v1/releases/metadata/${file}` })
-      return body.subarray(0, maxBytes + 1)
-    } catch (error) {
-      if (error instanceof ApiRefusal && error.code === 'NOT_FOUND') return undefined
-      throw error
-    }
   }
 }
 

@@ -32,16 +32,21 @@ export interface Launched {
   readonly askedAt: number
 }
 
-/** @throws {ApiRefusal} LAUNCH_REFUSED and others of the site; {CliError} CLI_SITE_AWAY */
+/**
+ * @param signal ends it before the site is asked. After that the answer is waited for: what it brings must be given back.
+ * @throws {ApiRefusal} LAUNCH_REFUSED and others of the site; {CliError} CLI_SITE_AWAY
+ */
 export async function launchHere(
   { site, credentials }: Login,
   agent: EndpointAgent | undefined,
   workspaceId: string,
+  signal?: AbortSignal,
 ): Promise<Launched> {
   const keyPair = await generateX25519()
   const clientKey = Buffer.from(await exportPublic(keyPair.publicKey)).toString('base64url')
   const nonce = randomBytes(32).toString('base64url')
   const body = { workspaceId, clientKey, ...(agent === undefined ? {} : { nonce }) }
+  signal?.throwIfAborted()
   const askedAt = agent?.steadyMs() ?? 0
   const request = { method: 'POST', path: '/api/v1/launches', body }
   const { delivery, decision } = await callJson(site, request, launchAnswer, credentials)

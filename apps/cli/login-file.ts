@@ -29,6 +29,11 @@ function loginPath(): string {
   )
 }
 
+/** A folder of this account for what it keeps of one site. Named by the address: what a site calls itself may change. */
+export function siteFolder({ url }: SiteAddress): string {
+  return join(dirname(loginPath()), 'releases', encodeURIComponent(new URL(url).host))
+}
+
 export async function createLoginKey(): Promise<webcrypto.CryptoKeyPair> {
   return webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])
 }

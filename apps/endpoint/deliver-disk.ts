@@ -1,17 +1,14 @@
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { openFloors, openReleases, type ReleaseFetch } from '#adapters/releases-tuf/index.ts'
 import { runInSandbox, type SandboxRequest } from '#adapters/sandbox-bubblewrap/index.ts'
 import { readIdentity } from '#apps/agent-client/index.ts'
 import type { StoreOptions } from '#apps/images/open-store.ts'
-import type { LeaseStats } from '#core/api/lease.ts'
-import type { ImageManifest } from '#core/artifact/index.ts'
 import { BlobError } from '#core/blobs/index.ts'
 import { CodedError } from '#core/errors/coded-error.ts'
 import { acceptRelease, type SignedRelease, type VerifiedDirection } from '#core/release/index.ts'
-import { type OpenDisk as AttachedDisk, openDisk } from './disk/open-disk.ts'
-import { type ServeDiskOptions, type ServedDisk, serveDisk } from './disk/serve-disk.ts'
-import type { DiskToOpen, OpenDisk, OpenedDisk } from './launch-disk.ts'
+import { openDisk } from './disk/open-disk.ts'
+import type { OpenDisk } from './launch-disk.ts'
+import { type DeliveredDisk, type ServeOptions, serveDelivered } from './serve-delivered.ts'
 
 export type DeliverErrorCode =
   /** This endpoint was enrolled before the site had release keys, so it cannot tell what they signed. */
@@ -21,34 +18,17 @@ export type DeliverErrorCode =
 
 export class DeliverError extends CodedError<DeliverErrorCode> {}
 
-export interface DeliverOptions {
+export interface DeliverOptions extends ServeOptions {
   /** The endpoint's state: its identity, what it has seen of releases, its overlays and mounts. */
   readonly dir: string
   readonly cache: { readonly dir: string; readonly maximumBytes: number }
   readonly memoryBytes: number
+  /** Nothing is written then, whatever the site allows. */
+  readonly readOnly?: boolean
   readonly storeOptions: StoreOptions
   /** Release metadata of the site. */
   readonly fetch: ReleaseFetch
-  /** How the disk is exported, and where it is mounted. */
-  readonly serving: Omit<ServeDiskOptions, 'device' | 'name' | 'description' | 'stats' | 'onDetach' | 'warn'>
-  /** What is done with the disk when it is there; the launch is over when that is. */
-  readonly use: (disk: DeliveredDisk) => Promise<void>
-  readonly warn: (error: unknown) => void
 }
-
-/** A disk that is attached under a lease. */
-export interface DeliveredDisk {
-  readonly served: ServedDisk
-  /** Signed; names the applications that may be started from it. */
-  readonly manifest: ImageManifest
-  /** What the workspace starts. */
-  readonly application: string
-  /** Aborts when the lease is over. */
-  readonly signal: AbortSignal
-}
-
-/** How long a disk that is to be kept may take to be unmounted when its lease is withdrawn, before it is cut off. */
-const farewellMs = 2_000
 
 /**
  * Makes what a launch of a streamed disk needs: what may be used is settled, the disk is opened, exported and mounted.
@@ -58,20 +38,28 @@ const farewellMs = 2_000
  */
 export function diskDeliverer(options: DeliverOptions): OpenDisk {
   return async (disk) => {
-    const release = await acceptedRelease(options, disk.direction, disk.signal)
+    const { signal } = disk
+    const release = await acceptedRelease(options, disk.direction, signal)
+    const { name, contentVersion: version } = release
+    // By person: what one wrote is no concern of the next who uses this machine.
+    const overlayDir = join(options.dir, 'overlays', disk.personId)
+    const overlay = options.readOnly === true ? 'read-only' : disk.overlay()
+    // From here on the key may be zeros.
+    signal.throwIfAborted()
     const attached = await openDisk({
-      reference: { name: release.name, version: release.contentVersion },
+      reference: { name, version },
       manifestDigest: `sha256:${release.manifestDigest}`,
       stores: requireStores(disk.stores),
       storeOptions: options.storeOptions,
       key: disk.key,
       cache: options.cache,
       memoryBytes: options.memoryBytes,
-      overlay: disk.overlay,
-      overlayDir: join(options.dir, 'overlays'),
+      overlay,
+      overlayDir,
+      signal,
       warn: options.warn,
     })
-    return serveDelivered(options, disk, attached)
+    return serveDelivered(options, disk, { attached, overlay, keptIn: join(overlayDir, name, version) })
   }
 }
 
@@ -108,69 +96,6 @@ function requireStores([first, ...others]: readonly string[]): readonly [string,
   })
 }
 
-async function serveDelivered(
-  options: DeliverOptions,
-  disk: DiskToOpen,
-  attached: AttachedDisk,
-): Promise<OpenedDisk> {
-  const { warn, serving, use } = options
-  const served = await serveDisk({
-    ...serving,
-    device: attached.device,
-    name: attached.name,
-    description: attached.description,
-    stats: () => attached.stats(),
-    onDetach: async () => attached[Symbol.asyncDispose](),
-    warn,
-  })
-  let ending: Promise<void> | undefined
-  const end = (): Promise<void> => {
-    ending ??= takeDown(disk, attached, served, warn)
-    return ending
-  }
-  const { application, signal } = disk
-  signal.addEventListener('abort', () => void end(), { once: true })
-  return {
-    run: async () => {
-      // Whoever detaches the disk from elsewhere ends the launch, too.
-      await Promise.race([use({ served, manifest: attached.manifest, application, signal }), served.ended])
-    },
-    stats: () => leaseStatsOf(attached),
-    [Symbol.asyncDispose]: end,
-  }
-}
-
-/**
- * What is to be kept is written out first, as far as that takes no longer than `farewellMs`; then the key is gone, and
- * what still reads fails.
- */
-async function takeDown(
-  disk: DiskToOpen,
-  attached: AttachedDisk,
-  served: ServedDisk,
-  warn: (error: unknown) => void,
-): Promise<void> {
-  const reason = disk.signal.aborted ? (disk.signal.reason as Error) : new Error('the disk was closed')
-  const isOrderly = disk.overlay === 'keep' || !disk.signal.aborted
-  if (isOrderly && (await isDetachedWithin(served, farewellMs))) return
-  await attached.withdraw(reason)
-  await served.detach(true).catch(warn)
-}
-
-/** Unmounts as soon as nobody uses it: what ran from the disk may take a moment to be gone. */
-async function isDetachedWithin(served: ServedDisk, ms: number): Promise<boolean> {
-  const until = performance.now() + ms
-  while (performance.now() < until) {
-    const detached = served.detach(false).then(
-      () => true,
-      () => false,
-    )
-    if (await Promise.race([detached, sleep(until - performance.now(), false)])) return true
-    await sleep(100)
-  }
-  return false
-}
-
 /**
  * Runs the application of a workspace from its mounted disk, in a sandbox whose whole file system the disk is.
  *
@@ -201,9 +126,4 @@ export async function runApplication(
     signal,
   })
   return exitCode
-}
-
-function leaseStatsOf(attached: AttachedDisk): LeaseStats {
-  const { bytesFetched, bytesFromCache, percentLocal = 0, hits, bytesWritten = 0 } = attached.stats()
-  return { bytesFetched, bytesLocal: bytesFromCache, percentLocal, cacheHits: hits, bytesWritten }
 }

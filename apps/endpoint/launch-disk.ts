@@ -16,7 +16,10 @@ export interface DiskToOpen {
   /** The image key. Zeros once the lease is over: keys derived from it go with it. */
   readonly key: Uint8Array
   readonly stores: readonly string[]
-  readonly overlay: Overlay
+  /** Whose launch it is, a UUID. */
+  readonly personId: string
+  /** What becomes of what is written, as the site says now; what it says at the end counts. */
+  overlay(): Overlay
   /** Aborts when the lease is over. */
   readonly signal: AbortSignal
 }
@@ -77,13 +80,15 @@ export async function launchDisk(
 
 async function use(
   lease: HeldLease,
-  { stores, application }: DiskDelivery,
+  { stores, application, session }: DiskDelivery,
   direction: VerifiedDirection,
   open: OpenDisk,
 ): Promise<DiskEnd> {
   try {
-    const { key, overlay, signal } = lease
-    await using disk = await open({ direction, application, key, stores, overlay, signal })
+    const { key, signal } = lease
+    const personId = session.person.id
+    const overlay = (): Overlay => lease.overlay
+    await using disk = await open({ direction, application, key, stores, personId, overlay, signal })
     lease.measure(() => disk.stats())
     await Promise.race([disk.run(), aborted(lease.signal)])
     return { code: 'LEASE_ENDED', reason: 'The application has ended' }

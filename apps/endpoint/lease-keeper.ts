@@ -69,13 +69,13 @@ export class LeaseKeeper {
     this.#timers = [setInterval(() => this.#tick(), tickMs), setInterval(() => this.report(), reportMs)]
   }
 
-  /** Keeps a lease that a launch gave; the site hears of it at once. @throws {LeaseError} LEASE_ENDED after `close` */
+  /** Keeps a lease that a launch gave; the site hears of it at once. After `close` it is given back at once. */
   hold(offer: LeaseOffer): HeldLease {
-    if (this.#isClosed) throw new LeaseError('LEASE_ENDED', 'the agent that keeps leases has stopped')
     const lease = new Lease(offer, this.#options.steadyMs(), () => this.report())
     this.#leases.set(offer.id, lease)
     this.#tick()
-    this.report()
+    if (this.#isClosed) lease.end()
+    else this.report()
     return lease
   }
 
@@ -172,11 +172,12 @@ class Lease implements HeldLease {
   /** @param heard stamp that what is left counts from; undefined when it is from before this lease */
   hear(word: EndpointLease, heard: number | undefined): void {
     this.notice = word.notice ?? this.notice
+    // Before the end is told: whoever closes the disk then acts by it.
+    this.overlay = word.overlay
     if (word.state === 'withdrawn') {
       this.over('LEASE_WITHDRAWN', word.notice?.reason ?? 'the site has withdrawn it', word.notice?.remedy)
       return
     }
-    this.overlay = word.overlay
     if (heard !== undefined) this.deadline = heard + word.leftMs
   }
 

@@ -107,6 +107,24 @@ test('a withdrawn lease is over at once, with the reason, the remedy and the way
   expect(lastReport()).toMatchObject([{ state: 'ended', end: { code: 'LEASE_WITHDRAWN' } }])
 })
 
+test('what becomes of what was written is what the site said last, also when it withdraws', () => {
+  const { lease } = hold()
+  say(clock, { id: lease.id, overlay: 'keep' })
+  expect(lease.overlay).toBe('keep')
+  let atTheEnd: string | undefined
+  lease.signal.addEventListener('abort', () => (atTheEnd = lease.overlay))
+  say(clock, { id: lease.id, state: 'withdrawn', leftMs: 0, overlay: 'discard' })
+  expect(atTheEnd).toBe('discard')
+})
+
+test('what a launch brings after the keeper was closed is given back at once', () => {
+  keeper.close()
+  const { lease, key } = hold()
+  expect(() => lease.key).toThrow(expect.objectContaining({ code: 'LEASE_ENDED' }))
+  expect(key.every((byte) => byte === 0)).toBe(true)
+  expect(lastReport()).toMatchObject([{ id: lease.id, state: 'ended', end: { code: 'LEASE_ENDED' } }])
+})
+
 test('nothing revives a lease that is over', () => {
   const { lease } = hold()
   say(0, { id: lease.id, state: 'withdrawn', leftMs: 0 })

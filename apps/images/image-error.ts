@@ -5,6 +5,8 @@ export type ImagesErrorCode =
   | 'IMAGE_KEY_MISSING'
   /** The file that holds an image's key cannot be used. */
   | 'IMAGE_KEY_UNREADABLE'
+  /** The file that holds an image's key cannot be locked. */
+  | 'IMAGE_KEY_NO_LOCK'
   /** The image was neither signed nor made here, so nothing says that it is what somebody meant. */
   | 'IMAGE_NOT_TRUSTED'
   /** The store has an image of this name and version already. */

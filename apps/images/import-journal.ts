@@ -21,8 +21,8 @@ const digest = z.custom<BlobDigest>(
 const packLine = z.strictObject({
   pack: digest,
   size: z.int(),
-  /** Number, digest of the stored bytes, offset, length. */
-  chunks: z.array(z.tuple([z.int(), z.string().regex(/^[0-9a-f]{64}$/), z.int(), z.int()])),
+  /** Digest of the stored bytes, offset, length. */
+  chunks: z.array(z.tuple([z.string().regex(/^[0-9a-f]{64}$/), z.int(), z.int()])),
 })
 
 export interface KeptJournal extends ImportJournal, AsyncDisposable {
@@ -43,7 +43,7 @@ export async function openJournal(identity: ImportIdentity): Promise<KeptJournal
   const file = await open(path, 'w', 0o600)
   await file.write(`${[head, ...packs.map((pack) => JSON.stringify(pack))].join('\n')}\n`)
   return {
-    done: new Map(packs.flatMap(chunksOf)),
+    done: packs.flatMap(chunksOf),
     packSizes: new Map(packs.map(({ pack, size }) => [pack, size])),
     record: (pack, size, chunks) => append(file, { pack, size, chunks: chunks.map(lineOf) }),
     forget: () => rm(path, { force: true }),
@@ -71,18 +71,12 @@ function parseJson(line: string): unknown {
   }
 }
 
-function chunksOf({ pack, chunks }: Pack): (readonly [number, StoredChunk])[] {
-  return chunks.map(([number, hex, offset, length]) => [
-    number,
-    { digest: Buffer.from(hex, 'hex'), pack, offset, length },
-  ])
+function chunksOf({ pack, chunks }: Pack): StoredChunk[] {
+  return chunks.map(([hex, offset, length]) => ({ digest: Buffer.from(hex, 'hex'), pack, offset, length }))
 }
 
-function lineOf([number, { digest: of, offset, length }]: readonly [
-  number,
-  StoredChunk,
-]): Pack['chunks'][number] {
-  return [number, Buffer.from(of).toString('hex'), offset, length]
+function lineOf({ digest: of, offset, length }: StoredChunk): Pack['chunks'][number] {
+  return [Buffer.from(of).toString('hex'), offset, length]
 }
 
 async function append(file: FileHandle, pack: Pack): Promise<void> {

@@ -1,11 +1,12 @@
-import { randomBytes } from 'node:crypto'
-import { mkdir, open, readFile, rename } from 'node:fs/promises'
+import { randomBytes, randomUUID } from 'node:crypto'
+import { link, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { type ImageKey, imageKeyBytes, keyIdOf } from '#core/artifact/index.ts'
 import { type BlobDigest, type ImageReference, parseDigest } from '#core/blobs/index.ts'
 import { ImagesError } from './image-error.ts'
+import { lockKey } from './key-lock.ts'
 
 /**
  * What this person's account knows of image families: the key of each, and which images were made here. What was made
@@ -33,20 +34,26 @@ export async function imageKey(name: string): Promise<ImageKey> {
   return decodeKey(known)
 }
 
-/** The key of a family, made now if there is none. @throws {ImagesError} IMAGE_KEY_UNREADABLE */
+/**
+ * The key of a family, made now if there is none. Of several processes that make one at once, all get the same.
+ *
+ * @throws {ImagesError} IMAGE_KEY_UNREADABLE
+ */
 export async function imageKeyOrNew(name: string): Promise<ImageKey> {
   const known = await read(name)
   if (known !== undefined) return decodeKey(known)
   const key = new Uint8Array(randomBytes(imageKeyBytes))
-  await write(name, { key: Buffer.from(key).toString('base64url'), made: {} })
-  return key
+  const isFirst = await write(name, { key: Buffer.from(key).toString('base64url'), made: {} }, linkNew)
+  return isFirst ? key : imageKey(name)
 }
 
-/** Remembers that a version was made here. */
+/** Remembers that a version was made here. @throws {ImagesError} IMAGE_KEY_MISSING, IMAGE_KEY_NO_LOCK */
 export async function rememberMade({ name, version }: ImageReference, digest: BlobDigest): Promise<void> {
+  if ((await read(name)) === undefined) throw missing(name)
+  await using _lock = await lockKey(join(keyRingPath(), `${name}.lock`))
   const known = await read(name)
   if (known === undefined) throw missing(name)
-  await write(name, { ...known, made: { ...known.made, [version]: digest } })
+  await write(name, { ...known, made: { ...known.made, [version]: digest } }, replace)
 }
 
 /** The digest of the manifest of a version that was made here. */
@@ -70,18 +77,51 @@ async function read(name: string): Promise<Family | undefined> {
   }
 }
 
-async function write(name: string, content: Family): Promise<void> {
+/** @returns what `put` answers, which gives the complete file its name */
+async function write<T>(
+  name: string,
+  content: Family,
+  put: (file: string, path: string) => Promise<T>,
+): Promise<T> {
   const folder = keyRingPath()
   await mkdir(folder, { recursive: true, mode: 0o700 })
   const path = join(folder, `${name}.json`)
-  const file = await open(`${path}.${process.pid}`, 'w', 0o600)
+  const temporary = `${path}.${randomUUID()}`
   try {
-    await file.writeFile(`${JSON.stringify(content, undefined, 2)}\n`)
-    await file.datasync()
+    await writeDurably(temporary, `${JSON.stringify(content, undefined, 2)}\n`)
+    const answer = await put(temporary, path)
+    await syncFolder(folder)
+    return answer
   } finally {
-    await file.close()
+    await rm(temporary, { force: true })
   }
-  await rename(`${path}.${process.pid}`, path)
+}
+
+/** @returns false when the path is taken */
+async function linkNew(file: string, path: string): Promise<boolean> {
+  try {
+    await link(file, path)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+    throw error
+  }
+}
+
+async function replace(file: string, path: string): Promise<void> {
+  await rename(file, path)
+}
+
+async function writeDurably(path: string, text: string): Promise<void> {
+  await using file = await open(path, 'wx', 0o600)
+  await file.writeFile(text)
+  await file.datasync()
+}
+
+/** Names are durable when their folder is. */
+async function syncFolder(path: string): Promise<void> {
+  await using folder = await open(path, 'r')
+  await folder.sync()
 }
 
 function decodeKey({ key }: Family): ImageKey {

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type DirectoryStore, openDirectoryStore } from '#adapters/blobs-directory/index.ts'
 import { openHttpLayout, openRegistry } from '#adapters/blobs-http/index.ts'
@@ -14,23 +15,50 @@ import {
 export interface StoreOptions {
   /** PEM of the authorities that are trusted, instead of the system's. */
   readonly ca?: string
-  readonly credentials?: { readonly user: string; readonly password: string }
+  /** Shown to this host and no other; with its port, where it has one. */
+  readonly credentials?: { readonly user: string; readonly password: string; readonly host: string }
 }
 
 /** Opens a store to be read. A store that is away for a minute only delays. @throws {BlobError} */
 export async function openReader(address: string, options: StoreOptions = {}): Promise<BlobReader> {
+  const store = await openUpstream(address, options)
+  return 'pin' in store ? store : retried(store, retrying)
+}
+
+/** Opens a store to be read by whoever asks others while it is away, and later again. @throws {BlobError} */
+export async function openUpstream(
+  address: string,
+  options: StoreOptions = {},
+): Promise<BlobReader | DirectoryStore> {
   const parsed = parseStoreAddress(address)
   if (parsed.kind === 'directory') return openDirectoryStore(parsed.path)
-  const upstream =
-    parsed.kind === 'http' ? openHttpLayout(parsed.url, options) : openRegistry(parsed, options)
-  return retried(upstream, retrying)
+  const known = onlyFor(new URL(parsed.url).host, options)
+  return parsed.kind === 'http' ? openHttpLayout(parsed.url, known) : openRegistry(parsed, known)
+}
+
+/** A store that cannot be opened, as one that is there and answers nothing: others may, or what is kept is enough. */
+export function unusableStore(address: string, error: unknown): BlobReader {
+  const refuse = (): Promise<never> => Promise.reject(error)
+  // Folders go by their whole path.
+  const name = address.includes('://') ? address : resolve(address)
+  return { name, read: refuse, manifest: refuse, references: refuse, [Symbol.asyncDispose]: async () => {} }
+}
+
+/** Credentials are for one host: whoever names another store does not get them. */
+function onlyFor(host: string, { ca, credentials }: StoreOptions) {
+  return {
+    ...(ca !== undefined && { ca }),
+    ...(credentials?.host === host && {
+      credentials: { user: credentials.user, password: credentials.password },
+    }),
+  }
 }
 
 /** Opens a store to be written; a folder is made when it is not there. @throws {BlobError} */
 export async function openWriter(address: string, options: StoreOptions = {}): Promise<BlobStore> {
   const parsed = parseStoreAddress(address)
   if (parsed.kind === 'directory') return openDirectoryStore(parsed.path, { create: true })
-  if (parsed.kind === 'registry') return openRegistry(parsed, options)
+  if (parsed.kind === 'registry') return openRegistry(parsed, onlyFor(new URL(parsed.url).host, options))
   throw new BlobError('BLOB_BAD_STORE', `${address} can only be read`, {
     remedy: 'Name the folder that the web server shows, or a registry.',
   })

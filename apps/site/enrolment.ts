@@ -77,7 +77,7 @@ export async function enrol(site: Site, token: string, request: string) {
   )
   if (granted === undefined) {
     throw new SiteError('TOKEN_REFUSED', 'this token is unknown, used or expired', {
-      remedy: 'Make a new one in the console, under Hosts.',
+      remedy: 'Make a new one in the console, under Hosts or Endpoints.',
     })
   }
   const id = randomUUID()

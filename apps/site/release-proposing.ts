@@ -183,8 +183,10 @@ export async function proposeRenewalOf(site: Site, role: string, by: Proposer): 
 
 /** @throws {SiteError} NOT_FOUND */
 export async function withdrawProposal(site: Site, role: string, { actor }: Proposer): Promise<void> {
-  await site.audit.record('release-proposed', actor, role, { role, withdrawn: true })
-  if (!(await deleteProposal(site.store.db, role))) throw noProposal(role)
+  await changeReleases(site, async (tx) => {
+    await site.audit.record('release-proposed', actor, role, { role, withdrawn: true })
+    if (!(await deleteProposal(tx, role))) throw noProposal(role)
+  })
 }
 
 /**

@@ -74,7 +74,7 @@ export function importDevice(
       },
     },
     known: { chunks: new Map(), packSizes: new Map() },
-    journal: { done: new Map(), packSizes: new Map(), record: async () => {} },
+    journal: { done: [], packSizes: new Map(), record: async () => {} },
     about: {
       chunkBytes: 65_536,
       sectorBytes: 512,
@@ -83,6 +83,7 @@ export function importDevice(
       createdAt: '2026-01-01T00:00:00Z',
     },
     onProgress: () => {},
+    beforeTag: async () => {},
     signal: new AbortController().signal,
     ...more,
   })

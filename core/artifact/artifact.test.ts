@@ -197,7 +197,7 @@ test('what this machine keeps is used again, verified, and read anew when it was
   }
 })
 
-test('a withdrawn key ends every read, and chunks are not left in memory', async () => {
+test('a withdrawn key ends every read, also those under way', async () => {
   const bytes = disk()
   const store = memoryStore()
   const { manifestDigest } = await importDevice(memoryDevice(bytes, false), store)
@@ -208,7 +208,8 @@ test('a withdrawn key ends every read, and chunks are not left in memory', async
   expect(await codeOf(under)).toBe('ARTIFACT_KEY_WITHDRAWN')
   expect(await codeOf(image.device.read(130n * BigInt(chunk), 100))).toBe('ARTIFACT_KEY_WITHDRAWN')
   expect(await codeOf(image.device.extents(0n, 100))).toBe('ARTIFACT_KEY_WITHDRAWN')
-  expect(new Uint8Array(held)).toEqual(new Uint8Array(100))
+  // Whoever was answered before keeps it: it may be on its way through a socket.
+  expect(Buffer.compare(held, bytes.subarray(130 * chunk, 130 * chunk + 100))).toBe(0)
 })
 
 test('many readers of one chunk have it fetched once, neighbours by one request', async () => {
@@ -251,19 +252,19 @@ test('what is fetched ahead and then wanted is fetched once', async () => {
   expect(image.counts.bytesFetched).toBeLessThan(4 * chunk + 1000)
 })
 
-test('chunks that are no chunks are refused, and bombs are not unpacked', () => {
+test('chunks that are no chunks are refused, and bombs are not unpacked', async () => {
   const keys = chunkKeysOf(testKey)
   const bomb = sealChunk(keys, new Uint8Array(4_194_304).fill(1))
   expect(bomb.length).toBeLessThan(1000)
-  expect(() => openChunk(keys, bomb, chunk)).toThrow(/zstd frame of 65536 bytes/)
-  fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 300 }), (junk) => {
-      expect(() => openChunk(keys, junk, chunk)).toThrow(/ARTIFACT|expected/)
+  await expect(openChunk(keys, bomb, chunk)).rejects.toThrow(/zstd frame of 65536 bytes/)
+  await fc.assert(
+    fc.asyncProperty(fc.uint8Array({ maxLength: 300 }), async (junk) => {
+      await expect(openChunk(keys, junk, chunk)).rejects.toThrow(/expected/)
     }),
   )
-  fc.assert(
-    fc.property(fc.uint8Array({ minLength: 1, maxLength: 5000 }), (value) => {
-      expect(new Uint8Array(openChunk(keys, sealChunk(keys, value), value.length))).toEqual(value)
+  await fc.assert(
+    fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 5000 }), async (value) => {
+      expect(new Uint8Array(await openChunk(keys, sealChunk(keys, value), value.length))).toEqual(value)
     }),
   )
 })

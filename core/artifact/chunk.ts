@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, createHmac, hash } from 'node:crypto'
-import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
+import { constants, zstdCompressSync, zstdDecompress } from 'node:zlib'
 import { ArtifactError } from './errors.ts'
 import type { ChunkKeys } from './image-key.ts'
 
@@ -45,12 +45,16 @@ export function storedDigest(stored: Uint8Array): Uint8Array {
 }
 
 /**
- * The chunk behind stored bytes. INVARIANT I1: they were verified before.
+ * The chunk behind stored bytes. Unpacked beside this thread, which has enough to do with what arrives. INVARIANT I1: they were verified before.
  *
  * @param length of the chunk; nothing longer is ever unpacked
  * @throws {ArtifactError} ARTIFACT_BAD_CHUNK
  */
-export function openChunk({ encryption }: ChunkKeys, stored: Uint8Array, length: number): Uint8Array {
+export async function openChunk(
+  { encryption }: ChunkKeys,
+  stored: Uint8Array,
+  length: number,
+): Promise<Uint8Array> {
   const [codec] = stored
   if (
     stored.length < chunkOverhead ||
@@ -62,17 +66,26 @@ export function openChunk({ encryption }: ChunkKeys, stored: Uint8Array, length:
   const payload = createDecipheriv(cipher, encryption, stored.subarray(1, chunkOverhead)).update(
     stored.subarray(chunkOverhead),
   )
-  const chunk = codec === raw ? payload : unpack(payload, length)
+  const chunk = codec === raw ? payload : await unpack(payload, length)
   if (chunk.length !== length) throw badChunk(`expected a chunk of ${length} bytes, got ${chunk.length}`)
   return chunk
 }
 
-function unpack(payload: Uint8Array, length: number): Uint8Array {
+async function unpack(payload: Uint8Array, length: number): Promise<Uint8Array> {
   try {
-    return zstdDecompressSync(payload, { maxOutputLength: length })
+    return await decompress(payload, length)
   } catch (cause) {
     throw badChunk(`expected a zstd frame of ${length} bytes`, cause)
   }
+}
+
+function decompress(payload: Uint8Array, length: number): Promise<Uint8Array> {
+  const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>()
+  zstdDecompress(payload, { maxOutputLength: length, chunkSize: length }, (error, chunk) => {
+    if (error === null) resolve(chunk)
+    else reject(error)
+  })
+  return promise
 }
 
 function badChunk(message: string, cause?: unknown): ArtifactError {

@@ -19,8 +19,6 @@ export type ArtifactErrorCode =
   | 'ARTIFACT_MISSING'
   /** A value that was given for an image cannot be one. */
   | 'ARTIFACT_BAD_INPUT'
-  /** A trace does not fit the image. */
-  | 'ARTIFACT_BAD_TRACE'
 
 /** What is wrong with a stored image. */
 export class ArtifactError extends CodedError<ArtifactErrorCode> {}

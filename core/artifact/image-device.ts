@@ -23,6 +23,8 @@ export interface ImageDeviceOptions {
   /** Unpacked chunks that stay in memory, bytes. */
   readonly memoryBytes: number
   readonly counts: DeviceCounts
+  /** Aborted when the key is withdrawn: what is under way for this device ends. */
+  readonly ending: AbortController
   /** Disposed of with the device. */
   readonly resources: AsyncDisposable
 }
@@ -94,9 +96,10 @@ export class ImageDevice implements BlockDevice {
   /** Takes the key away: every read from now on, and those under way, fail with ARTIFACT_KEY_WITHDRAWN. */
   withdraw(reason: string): void {
     this.#withdrawn ??= new ArtifactError('ARTIFACT_KEY_WITHDRAWN', reason)
-    for (const chunk of this.#unpacked.values()) chunk.fill(0)
-    this.#unpacked.clear()
     wipeKeys(this.#options.keys)
+    // Whoever was answered before keeps what they hold; nothing new is read, and what is under way fails.
+    this.#unpacked.clear()
+    this.#options.ending.abort(this.#withdrawn)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -179,7 +182,8 @@ export class ImageDevice implements BlockDevice {
     if (reference === undefined) return this.#zeros.subarray(0, length)
     const stored = await chunks.read(reference, wish)
     this.#requireKey()
-    const chunk = openChunk(keys, stored, length)
+    const chunk = await openChunk(keys, stored, length)
+    this.#requireKey()
     this.#unpacked.set(number, chunk)
     for (const [oldest] of this.#unpacked) {
       if (this.#unpacked.size <= this.#mostUnpacked) break
@@ -192,7 +196,11 @@ export class ImageDevice implements BlockDevice {
 /** Waits no longer than the signal lets; what is under way goes on for others. */
 async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise
-  signal.throwIfAborted()
+  if (signal.aborted) {
+    // What is under way goes on for others, and its failure is theirs.
+    promise.catch(() => {})
+    throw signal.reason
+  }
   const { promise: aborted, reject } = Promise.withResolvers<never>()
   const stop = (): void => reject(signal.reason)
   signal.addEventListener('abort', stop, { once: true })

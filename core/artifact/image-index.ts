@@ -38,6 +38,9 @@ export interface ImageIndex {
    * @throws {MerkleError} MERKLE_WRONG_PAGE; {ArtifactError} ARTIFACT_BAD_INDEX; {BlobError}
    */
   leaves(first: number): Promise<Leaves>
+
+  /** Where this chunk lies was found wrong: what is kept of that is asked for again. */
+  forget(chunk: number): void
 }
 
 /** A page of leaves. */
@@ -81,11 +84,22 @@ export async function openIndex(options: IndexOptions): Promise<ImageIndex> {
   const header = decodeHeader(head, manifest)
   if (recordsAt(header) + header.records * recordBytes !== sizeBytes) throw badIndex('it has another length')
   const packs = decodePacks(await packTable(options, head, header), header)
-  const record = recordReader(options, header)
+  const records = recordReader(options, header)
+  /** Which record holds a page of leaves, as far as it was looked for. */
+  const homes = new Map<number, number>()
   return {
+    forget: (chunk) => {
+      const record = homes.get(Math.floor(chunk / fanOut))
+      if (record !== undefined) records.forget(record)
+      options.cache.drop(`${options.prefix}.head`)
+      options.cache.drop(`${options.prefix}.packs`)
+    },
     leaves: async (first) => {
       const start = Math.floor(first / fanOut) * fanOut
-      const found = await descend(start, manifest, root, record)
+      const found = await descend(start, manifest, root, async (number, level, expected) => {
+        if (level === 0) homes.set(start / fanOut, number)
+        return records.read(number, level, expected)
+      })
       return {
         first: start,
         isHole: found === undefined,
@@ -99,7 +113,10 @@ export async function openIndex(options: IndexOptions): Promise<ImageIndex> {
 type ReadRecord = (number: number, level: number, expected: Uint8Array) => Promise<Uint8Array>
 
 /** Reads records by windows, of which the last used stay in memory. */
-function recordReader(options: IndexOptions, header: IndexHeader): ReadRecord {
+function recordReader(
+  options: IndexOptions,
+  header: IndexHeader,
+): { readonly read: ReadRecord; readonly forget: (record: number) => void } {
   const windows = new Map<number, Promise<Window>>()
   const open = (number: number): Promise<Window> => {
     const offset = recordsAt(header) + number * windowRecords * recordBytes
@@ -118,7 +135,12 @@ function recordReader(options: IndexOptions, header: IndexHeader): ReadRecord {
     }
     return window
   }
-  return async (number, level, expected) => {
+  /** Neither memory nor this machine keeps what was found wrong: the store may have been put right. */
+  const forget = (window: number): void => {
+    windows.delete(window)
+    options.cache.drop(`${options.prefix}.${window}`)
+  }
+  const read: ReadRecord = async (number, level, expected) => {
     if (number >= header.records) throw badIndex('a page lies beyond its end')
     const window = Math.floor(number / windowRecords)
     try {
@@ -132,10 +154,11 @@ function recordReader(options: IndexOptions, header: IndexHeader): ReadRecord {
       }
       return record
     } catch (error) {
-      windows.delete(window)
+      forget(window)
       throw error
     }
   }
+  return { read, forget: (number) => forget(Math.floor(number / windowRecords)) }
 }
 
 /** @returns undefined where the tree has a hole */

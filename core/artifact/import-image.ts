@@ -31,18 +31,19 @@ export interface SealedChunk {
   readonly stored: Uint8Array
 }
 
-/** Where an import that was interrupted left off: what it wrote down is stored for good. */
+/**
+ * Where an import that was interrupted left off: what it wrote down is stored for good.
+ *
+ * INVARIANT: it says what need not be stored again, never what the disk is: a source that has changed in the meantime
+ * is imported as it is now.
+ */
 export interface ImportJournal {
-  /** Chunks of the same source that an earlier run has stored already, by their number. */
-  readonly done: ReadonlyMap<number, StoredChunk>
+  /** Chunks that an earlier run has stored already. */
+  readonly done: readonly StoredChunk[]
   /** Sizes of the packs that they lie in. */
   readonly packSizes: ReadonlyMap<BlobDigest, number>
-  /** A pack is in the store, and these chunks of the disk are in it. */
-  record(
-    pack: BlobDigest,
-    sizeBytes: number,
-    chunks: readonly (readonly [number, StoredChunk])[],
-  ): Promise<void>
+  /** A pack is in the store, and these chunks are in it. */
+  record(pack: BlobDigest, sizeBytes: number, chunks: readonly StoredChunk[]): Promise<void>
 }
 
 export interface ImportProgress {
@@ -63,6 +64,8 @@ export interface ImportOptions {
   readonly journal: ImportJournal
   readonly about: Pick<ImageManifest, 'chunkBytes' | 'sectorBytes' | 'diskId' | 'applications' | 'createdAt'>
   readonly onProgress: (progress: ImportProgress) => void
+  /** All is stored, and the image gets its name when this resolves: the time to remember what it must be. */
+  readonly beforeTag: (manifestDigest: BlobDigest) => Promise<void>
   readonly signal: AbortSignal
 }
 
@@ -88,10 +91,10 @@ export interface ImportedImage {
  *
  * Zeros are never stored. The name is given last, so that nobody sees half an image.
  *
- * @throws what source and store throw; the reason of `signal`
+ * @throws what source, store and `beforeTag` throw; the reason of `signal`
  */
 export async function importImage(options: ImportOptions): Promise<ImportedImage> {
-  const { source, sealer, journal, about, signal } = options
+  const { source, sealer, about, signal } = options
   const shape = { sizeBytes: Number(source.sizeBytes), chunkBytes: about.chunkBytes }
   const placer = new ChunkPlacer(options, packBytesFor(shape.sizeBytes))
   const pipeline = new Pipeline<SealedChunk>(sealer.width * 4, (number, sealed) =>
@@ -103,8 +106,7 @@ export async function importImage(options: ImportOptions): Promise<ImportedImage
     for (let at = 0; at < bytes.length; at += shape.chunkBytes) {
       const number = (offset + at) / shape.chunkBytes
       const chunk = bytes.subarray(at, at + chunkLength(shape, number))
-      const isDone = await placer.placeAgain(number, journal.done.get(number))
-      if (!isDone && !isZero(chunk)) await pipeline.push(number, sealer.seal(chunk))
+      if (!isZero(chunk)) await pipeline.push(number, sealer.seal(chunk))
     }
     progress(offset + bytes.length)
   }
@@ -129,7 +131,7 @@ class ChunkPlacer {
     this.#packs = new PackWriter({ store, packBytes, journal, signal })
     this.#packSizes = new Map([...known.packSizes, ...journal.packSizes])
     this.#stored = new Map(known.chunks)
-    for (const chunk of journal.done.values()) this.#stored.set(hexOf(chunk.digest), chunk)
+    for (const chunk of journal.done) this.#stored.set(hexOf(chunk.digest), chunk)
     this.#hasPack = packAsker(store, this.#packSizes, signal)
   }
 
@@ -141,20 +143,14 @@ class ChunkPlacer {
     return this.#packs.bytesStored
   }
 
-  /** @returns false when an earlier run did not get as far, or what it stored is gone */
-  async placeAgain(number: number, done: StoredChunk | undefined): Promise<boolean> {
-    if (done === undefined || !(await this.#hasPack(done.pack))) return false
-    this.#placed.set(number, done)
-    return true
-  }
-
   async place(number: number, sealed: SealedChunk): Promise<void> {
     await this.#packs.room()
     const name = hexOf(sealed.digest)
-    const again = this.#own.get(name)
-    if (again !== undefined || (await this.placeAgain(number, this.#stored.get(name)))) this.#reused += 1
-    if (again === undefined && this.#placed.has(number)) return
-    const placing = again ?? this.#packs.add(number, sealed)
+    const known = this.#stored.get(name)
+    const isKnown = known !== undefined && (await this.#hasPack(known.pack))
+    const again = isKnown ? Promise.resolve(known) : this.#own.get(name)
+    if (again !== undefined) this.#reused += 1
+    const placing = again ?? this.#packs.add(sealed)
     this.#own.set(name, placing)
     // Where it lies is known when its pack is full; nobody waits for that here.
     placing.then(
@@ -199,7 +195,7 @@ function hexOf(digest: Uint8Array): string {
 }
 
 async function nameImage(
-  { reference, key, store, about, signal }: ImportOptions,
+  { reference, key, store, about, beforeTag, signal }: ImportOptions,
   shape: Pick<ImageManifest, 'sizeBytes' | 'chunkBytes'>,
   chunks: ReadonlyMap<number, StoredChunk>,
   sizes: ReadonlyMap<BlobDigest, number>,
@@ -222,6 +218,7 @@ async function nameImage(
   ]
   const config = await putBlob(store, mediaTypes.image, manifestBytes, signal)
   const oci = encodeOciManifest({ artifactType: mediaTypes.image, config, layers })
+  await beforeTag(config.digest)
   await store.tag(reference, oci, signal)
   const bytesTotal = layers.reduce((sum, { size }) => sum + size, config.size)
   return { manifest, manifestDigest: config.digest, bytesTotal }

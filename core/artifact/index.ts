@@ -17,6 +17,7 @@ export {
   type KnownChunks,
   type SealedChunk,
 } from './import-image.ts'
+export type { Patience } from './in-turn.ts'
 export { readKnownChunks } from './known-chunks.ts'
 export { decodeManifest, encodeManifest, type ImageManifest } from './manifest.ts'
 export { type ImageCounts, type OpenedImage, type OpenImageOptions, openImage } from './open-image.ts'

@@ -1,6 +1,15 @@
-import { type BlobDigest, type BlobReader, decodeOciManifest, mediaTypes } from '#core/blobs/index.ts'
+import {
+  type BlobDigest,
+  type BlobErrorCode,
+  type BlobReader,
+  decodeOciManifest,
+  mediaTypes,
+} from '#core/blobs/index.ts'
+import type { BytesErrorCode } from '#core/bytes/index.ts'
+import { isCoded } from '#core/errors/coded-error.ts'
 import { entryOf, fanOut } from '#core/merkle/index.ts'
 import type { StoredChunk } from './build-index.ts'
+import type { ArtifactErrorCode } from './errors.ts'
 import type { KnownChunks } from './import-image.ts'
 import {
   decodeHeader,
@@ -23,7 +32,7 @@ const largestIndexBytes = 67_108_864
  * says it is makes an image that cannot be read there, not one that reads as something else.
  *
  * @param keyId versions under another key share nothing
- * @throws {BlobError} BLOB_UNAVAILABLE, BLOB_DENIED; images that cannot be understood are passed over
+ * @throws {BlobError} BLOB_UNAVAILABLE, BLOB_DENIED; versions that are damaged are passed over
  */
 export async function readKnownChunks(
   store: BlobReader,
@@ -34,11 +43,29 @@ export async function readKnownChunks(
   const packSizes = new Map<BlobDigest, number>()
   for (const reference of await store.references(signal)) {
     if (reference.name !== family.name) continue
-    const bytes = await store.manifest(reference, signal)
-    if (bytes !== undefined) await addVersion(store, bytes, family.keyId, { chunks, packSizes }, signal)
+    try {
+      const bytes = await store.manifest(reference, signal)
+      if (bytes !== undefined) await addVersion(store, bytes, family.keyId, { chunks, packSizes }, signal)
+    } catch (error) {
+      if (!isDamage(error)) throw error
+    }
   }
   return { chunks, packSizes }
 }
+
+/** Whether an error says that a version is not what it should be, and not that the store is in trouble. */
+function isDamage(error: unknown): boolean {
+  return isCoded(error) && damage.has(error.code)
+}
+
+const damage: ReadonlySet<string> = new Set<ArtifactErrorCode | BlobErrorCode | BytesErrorCode>([
+  'ARTIFACT_BAD_INDEX',
+  'ARTIFACT_BAD_MANIFEST',
+  'BLOB_MISSING',
+  'BLOB_WRONG_ANSWER',
+  // An index that ends before its table of packs does.
+  'BYTES_SHORT',
+])
 
 async function addVersion(
   store: BlobReader,
@@ -75,6 +102,7 @@ function addRecord(
     if (digest === undefined || entry === undefined || length === 0 || offset + length > entry.sizeBytes)
       continue
     const name = Buffer.from(digest).toString('hex')
-    chunks.set(name, { digest, pack: entry.digest, offset, length })
+    // A copy: a view would keep the whole index in memory.
+    chunks.set(name, { digest: new Uint8Array(digest), pack: entry.digest, offset, length })
   }
 }

@@ -15,9 +15,10 @@ import { ArtifactError } from './errors.ts'
 import { type DeviceCounts, ImageDevice } from './image-device.ts'
 import { type ImageIndex, openIndex } from './image-index.ts'
 import { chunkKeysOf, type ImageKey, keyIdOf } from './image-key.ts'
+import { inTurn, noPatience, type Patience } from './in-turn.ts'
 import { chunksOf } from './index-format.ts'
 import { decodeManifest, type ImageManifest, maximumManifestBytes } from './manifest.ts'
-import { failover, type StoreImage } from './store-image.ts'
+import { failover, forgetful, type StoreImage } from './store-image.ts'
 import { authenticatedCache, type StoredCache } from './stored-cache.ts'
 import { type FetchCounts, upstreamChunks } from './upstream.ts'
 
@@ -30,7 +31,7 @@ export interface OpenedImage extends AsyncDisposable {
   /**
    * What a boot of it reads, if its makers recorded that. Fetched when asked for.
    *
-   * @throws {ArtifactError} ARTIFACT_BAD_TRACE; {TraceError} {BlobError}
+   * @throws {TraceError} {BlobError}
    */
   trace(): Promise<BootTrace | undefined>
   /** What was read so far, and from where; grows as it is used. */
@@ -51,6 +52,10 @@ export interface OpenImageOptions {
   readonly cache: StoredCache
   /** Unpacked chunks that stay in memory, bytes. */
   readonly memoryBytes: number
+  /** When all stores are away; absent: nobody is asked twice. */
+  readonly patience?: Patience
+  /** Ends the opening; when it is open, `withdraw` ends it. */
+  readonly signal?: AbortSignal
 }
 
 /**
@@ -61,6 +66,9 @@ export interface OpenImageOptions {
  */
 export async function openImage(options: OpenImageOptions): Promise<OpenedImage> {
   const ending = new AbortController()
+  const giveUp = (): void => ending.abort(options.signal?.reason)
+  if (options.signal?.aborted === true) giveUp()
+  options.signal?.addEventListener('abort', giveUp)
   await using opened = new AsyncDisposableStack()
   for (const store of options.stores) opened.use(store)
   opened.defer(() => ending.abort(new ArtifactError('ARTIFACT_KEY_WITHDRAWN', 'the disk was closed')))
@@ -84,10 +92,16 @@ export async function openImage(options: OpenImageOptions): Promise<OpenedImage>
     )
   }
   const keys = chunkKeysOf(options.key)
-  const cache = authenticatedCache(options.cache, keys.vector.slice())
+  const cacheKey = keys.vector.slice()
+  opened.defer(() => void cacheKey.fill(0))
+  const cache = authenticatedCache(options.cache, cacheKey)
   const context = { options, manifest, counts, cache, signal: ending.signal }
   const [first, ...others] = options.stores
-  const image = failover([storeImage(first, context), ...others.map((store) => storeImage(store, context))])
+  const image = failover(
+    [storeImage(first, context), ...others.map((store) => storeImage(store, context))],
+    options.patience ?? noPatience,
+    ending.signal,
+  )
   // The root of the tree is looked at now, so that a wrong index is found before anybody relies on it.
   await image.leaves(0)
   const device = new ImageDevice({
@@ -97,8 +111,10 @@ export async function openImage(options: OpenImageOptions): Promise<OpenedImage>
     keys,
     memoryBytes: options.memoryBytes,
     counts,
+    ending,
     resources: opened.move(),
   })
+  options.signal?.removeEventListener('abort', giveUp)
   return {
     manifest,
     device,
@@ -128,10 +144,18 @@ function storeImage(blobs: BlobReader, context: Context): StoreImage {
     })
     return opening
   }
-  return {
+  return forgetful({
     leaves: async (number) => (await index()).leaves(number),
+    forget: (number) => {
+      // The next question opens it anew, head and all.
+      void opening?.then(
+        (opened) => opened.forget(number),
+        () => {},
+      )
+      opening = undefined
+    },
     ...upstreamChunks(blobs, counts, signal),
-  }
+  })
 }
 
 async function openStoreIndex(blobs: BlobReader, { options, manifest, cache, signal }: Context) {
@@ -142,6 +166,7 @@ async function openStoreIndex(blobs: BlobReader, { options, manifest, cache, sig
   const kept = await cache.get(name)
   const known = kept && parseIndexDescriptor(kept)
   const { digest, size } = known ?? (await indexOf(blobs, reference, manifestDigest, signal))
+  const prefix = `${digestHex(digest)}.${store}`
   if (known === undefined) cache.put(name, Buffer.from(`${digest} ${size}`))
   try {
     return await openIndex({
@@ -150,11 +175,11 @@ async function openStoreIndex(blobs: BlobReader, { options, manifest, cache, sig
       sizeBytes: size,
       manifest,
       cache,
-      prefix: digestHex(digest),
+      prefix,
       signal,
     })
   } catch (error) {
-    cache.drop(name)
+    for (const kept of [name, `${prefix}.head`, `${prefix}.packs`]) cache.drop(kept)
     throw error
   }
 }
@@ -215,21 +240,29 @@ async function readManifest(options: OpenImageOptions, signal: AbortSignal): Pro
   const name = `${digestHex(manifestDigest)}.manifest`
   const kept = await cache.get(name)
   if (kept !== undefined && digestOf(kept) === manifestDigest) return decodeFor(reference, kept)
-  let first: { readonly error: unknown } | undefined
-  for (const store of stores) {
-    try {
+  const bytes = await inTurn(
+    () => stores,
+    async (store) => {
       const { config } = await readOciManifest(store, reference, manifestDigest, signal)
-      const bytes = await store.read(config.digest, 0, Math.min(config.size, maximumManifestBytes), signal)
-      if (digestOf(bytes) !== manifestDigest) {
-        throw new BlobError('BLOB_WRONG_ANSWER', `${store.name} has other bytes under ${manifestDigest}`)
-      }
-      cache.put(name, bytes)
-      return decodeFor(reference, bytes)
-    } catch (error) {
-      first ??= { error }
-    }
-  }
-  throw first?.error
+      return verified(store, config.digest, Math.min(config.size, maximumManifestBytes), signal)
+    },
+    options.patience ?? noPatience,
+    signal,
+  )
+  cache.put(name, bytes)
+  return decodeFor(reference, bytes)
+}
+
+/** A whole blob whose digest was compared. */
+async function verified(
+  store: BlobReader,
+  digest: BlobDigest,
+  length: number,
+  signal: AbortSignal,
+): Promise<Uint8Array> {
+  const bytes = await store.read(digest, 0, length, signal)
+  if (digestOf(bytes) === digest) return bytes
+  throw new BlobError('BLOB_WRONG_ANSWER', `${store.name} has other bytes under ${digest}`)
 }
 
 /** A manifest of another image, signed as it may be, is not what was asked for. */
@@ -246,37 +279,21 @@ function decodeFor(reference: ImageReference, bytes: Uint8Array): ImageManifest 
 
 /** INVARIANT I1: what is fetched ahead is told by a trace whose digest was signed. */
 async function readTrace(
-  { stores, cache }: OpenImageOptions,
+  { stores, cache, patience = noPatience }: OpenImageOptions,
   { trace, sizeBytes }: ImageManifest,
   signal: AbortSignal,
 ): Promise<BootTrace | undefined> {
   if (trace === undefined) return undefined
   const digest: BlobDigest = `sha256:${trace.digest}`
-  const isIt = (bytes: Uint8Array): boolean => digestOf(bytes) === digest
-  const kept = await cache.get(`${trace.digest}.trace`)
-  const found =
-    kept !== undefined && isIt(kept) ? kept : await readBlob(stores, digest, trace.sizeBytes, signal)
-  if (!isIt(found)) {
-    throw new ArtifactError('ARTIFACT_BAD_TRACE', 'the boot trace is not the one that was signed')
-  }
-  cache.put(`${trace.digest}.trace`, found)
-  return fitTrace(decodeTrace(found), sizeBytes)
-}
-
-/** From the first store that answers. */
-async function readBlob(
-  stores: OpenImageOptions['stores'],
-  digest: BlobDigest,
-  length: number,
-  signal: AbortSignal,
-): Promise<Uint8Array> {
-  let first: { readonly error: unknown } | undefined
-  for (const store of stores) {
-    try {
-      return await store.read(digest, 0, length, signal)
-    } catch (error) {
-      first ??= { error }
-    }
-  }
-  throw first?.error
+  const name = `${trace.digest}.trace`
+  const kept = await cache.get(name)
+  if (kept !== undefined && digestOf(kept) === digest) return fitTrace(decodeTrace(kept), sizeBytes)
+  const bytes = await inTurn(
+    () => stores,
+    (store) => verified(store, digest, trace.sizeBytes, signal),
+    patience,
+    signal,
+  )
+  cache.put(name, bytes)
+  return fitTrace(decodeTrace(bytes), sizeBytes)
 }

@@ -8,7 +8,6 @@ const parallel = 4
 interface OpenPack {
   readonly parts: Uint8Array[]
   readonly chunks: {
-    readonly number: number
     readonly digest: Uint8Array
     readonly offset: number
     readonly length: number
@@ -54,11 +53,11 @@ export class PackWriter {
   }
 
   /** @returns where the chunk lies, once its pack is in the store */
-  async add(number: number, { digest, stored }: SealedChunk): Promise<StoredChunk> {
+  async add({ digest, stored }: SealedChunk): Promise<StoredChunk> {
     const pack = this.#pack
     const offset = pack.bytes
     pack.parts.push(stored)
-    pack.chunks.push({ number, digest, offset, length: stored.length })
+    pack.chunks.push({ digest, offset, length: stored.length })
     pack.bytes += stored.length
     if (pack.bytes >= this.#packBytes) this.#send()
     return { digest, pack: await pack.named.promise, offset, length: stored.length }
@@ -93,10 +92,7 @@ export class PackWriter {
     await this.#journal.record(
       digest,
       size,
-      chunks.map(({ number, digest: of, offset, length }) => [
-        number,
-        { digest: of, pack: digest, offset, length },
-      ]),
+      chunks.map((chunk) => ({ ...chunk, pack: digest })),
     )
     named.resolve(digest)
   }

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
-import { digestOf } from '#core/blobs/index.ts'
+import { type BlobDigest, digestOf } from '#core/blobs/index.ts'
 import { memoryDevice } from '#core/block/memory-device.fixture.ts'
-import { importDevice, memoryStore, noise, openDevice } from './artifact.fixture.ts'
+import { importDevice, type MemoryStore, memoryStore, noise, openDevice } from './artifact.fixture.ts'
 import {
   addTrace,
   decodeManifest,
@@ -48,38 +48,88 @@ test('versions are compared without reading a chunk', async () => {
   expect(older.counts.misses + newer.counts.misses).toBe(0)
 })
 
-test('an interrupted import goes on with what it has stored', async () => {
-  const store = memoryStore()
-  const done = new Map<number, StoredChunk>()
-  const packSizes = new Map<`sha256:${string}`, number>()
+/** Imports a disk until its first pack is stored. @returns what the journal had then */
+async function interrupted(bytes: Uint8Array, store: MemoryStore) {
+  const done: StoredChunk[] = []
+  const packSizes = new Map<BlobDigest, number>()
   const ending = new AbortController()
-  const journal: ImportJournal = {
-    done,
-    packSizes,
-    record: async (pack, size, chunks) => {
-      packSizes.set(pack, size)
-      for (const [number, stored] of chunks) done.set(number, stored)
-      ending.abort(new Error('killed'))
-    },
+  const record: ImportJournal['record'] = async (pack, size, chunks) => {
+    packSizes.set(pack, size)
+    done.push(...chunks)
+    ending.abort(new Error('killed'))
   }
-  const bytes = new Uint8Array(300 * chunk)
-  bytes.set(noise(300 * chunk, 3))
+  const journal = { done: [], packSizes: new Map(), record }
   await expect(
     importDevice(memoryDevice(bytes, false), store, { journal, signal: ending.signal }),
-  ).rejects.toThrow()
+  ).rejects.toThrow('killed')
   expect(store.tags.size).toBe(0)
-  const stored = done.size
-  expect(stored).toBeGreaterThan(50)
-  let sealed = 0
-  const { manifestDigest } = await importDevice(memoryDevice(bytes, false), store, {
-    journal: { done, packSizes, record: async () => {} },
-    onProgress: () => {
-      sealed += 1
-    },
-  })
-  expect(sealed).toBeGreaterThan(0)
+  expect(done.length).toBeGreaterThan(50)
+  return { done, packSizes, record: async () => {} }
+}
+
+async function contentOf(manifestDigest: BlobDigest, store: MemoryStore): Promise<Uint8Array> {
   await using image = await openDevice(manifestDigest, [store])
-  expect(Buffer.compare(await image.device.read(0n, bytes.length), bytes)).toBe(0)
+  return await image.device.read(0n, image.manifest.sizeBytes)
+}
+
+test('an interrupted import goes on and stores nothing twice', async () => {
+  const bytes = noise(300 * chunk, 3)
+  const whole = await importDevice(memoryDevice(bytes, false), memoryStore())
+  const store = memoryStore()
+  const journal = await interrupted(bytes, store)
+  const again = await importDevice(memoryDevice(bytes, false), store, { journal })
+  const doneBytes = journal.done.reduce((sum, { length }) => sum + length, 0)
+  expect(again.bytesStored).toBe(whole.bytesStored - doneBytes)
+  expect(again.reusedChunks).toBe(journal.done.length)
+  expect(again.manifest.merkleRoot).toBe(whole.manifest.merkleRoot)
+  expect(Buffer.compare(await contentOf(again.manifestDigest, store), bytes)).toBe(0)
+})
+
+test('a journal of another disk never changes what is imported', async () => {
+  const store = memoryStore()
+  const journal = await interrupted(noise(300 * chunk, 3), store)
+  // Of the first disk some chunks are at other places, and all others are of a second one or zeros.
+  const bytes = noise(300 * chunk, 4)
+  bytes.set(noise(20 * chunk, 3), 7 * chunk)
+  bytes.fill(0, 40 * chunk, 60 * chunk)
+  const { manifestDigest, reusedChunks } = await importDevice(memoryDevice(bytes, false), store, { journal })
+  expect(reusedChunks).toBe(20)
+  expect(Buffer.compare(await contentOf(manifestDigest, store), bytes)).toBe(0)
+})
+
+test('what an interrupted import has stored is stored again where it is gone', async () => {
+  const bytes = noise(300 * chunk, 3)
+  const store = memoryStore()
+  const journal = await interrupted(bytes, store)
+  for (const pack of journal.packSizes.keys()) store.blobs.delete(pack)
+  const { manifestDigest } = await importDevice(memoryDevice(bytes, false), store, { journal })
+  expect(Buffer.compare(await contentOf(manifestDigest, store), bytes)).toBe(0)
+})
+
+async function killed(): Promise<void> {
+  throw new Error('killed')
+}
+
+test('an image gets its name after its maker knows what it is', async () => {
+  const store = memoryStore()
+  const bytes = disk()
+  await expect(importDevice(memoryDevice(bytes, false), store, { beforeTag: killed })).rejects.toThrow(
+    'killed',
+  )
+  expect(store.tags.size).toBe(0)
+  const told: BlobDigest[] = []
+  const beforeTag = async (digest: BlobDigest): Promise<void> => {
+    expect(store.blobs.has(digest)).toBe(true)
+    told.push(digest)
+  }
+  const { manifestDigest } = await importDevice(memoryDevice(bytes, false), store, { beforeTag })
+  const reference = { name: 'disk', version: '1' }
+  const trace = { ranges: [{ offset: 100 * chunk, length: chunk, atMs: 5 }] }
+  const claimed = await readClaimed(store, reference)
+  await expect(addTrace(store, reference, claimed, trace, { beforeTag: killed })).rejects.toThrow('killed')
+  expect((await readClaimed(store, reference)).oci.config.digest).toBe(manifestDigest)
+  const traced = await addTrace(store, reference, claimed, trace, { beforeTag })
+  expect(told).toEqual([manifestDigest, traced])
 })
 
 test('a boot trace is read with the image, and only the one that its manifest names', async () => {
@@ -96,7 +146,7 @@ test('a boot trace is read with the image, and only the one that its manifest na
     const altered = new Uint8Array(store.blobs.get(key)!)
     altered[20]! ^= 1
     store.blobs.set(key, altered)
-    await expect(image.trace()).rejects.toMatchObject({ code: 'ARTIFACT_BAD_TRACE' })
+    await expect(image.trace()).rejects.toMatchObject({ code: 'BLOB_WRONG_ANSWER' })
   }
   const beyond = { ranges: [{ offset: 200 * chunk, length: 1, atMs: 0 }] }
   await expect(addTrace(store, reference, await readClaimed(store, reference), beyond)).rejects.toMatchObject(

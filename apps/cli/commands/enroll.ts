@@ -21,7 +21,8 @@ export const enroll: Command = {
       [1, 1],
     )
     const token = words.text('token')
-    if (token === undefined) throw usage('--token is missing: make one in the console, under Hosts')
+    if (token === undefined)
+      throw usage('--token is missing: make one in the console, under Hosts or Endpoints')
     const { kind } = parseToken(token)
     for (const other of ['host', 'gateway'] as const)
       if (words.flag(other) && other !== kind)

@@ -40,7 +40,7 @@ export const launch: Command = {
     await using agent = await startAgentHere(login)
     // First, so that nothing is started that could not be reached.
     await using socket = await listenLocally(words.text('socket'))
-    const launched = await launchHere(login, agent, words.positionals[0] ?? '')
+    const launched = await launchHere(login, agent, words.positionals[0] ?? '', signal)
     const { delivery, decision, keyPair } = launched
     const { session } = delivery
     const machine = session.host ?? session.endpoint

@@ -1,9 +1,11 @@
 import { randomFillSync } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { DirectoryStore } from '#adapters/blobs-directory/index.ts'
 import { type CacheDirectory, openCacheDirectory } from '#adapters/cache-directory/index.ts'
 import { openDiscardedSlots, openKeptSlots } from '#adapters/overlay-file/index.ts'
-import { openReader, type StoreOptions } from '#apps/images/open-store.ts'
+import { openUpstream, type StoreOptions, unusableStore } from '#apps/images/open-store.ts'
 import {
   type ImageKey,
   type ImageManifest,
@@ -11,8 +13,16 @@ import {
   type OpenedImage,
   openImage,
   overlayKeyOf,
+  type Patience,
 } from '#core/artifact/index.ts'
-import { type BlobDigest, type BlobReader, formatReference, type ImageReference } from '#core/blobs/index.ts'
+import {
+  type BlobDigest,
+  type BlobReader,
+  defaultRetries,
+  digestOf,
+  formatReference,
+  type ImageReference,
+} from '#core/blobs/index.ts'
 import type { BlockDevice } from '#core/block/block-device.ts'
 import { encodeTrace } from '#core/block/boot-trace.ts'
 import { TraceRecorder, traced } from '#core/block/boot-trace-recorder.ts'
@@ -47,6 +57,8 @@ export interface OpenDiskOptions {
   readonly overlayDir: string
   /** Writes what was read, in order, to this file when the disk is closed. */
   readonly record?: string
+  /** Ends the opening. */
+  readonly signal?: AbortSignal
   /** Told of what goes wrong without ending anything. */
   readonly warn: (error: unknown) => void
 }
@@ -66,6 +78,9 @@ export interface OpenDisk extends AsyncDisposable {
 
 /** What stays in memory of an overlay that is discarded, before it goes to a file. */
 const overlayMemoryBytes = 67_108_864
+/** How far reading ahead goes at the most, and how far one reader is served at the least. */
+const aheadBytes = 33_554_432
+const leastWindowBytes = 1_048_576
 
 /**
  * Opens a signed image as a disk: verified and cached, read ahead, under an overlay.
@@ -75,12 +90,16 @@ const overlayMemoryBytes = 67_108_864
 export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
   await using opening = new AsyncDisposableStack()
   const cache = options.cache && opening.use(openCacheDirectory(options.cache))
-  const image = await openWith(options, cache)
-  opening.use(image)
-  const slots = await openSlots(options, image)
+  // Before anything is waited for: the caller's key may be wiped meanwhile.
+  const overlayKey = overlayKeyOf(options.key)
+  opening.defer(() => void overlayKey.fill(0))
+  const image = opening.use(await openWith(options, cache))
+  const slots = await openSlots(options, image, overlayKey)
+  if (options.signal?.aborted === true) await slots?.[Symbol.asyncDispose]()
+  options.signal?.throwIfAborted()
   const closing = new AbortController()
   const recorder = options.record === undefined ? undefined : recorderOf(image)
-  const base = baseOf(image, recorder)
+  const base = baseOf(image, recorder, options.memoryBytes)
   const counts = { bytesWritten: 0 }
   const disk = slots === undefined ? opening.use(base) : opening.use(overlay(base, slots))
   const counted = observed(
@@ -96,8 +115,8 @@ export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
 
   let ending: Promise<void> | undefined
   const end = async (reason: Error): Promise<void> => {
-    // Whoever waits for a chunk is told before the key is gone.
     closing.abort(reason)
+    image.device.withdraw(reason.message)
     if (recorder !== undefined && options.record !== undefined) {
       await writeFile(options.record, encodeTrace(recorder.trace())).catch(options.warn)
     }
@@ -121,37 +140,94 @@ export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
 }
 
 async function openWith(options: OpenDiskOptions, cache: CacheDirectory | undefined): Promise<OpenedImage> {
+  const { reference, manifestDigest, key, memoryBytes, signal } = options
+  await using opened = new AsyncDisposableStack()
   const [first, ...others] = options.stores
-  const stores: [BlobReader, ...BlobReader[]] = [await openReader(first, options.storeOptions)]
-  for (const address of others) stores.push(await openReader(address, options.storeOptions))
-  const { reference, manifestDigest, key, memoryBytes } = options
-  return openImage({ reference, manifestDigest, stores, key, memoryBytes, cache: cache ?? noCache })
+  const stores: [BlobReader, ...BlobReader[]] = [opened.use(await openStore(first, options))]
+  for (const address of others) stores.push(opened.use(await openStore(address, options)))
+  // The image disposes of its stores itself, also when it cannot be opened.
+  opened.move()
+  return await openImage({
+    reference,
+    manifestDigest,
+    stores,
+    key,
+    memoryBytes,
+    cache: cache ?? noCache,
+    patience,
+    ...(signal && { signal }),
+  })
+}
+
+/**
+ * A store that cannot be opened now is one that is away: others may have the image, or this machine has all of it. What
+ * is read from a folder is kept from being collected meanwhile, where the folder can be written.
+ */
+async function openStore(address: string, options: OpenDiskOptions): Promise<BlobReader> {
+  try {
+    const store = await openUpstream(address, options.storeOptions)
+    return 'pin' in store ? await pinned(store, options.reference) : store
+  } catch (error) {
+    return unusableStore(address, error)
+  }
+}
+
+async function pinned(store: DirectoryStore, reference: ImageReference): Promise<BlobReader> {
+  const manifest = await store.manifest(reference)
+  const pin = manifest && (await store.pin([digestOf(manifest)]).catch(() => undefined))
+  return {
+    name: store.name,
+    read: (digest, offset, length, signal) => store.read(digest, offset, length, signal),
+    manifest: (wanted, signal) => store.manifest(wanted, signal),
+    references: (signal) => store.references(signal),
+    [Symbol.asyncDispose]: async () => {
+      await pin?.[Symbol.asyncDispose]()
+      await store[Symbol.asyncDispose]()
+    },
+  }
+}
+
+const { attempts, pausesMs } = defaultRetries
+
+/** Stores that are all gone for a minute only delay. */
+const patience: Patience = {
+  rounds: attempts,
+  pause: (round, signal) => {
+    const longestMs = Math.min(pausesMs.longest, pausesMs.first * 2 ** (round - 1))
+    return sleep(longestMs * (0.5 + Math.random() / 2), undefined, { signal })
+  },
 }
 
 async function openSlots(
   options: OpenDiskOptions,
   { manifest }: OpenedImage,
+  key: Uint8Array,
 ): Promise<SlotStore | undefined> {
   const { overlay: mode, overlayDir } = options
   if (mode === 'read-only') return undefined
   const { name, version, merkleRoot } = manifest
   const blocks = overlayBlocks(BigInt(manifest.sizeBytes))
-  const folder = mode === 'keep' ? join(overlayDir, `${name}-${version}`) : overlayDir
+  const folder = mode === 'keep' ? join(overlayDir, name, version) : overlayDir
   await mkdir(folder, { recursive: true, mode: 0o700 })
   if (mode === 'discard') {
     const file = await openDiscardedSlots({ folder, blocks, random: fillRandom })
     return spilledSlots(memorySlots(blocks, overlayMemoryBytes), file)
   }
   const base = `${name}:${version} ${merkleRoot}`
-  return openKeptSlots({ folder, blocks, key: overlayKeyOf(options.key), base, random: fillRandom })
+  return openKeptSlots({ folder, blocks, key, base, random: fillRandom })
 }
 
 function fillRandom(bytes: Uint8Array): void {
   randomFillSync(bytes)
 }
 
-function baseOf(image: OpenedImage, recorder: TraceRecorder | undefined): BlockDevice {
-  const ahead = readAhead(image.device, { warm: (offset, length) => void image.device.warm(offset, length) })
+function baseOf(image: OpenedImage, recorder: TraceRecorder | undefined, memoryBytes: number): BlockDevice {
+  const ahead = readAhead(image.device, {
+    warm: (offset, length) => void image.device.warm(offset, length),
+    // What is fetched ahead must not push out what was before it is read.
+    budgetBytes: Math.min(aheadBytes, memoryBytes / 4),
+    maximumWindowBytes: Math.max(leastWindowBytes, Math.min(aheadBytes, memoryBytes / 2) / 4),
+  })
   return recorder === undefined ? ahead : traced(ahead, recorder)
 }
 

@@ -1,17 +1,13 @@
 import { z } from 'zod'
-import type { DeliveredDisk } from '#apps/endpoint/deliver-disk.ts'
-import type { ServeDiskOptions } from '#apps/endpoint/disk/serve-disk.ts'
-import type { StoreOptions } from '#apps/images/open-store.ts'
+import type { DeliveredDisk } from '#apps/endpoint/serve-delivered.ts'
 import { workspaceView } from '#core/api/person.ts'
 import { callJson } from '../../api-client.ts'
 import { CliError } from '../../cli-error.ts'
 import type { Output } from '../../command.ts'
-import { deliverHere } from '../../deliver-here.ts'
+import { type DiskUse, deliverHere } from '../../deliver-here.ts'
 import { launchHere, startAgentHere } from '../../launch-here.ts'
 import { type Login, readLogin } from '../../login-file.ts'
 import { atThisEndpoint } from '../../this-endpoint.ts'
-
-type Serving = Omit<ServeDiskOptions, 'device' | 'name' | 'description' | 'stats' | 'onDetach' | 'warn'>
 
 /**
  * Attaches an image that a site delivers to this endpoint: by the workspace that streams it, under a lease, in the
@@ -21,11 +17,12 @@ type Serving = Omit<ServeDiskOptions, 'device' | 'name' | 'description' | 'stats
  */
 export async function attachDelivered(
   image: string,
-  serving: Serving,
-  storeOptions: StoreOptions,
+  how: Omit<DiskUse, 'site' | 'agent' | 'launched' | 'use'>,
   onAttached: (disk: DeliveredDisk) => void,
   out: Output,
 ): Promise<void> {
+  // Taken over before there is anything to be given back.
+  const { signal } = out
   const login = await atThisEndpoint(await readLogin())
   await using agent = await startAgentHere(login)
   if (agent === undefined) {
@@ -38,18 +35,17 @@ export async function attachDelivered(
     )
   }
   const workspace = await workspaceOf(login, image)
-  const launched = await launchHere(login, agent, workspace)
+  const launched = await launchHere(login, agent, workspace, signal)
   const { delivery } = launched
   if (delivery.kind !== 'streamed-disk') {
     throw notOffered(image, `${workspace} is delivered as ${delivery.session.mode} now`)
   }
   await deliverHere(
     {
+      ...how,
       site: login.site,
       agent,
       launched: { ...launched, delivery },
-      serving,
-      storeOptions,
       use: async (disk) => {
         onAttached(disk)
         await disk.served.ended

@@ -2,7 +2,6 @@ import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { ParseArgsOptionsConfig } from 'node:util'
 import { activatedDescriptors, standardStreams } from '#adapters/nbd-server/index.ts'
-import { serverTls } from '#adapters/pki-x509/index.ts'
 import { type OpenDisk, type OverlayMode, openDisk } from '#apps/endpoint/disk/open-disk.ts'
 import type { DiskRecord } from '#apps/endpoint/disk/record.ts'
 import { runDirectory } from '#apps/endpoint/disk/run-dir.ts'
@@ -13,9 +12,9 @@ import { parseDigest, parseReference } from '#core/blobs/index.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
 import { usage } from '../../cli-error.ts'
 import { type Command, type Output, type Parsed, parse } from '../../command.ts'
+import type { CacheWords } from '../../deliver-here.ts'
 import { readText } from '../../read-text.ts'
 import { parseSize, sizeText, storeAddress, storeOptions, storeWords } from '../image/store-options.ts'
-import { attachDelivered } from './attach-delivered.ts'
 
 const options: ParseArgsOptionsConfig = {
   ...storeWords,
@@ -42,7 +41,7 @@ export const attachCommand: Command = {
   synopsis:
     'attach NAME[:VERSION] [--mount DIR [--partition N]] [--overlay discard|keep | --read-only] [--format raw|vhd] [--socket PATH] [--listen ADDRESS:PORT --tls-cert FILE --tls-key FILE [--tls-ca FILE]] [--stdio] [--store FOLDER|URL]… [--store-ca FILE] [--manifest DIGEST] [--cache DIR] [--cache-size SIZE] [--memory SIZE] [--record FILE]',
   summary:
-    'Serve an image as a disk by NBD while it streams, every block verified, and mount it: one that was imported by this account, or the release that the site delivers to this endpoint under a lease. What is written goes to an overlay: forgotten at the end, or kept for the next time. Runs until Ctrl-C or `trustcast disk detach`.',
+    'Serve an image as a disk by NBD while it streams, every block verified, and mount it: one that was imported by this account, or the release that the site delivers to this endpoint under a lease. What is written goes to an overlay: forgotten at the end, or kept for the next time; for a release the site decides about that and about stores. Runs until Ctrl-C or `trustcast disk detach`.',
   run: async (args, out) => {
     const words = parse(args, options, [1, 1])
     const serving = await servingOf(words)
@@ -53,7 +52,9 @@ export const attachCommand: Command = {
       if (!isSilent) out.result(record, () => inWords(record))
     }
     if (!(await isKnownHere(name, words))) {
-      await attachDelivered(name, serving, await storeOptions(words), ({ served }) => say(served.record), out)
+      const how = { ...deliveredWords(words), serving, storeOptions: await storeOptions(words) }
+      const { attachDelivered } = await import('./attach-delivered.ts')
+      await attachDelivered(name, how, ({ served }) => say(served.record), out)
       return
     }
     const opened = await open(words)
@@ -75,8 +76,25 @@ export const attachCommand: Command = {
 
 /** Whether this account knows by itself what the image must be; otherwise a site is asked, which knows the version. */
 async function isKnownHere(name: string, words: Parsed): Promise<boolean> {
-  if (words.text('manifest') !== undefined) return true
+  // A store is named by whoever means an image of their own, if only to be told that it is not.
+  if (words.text('manifest') !== undefined || words.list('store').length > 0) return true
   return name.includes(':') && (await madeHere(parseReference(name))) !== undefined
+}
+
+/** What a person chooses about a disk that a site delivers. @throws {CliError} USAGE for what the site decides */
+function deliveredWords(words: Parsed): CacheWords & { readonly readOnly: boolean } {
+  for (const name of ['overlay', 'record']) {
+    if (words.text(name) !== undefined) throw usage(`--${name} is decided by the site for a delivered disk`)
+  }
+  const [dir, size, memory] = ['cache', 'cache-size', 'memory'].map((name) => words.text(name))
+  return {
+    readOnly: words.flag('read-only'),
+    cache: {
+      ...(dir !== undefined && { dir: resolve(dir) }),
+      ...(size !== undefined && { maximumBytes: parseSize(size, '--cache-size') }),
+    },
+    ...(memory !== undefined && { memoryBytes: parseSize(memory, '--memory') }),
+  }
 }
 
 type Serving = Omit<ServeDiskOptions, 'device' | 'name' | 'description' | 'stats' | 'onDetach' | 'warn'>
@@ -115,6 +133,8 @@ async function tlsOf(words: Parsed): Promise<ServeDiskOptions['tls']> {
   const [certificate, key, ca] = ['tls-cert', 'tls-key', 'tls-ca'].map((name) => words.text(name))
   if (certificate === undefined && key === undefined && ca === undefined) return undefined
   if (certificate === undefined || key === undefined) throw usage('--tls-cert and --tls-key belong together')
+  // Loaded by those who need it only: a disk should be there at once.
+  const { serverTls } = await import('#adapters/pki-x509/index.ts')
   const identity = { chainPem: await readText(certificate), privateKeyPem: await readText(key) }
   const tls = serverTls(identity, ca === undefined ? undefined : await readText(ca))
   return () => tls

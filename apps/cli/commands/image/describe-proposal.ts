@@ -1,9 +1,10 @@
 import { hash } from 'node:crypto'
 import type { ProposalDetail } from '#core/api/releases.ts'
 import { decodeManifest } from '#core/artifact/index.ts'
-import { decodeAnyMetadata, keyIdOf, keyLabel, type Metadata, type TufKey } from '#core/release/index.ts'
+import { decodeAnyMetadata, type Metadata, ReleaseError } from '#core/release/index.ts'
 import { CliError } from '../../cli-error.ts'
 import { describeRelease } from './describe-release.ts'
+import { rootLines, targetsLines } from './describe-roles.ts'
 import type { Meant } from './site-releases.ts'
 
 /** What a person is about to sign. */
@@ -12,113 +13,115 @@ export interface Described {
   readonly metadata: Metadata
   /** What they say, for people. */
   readonly lines: readonly string[]
+  /** The release that is added, and the newest one before it. */
+  readonly added?: Release | undefined
+  readonly previous?: Release | undefined
+}
+
+/** A release as metadata lists it. */
+export interface Release {
+  /** `NAME/VERSION` */
+  readonly path: string
+  /** `NAME/VERSION` by which its image was made: another after a rollback. */
+  readonly content: string
+  readonly counter: number
+  /** SHA-256, hexadecimal. */
+  readonly manifestDigest: string
 }
 
 /**
- * Says what proposed metadata means, from the bytes that are signed and from nothing else that the site says. What it is
- * compared with comes from the site, too: a site that lies there can hide that something was released before, but not
- * what the signature makes true from now on.
+ * Says what proposed metadata means, from the bytes that are signed, compared with what the release keys have signed
+ * before. Of what the site says nothing is believed: a manifest is shown if its digest is in signed bytes, and what the
+ * site calls published must be what was verified.
+ *
+ * INVARIANT I4: everything in the proposal that is not in `verified` is shown or refused.
  *
  * @param meant what the person wants to sign
- * @throws {CliError} CLI_OTHER_PROPOSAL when the bytes are about something else; {ReleaseError} {ArtifactError}
+ * @param verified the role's metadata as published, verified by this account itself; undefined when nothing is
+ * @throws {CliError} CLI_OTHER_PROPOSAL when the bytes are about something else; {ReleaseError} RELEASE_MISMATCH when the
+ *   site shows something else as published, RELEASE_…; {ArtifactError}
  */
-export function describeProposal(meant: Meant, detail: ProposalDetail): Described {
-  const metadata = decodeAnyMetadata(Buffer.from(detail.metadata, 'base64url'))
-  const published =
-    detail.published === undefined ? undefined : decodeAnyMetadata(Buffer.from(detail.published, 'base64url'))
-  const before = published !== undefined && published.kind === metadata.kind ? published : undefined
-  const head = `${meant.role}, version ${metadata.signed.version}, good until ${metadata.signed.expires}`
-  return { metadata, lines: [head, ...linesOf(meant, metadata, before, detail)] }
-}
-
-function linesOf(
+export function describeProposal(
   meant: Meant,
-  metadata: Metadata,
-  before: Metadata | undefined,
   detail: ProposalDetail,
-): readonly string[] {
+  verified: Uint8Array | undefined,
+): Described {
+  const metadata = decodeAnyMetadata(Buffer.from(detail.metadata, 'base64url'))
   const isOwn = ['root', 'targets'].includes(meant.role)
     ? metadata.kind === meant.role
     : metadata.kind === 'family'
   if (!isOwn) throw otherProposal(`${metadata.kind} metadata`, meant)
+  requireVerified(meant.role, decode(detail.published), verified)
+  const before = verified && decodeAnyMetadata(verified)
+  const head = `${meant.role}, version ${metadata.signed.version}, good until ${metadata.signed.expires}`
   if (metadata.kind === 'root') {
-    return rootLines(metadata.signed, before?.kind === 'root' ? before.signed : undefined)
+    return {
+      metadata,
+      lines: [head, ...rootLines(metadata.signed, before?.kind === 'root' ? before.signed : undefined)],
+    }
   }
   if (metadata.kind === 'targets') {
-    return targetsLines(metadata.signed, before?.kind === 'targets' ? before.signed : undefined)
-  }
-  if (metadata.kind === 'family') {
-    return familyLines(meant, metadata.signed, before?.kind === 'family' ? before.signed : undefined, detail)
+    return {
+      metadata,
+      lines: [head, ...targetsLines(metadata.signed, before?.kind === 'targets' ? before.signed : undefined)],
+    }
   }
   // The site's own roles: nobody is asked to sign them.
-  return []
+  if (metadata.kind !== 'family') throw otherProposal(`${metadata.kind} metadata`, meant)
+  const family = familyOf(
+    meant,
+    metadata.signed,
+    before?.kind === 'family' ? before.signed : undefined,
+    detail,
+  )
+  return { metadata, ...family, lines: [head, ...family.lines] }
 }
 
-type Root = Metadata<'root'>['signed']
-type Targets = Metadata<'targets'>['signed']
-type Family = Metadata<'family'>['signed']
-interface Role {
-  readonly keyids: readonly string[]
-  readonly threshold: number
-}
-type Keys = Readonly<Record<string, TufKey>>
-
-function rootLines({ keys, roles }: Root, before: Root | undefined): readonly string[] {
-  return Object.entries(roles).flatMap(([name, role]) =>
-    roleLines(name, role, keys, before && roleNamed(before.roles, name)),
+/** A site that shows signers something else as published than endpoints is either changing just now, or lying. */
+function requireVerified(role: string, said: Uint8Array | undefined, verified: Uint8Array | undefined): void {
+  if (said === undefined && verified === undefined) return
+  if (said !== undefined && verified !== undefined && Buffer.compare(said, verified) === 0) return
+  const unsigned = releasesOf(said).filter(
+    (one) => !releasesOf(verified).some((other) => JSON.stringify(other) === JSON.stringify(one)),
+  )
+  const claims = unsigned.map(
+    ({ path, counter, manifestDigest }) => `${path}, number ${counter}, sha256:${manifestDigest}`,
+  )
+  throw new ReleaseError(
+    'RELEASE_MISMATCH',
+    `what the site shows as published of ${role} is not what its release keys have signed${
+      claims.length === 0 ? '' : `; nobody has signed ${claims.join('; ')}`
+    }`,
+    {
+      remedy:
+        'Nothing was signed. Try again in a minute; if it stays, somebody may have taken over the site: ask the other signers.',
+    },
   )
 }
 
-function targetsLines(
-  { delegations: { keys, roles } }: Targets,
-  before: Targets | undefined,
-): readonly string[] {
-  const old = before?.delegations.roles ?? []
-  const gone = old.filter((role) => !roles.some(({ name }) => name === role.name))
-  return [
-    ...roles.flatMap((role) =>
-      roleLines(
-        role.name,
-        role,
-        keys,
-        old.find(({ name }) => name === role.name),
-      ),
-    ),
-    ...gone.map(({ name }) => `  ${name}: NOBODY signs it any more`),
-  ]
+function releasesOf(bytes: Uint8Array | undefined): readonly Release[] {
+  const metadata = bytes && decodeAnyMetadata(bytes)
+  if (metadata?.kind !== 'family') return []
+  return Object.entries(metadata.signed.targets).map(([path, target]) => releaseOf(path, target))
 }
 
-function roleLines(name: string, role: Role, keys: Keys, before: Role | undefined): readonly string[] {
-  const isSame =
-    before !== undefined &&
-    before.threshold === role.threshold &&
-    before.keyids.length === role.keyids.length &&
-    before.keyids.every((id) => role.keyids.includes(id))
-  const lost = before?.keyids.filter((id) => !role.keyids.includes(id)) ?? []
-  return [
-    `  ${name}: ${role.threshold} of ${role.keyids.length} must sign${isSame ? ', as before' : ''}`,
-    ...role.keyids.map((id) => {
-      const key = keys[id]
-      const isNew = before !== undefined && !before.keyids.includes(id)
-      return `    ${key === undefined ? 'unknown' : keyLabel(key)}  ${key === undefined ? id : keyIdOf(key)}${isNew ? '  NEW' : ''}`
-    }),
-    ...lost.map((id) => `    no longer  ${id}`),
-  ]
+function releaseOf(path: string, { hashes, custom }: Target): Release {
+  const { counter, content = path } = custom
+  return { path, content, counter, manifestDigest: hashes.sha256 }
 }
 
-function roleNamed(roles: Root['roles'], name: string): Role | undefined {
-  return Object.entries(roles).find(([role]) => role === name)?.[1]
-}
+type Family = Metadata<'family'>['signed']
+type Target = Family['targets'][string]
 
-function familyLines(
+function familyOf(
   { role, version }: Meant,
   { targets }: Family,
   before: Family | undefined,
   { manifest, previousManifest }: ProposalDetail,
-): readonly string[] {
+): Omit<Described, 'metadata'> {
   const old = before?.targets ?? {}
   const paths = Object.keys(targets)
-  const added = paths.filter((path) => !Object.hasOwn(old, path))
+  const newPaths = paths.filter((path) => !Object.hasOwn(old, path))
   const changed = paths.filter(
     (path) => Object.hasOwn(old, path) && JSON.stringify(old[path]) !== JSON.stringify(targets[path]),
   )
@@ -128,31 +131,43 @@ function familyLines(
   // INVARIANT: nobody signs a release that was changed afterwards.
   if (changed.length > 0) throw otherProposal(`a changed ${changed.join(', ')}`, { role, version })
   const wanted = version === undefined ? [] : [`${role}/${version}`]
-  if (added.join() !== wanted.join()) {
-    throw otherProposal(added.length === 0 ? 'no new release' : added.join(', '), { role, version })
+  if (newPaths.join() !== wanted.join()) {
+    throw otherProposal(newPaths.length === 0 ? 'no new release' : newPaths.join(', '), { role, version })
   }
-  return [
-    ...added.flatMap((path) => releaseLines(path, targets[path], decode(manifest), decode(previousManifest))),
-    ...gone.map((path) => `  retired       ${path}`),
-    `  releases      ${paths.length} in all`,
-  ]
+  const [path = ''] = newPaths
+  const target = targets[path]
+  const added = target && releaseOf(path, target)
+  const [previous] = Object.entries(old)
+    .map(([path, target]) => releaseOf(path, target))
+    .toSorted((a, b) => b.counter - a.counter)
+  return {
+    added,
+    previous,
+    lines: [
+      ...(added === undefined
+        ? []
+        : releaseLines(added, decode(manifest), previous, decode(previousManifest))),
+      ...gone.map((path) => `  retired       ${path}`),
+      `  releases      ${paths.length} in all`,
+    ],
+  }
 }
 
 function releaseLines(
-  path: string,
-  target: Family['targets'][string] | undefined,
+  { path, content, counter, manifestDigest }: Release,
   manifest: Uint8Array | undefined,
-  previous: Uint8Array | undefined,
+  previous: Release | undefined,
+  previousManifest: Uint8Array | undefined,
 ): readonly string[] {
-  if (target === undefined) return []
-  const { hashes, custom } = target
-  const isShown = manifest !== undefined && hash('sha256', manifest) === hashes.sha256
-  if (isShown) requireOwnManifest(custom.content ?? path, manifest)
+  const isShown = manifest !== undefined && hash('sha256', manifest) === manifestDigest
+  if (isShown) requireOwnManifest(content, manifest)
+  const isPrevious =
+    previousManifest !== undefined && hash('sha256', previousManifest) === previous?.manifestDigest
   return [
-    `  release       ${path}, number ${custom.counter}${custom.content === undefined ? '' : `: again the image of ${custom.content}`}`,
-    `  manifest      sha256:${hashes.sha256}`,
+    `  release       ${path}, number ${counter}${content === path ? '' : `: again the image of ${content}`}`,
+    `  manifest      sha256:${manifestDigest}`,
     ...(isShown
-      ? describeRelease(manifest, previous)
+      ? describeRelease(manifest, isPrevious ? previousManifest : undefined)
       : ['  The site does not show the manifest with this digest: compare it yourself, or do not sign.']),
   ]
 }

@@ -1,15 +1,17 @@
+import { hash } from 'node:crypto'
 import { expect, test } from 'vitest'
 import type { ProposalDetail } from '#core/api/releases.ts'
 import { encodeManifest } from '#core/artifact/index.ts'
 import {
   decodeMetadata,
+  proposeFamily,
   proposeRelease,
   proposeRenewal,
   proposeRollback,
   retireRelease,
 } from '#core/release/index.ts'
 import { encodeMetadata } from '#core/release/metadata.ts'
-import { codeOf, firstRoot, makeCast, start } from '#core/release/release.fixture.ts'
+import { codeOf, firstRoot, makeCast, start, twoOfThree } from '#core/release/release.fixture.ts'
 import { describeProposal } from './describe-proposal.ts'
 
 /** What a person sees comes from the bytes they sign: a site that shows one thing and means another is refused. */
@@ -59,11 +61,14 @@ test.each([
     'the manifest of another image',
     () => describe('2', mislabelled(), { published: first, manifest: manifests['1'] }),
   ],
-  ['another role', () => describeProposal({ role: 'root', version: undefined }, detail(second, {}))],
+  [
+    'another role',
+    () => describeProposal({ role: 'root', version: undefined }, detail(second, {}), undefined),
+  ],
   ['a root for an image', () => describe(undefined, firstRoot(makeCast()), {})],
   [
     'another image',
-    () => describeProposal({ role: 'ubuntu', version: '2' }, detail(second, { published: first })),
+    () => describeProposal({ role: 'ubuntu', version: '2' }, detail(second, { published: first }), first),
   ],
 ])('%s is not signed', async (_, attempt) => {
   expect(await codeOf(attempt)).toBe('CLI_OTHER_PROPOSAL')
@@ -75,6 +80,66 @@ test('a manifest that does not fit is not shown as if it did', () => {
   expect(lines.join('\n')).not.toContain('merkle root')
 })
 
+/** A site that was taken over made up release 2; release 3 is what people want. */
+const third = proposeRelease({
+  current: second,
+  name,
+  version: '3',
+  manifestBytes: manifests['2'],
+  expiresAtMs,
+})
+
+test('a made-up release in what the site calls published and in the proposal is shown and not signed', async () => {
+  const shown = detail(third, { published: second })
+  const attempt = () => describeProposal({ role: name, version: '3' }, shown, first)
+  expect(await codeOf(attempt)).toBe('RELEASE_MISMATCH')
+  expect(attempt).toThrow(`nobody has signed debian/2, number 2, sha256:${hash('sha256', manifests['2'])}`)
+})
+
+test('a made-up release in the proposal alone is shown and not signed, also before the first release', async () => {
+  for (const verified of [first, undefined]) {
+    const shown = verified === undefined ? {} : { published: verified }
+    const attempt = () => describeProposal({ role: name, version: '3' }, detail(third, shown), verified)
+    expect(await codeOf(attempt)).toBe('CLI_OTHER_PROPOSAL')
+    expect(attempt).toThrow('debian/2, debian/3')
+  }
+})
+
+test.each([
+  ['more is published than the keys signed', first, undefined],
+  ['nothing is published though the keys signed something', undefined, first],
+  ['an older state is published', first, second],
+])('it is refused when the site says that %s', async (_, said, verified) => {
+  const shown = said === undefined ? {} : { published: said }
+  const attempt = () => describeProposal({ role: name, version: '2' }, detail(second, shown), verified)
+  expect(await codeOf(attempt)).toBe('RELEASE_MISMATCH')
+})
+
+test('the manifest before is shown only if its digest was signed', () => {
+  const other = { published: first, manifest: manifests['2'], previous: manifests['2'] }
+  expect(describe('2', second, other).lines.join('\n')).not.toContain('before')
+})
+
+test('whom targets name anew, beside what was verified', () => {
+  const cast = makeCast()
+  const keys = { ...twoOfThree(cast), expiresAtMs }
+  const before = proposeFamily({ ...keys, name })
+  const after = proposeFamily({
+    ...keys,
+    current: before,
+    name: 'ubuntu',
+    keys: [cast.mallory.publicKey],
+    threshold: 1,
+  })
+  const meant = { role: 'targets', version: undefined }
+  const { lines } = describeProposal(meant, detail(after, { published: before }), before)
+  expect(lines.join('\n')).toContain('debian: 2 of 3 must sign, as before')
+  expect(lines.join('\n')).toContain('ubuntu: 1 of 1 must sign, NEW')
+  const all = describeProposal(meant, detail(after, {}), undefined).lines.join('\n')
+  expect(all).toContain('debian: 2 of 3 must sign\n')
+  expect(all).toContain('mallory')
+})
+
 interface Shown {
   readonly published?: Uint8Array
   readonly manifest?: Uint8Array
@@ -82,7 +147,7 @@ interface Shown {
 }
 
 function describe(version: string | undefined, bytes: Uint8Array, shown: Shown) {
-  return describeProposal({ role: name, version }, detail(bytes, shown))
+  return describeProposal({ role: name, version }, detail(bytes, shown), shown.published)
 }
 
 function detail(bytes: Uint8Array, { published, manifest, previous }: Shown): ProposalDetail {

@@ -87,7 +87,7 @@ async function runImport(
     chunkBytes: about.chunkBytes,
     source: `${resolve(path)} ${size} ${mtimeMs}`,
   })
-  if (journal.done.size > 0) out.say(`Going on: ${journal.done.size} chunks are in the store already`)
+  if (journal.done.length > 0) out.say(`Going on: ${journal.done.length} chunks are in the store already`)
   const known = await readKnownChunks(store, { name: reference.name, keyId }, signal)
   await using sealer = new ChunkWorkers(key)
   using progress = progressLine()
@@ -101,12 +101,13 @@ async function runImport(
     journal,
     about,
     signal,
+    // First here: an image that is in the store and not known here could be neither used nor imported again.
+    beforeTag: (manifestDigest) => rememberMade(reference, manifestDigest),
     onProgress: ({ bytesDone, sizeBytes, bytesStored }) =>
       progress.show(
         `${Math.floor((bytesDone / sizeBytes) * 100)} % of ${sizeText(sizeBytes)}, ${sizeText(bytesStored)} stored`,
       ),
   })
-  await rememberMade(reference, imported.manifestDigest)
   await journal.forget()
   return imported
 }

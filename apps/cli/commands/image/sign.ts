@@ -1,29 +1,43 @@
 import { madeHere } from '#apps/images/key-ring.ts'
 import { type ProposalDetail, proposalDetail, proposalView } from '#core/api/releases.ts'
-import { keyLabel, type Metadata, signMetadata } from '#core/release/index.ts'
+import { parseReference } from '#core/blobs/index.ts'
+import { keyLabel, signMetadata } from '#core/release/index.ts'
 import { ApiRefusal } from '../../api-client.ts'
 import { ask } from '../../ask.ts'
 import { CliError, usage } from '../../cli-error.ts'
-import { type Command, parse } from '../../command.ts'
+import { type Command, type Parsed, parse } from '../../command.ts'
+import { readLogin, siteFolder } from '../../login-file.ts'
+import { releaseMetadata } from '../../release-metadata.ts'
 import { openSigner, signerSynopsis, signerWords } from '../../release-signer.ts'
-import { describeProposal } from './describe-proposal.ts'
+import { type Described, describeProposal } from './describe-proposal.ts'
+import { releaseChanges } from './release-changes.ts'
 import { type Call, type Meant, parseMeant, proposalText, siteCall } from './site-releases.ts'
+import { storeSynopsis, storeWords } from './store-options.ts'
+import { verifiedView } from './verified-view.ts'
 
 export const signCommand: Command = {
-  synopsis: `sign NAME:VERSION|root|targets|NAME ${signerSynopsis} [--yes]`,
+  synopsis: `sign NAME:VERSION|root|targets|NAME ${signerSynopsis} ${storeSynopsis} [--yes]`,
   summary:
-    'Show what is to be signed, and add one signature to it. The first to sign NAME:VERSION proposes its release by that.',
+    'Show what is to be signed beside what the release keys have signed so far, and add one signature to it. The first to sign NAME:VERSION proposes its release by that.',
   run: async (args, out) => {
-    const words = parse(args, { ...signerWords, yes: { type: 'boolean' } }, [1, 1])
+    const words = parse(args, { ...signerWords, ...storeWords, yes: { type: 'boolean' } }, [1, 1])
     const meant = parseMeant(words.positionals[0] ?? '')
     const isSure = words.flag('yes')
     if (!isSure && (!process.stdin.isTTY || out.json)) throw usage('without a terminal, --yes must be said')
+    const { site } = await readLogin()
+    const view = await verifiedView(
+      { dir: siteFolder(site), fetch: releaseMetadata(site) },
+      meant.role,
+      out.signal,
+    )
     const call = await siteCall()
-    const { metadata, lines } = describeProposal(meant, await readOrPropose(call, meant))
-    for (const line of [...lines, ...(await ownLines(meant, metadata))]) out.say(line)
+    const described = describeProposal(meant, await readOrPropose(call, meant), view.published)
+    const lines = [...view.lines, ...described.lines, ...(await ownLines(words, described))]
+    for (const line of lines) out.say(line)
     if (!isSure) await confirm()
     const signer = await openSigner(words, out.signal)
-    const signature = await signMetadata(metadata, signer)
+    await view.pin()
+    const signature = await signMetadata(described.metadata, signer)
     const path = `/releases/proposals/${meant.role}/signatures`
     const proposal = await call('POST', path, proposalView, signature)
     out.result({ keyId: signer.keyId, shown: lines, proposal }, () => signedText(signer, proposal))
@@ -49,20 +63,18 @@ async function readOrPropose(call: Call, { role, version }: Meant): Promise<Prop
 }
 
 /** What this account knows by itself of the image that is released. */
-async function ownLines({ role }: Meant, metadata: Metadata): Promise<readonly string[]> {
-  if (metadata.kind !== 'family') return []
-  const newest = Object.entries(metadata.signed.targets).toSorted(
-    ([, a], [, b]) => b.custom.counter - a.custom.counter,
-  )[0]
-  if (newest === undefined) return []
-  const [path, { hashes, custom }] = newest
-  const version = (custom.content ?? path).slice(role.length + 1)
-  const own = await madeHere({ name: role, version })
-  if (own === undefined) return []
+async function ownLines(words: Parsed, { added, previous }: Described): Promise<readonly string[]> {
+  if (added === undefined) return []
+  const own = await madeHere(parseReference(added.content.replace('/', ':')))
   return [
-    own === `sha256:${hashes.sha256}`
-      ? '  It is the image that this account imported.'
-      : '  WARNING: this account imported another image under this version.',
+    ...(previous === undefined ? [] : await releaseChanges(words, added, previous)),
+    ...(own === undefined
+      ? []
+      : [
+          own === `sha256:${added.manifestDigest}`
+            ? '  It is the image that this account imported.'
+            : '  WARNING: this account imported another image under this version.',
+        ]),
   ]
 }
 

@@ -23,18 +23,29 @@ export function storeAddress(words: Parsed): string {
   )
 }
 
-/** The password of a registry comes from the environment only: `$TRUSTCAST_STORE_LOGIN` is `user:password`. */
+/**
+ * The password of a registry comes from the environment only: `$TRUSTCAST_STORE_LOGIN` is `user:password@host[:port]`. No
+ * other host is shown it, whatever store is named.
+ *
+ * @throws {CliError} USAGE, CLI_FILE_MISSING
+ */
 export async function storeOptions(words: Parsed): Promise<StoreOptions> {
   const ca = words.text('store-ca')
   const login = process.env['TRUSTCAST_STORE_LOGIN']
-  const colon = login?.indexOf(':') ?? -1
-  if (login !== undefined && colon < 1) throw usage('TRUSTCAST_STORE_LOGIN is user:password')
   return {
     ...(ca !== undefined && { ca: await readText(ca) }),
-    ...(login !== undefined && {
-      credentials: { user: login.slice(0, colon), password: login.slice(colon + 1) },
-    }),
+    ...(login !== undefined && { credentials: parseLogin(login) }),
   }
+}
+
+/** Users have no colon, hosts no @; passwords may have both. */
+function parseLogin(login: string): NonNullable<StoreOptions['credentials']> {
+  const { user, password, host } =
+    /^(?<user>[^:]+):(?<password>.*)@(?<host>[^@]+)$/s.exec(login)?.groups ?? {}
+  const url = host !== undefined && /^[\w.:[\]-]+$/.test(host) ? URL.parse(`https://${host}`) : null
+  if (user === undefined || password === undefined || url === null)
+    throw usage('TRUSTCAST_STORE_LOGIN is user:password@host[:port]')
+  return { user, password, host: url.host }
 }
 
 const units: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 }

@@ -1,0 +1,242 @@
+import { execFile } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { copyFile, mkdir, mkdtemp, open, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { buildVhd } from '#core/image/vhd/vhd.fixture.ts'
+import { openDiskFile } from './index.ts'
+
+const run = promisify(execFile)
+const mebibyte = 1_048_576
+let folder: string
+/** Where the disk lies; beside it are files that are nobody's business. */
+let disks: string
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'disk-file-'))
+  disks = join(folder, 'disks')
+  await mkdir(disks)
+  await writeFile(join(folder, 'secret.raw'), new Uint8Array(mebibyte).fill(83))
+})
+
+afterEach(() => rm(folder, { recursive: true }))
+
+const at = (name: string): string => join(disks, name)
+const qemuImg = (...words: readonly string[]) => run('qemu-img', words, { cwd: disks })
+const qemuIo = (file: string, format: string, ...commands: readonly string[]) =>
+  run('qemu-io', ['-f', format, ...commands.flatMap((command) => ['-c', command]), at(file)])
+
+/** Some sparse disk of `sizeBytes`. */
+async function rawDisk(name: string, sizeBytes: number): Promise<void> {
+  await using file = await open(at(name), 'w')
+  await file.truncate(sizeBytes)
+  await file.write(new Uint8Array(70_000).fill(1), 0, 70_000, 0)
+  await file.write(new Uint8Array(70_000).fill(2), 0, 70_000, sizeBytes - 70_000)
+}
+
+async function contentOf(name: string): Promise<Uint8Array> {
+  const { device } = await openDiskFile(at(name))
+  await using disk = device
+  return await disk.read(0n, Number(disk.sizeBytes))
+}
+
+async function expectSame(name: string, raw: string): Promise<void> {
+  expect(Buffer.compare(await contentOf(name), await readFile(at(raw)))).toBe(0)
+}
+
+/** Alters a part of a file, which qemu-img would not write like this. */
+async function exchange(file: string, part: Buffer, other: Buffer): Promise<void> {
+  expect(other.length).toBe(part.length)
+  const bytes = await readFile(at(file))
+  const start = bytes.indexOf(part)
+  expect(start).toBeGreaterThan(0)
+  other.copy(bytes, start)
+  await writeFile(at(file), bytes)
+}
+
+async function expectRefused(name: string, message: RegExp): Promise<void> {
+  const opening = openDiskFile(at(name))
+  await expect(opening).rejects.toMatchObject({ code: 'DISK_FILE_NOT_CONVERTED' })
+  await expect(opening).rejects.toThrow(message)
+}
+
+test.each([
+  ['qcow2', []],
+  ['vmdk', ['-o', 'subformat=monolithicSparse']],
+  ['vmdk', ['-o', 'subformat=monolithicFlat']],
+  ['vmdk', ['-o', 'subformat=twoGbMaxExtentSparse']],
+  ['vmdk', ['-o', 'subformat=streamOptimized']],
+] as const)('%s %s is read as what it was made of', async (format, options) => {
+  await rawDisk('disk.raw', 40 * mebibyte)
+  await qemuImg('convert', '-f', 'raw', '-O', format, ...options, 'disk.raw', `disk.${format}`)
+  await expectSame(`disk.${format}`, 'disk.raw')
+})
+
+test('a VMDK of several extents is read whole', async () => {
+  await qemuImg('create', '-q', '-f', 'vmdk', '-o', 'subformat=twoGbMaxExtentSparse', 'disk.vmdk', '3G')
+  await qemuIo('disk.vmdk', 'vmdk', 'write -P 5 0 64k', 'write -P 6 2500M 64k')
+  const { device } = await openDiskFile(at('disk.vmdk'))
+  await using disk = device
+  expect(await disk.read(0n, 65_536)).toEqual(Buffer.alloc(65_536, 5))
+  expect(await disk.read(BigInt(2500 * mebibyte), 65_536)).toEqual(Buffer.alloc(65_536, 6))
+})
+
+test('what qcow2 files in one folder say of each other is followed', async () => {
+  await rawDisk('base.raw', 4 * mebibyte)
+  await qemuImg('create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', 'base.raw', 'mid.qcow2')
+  await qemuImg('create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', at('mid.qcow2'), 'top.qcow2')
+  await qemuIo('mid.qcow2', 'qcow2', 'write -P 3 1M 64k')
+  await qemuIo('top.qcow2', 'qcow2', 'write -P 4 2M 64k')
+  await qemuImg('convert', '-f', 'qcow2', '-O', 'raw', 'top.qcow2', 'expected.raw')
+  await expectSame('top.qcow2', 'expected.raw')
+  await symlink(at('top.qcow2'), join(folder, 'link.qcow2'))
+  await expectSame('../link.qcow2', 'expected.raw')
+})
+
+test('a VMDK over another is read', async () => {
+  await rawDisk('disk.raw', 4 * mebibyte)
+  await qemuImg('convert', '-f', 'raw', '-O', 'vmdk', 'disk.raw', 'base.vmdk')
+  await qemuImg('create', '-q', '-f', 'vmdk', '-F', 'vmdk', '-b', 'base.vmdk', 'top.vmdk')
+  await qemuIo('top.vmdk', 'vmdk', 'write -P 4 2M 64k')
+  await qemuImg('convert', '-f', 'vmdk', '-O', 'raw', 'top.vmdk', 'expected.raw')
+  await expectSame('top.vmdk', 'expected.raw')
+})
+
+test('a qcow2 whose data is in a file beside it is read', async () => {
+  await rawDisk('disk.raw', 4 * mebibyte)
+  await copyFile(at('disk.raw'), at('data.raw'))
+  await qemuImg(
+    'create',
+    '-q',
+    '-f',
+    'qcow2',
+    '-o',
+    'data_file=data.raw,data_file_raw=on',
+    'disk.qcow2',
+    '4M',
+  )
+  await copyFile(at('disk.raw'), at('data.raw'))
+  const written = ['write -P 7 1M 64k', 'write -P 8 3M 64k']
+  await run('qemu-io', ['-f', 'qcow2', ...written.flatMap((word) => ['-c', word]), 'disk.qcow2'], {
+    cwd: disks,
+  })
+  await qemuImg('convert', '-f', 'qcow2', '-O', 'raw', 'disk.qcow2', 'expected.raw')
+  await expectSame('disk.qcow2', 'expected.raw')
+})
+
+test('the parent of a differencing VHD is found beside it', async () => {
+  const parentId = randomUUID()
+  const shape = { sizeBytes: 4 * mebibyte, blockBytes: 2 * mebibyte }
+  const parent = buildVhd({ ...shape, uniqueId: parentId, sectors: new Map([[0, 1]]) })
+  const paths = [{ platform: 'W2ru', path: 'C:\\elsewhere\\parent.vhd' }]
+  const child = buildVhd({
+    ...shape,
+    uniqueId: randomUUID(),
+    sectors: new Map([[1, 8]]),
+    parent: { uniqueId: parentId, name: 'parent.vhd', paths },
+  })
+  await writeFile(at('parent.vhd'), parent)
+  await writeFile(at('child.vhd'), child)
+  const expected = Buffer.concat([Buffer.alloc(512, 1), Buffer.alloc(512, 8), Buffer.alloc(512)])
+  expect(Buffer.compare((await contentOf('child.vhd')).subarray(0, 1536), expected)).toBe(0)
+})
+
+test('a sparse raw file has the holes that its file system knows', async () => {
+  await rawDisk('disk.raw', 40 * mebibyte)
+  const { device, format } = await openDiskFile(at('disk.raw'))
+  await using disk = device
+  expect(format).toBe('raw')
+  const extents = await disk.extents(0n, 40 * mebibyte)
+  expect(extents.map(({ kind }) => kind)).toEqual(['data', 'hole', 'data'])
+  expect(extents.reduce((sum, { length }) => sum + length, 0)).toBe(40 * mebibyte)
+  expect(extents[1]?.length).toBeGreaterThan(39 * mebibyte)
+})
+
+test.each([
+  ['options of QEMU', 'json:{"driver":"raw","file":{"driver":"file","filename":"/etc/hostname"}}'],
+  ['a server', 'nbd:localhost:1'],
+  ['an address of a server', 'nbd://localhost:1/disk'],
+  ['a file by its protocol', 'file:secret.raw'],
+  ['a file elsewhere', '/etc/hostname'],
+  ['a file above', '../secret.raw'],
+  ['a file that is not there', 'absent.raw'],
+  ['the folder above', '..'],
+  ['a symbolic link that leads elsewhere', 'link.raw'],
+])('a qcow2 over %s is refused', async (_, backing) => {
+  await symlink('../secret.raw', at('link.raw'))
+  await qemuImg('create', '-q', '-u', '-f', 'qcow2', '-F', 'raw', '-b', backing, 'disk.qcow2', '1M')
+  await expectRefused('disk.qcow2', /which is not a file beside it/)
+})
+
+test('a disk beside the disk may name no file elsewhere either', async () => {
+  await qemuImg('create', '-q', '-u', '-f', 'qcow2', '-F', 'raw', '-b', '/etc/hostname', 'mid.qcow2', '1M')
+  await qemuImg('create', '-q', '-u', '-f', 'qcow2', '-F', 'qcow2', '-b', 'mid.qcow2', 'top.qcow2', '1M')
+  await expectRefused('top.qcow2', /mid\.qcow2 .* names \/etc\/hostname/)
+})
+
+test('a disk over one of another format, or of a format that is not named, is refused', async () => {
+  await rawDisk('base.raw', mebibyte)
+  await qemuImg('create', '-q', '-u', '-f', 'qcow2', '-F', 'vhdx', '-b', 'base.raw', 'disk.qcow2', '1M')
+  await expectRefused('disk.qcow2', /is vhdx, and expected was one of raw, qcow2, vmdk/)
+  // The header extension that names the format becomes one that nobody knows, which readers pass over.
+  await exchange('disk.qcow2', Buffer.from('e2792aca', 'hex'), Buffer.from('77777777', 'hex'))
+  await expectRefused('disk.qcow2', /is of no named format, and expected was one of raw, qcow2, vmdk/)
+})
+
+test('a raw disk is never taken for one that names files', async () => {
+  await qemuImg('create', '-q', '-u', '-f', 'qcow2', '-F', 'raw', '-b', '/etc/hostname', 'base.raw', '1M')
+  await qemuImg('create', '-q', '-u', '-f', 'qcow2', '-F', 'raw', '-b', 'base.raw', 'disk.qcow2', '1M')
+  const base = await readFile(at('base.raw'))
+  expect(Buffer.compare((await contentOf('disk.qcow2')).subarray(0, base.length), base)).toBe(0)
+})
+
+/** One of a tower of disks: as long as any other. */
+const inTower = (number: number): string => `${number + 10}.qcow2`
+
+test('disks that lie over themselves, and towers of disks, are refused', async () => {
+  await qemuImg('create', '-q', '-u', '-f', 'qcow2', '-F', 'qcow2', '-b', 'b.qcow2', 'a.qcow2', '1M')
+  await qemuImg('create', '-q', '-u', '-f', 'qcow2', '-F', 'qcow2', '-b', 'a.qcow2', 'b.qcow2', '1M')
+  await expectRefused('a.qcow2', /lies under itself/)
+  await qemuImg('create', '-q', '-u', '-f', 'qcow2', '-F', 'qcow2', '-b', inTower(65), inTower(0), '1M')
+  for (let number = 1; number < 65; number++) {
+    await copyFile(at(inTower(0)), at(inTower(number)))
+    await exchange(inTower(number), Buffer.from(inTower(65)), Buffer.from(inTower(number + 1)))
+  }
+  await exchange(inTower(0), Buffer.from(inTower(65)), Buffer.from(inTower(1)))
+  await qemuImg('create', '-q', '-f', 'qcow2', inTower(65), '1M')
+  await expectRefused(inTower(0), /more than 64 disks lie over it/)
+  expect((await contentOf(inTower(2))).length).toBe(mebibyte)
+})
+
+test.each(['/etc/hostname', '../secret.raw', 'link.raw'])(
+  'a VMDK with the extent %s is refused',
+  async (name) => {
+    await vmdkOver(name)
+    await expectRefused('disk.vmdk', /which is not a file beside it/)
+  },
+)
+
+test.each(['nbd:localhost:1', 'file:secret.raw'])('an extent %s of a VMDK is a file name', async (name) => {
+  await vmdkOver(name)
+  await expectRefused('disk.vmdk', /Could not open .*: No such file/)
+})
+
+/** Makes a VMDK of one extent, and a symbolic link beside it. */
+async function vmdkOver(name: string): Promise<void> {
+  await symlink('../secret.raw', at('link.raw'))
+  const lines = ['# Disk DescriptorFile', 'version=1', 'CID=2c8f4fdf', 'parentCID=ffffffff']
+  const extent = ['createType="monolithicFlat"', `RW 1 FLAT "${name}" 0`, '']
+  await writeFile(at('disk.vmdk'), [...lines, ...extent].join('\n'))
+}
+
+test.each(['/etc/hostname', '../secret.raw', 'json:{"driver":"null-co"}', 'nbd:localhost:1'])(
+  'a qcow2 whose data is in %s is refused',
+  async (name) => {
+    const placeholder = 'x'.repeat(name.length)
+    await qemuImg('create', '-q', '-f', 'qcow2', '-o', `data_file=${placeholder}`, 'disk.qcow2', '1M')
+    await exchange('disk.qcow2', Buffer.from(placeholder), Buffer.from(name))
+    await expectRefused('disk.qcow2', /which is not a file beside it/)
+  },
+)

@@ -1,0 +1,172 @@
+import { rm } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { LeaseStats } from '#core/api/lease.ts'
+import type { ImageManifest } from '#core/artifact/index.ts'
+import type { OpenDisk as AttachedDisk, OverlayMode } from './disk/open-disk.ts'
+import { type ServeDiskOptions, type ServedDisk, serveDisk } from './disk/serve-disk.ts'
+import type { DiskToOpen, OpenedDisk } from './launch-disk.ts'
+
+export interface ServeOptions {
+  /** How the disk is exported, and where it is mounted. */
+  readonly serving: Omit<
+    ServeDiskOptions,
+    'device' | 'name' | 'description' | 'stats' | 'onDetach' | 'warn' | 'signal'
+  >
+  /** What is done with the disk when it is there; the launch is over when that is. */
+  readonly use: (disk: DeliveredDisk) => Promise<void>
+  readonly warn: (error: unknown) => void
+}
+
+/** A disk that is attached under a lease. */
+export interface DeliveredDisk {
+  readonly served: ServedDisk
+  /** Signed; names the applications that may be started from it. */
+  readonly manifest: ImageManifest
+  /** What the workspace starts. */
+  readonly application: string
+  /** Aborts when the lease is over. */
+  readonly signal: AbortSignal
+}
+
+/** What was opened, and what becomes of what is written to it. */
+export interface Delivered {
+  readonly attached: AttachedDisk
+  /** As it was opened. */
+  readonly overlay: OverlayMode
+  /** The folder of its overlay, if that is kept. */
+  readonly keptIn: string
+}
+
+type Lease = Pick<DiskToOpen, 'application' | 'signal' | 'overlay'>
+
+/** How long a disk that is to be kept may take to be unmounted when its lease is withdrawn, before it is cut off. */
+const farewellMs = 2_000
+
+/**
+ * Exports and mounts a disk that was opened under a lease, until the lease is over or the disk is disposed of. At no
+ * moment does a lease that is over leave a disk behind: not while it is being mounted either.
+ *
+ * @throws the reason of the lease's end, {MountError}, {DiskError}, {NbdServerError}: nothing is left of the disk then
+ */
+export async function serveDelivered(
+  options: ServeOptions,
+  disk: Lease,
+  delivered: Delivered,
+): Promise<OpenedDisk> {
+  const { attached } = delivered
+  const { warn, use } = options
+  const { application, signal } = disk
+  const served = await serveUnderLease(options, disk, delivered)
+  let ending: Promise<void> | undefined
+  const end = (): Promise<void> => {
+    ending ??= takeDown(disk, delivered, served, warn)
+    return ending
+  }
+  const cutOff = (): void => {
+    // At once, also while it is being taken down in good order.
+    if (!isKept(disk, delivered)) void attached.withdraw(signal.reason as Error).catch(warn)
+    end().catch(warn)
+  }
+  signal.addEventListener('abort', cutOff, { once: true })
+  if (signal.aborted) {
+    await end()
+    signal.throwIfAborted()
+  }
+  return {
+    run: async () => {
+      // Whoever detaches the disk from elsewhere ends the launch, too.
+      await Promise.race([use({ served, manifest: attached.manifest, application, signal }), served.ended])
+    },
+    stats: () => leaseStatsOf(attached),
+    [Symbol.asyncDispose]: end,
+  }
+}
+
+/** Nothing is left of it when the lease ends meanwhile: there is nothing yet that could be kept. */
+async function serveUnderLease(
+  { warn, serving }: ServeOptions,
+  { signal, overlay }: Lease,
+  delivered: Delivered,
+): Promise<ServedDisk> {
+  const { attached } = delivered
+  // Not the lease's own: the end of that leaves a disk that is there some time to be unmounted.
+  const opening = new AbortController()
+  const cutOff = (): void => {
+    void attached.withdraw(signal.reason as Error).catch(warn)
+    opening.abort(signal.reason)
+  }
+  signal.addEventListener('abort', cutOff, { once: true })
+  if (signal.aborted) cutOff()
+  try {
+    return await serveDisk({
+      ...serving,
+      device: attached.device,
+      name: attached.name,
+      description: attached.description,
+      stats: () => attached.stats(),
+      onDetach: async () => attached[Symbol.asyncDispose](),
+      warn,
+      signal: opening.signal,
+    })
+  } catch (error) {
+    await attached.withdraw(error as Error).catch(warn)
+    await settleOverlay({ overlay }, delivered, warn)
+    throw error
+  } finally {
+    signal.removeEventListener('abort', cutOff)
+  }
+}
+
+/**
+ * What is to be kept is written out first, as far as that takes no longer than `farewellMs`; then the key is gone, and
+ * what still reads fails.
+ */
+async function takeDown(
+  disk: Lease,
+  delivered: Delivered,
+  served: ServedDisk,
+  warn: (error: unknown) => void,
+): Promise<void> {
+  const { signal } = disk
+  const { attached } = delivered
+  const reason = signal.aborted ? (signal.reason as Error) : new Error('the disk was closed')
+  const isOrderly = isKept(disk, delivered) || !signal.aborted
+  if (!(isOrderly && (await isDetachedWithin(served, farewellMs)))) {
+    await attached.withdraw(reason).catch(warn)
+    await served.detach(true).catch(warn)
+  }
+  await settleOverlay(disk, delivered, warn)
+}
+
+function isKept(disk: Pick<Lease, 'overlay'>, { overlay }: Delivered): boolean {
+  return overlay === 'keep' && disk.overlay() === 'keep'
+}
+
+/** The site may have decided while the disk was open that nothing is kept. */
+async function settleOverlay(
+  disk: Pick<Lease, 'overlay'>,
+  delivered: Delivered,
+  warn: (error: unknown) => void,
+): Promise<void> {
+  if (delivered.overlay !== 'keep' || isKept(disk, delivered)) return
+  await rm(delivered.keptIn, { recursive: true, force: true }).catch(warn)
+}
+
+/** Unmounts as soon as nobody uses it: what ran from the disk may take a moment to be gone. */
+async function isDetachedWithin(served: ServedDisk, ms: number): Promise<boolean> {
+  const until = performance.now() + ms
+  while (performance.now() < until) {
+    const detached = served.detach(false).then(
+      () => true,
+      () => false,
+    )
+    if (await Promise.race([detached, sleep(until - performance.now(), false)])) return true
+    await sleep(100)
+  }
+  return false
+}
+
+function leaseStatsOf(attached: AttachedDisk): LeaseStats {
+  const { bytesFetched, bytesFromCache, percentLocal = 0, hits, bytesWritten = 0 } = attached.stats()
+  return { bytesFetched, bytesLocal: bytesFromCache, percentLocal, cacheHits: hits, bytesWritten }
+}

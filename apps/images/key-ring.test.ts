@@ -1,0 +1,54 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, readdir, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { imageKey, imageKeyOrNew, madeHere, rememberMade } from './key-ring.ts'
+
+const run = promisify(execFile)
+const importer = join(import.meta.dirname, 'key-ring.rig.ts')
+let folder: string
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'key-ring-'))
+  vi.stubEnv('TRUSTCAST_IMAGES', folder)
+})
+
+afterEach(async () => {
+  vi.unstubAllEnvs()
+  await rm(folder, { recursive: true })
+})
+
+test('processes that import a family at once for the first time have one key and forget nothing', async () => {
+  const processes = ['a', 'b', 'c', 'd', 'e', 'f']
+  const keys = await Promise.all(
+    processes.map(async (name) => {
+      const versions = [1, 2, 3].map((number) => `${name}${number}`)
+      return (await run(process.execPath, [importer, 'disk', ...versions])).stdout
+    }),
+  )
+  expect(new Set(keys)).toEqual(new Set([Buffer.from(await imageKey('disk')).toString('hex')]))
+  for (const name of processes)
+    for (const number of [1, 2, 3])
+      expect(await madeHere({ name: 'disk', version: `${name}${number}` })).toBeDefined()
+  expect((await readdir(folder)).toSorted()).toEqual(['disk.json', 'disk.lock'])
+  expect((await stat(join(folder, 'disk.json'))).mode & 0o777).toBe(0o600)
+})
+
+test('many that ask within a process get one key', async () => {
+  const keys = await Promise.all(Array.from({ length: 20 }, () => imageKeyOrNew('disk')))
+  expect(new Set(keys.map((key) => Buffer.from(key).toString('hex'))).size).toBe(1)
+  const versions = Array.from({ length: 20 }, (_, number) => `v${number}`)
+  await Promise.all(
+    versions.map((version) => rememberMade({ name: 'disk', version }, `sha256:${'1'.repeat(64)}`)),
+  )
+  for (const version of versions) expect(await madeHere({ name: 'disk', version })).toBeDefined()
+})
+
+test('nothing is remembered of a family without a key', async () => {
+  await expect(
+    rememberMade({ name: 'disk', version: '1' }, `sha256:${'1'.repeat(64)}`),
+  ).rejects.toMatchObject({ code: 'IMAGE_KEY_MISSING' })
+  expect(await readdir(folder)).toEqual([])
+})
