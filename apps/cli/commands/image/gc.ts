@@ -8,7 +8,7 @@ const defaultGraceHours = 24
 
 export const gcCommand: Command = {
   synopsis: `gc [NAME:VERSION…] [--store FOLDER] [--grace HOURS]`,
-  summary: `Take the names of images away, and delete what no image needs. What was used within the last ${defaultGraceHours} hours stays, and so does what somebody reads.`,
+  summary: `Take the names of images away, and delete what no image needs. What was used within the last ${defaultGraceHours} hours stays, and so does what a disk is attached from on this machine.`,
   run: async (args, out) => {
     const words = parse(args, { store: { type: 'string' }, grace: { type: 'string' } }, [0, 1000])
     const hours = Number(words.text('grace') ?? defaultGraceHours)
