@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Server, Socket } from 'node:net'
 import type { SecureContextOptions } from 'node:tls'
 import fastifySwagger from '@fastify/swagger'
@@ -27,6 +27,8 @@ import { joinRoutes } from './join-routes.ts'
 import { personRoutes } from './person-routes.ts'
 import { releaseRoutes } from './release-routes.ts'
 
+const maxPassedOverBytes = 8 * 1024 * 1024
+const passOverMs = 5_000
 const maxConnections = 20_000
 const maxConnectionsPerSource = 2_000
 /** Of a route that does not say otherwise; a stranger's body is read before anybody knows who sent it. */
@@ -48,10 +50,10 @@ export async function createPeoplePort(
     trustProxy: false,
     forceCloseConnections: true,
     // A path that is no path meets neither hooks nor handlers.
-    frameworkErrors: (error, _request, { raw }) => {
+    frameworkErrors: (error, request, { raw }) => {
       const { status, body } = errorAnswer(error)
       const headers = { ...Object.fromEntries(securityHeaders), 'content-type': 'application/json' }
-      raw.writeHead(status, headers).end(JSON.stringify(body))
+      void passOver(request.raw).then(() => raw.writeHead(status, headers).end(JSON.stringify(body)))
     },
   })
   const app = withZod(bare as unknown as FastifyInstance)
@@ -96,18 +98,39 @@ function requireCallers(app: Api, site: Site): void {
 }
 
 function answerErrors(app: Api, site: Site): void {
-  app.setErrorHandler((error: FastifyError, _request, reply) => {
+  app.setErrorHandler(async (error: FastifyError, request, reply) => {
     const { status, body } = errorAnswer(error)
     if (status >= 500 && body.code !== 'SITE_BUSY') site.log.error({ err: error }, 'a request failed')
     if (body.retryAfter !== undefined) reply.header('retry-after', Math.ceil(body.retryAfter))
+    await passOver(request.raw)
     return reply.code(status).send(body)
   })
-  app.setNotFoundHandler((request, reply) => {
+  app.setNotFoundHandler(async (request, reply) => {
+    await passOver(request.raw)
     const { body } = errorAnswer(
       new SiteError('NOT_FOUND', `there is no ${request.method} ${request.url.slice(0, 100)}`),
     )
     return reply.code(404).send(body)
   })
+}
+
+/**
+ * Reads on over the body of what is refused, to its end or as far as is bearable: whoever still sends does not read, and
+ * an answer before that would be lost with the connection.
+ */
+async function passOver(body: IncomingMessage): Promise<void> {
+  if (body.complete) return
+  let bytes = 0
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, passOverMs)
+  body.on('data', (part: Buffer) => {
+    bytes += part.length
+    if (bytes > maxPassedOverBytes) resolve()
+  })
+  body.once('end', resolve).once('close', resolve)
+  body.resume()
+  await promise
+  clearTimeout(timer)
 }
 
 async function addRoutes(app: Api, site: Site): Promise<void> {
