@@ -198,7 +198,9 @@ async function startProgram(
 
 /** openbox makes the file when it has taken the display over and is about to wait for events. */
 async function windowManager(ready: string, child: ChildProcess, signal: AbortSignal): Promise<void> {
-  const quit = once(child, 'exit', { signal }).then(() => {
+  // It may have quit while the size was set.
+  const hasQuit = child.exitCode !== null || child.signalCode !== null
+  const quit = (hasQuit ? Promise.resolve() : once(child, 'exit', { signal })).then(() => {
     throw new Error('the program quit before the window manager was ready')
   })
   const appear = async (): Promise<void> => {

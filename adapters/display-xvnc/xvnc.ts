@@ -99,7 +99,7 @@ export async function lastLines(context: Context, id: string): Promise<string> {
   await delay(logDelayMs)
   const text = await readFile(folderOf(context.runDir, id).log, 'utf8').catch(() => '')
   const lines = text.split('\n').filter((line) => line.trim() !== '')
-  return lines.slice(-8).join('\n').slice(-2000)
+  return lines.slice(-24).join('\n').slice(-2000)
 }
 
 /**
