@@ -104,7 +104,7 @@ test('an enrolment token names a pool, is bound to its kind and is worth nothing
     '--state',
     `${site.state}/w`,
   ])
-  expect(asGateway).toMatchObject({ code: 1, stderr: expect.stringContaining('AGENT_WRONG_TOKEN') })
+  expect(asGateway).toMatchObject({ code: 2, stderr: expect.stringContaining('a host, not a gateway') })
   const asHost = await site.cli([
     'enroll',
     site.url,
