@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
 import type { Server, Socket } from 'node:net'
 import type { SecureContextOptions } from 'node:tls'
 import fastifySwagger from '@fastify/swagger'
@@ -50,11 +50,7 @@ export async function createPeoplePort(
     trustProxy: false,
     forceCloseConnections: true,
     // A path that is no path meets neither hooks nor handlers.
-    frameworkErrors: (error, request, { raw }) => {
-      const { status, body } = errorAnswer(error)
-      const headers = { ...Object.fromEntries(securityHeaders), 'content-type': 'application/json' }
-      void passOver(request.raw).then(() => raw.writeHead(status, headers).end(JSON.stringify(body)))
-    },
+    frameworkErrors: (error, request, { raw }) => void refusePath(error, request.raw, raw),
   })
   const app = withZod(bare as unknown as FastifyInstance)
   boundConnections(app.server)
@@ -112,6 +108,17 @@ function answerErrors(app: Api, site: Site): void {
     )
     return reply.code(404).send(body)
   })
+}
+
+async function refusePath(
+  error: FastifyError,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  await passOver(request)
+  const { status, body } = errorAnswer(error)
+  const headers = { ...Object.fromEntries(securityHeaders), 'content-type': 'application/json' }
+  response.writeHead(status, headers).end(JSON.stringify(body))
 }
 
 /**
