@@ -3,6 +3,7 @@ import type { ClaimSource } from './words.ts'
 /** Every claim that a policy can speak about. The part before the dot says what the claim is about. */
 export const claimNames = [
   'endpoint.management',
+  'endpoint.reporting',
   'endpoint.deviceKey',
   'endpoint.diskEncryption',
   'endpoint.osUpdates',
@@ -59,6 +60,12 @@ export const claimVocabulary: Readonly<Record<ClaimName, ClaimKind>> = {
     values: ['unmanaged', 'unknown', 'managed'],
     label: 'Management',
     remedy: 'Use a device that your organisation manages, or have this one enrolled',
+  },
+  'endpoint.reporting': {
+    ...observed,
+    values: ['silent', 'unknown', 'current'],
+    label: 'Reports of this device',
+    remedy: 'Start the Trustcast service on this device, and connect it to the site',
   },
   'endpoint.deviceKey': {
     ...attested,

@@ -1,0 +1,1 @@
+export type { Collector, Observation } from './observation.ts'
