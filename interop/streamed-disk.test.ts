@@ -124,13 +124,21 @@ test('a VHD is imported into a registry behind TLS, and a newer version stores l
   const diff = z
     .looseObject({
       changedStoredBytes: z.int(),
-      partitions: z.array(z.looseObject({ changedBytes: z.int() })),
+      partitions: z.array(
+        z.looseObject({
+          changedBytes: z.int(),
+          files: z.array(z.looseObject({ path: z.string(), change: z.string() })),
+        }),
+      ),
     })
     .parse(
       JSON.parse(await done(cli('ada', ['image', 'diff', `${image}:1`, `${image}:2`, ...storeCa, '--json']))),
     )
   expect(second.bytesStored).toBeLessThanOrEqual(1.5 * diff.changedStoredBytes)
   expect(diff.partitions).toHaveLength(1)
+  expect(diff.partitions[0]?.files).toContainEqual(
+    expect.objectContaining({ path: '/usr/bin/less', change: 'added' }),
+  )
   const wrong = await cli('ada', ['image', 'import', inFolder('v1.vhd'), `${image}:1`, ...storeCa])
   expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining('IMAGE_EXISTS') })
   expect(await done(cli('ada', ['image', 'verify', `${image}:2`, ...storeCa]))).toContain('is whole')

@@ -6,7 +6,7 @@ import { changesBetween, changesText } from './partition-changes.ts'
 export const diffCommand: Command = {
   synopsis: `diff NAME:OLDER NAME:NEWER ${openSynopsis}`,
   summary:
-    'What a version changes: bytes of the disk, partition by partition, and how much of it a store must have anew.',
+    'What a version changes: bytes of the disk, partitions, files where they can be read, and how much of it a store must have anew.',
   run: async (args, out) => {
     const words = parse(args, openWords, [2, 2])
     const [olderName = '', newerName = ''] = words.positionals

@@ -1,4 +1,6 @@
 import { diffImages, type ImageDiff, type OpenedImage } from '#core/artifact/index.ts'
+import { isCoded } from '#core/errors/coded-error.ts'
+import { compareFiles, type FileChange, listFiles } from '#core/filesystem/index.ts'
 import { type Partition, readPartitions } from '#core/partition/index.ts'
 import { table } from '../../command.ts'
 import { sizeText } from './store-options.ts'
@@ -10,6 +12,8 @@ export interface PartitionChange {
   readonly offset: number
   readonly sizeBytes: number
   readonly changedBytes: number
+  /** What became of its files; where they cannot be listed, why. */
+  readonly files: readonly FileChange[] | { readonly unreadable: string }
 }
 
 /** What one version of an image changes of another. */
@@ -20,24 +24,62 @@ export interface ImageChanges {
   readonly partitions: readonly PartitionChange[]
 }
 
-/** Compares two versions, partition by partition. @throws {ArtifactError} {BlobError} {PartitionError} */
+/**
+ * Compares two versions, partition by partition, and file by file where both have a file system that can be read.
+ *
+ * @throws {ArtifactError} {BlobError} {PartitionError}
+ */
 export async function changesBetween(older: OpenedImage, newer: OpenedImage): Promise<ImageChanges> {
   const diff = await diffImages(older, newer)
   const { scheme, partitions } = await readPartitions(newer.device)
-  return {
-    diff,
-    scheme,
-    partitions: partitions.map((partition) => ({
-      ...describe(partition),
-      changedBytes: changedIn(diff, partition),
-    })),
+  const { sizeBytes } = newer.device
+  // A disk without a table may be one file system.
+  const whole: Partition = { number: 0, type: 'whole disk', offset: 0n, sizeBytes }
+  const described: PartitionChange[] = []
+  for (const partition of scheme === 'none' ? [whole] : partitions) {
+    const changedBytes = changedIn(diff, partition)
+    const files = changedBytes === 0 ? [] : await fileChanges(older, newer, diff, partition)
+    described.push({ ...describe(partition), changedBytes, files })
+  }
+  return { diff, scheme, partitions: described }
+}
+
+async function fileChanges(
+  older: OpenedImage,
+  newer: OpenedImage,
+  diff: ImageDiff,
+  partition: Partition,
+): Promise<PartitionChange['files']> {
+  try {
+    const before = await listFiles(older.device, partition)
+    const now = await listFiles(newer.device, partition)
+    const start = Number(partition.offset)
+    const isSame = (offset: number, length: number): boolean =>
+      !diff.isCut && !isTouched(diff.ranges, start + offset, length)
+    return await compareFiles(before, now, isSame)
+  } catch (error) {
+    if (isCoded(error)) return { unreadable: error.message }
+    throw error
   }
 }
 
-/** @returns lines for people */
+/** @param ranges in order, without overlap */
+function isTouched(ranges: ImageDiff['ranges'], offset: number, length: number): boolean {
+  let [low, high] = [0, ranges.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    const range = ranges[middle]
+    if (range !== undefined && range.offset + range.length <= offset) low = middle + 1
+    else high = middle
+  }
+  const next = ranges[low]
+  return next !== undefined && next.offset < offset + length
+}
+
+/** @returns lines for people; of files the first `shownFiles` of each partition */
 export function changesText({ diff, partitions }: ImageChanges): readonly string[] {
   const rows = partitions.map(({ number, type, sizeBytes, changedBytes }) => [
-    String(number),
+    number === 0 ? '' : String(number),
     type,
     sizeText(sizeBytes),
     sizeText(changedBytes),
@@ -46,7 +88,48 @@ export function changesText({ diff, partitions }: ImageChanges): readonly string
     `${sizeText(diff.changedBytes)} changed, ${sizeText(diff.clearedBytes)} cleared, ${sizeText(diff.sameBytes)} the same`,
     `${sizeText(diff.changedStoredBytes)} stored for what changed`,
     ...(rows.length === 0 ? [] : table(['partition', 'type', 'size', 'changed'], rows).split('\n')),
+    ...partitions.flatMap(fileLines),
   ]
+}
+
+const shownFiles = 60
+const marks = { added: '+', removed: '-', changed: '~' } as const
+
+function fileLines({ number, files, changedBytes }: PartitionChange): readonly string[] {
+  if (changedBytes === 0) return []
+  const where = number === 0 ? 'files' : `files of partition ${number}`
+  if ('unreadable' in files) return [`${where}: ${files.unreadable}`]
+  const count = (change: FileChange['change']): number =>
+    files.filter((file) => file.change === change).length
+  // What lets a program act as somebody else is what a signer looks for first.
+  const shown = files
+    .toSorted((a, b) => Number(isSetId(b)) - Number(isSetId(a)))
+    .slice(0, shownFiles)
+    .map((file) => `  ${marks[file.change]} ${printable(file.path)}${describeFile(file)}`)
+  const left = files.length - shown.length
+  return [
+    `${where}: ${count('added')} added, ${count('changed')} changed, ${count('removed')} removed`,
+    ...shown,
+    ...(left === 0 ? [] : [`  and ${left} more, all of them with: trustcast image diff OLDER NEWER --json`]),
+  ]
+}
+
+function describeFile({ change, what, mode, sizeBytes, ...file }: FileChange): string {
+  const mentioned = [
+    ...(change === 'changed' && what.join() !== 'content' ? [what.join(', ')] : []),
+    ...(isSetId({ mode, ...file }) ? [`runs as its owner: ${(mode & 0o7777).toString(8)}`] : []),
+  ]
+  const size = change === 'removed' ? '' : `  ${sizeText(sizeBytes)}`
+  return `${size}${mentioned.length === 0 ? '' : `  (${mentioned.join('; ')})`}`
+}
+
+function isSetId({ mode }: Pick<FileChange, 'mode'>): boolean {
+  return (mode & 0xf000) === 0x8000 && (mode & 0o6000) !== 0
+}
+
+/** A name could otherwise move the cursor over what a signer is to read. */
+function printable(path: string): string {
+  return path.replaceAll(/[^\x20-\x7e\u00a1-\ud7ff]/gu, '?')
 }
 
 function describe({ number, type, sizeBytes, offset, name }: Partition) {

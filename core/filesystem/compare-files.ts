@@ -1,0 +1,117 @@
+import { type Run, readRuns } from './ext4-data.ts'
+import { dataOf, type FileEntry, type Files, isFolder } from './ext4-files.ts'
+
+export interface FileChange {
+  readonly path: string
+  readonly change: 'added' | 'removed' | 'changed'
+  /** What is another: its content, its permissions, its owner. Empty unless it was changed. */
+  readonly what: readonly ('content' | 'mode' | 'owner')[]
+  /** Type and permissions, as in stat(2); of a removed one as it was. */
+  readonly mode: number
+  readonly sizeBytes: number
+}
+
+/** Byte ranges of a disk in which it surely is what it was. */
+export type IsSame = (offset: number, length: number) => boolean
+
+const pieceBytes = 1 << 20
+
+/**
+ * What became of the files of a file system from one version of a disk to the next: content is compared by its bytes, and read only where
+ * it is not known to be the same. Times are not compared: they say nothing that a signer could trust.
+ *
+ * @param isSame asked with byte ranges of the file system
+ * @returns in the order of paths
+ * @throws {FileSystemError}; what the sources throw
+ */
+export async function compareFiles(
+  older: Files,
+  newer: Files,
+  isSame: IsSame,
+  signal?: AbortSignal,
+): Promise<readonly FileChange[]> {
+  const changes: FileChange[] = []
+  for (const entry of newer.entries.values()) {
+    const before = older.entries.get(entry.path)
+    if (before === undefined) {
+      changes.push(changeOf(entry, 'added'))
+      continue
+    }
+    const what = [
+      ...((await hasSameContent(older, before, newer, entry, isSame, signal)) ? [] : (['content'] as const)),
+      ...(before.mode === entry.mode ? [] : (['mode'] as const)),
+      ...(before.uid === entry.uid && before.gid === entry.gid ? [] : (['owner'] as const)),
+    ]
+    if (what.length > 0) changes.push({ ...changeOf(entry, 'changed'), what })
+  }
+  for (const entry of older.entries.values())
+    if (!newer.entries.has(entry.path)) changes.push(changeOf(entry, 'removed'))
+  return changes.toSorted((a, b) => (a.path < b.path ? -1 : 1))
+}
+
+function changeOf({ path, mode, sizeBytes }: FileEntry, change: FileChange['change']): FileChange {
+  return { path, change, what: [], mode, sizeBytes: isFolder({ mode }) ? 0 : sizeBytes }
+}
+
+async function hasSameContent(
+  older: Files,
+  before: FileEntry,
+  newer: Files,
+  entry: FileEntry,
+  isSame: IsSame,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  // What a folder has in it is seen by its files.
+  if (isFolder(entry) && isFolder(before)) return true
+  if (before.sizeBytes !== entry.sizeBytes) return false
+  const old = await dataOf(older.volume, before, signal)
+  const data = await dataOf(newer.volume, entry, signal)
+  if ('inline' in old || 'inline' in data)
+    return 'inline' in old && 'inline' in data && Buffer.compare(old.inline, data.inline) === 0
+  const { blockBytes } = newer.volume
+  const isUntouched =
+    blockBytes === older.volume.blockBytes &&
+    haveSamePlaces(old.runs, data.runs) &&
+    data.runs.every(({ at, count }) => isSame(at * blockBytes, count * blockBytes))
+  return isUntouched || haveSameBytes(older, old.runs, newer, data.runs, entry.sizeBytes, signal)
+}
+
+function haveSamePlaces(a: readonly Run[], b: readonly Run[]): boolean {
+  return (
+    a.length === b.length &&
+    a.every((run, index) => {
+      const other = b[index]
+      return (
+        other !== undefined && run.at === other.at && run.from === other.from && run.count === other.count
+      )
+    })
+  )
+}
+
+async function haveSameBytes(
+  older: Files,
+  oldRuns: readonly Run[],
+  newer: Files,
+  runs: readonly Run[],
+  sizeBytes: number,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const piece = async (
+    { volume }: Files,
+    of: readonly Run[],
+    offset: number,
+    length: number,
+  ): Promise<Uint8Array> => {
+    const count = Math.ceil(length / volume.blockBytes)
+    return (await readRuns(volume, of, offset / volume.blockBytes, count, signal)).subarray(0, length)
+  }
+  for (let offset = 0; offset < sizeBytes; offset += pieceBytes) {
+    const length = Math.min(pieceBytes, sizeBytes - offset)
+    const [a, b] = await Promise.all([
+      piece(older, oldRuns, offset, length),
+      piece(newer, runs, offset, length),
+    ])
+    if (Buffer.compare(a, b) !== 0) return false
+  }
+  return true
+}

@@ -1,0 +1,164 @@
+import type { ByteSource } from '#core/block/block-device.ts'
+import { corrupt, unreadable } from './file-system-error.ts'
+
+/** Where an ext2, ext3 or ext4 file system lies in a source. Source: kernel documentation, "ext4 Data Structures and Algorithms". */
+
+/** An inode as it is on disk, as far as it says what a file is. */
+export interface Inode {
+  readonly number: number
+  /** Type and permissions, as in stat(2). */
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  readonly sizeBytes: number
+  /** i_block: 60 bytes; where the data is, or for short links the data itself. */
+  readonly block: Uint8Array
+  readonly hasExtents: boolean
+}
+
+export interface Volume {
+  readonly blockBytes: number
+  readonly blocks: number
+  /** @throws {FileSystemError} FILES_CORRUPT for a block that is not inside */
+  readBlocks(first: number, count: number, signal?: AbortSignal): Promise<Uint8Array>
+  /** @throws {FileSystemError} FILES_CORRUPT */
+  readInode(number: number, signal?: AbortSignal): Promise<Inode>
+}
+
+const superblockAt = 1024n
+const superblockBytes = 1024
+/** filetype, extents, 64bit, multiple mount protection, flexible groups, inodes for attributes, checksum seed, large directories */
+const knownIncompatible = 0x2 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000
+const names: Readonly<Record<number, string>> = {
+  4: 'its journal was not played back',
+  16: 'it has meta block groups',
+  32768: 'it keeps data inside inodes',
+  65536: 'it is encrypted',
+}
+const extentsFlag = 0x80000
+const blockFieldBytes = 60
+
+/**
+ * @param range where it lies in the source, bytes
+ * @throws {FileSystemError} FILES_UNREADABLE, FILES_CORRUPT; what the source throws
+ */
+export async function openVolume(
+  source: ByteSource,
+  range: { readonly offset: bigint; readonly sizeBytes: bigint },
+  signal?: AbortSignal,
+): Promise<Volume> {
+  if (range.sizeBytes < superblockAt + BigInt(superblockBytes)) throw unreadable('it is too small')
+  const head = viewOf(await source.read(range.offset + superblockAt, superblockBytes, signal))
+  if (head.getUint16(0x38, true) !== 0xef53) throw unreadable('it is not ext2, ext3 or ext4')
+  const incompatible = head.getUint32(0x60, true)
+  const unknown = incompatible & ~knownIncompatible
+  if (unknown !== 0)
+    throw unreadable(names[unknown & -unknown] ?? `feature ${unknown.toString(16)} is unknown`)
+  const layout = layoutOf(head, (incompatible & 0x80) !== 0, range.sizeBytes)
+  const { blockBytes, blocks } = layout
+
+  const readBlocks: Volume['readBlocks'] = async (first, count, own) => {
+    if (first < 0 || count < 1 || first + count > blocks) throw corrupt(`block ${first} is outside`)
+    return source.read(range.offset + BigInt(first) * BigInt(blockBytes), count * blockBytes, own)
+  }
+  const groups = Math.ceil((blocks - layout.firstBlock) / layout.groupBlocks)
+  const tables = await inodeTables(layout, groups, readBlocks, signal)
+  return {
+    blockBytes,
+    blocks,
+    readBlocks,
+    readInode: async (number, own) => {
+      const index = number - 1
+      const table = tables[Math.floor(index / layout.groupInodes)]
+      if (number < 1 || number > layout.inodes || table === undefined)
+        throw corrupt(`inode ${number} is outside`)
+      const at = (index % layout.groupInodes) * layout.inodeBytes
+      const bytes = await readBlocks(table + Math.floor(at / blockBytes), 1, own)
+      return inodeOf(number, viewOf(bytes.subarray(at % blockBytes, (at % blockBytes) + layout.inodeBytes)))
+    },
+  }
+}
+
+interface Layout {
+  readonly blockBytes: number
+  readonly blocks: number
+  readonly firstBlock: number
+  readonly groupBlocks: number
+  readonly groupInodes: number
+  readonly inodes: number
+  readonly inodeBytes: number
+  readonly descriptorBytes: number
+}
+
+function layoutOf(head: DataView, is64Bit: boolean, sizeBytes: bigint): Layout {
+  const blockBytes = 1024 * 2 ** Math.min(head.getUint32(0x18, true), 20)
+  const high = is64Bit ? head.getUint32(0x150, true) : 0
+  const layout = {
+    blockBytes,
+    blocks: head.getUint32(0x4, true) + high * 2 ** 32,
+    firstBlock: head.getUint32(0x14, true),
+    groupBlocks: head.getUint32(0x20, true),
+    groupInodes: head.getUint32(0x28, true),
+    inodes: head.getUint32(0x0, true),
+    inodeBytes: head.getUint32(0x4c, true) === 0 ? 128 : head.getUint16(0x58, true),
+    descriptorBytes: is64Bit ? head.getUint16(0xfe, true) : 32,
+  }
+  const isPossible =
+    blockBytes <= 65_536 &&
+    BigInt(layout.blocks) * BigInt(blockBytes) <= sizeBytes &&
+    layout.firstBlock < 2 &&
+    layout.groupBlocks >= 256 &&
+    layout.groupBlocks <= 8 * blockBytes &&
+    layout.groupInodes >= 1 &&
+    layout.groupInodes <= 8 * blockBytes &&
+    isPowerOfTwo(layout.inodeBytes) &&
+    layout.inodeBytes >= 128 &&
+    layout.inodeBytes <= blockBytes &&
+    isPowerOfTwo(layout.descriptorBytes) &&
+    layout.descriptorBytes >= 32 &&
+    layout.descriptorBytes <= 1024
+  if (!isPossible) throw corrupt('its superblock says what cannot be')
+  return layout
+}
+
+/** @returns the first block of each group's inode table */
+async function inodeTables(
+  { blockBytes, firstBlock, descriptorBytes }: Layout,
+  groups: number,
+  readBlocks: Volume['readBlocks'],
+  signal: AbortSignal | undefined,
+): Promise<readonly number[]> {
+  const perBlock = blockBytes / descriptorBytes
+  const tables: number[] = []
+  for (let block = 0; block * perBlock < groups; block++) {
+    const view = viewOf(await readBlocks(firstBlock + 1 + block, 1, signal))
+    for (let at = 0; at < blockBytes && tables.length < groups; at += descriptorBytes) {
+      const high = descriptorBytes >= 64 ? view.getUint32(at + 0x28, true) : 0
+      tables.push(view.getUint32(at + 0x8, true) + high * 2 ** 32)
+    }
+  }
+  return tables
+}
+
+function inodeOf(number: number, view: DataView): Inode {
+  const mode = view.getUint16(0x0, true)
+  const sizeBytes = view.getUint32(0x4, true) + view.getUint32(0x6c, true) * 2 ** 32
+  if (!Number.isSafeInteger(sizeBytes)) throw corrupt(`inode ${number} has an impossible size`)
+  return {
+    number,
+    mode,
+    uid: view.getUint16(0x2, true) + view.getUint16(0x78, true) * 65_536,
+    gid: view.getUint16(0x18, true) + view.getUint16(0x7a, true) * 65_536,
+    sizeBytes,
+    block: new Uint8Array(view.buffer, view.byteOffset + 0x28, blockFieldBytes),
+    hasExtents: (view.getUint32(0x20, true) & extentsFlag) !== 0,
+  }
+}
+
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
+
+function isPowerOfTwo(value: number): boolean {
+  return value > 0 && (value & (value - 1)) === 0
+}

@@ -1,0 +1,137 @@
+import { execFile } from 'node:child_process'
+import { chmod, cp, mkdir, mkdtemp, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import * as fc from 'fast-check'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { isCoded } from '#core/errors/coded-error.ts'
+import { compareFiles, type Files, listFiles } from '#core/filesystem/index.ts'
+import { memorySource } from '#core/image/memory.fixture.ts'
+
+/** Files as mke2fs wrote them, read and compared by our own reader. */
+
+const run = promisify(execFile)
+const kinds = [
+  ['ext2', ['-b', '1024']],
+  ['ext3', ['-b', '1024', '-O', '^has_journal']],
+  ['ext4', ['-b', '4096']],
+  ['ext4', ['-b', '1024', '-O', '^64bit', '-I', '128']],
+] as const
+let folder: string
+const images = new Map<string, Uint8Array>()
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'file-changes-'))
+  const before = join(folder, 'before')
+  await mkdir(join(before, 'etc/many'), { recursive: true })
+  await writeFile(join(before, 'etc/hosts'), '127.0.0.1 localhost\n')
+  await writeFile(join(before, 'etc/gone'), 'gone')
+  await writeFile(join(before, 'etc/same'), 'same')
+  await writeFile(join(before, 'etc/tool'), '#!/bin/sh\n')
+  // More than the blocks that an inode names itself, with a hole in front.
+  await writeFile(join(before, 'large'), Buffer.alloc(700_000, 'a'))
+  await truncate(join(before, 'large'), 3_000_000)
+  await symlink('hosts', join(before, 'etc/link'))
+  await symlink('x'.repeat(200), join(before, 'etc/long-link'))
+  for (let number = 0; number < 400; number++)
+    await writeFile(join(before, `etc/many/${number}-${'n'.repeat(40)}`), '')
+  const after = join(folder, 'after')
+  await cp(before, after, { recursive: true, verbatimSymlinks: true })
+  await rm(join(after, 'etc/gone'))
+  await writeFile(join(after, 'etc/new ü'), 'new')
+  await writeFile(join(after, 'etc/hosts'), '127.0.0.2 localhost\n')
+  await chmod(join(after, 'etc/tool'), 0o4755)
+  await rm(join(after, 'etc/link'))
+  await symlink('etcetera', join(after, 'etc/link'))
+  const large = await readFile(join(after, 'large'))
+  large[699_999] = 1
+  await writeFile(join(after, 'large'), large)
+  for (const [type, options] of kinds)
+    for (const side of ['before', 'after']) {
+      const image = join(folder, 'image')
+      await run('mke2fs', ['-q', '-t', type, ...options, '-d', join(folder, side), image, '24M'])
+      images.set(`${type} ${options.join(' ')} ${side}`, await readFile(image))
+      await rm(image)
+    }
+}, 120_000)
+
+afterAll(async () => {
+  await rm(folder, { recursive: true })
+})
+
+async function filesOf(key: string): Promise<Files> {
+  const bytes = images.get(key) ?? new Uint8Array(0)
+  return listFiles(memorySource(bytes), { offset: 0n, sizeBytes: BigInt(bytes.length) })
+}
+
+test.each(kinds)('what was done to the files of an %s is what is found (%s)', async (type, options) => {
+  const key = `${type} ${options.join(' ')}`
+  const changes = await compareFiles(
+    await filesOf(`${key} before`),
+    await filesOf(`${key} after`),
+    () => false,
+  )
+  expect(changes.map(({ path, change, what, mode }) => [path, change, what.join(), mode & 0o7777])).toEqual([
+    ['/etc/gone', 'removed', '', 0o644],
+    ['/etc/hosts', 'changed', 'content', 0o644],
+    ['/etc/link', 'changed', 'content', 0o777],
+    ['/etc/new ü', 'added', '', 0o644],
+    ['/etc/tool', 'changed', 'mode', 0o4755],
+    ['/large', 'changed', 'content', 0o644],
+  ])
+})
+
+test('what debugfs calls a file is what is listed', async () => {
+  const image = join(folder, 'image')
+  await writeFile(image, images.get('ext4 -b 4096 before') ?? '')
+  const { stdout } = await run('debugfs', ['-R', 'ls -p /etc/many', image], { maxBuffer: 1 << 24 })
+  const theirs = stdout
+    .split('\n')
+    .map((line) => line.split('/')[5] ?? '')
+    .filter((name) => name !== '' && !name.startsWith('.'))
+  const { entries } = await filesOf('ext4 -b 4096 before')
+  const ours = [...entries.keys()]
+    .filter((path) => path.startsWith('/etc/many/'))
+    .map((path) => path.slice(10))
+  expect(ours.toSorted()).toEqual(theirs.toSorted())
+  expect(ours).toHaveLength(400)
+})
+
+test('a disk that is none, and one whose journal waits, say so', async () => {
+  const journal = Uint8Array.from(images.get('ext4 -b 4096 before') ?? [])
+  journal[1024 + 0x60] = (journal[1024 + 0x60] ?? 0) | 0x4
+  for (const [bytes, why] of [
+    [new Uint8Array(100), 'too small'],
+    [new Uint8Array(1 << 20), 'not ext2'],
+    [journal, 'journal'],
+  ] as const)
+    await expect(
+      listFiles(memorySource(bytes), { offset: 0n, sizeBytes: BigInt(bytes.length) }),
+    ).rejects.toMatchObject({
+      code: 'FILES_UNREADABLE',
+      message: expect.stringContaining(why),
+    })
+})
+
+test('however it is damaged, it is listed or refused with a code', async () => {
+  const whole = images.get('ext4 -b 1024 -O ^64bit -I 128 before') ?? new Uint8Array(0)
+  // Where the superblock, the descriptors, the inodes and the folders lie.
+  const place = fc.nat({ max: 400 * 1024 })
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.tuple(place, fc.nat({ max: 255 })), { minLength: 1, maxLength: 30 }),
+      async (edits) => {
+        const bytes = Uint8Array.from(whole)
+        for (const [at, value] of edits) bytes[1024 + at] = value
+        try {
+          const files = await listFiles(memorySource(bytes), { offset: 0n, sizeBytes: BigInt(bytes.length) })
+          await compareFiles(files, files, () => false)
+        } catch (error) {
+          expect(isCoded(error), String(error)).toBe(true)
+        }
+      },
+    ),
+    { numRuns: 150 },
+  )
+})
