@@ -1,0 +1,1 @@
+export { type NetworkCollectorOptions, networkCollectors } from './network-collectors.ts'

@@ -1,0 +1,45 @@
+import type { Suspicions } from './judge.ts'
+
+/**
+ * What was seen of one gateway while the link to it stood: the hardware address that answered first, and when another one did.
+ * A network that one joins anew, by cable or by air, begins anew; so does what is remembered of it.
+ */
+export interface GatewayMemory {
+  readonly first: string
+  /** The last other one. */
+  readonly other?: string
+  /** When it was seen last, Unix ms. */
+  readonly otherAt?: number
+}
+
+/** Spoofers speak again and again, and are quiet in between. */
+const holdMs = 5 * 60_000
+
+/**
+ * @param known what is remembered of this gateway on this link
+ * @param entry hardware address that the machine uses for it now; undefined when none is known
+ * @param answers all that answered for it when asked
+ */
+export function rememberGateway(
+  known: GatewayMemory | undefined,
+  entry: string | undefined,
+  answers: readonly string[],
+  now: number,
+): GatewayMemory | undefined {
+  const first = known?.first ?? entry ?? answers[0]
+  if (first === undefined) return undefined
+  const other = [entry, ...answers].find((mac) => mac !== undefined && mac !== first)
+  if (other !== undefined) return { first, other, otherAt: now }
+  return known ?? { first }
+}
+
+export function judgeGateway(
+  address: string,
+  memory: GatewayMemory | undefined,
+  answers: readonly string[],
+  now: number,
+): Suspicions {
+  if (answers.length > 1) return [`two machines answer for the gateway ${address}: ${answers.join(' and ')}`]
+  if (memory?.other === undefined || now - (memory.otherAt ?? 0) > holdMs) return []
+  return [`the gateway ${address} was ${memory.first} and became ${memory.other}`]
+}
