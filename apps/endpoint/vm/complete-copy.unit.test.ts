@@ -1,0 +1,77 @@
+import { expect, test } from 'vitest'
+import type { ImageCopy } from '../disk/open-disk.ts'
+import { type CopyProgress, completeCopy } from './complete-copy.ts'
+
+const mebibyte = 1 << 20
+const sizeBytes = 64 * mebibyte
+
+/** An image whose second half is a hole, of which nothing is here yet; so many steps fail at first. */
+function image(failures: number) {
+  const kept = new Set<number>()
+  let left = failures
+  let [fetched, refused] = [0, 0]
+  const copy: ImageCopy = {
+    extents: async (offset, length) => [
+      { length, kind: Number(offset) < sizeBytes / 2 ? ('data' as const) : ('hole' as const) },
+    ],
+    keep: async (offset, length) => {
+      if (left-- > 0) {
+        refused += 1
+        return
+      }
+      if (!kept.has(offset)) fetched += length
+      kept.add(offset)
+    },
+    pendingBytes: () => 0,
+    refused: () => refused,
+  }
+  return {
+    copy,
+    fetched: () => fetched,
+    percentLocal: () => (fetched === sizeBytes / 2 ? 100 : 50),
+  }
+}
+
+test('what is data is fetched once, and then all is there', async () => {
+  const one = image(0)
+  const seen: CopyProgress[] = []
+  await completeCopy({
+    ...one,
+    sizeBytes,
+    onProgress: (progress) => seen.push(progress),
+    signal: new AbortController().signal,
+  })
+  expect(one.fetched()).toBe(sizeBytes / 2)
+  expect(seen.at(-1)).toEqual({ doneBytes: sizeBytes, sizeBytes, isComplete: true })
+  expect(seen.slice(0, -1).every(({ isComplete }) => !isComplete)).toBe(true)
+})
+
+test('what could not be kept is not called complete, and the signal ends it', async () => {
+  const one = image(2)
+  const ending = new AbortController()
+  const seen: CopyProgress[] = []
+  const done = completeCopy({
+    ...one,
+    sizeBytes,
+    onProgress: (progress) => {
+      seen.push(progress)
+      if (progress.doneBytes === sizeBytes) ending.abort()
+    },
+    signal: ending.signal,
+  })
+  await done
+  expect(seen.at(-1)).toMatchObject({ isComplete: false })
+})
+
+test('a limit holds it back', async () => {
+  const one = image(0)
+  await completeCopy({
+    ...one,
+    sizeBytes,
+    // Four seconds for each step.
+    bytesPerSecond: mebibyte,
+    onProgress: () => {},
+    signal: AbortSignal.timeout(200),
+  })
+  expect(one.fetched()).toBe(4 * mebibyte)
+})

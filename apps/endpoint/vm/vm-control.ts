@@ -1,0 +1,134 @@
+import type { Server } from 'node:net'
+import { z } from 'zod'
+import { leaseStats } from '#core/api/lease.ts'
+import { CodedError } from '#core/errors/coded-error.ts'
+import { askControlSocket, NoAnswer, serveControlSocket } from '../control-socket.ts'
+import { readVms, type VmRecord, vmFolder } from './vm-record.ts'
+
+export type LocalVmErrorCode =
+  /** No VM has this id or workspace. */
+  | 'LOCAL_VM_UNKNOWN'
+  | 'LOCAL_VM_NOT_ANSWERING'
+  /** The signed image describes no virtual machine. */
+  | 'LOCAL_VM_NOT_DESCRIBED'
+  /** Its key was taken back: nothing of it is read before it is launched again. */
+  | 'LOCAL_VM_WITHDRAWN'
+  /** The guest did not shut down by itself. */
+  | 'LOCAL_VM_STILL_RUNNING'
+  /** What was written is not kept, so there is nothing to take a snapshot of. */
+  | 'LOCAL_VM_KEEPS_NOTHING'
+  /** It was paused and cannot go on: another release, another person, or nothing was kept. */
+  | 'LOCAL_VM_NOT_LAUNCHED_HERE'
+export class LocalVmError extends CodedError<LocalVmErrorCode> {}
+
+/** `withdrawn`: paused in memory, without a key. */
+export const vmStates = ['starting', 'running', 'suspended', 'withdrawn', 'ended'] as const
+export type VmState = (typeof vmStates)[number]
+
+const count = z.number().min(0)
+const status = z.strictObject({
+  state: z.enum(vmStates),
+  accelerator: z.enum(['kvm', 'tcg']),
+  viewers: count,
+  /** How far its copy of the image has come. */
+  copy: z.strictObject({ doneBytes: count, sizeBytes: count, isComplete: z.boolean() }),
+  stats: leaseStats,
+})
+export type VmStatusView = z.infer<typeof status>
+
+const snapshot = z.strictObject({ name: z.string(), takenAt: z.iso.datetime(), sizeBytes: count })
+
+const always = z.literal(true)
+const request = z.union([
+  z.strictObject({ status: always }),
+  z.strictObject({ suspend: always }),
+  z.strictObject({ resume: always }),
+  /** Launches it again for whoever is signed in, so that it goes on. */
+  z.strictObject({ relaunch: always }),
+  z.strictObject({ stop: z.strictObject({ force: z.boolean() }) }),
+  z.strictObject({
+    snapshot: z.strictObject({ act: z.enum(['list', 'take', 'return', 'remove']), name: z.string().max(64) }),
+  }),
+])
+export type SnapshotAct = 'list' | 'take' | 'return' | 'remove'
+
+/** What can be asked of the process that keeps a VM. */
+export interface VmControl {
+  status(): Promise<VmStatusView>
+  suspend(): Promise<void>
+  resume(): Promise<void>
+  relaunch(): Promise<void>
+  stop(force: boolean): Promise<void>
+  /** @returns what there is afterwards */
+  snapshot(act: SnapshotAct, name: string): Promise<readonly z.infer<typeof snapshot>[]>
+}
+
+const done = z.strictObject({ done: always })
+const statusAnswer = z.strictObject({ status })
+const snapshotsAnswer = z.strictObject({ snapshots: z.array(snapshot) })
+
+/** Answers other processes of the same owner. */
+export async function serveVmControl(path: string, control: VmControl): Promise<Server> {
+  return serveControlSocket(path, request, async (wanted) => {
+    if ('status' in wanted) return { status: await control.status() }
+    if ('snapshot' in wanted) {
+      const { act, name } = wanted.snapshot
+      return { snapshots: await control.snapshot(act, name) }
+    }
+    if ('suspend' in wanted) await control.suspend()
+    else if ('resume' in wanted) await control.resume()
+    else if ('relaunch' in wanted) await control.relaunch()
+    else await control.stop(wanted.stop.force)
+    return { done: true }
+  })
+}
+
+/** A VM that another process keeps. Calls throw what that process said, or LOCAL_VM_NOT_ANSWERING. */
+export function vmControlOf(runDir: string, { id }: Pick<VmRecord, 'id'>): VmControl {
+  const path = vmFolder(runDir, id).control
+  const act = async (wanted: z.infer<typeof request>): Promise<void> => {
+    await ask(path, wanted, done)
+  }
+  return {
+    status: async () => (await ask(path, { status: true }, statusAnswer)).status,
+    suspend: () => act({ suspend: true }),
+    resume: () => act({ resume: true }),
+    relaunch: () => act({ relaunch: true }),
+    stop: (force) => act({ stop: { force } }),
+    snapshot: async (what, name) =>
+      (await ask(path, { snapshot: { act: what, name } }, snapshotsAnswer)).snapshots,
+  }
+}
+
+/**
+ * @param wanted an id, or the workspace that only one VM is of
+ * @throws {LocalVmError} LOCAL_VM_UNKNOWN
+ */
+export async function findVm(runDir: string, wanted: string): Promise<VmRecord> {
+  const found = (await readVms(runDir)).filter(
+    ({ id, workspace }) => id === wanted || workspace.id === wanted,
+  )
+  const [first, second] = found
+  if (first !== undefined && second === undefined) return first
+  const which = first === undefined ? 'no VM' : 'more than one VM'
+  throw new LocalVmError('LOCAL_VM_UNKNOWN', `${which} here is called ${JSON.stringify(wanted)}`, {
+    remedy: 'Give the id of one that runs: trustcast vm list',
+  })
+}
+
+/** @throws {ControlRefusal} {LocalVmError} LOCAL_VM_NOT_ANSWERING */
+async function ask<Answer>(
+  path: string,
+  wanted: z.infer<typeof request>,
+  schema: z.ZodType<Answer>,
+): Promise<Answer> {
+  try {
+    return await askControlSocket(path, wanted, schema, true)
+  } catch (error) {
+    if (!(error instanceof NoAnswer)) throw error
+    const { message, cause } = error
+    throw new LocalVmError('LOCAL_VM_NOT_ANSWERING', `the process of the VM did not answer: ${message}`, {
+      cause,
+    })
+  }
+}

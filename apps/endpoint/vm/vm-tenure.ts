@@ -1,0 +1,164 @@
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { LeaseStats } from '#core/api/lease.ts'
+import type { OpenDisk as AttachedDisk, OverlayMode } from '../disk/open-disk.ts'
+import type { DiskToOpen, OpenedDisk } from '../launch-disk.ts'
+import { leaseStatsOf } from '../serve-delivered.ts'
+import { type CopyProgress, completeCopy } from './complete-copy.ts'
+import type { LocalVm } from './local-vm.ts'
+import {
+  forgetOverlay,
+  listSnapshots,
+  type OverlayPlace,
+  removeSnapshot,
+  returnToSnapshot,
+  type Snapshot,
+  takeSnapshot,
+} from './snapshots.ts'
+import { LocalVmError, type SnapshotAct } from './vm-control.ts'
+
+export interface TenureOptions {
+  readonly vm: LocalVm
+  readonly disk: Pick<DiskToOpen, 'signal' | 'overlay' | 'lease'>
+  readonly attached: AttachedDisk
+  /** As it was opened. */
+  readonly overlay: OverlayMode
+  readonly place: OverlayPlace
+  /** Opens the disk once more, as long as the lease stands. */
+  readonly attach: () => Promise<AttachedDisk>
+  readonly backgroundBytesPerSecond: number | undefined
+  readonly warn: (error: unknown) => void
+  /** The key is gone and the VM is paused: what becomes of it. */
+  readonly onWithdrawn: (stamp: string) => void
+}
+
+/** What may be written out of an overlay that is kept, when its key is taken back. */
+const farewellMs = 2_000
+
+/** A VM under one lease, from when it has its disk until that is taken back. */
+export class VmTenure implements OpenedDisk {
+  readonly #options: TenureOptions
+  #attached: AttachedDisk
+  #copying = new AbortController()
+  #copied: Promise<void>
+  #progress: CopyProgress
+  #over: Promise<void> | undefined
+
+  constructor(options: TenureOptions) {
+    this.#options = options
+    this.#attached = options.attached
+    this.#progress = { doneBytes: 0, sizeBytes: Number(options.attached.device.sizeBytes), isComplete: false }
+    this.#copied = this.#complete()
+    const { vm, disk } = options
+    disk.lease.onWord = () => {
+      if (!disk.signal.aborted) vm.display.apply(disk.lease.display)
+    }
+  }
+
+  get progress(): CopyProgress {
+    return this.#progress
+  }
+
+  async run(): Promise<void> {
+    await this.#options.vm.ended
+  }
+
+  stats(): LeaseStats {
+    return leaseStatsOf(this.#attached)
+  }
+
+  /** @throws {SnapshotError} {LocalVmError} LOCAL_VM_KEEPS_NOTHING, LOCAL_VM_WITHDRAWN */
+  async snapshot(act: SnapshotAct, name: string): Promise<readonly Snapshot[]> {
+    const { place, vm, overlay } = this.#options
+    if (overlay !== 'keep') {
+      throw new LocalVmError('LOCAL_VM_KEEPS_NOTHING', 'what is written in this VM is discarded at its end', {
+        remedy: 'The policy decides that: ask an admin.',
+      })
+    }
+    if (act === 'take') {
+      await vm.whilePaused(async () => {
+        await this.#attached.device.flush?.()
+        await takeSnapshot(place, name, new Date())
+      })
+    } else if (act === 'return') await vm.whilePaused(() => this.#return(name))
+    else if (act === 'remove') await removeSnapshot(place, name)
+    return listSnapshots(place)
+  }
+
+  /** Takes the disk back: however it ends, the key is gone when this resolves. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#over ??= this.#takeBack()
+    await this.#over
+  }
+
+  async #return(name: string): Promise<void> {
+    const { place, vm, attach } = this.#options
+    // A name that does not exist costs nothing.
+    const known = (await listSnapshots(place)).some((one) => one.name === name)
+    if (!known) return returnToSnapshot(place, name)
+    const reason = new Error('the VM returns to a snapshot')
+    vm.withdrawDisk(reason)
+    this.#copying.abort()
+    await this.#attached.withdraw(reason)
+    await returnToSnapshot(place, name)
+    this.#attached = await attach()
+    this.#copying = new AbortController()
+    this.#copied = this.#complete()
+    await vm.restartOn(this.#attached.device)
+  }
+
+  async #takeBack(): Promise<void> {
+    const { vm, disk, overlay, place, warn, onWithdrawn } = this.#options
+    const { signal } = disk
+    const reason = signal.aborted ? (signal.reason as Error) : new Error('the disk was closed')
+    disk.lease.onWord = undefined
+    this.#copying.abort()
+    const keeps = overlay === 'keep' && disk.overlay() === 'keep'
+    const mayWait = keeps && signal.aborted && disk.lease.notice?.code === 'TRUST_LOST'
+    const halting = vm.pauseForGood()
+    const isPaused = keeps ? await this.#writeOut(halting) : false
+    // From here on the key is gone; what is under way fails.
+    vm.withdrawDisk(reason)
+    await this.#attached.withdraw(reason).catch(warn)
+    await this.#copied
+    // What hung in a disk that was away has failed by now.
+    if (mayWait && (isPaused || (await vm.pauseForGood()))) onWithdrawn(await overlayStamp(place))
+    else await vm[Symbol.asyncDispose]()
+    if (overlay === 'keep' && !keeps) await forgetOverlay(place).catch(warn)
+  }
+
+  /** As far as it takes no longer than `farewellMs`. @returns whether the guest stands still */
+  async #writeOut(halting: Promise<boolean>): Promise<boolean> {
+    const until = performance.now() + farewellMs
+    const isPaused = await halting
+    const flushed = this.#attached.device.flush?.().catch(this.#options.warn)
+    await Promise.race([flushed, sleep(until - performance.now(), undefined, { ref: false })])
+    return isPaused
+  }
+
+  async #complete(): Promise<void> {
+    const attached = this.#attached
+    const { backgroundBytesPerSecond: bytesPerSecond, warn } = this.#options
+    await completeCopy({
+      copy: attached.copy,
+      sizeBytes: Number(attached.device.sizeBytes),
+      fetched: () => attached.stats().bytesFetched,
+      percentLocal: () => attached.stats().percentLocal ?? 0,
+      bytesPerSecond,
+      onProgress: (progress) => {
+        this.#progress = progress
+      },
+      signal: this.#copying.signal,
+    }).catch(warn)
+  }
+}
+
+/** Changes with every change of an overlay's files: a VM that was paused on others must not go on. */
+export async function overlayStamp({ dir }: OverlayPlace): Promise<string> {
+  const files = ['data', 'journal'].map(async (file) => {
+    const found = await stat(join(dir, file)).catch(() => undefined)
+    return found === undefined ? 'none' : `${found.ino} ${found.size} ${found.mtimeMs}`
+  })
+  return (await Promise.all(files)).join(', ')
+}

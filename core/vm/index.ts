@@ -1,0 +1,16 @@
+export {
+  type AllowList,
+  answerName,
+  type Destination,
+  destinationOf,
+  portsOf,
+} from './guest-network.ts'
+export {
+  decodeMonitorMessage,
+  encodeMonitorCommand,
+  type MonitorMessage,
+  maximumLineBytes,
+} from './monitor-message.ts'
+export { qemuArguments, type VmConnections } from './qemu-command.ts'
+export { describeVm, isIpv4, type VmConfig, type VmNetwork, vmConfig, vmConfigFile } from './vm-config.ts'
+export { VmError, type VmErrorCode } from './vm-error.ts'
