@@ -1,1 +1,38 @@
+export {
+  type AcceptedEvidence,
+  acceptEvidence,
+  type Challenge,
+  type EvidenceExpected,
+  type EvidenceSeen,
+  evidencePeriodMs,
+  evidenceSilenceMs,
+  maxClockSkewMs,
+  seenWith,
+} from './accept-evidence.ts'
+export {
+  type AttestedValues,
+  beforeTheFall,
+  type ClaimChange,
+  changesBetween,
+  claimsOf,
+  type EndpointKnowledge,
+  evidentClaimNames,
+  type Fallen,
+  fallenAfter,
+  noKnowledge,
+  type SystemStatement,
+  settledClaims,
+  statableClaims,
+} from './claims-of.ts'
+export { EvidenceError, type EvidenceErrorCode } from './evidence-error.ts'
 export type { Collector, Observation } from './observation.ts'
+export { advanceRatchet, follow, type Ratchet, ratchetToken } from './ratchet.ts'
+export {
+  type EvidenceStatement,
+  makeEvidence,
+  maxBeaconChars,
+  maxDetailChars,
+  maxObservations,
+  maxStatementChars,
+  verifyEvidence,
+} from './statement.ts'
