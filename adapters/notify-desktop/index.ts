@@ -1,0 +1,1 @@
+export { type DesktopNotice, type NotifyOutcome, notifyDesktop, type SessionBus } from './notify-desktop.ts'

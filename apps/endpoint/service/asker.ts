@@ -1,0 +1,128 @@
+import { execFile } from 'node:child_process'
+import { lstat, readdir, readFile, readlink, stat } from 'node:fs/promises'
+import type { Socket } from 'node:net'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+
+/**
+ * Which program of this machine is at the other end of a connection. The kernel says it, the program does not: what is opened runs as the
+ * account that asked, on the screen that the asking program has.
+ */
+export interface Asker {
+  readonly uid: number
+  readonly pid?: number
+}
+
+const run = promisify(execFile)
+
+/** Of a TCP connection from 127.0.0.1; undefined for one that is gone or of another machine. */
+export async function askerOfTcp({
+  remoteAddress,
+  remotePort,
+  localPort,
+}: Socket): Promise<Asker | undefined> {
+  if (remoteAddress !== '127.0.0.1' || remotePort === undefined || localPort === undefined) return undefined
+  const found = clientOf(await readFile('/proc/net/tcp', 'latin1'), remotePort, localPort)
+  if (found === undefined) return undefined
+  const pid = await holderOf(found.inode)
+  return { uid: found.uid, ...(pid !== undefined && { pid }) }
+}
+
+/**
+ * The line of /proc/net/tcp of a client on this machine (proc(5)): `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode`,
+ * addresses in hexadecimal, 127.0.0.1 as 0100007F.
+ */
+export function clientOf(
+  table: string,
+  clientPort: number,
+  serverPort: number,
+): { readonly uid: number; readonly inode: string } | undefined {
+  const [local, remote] = [clientPort, serverPort].map(
+    (port) => `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`,
+  )
+  for (const line of table.split('\n')) {
+    const [, from, to, , , , , uid, , inode] = line.trim().split(/\s+/)
+    if (from === local && to === remote && uid !== undefined && inode !== undefined && /^\d+$/.test(uid))
+      return { uid: Number(uid), inode }
+  }
+  return undefined
+}
+
+/** Of a connection to a unix socket of ours. Node does not tell SO_PEERCRED; `ss` asks the kernel who has the other end. */
+export async function askerOfUnix(socket: Socket): Promise<Asker | undefined> {
+  const { fd = -1 } = (socket as { readonly _handle?: { readonly fd?: number } })._handle ?? {}
+  const [, inode] = /^socket:\[(\d+)\]$/.exec(await readlink(`/proc/self/fd/${fd}`).catch(() => '')) ?? []
+  if (inode === undefined) return undefined
+  const { stdout } = await run('ss', ['-xpnH'], { timeout: 5_000, maxBuffer: 16 * 1024 * 1024 }).catch(
+    () => ({
+      stdout: '',
+    }),
+  )
+  const pid = peerOf(stdout, inode)
+  if (pid === undefined) return undefined
+  const uid = (await stat(`/proc/${pid}`).catch(() => undefined))?.uid
+  return uid === undefined ? undefined : { uid, pid }
+}
+
+/**
+ * Lines of `ss -xpnH`: `u_str ESTAB 0 0 PATH INODE PEERPATH PEERINODE users:(("name",pid=1,fd=3),…)`. A path may hold spaces; the numbers and
+ * `users` are the last four words.
+ *
+ * @returns the pid of the program at the other end, where it is one alone
+ */
+export function peerOf(lines: string, inode: string): number | undefined {
+  const ends = lines.split('\n').flatMap((line) => {
+    const parts = /^\S+\s+ESTAB\s+\d+\s+\d+\s+.*?\s(\d+)\s+\S+\s+(\d+)\s+users:\((.*)\)\s*$/.exec(line)
+    return parts === null ? [] : [{ own: parts[1], peer: parts[2], users: parts[3] ?? '' }]
+  })
+  const ours = ends.find(({ own }) => own === inode)
+  const theirs = ends.find(({ own }) => own === ours?.peer)
+  const pids = new Set([...(theirs?.users ?? '').matchAll(/,pid=(\d+),/g)].map(([, pid]) => Number(pid)))
+  const [pid] = pids
+  return pids.size === 1 ? pid : undefined
+}
+
+/** The program that has a socket open, as far as this process may see it. */
+async function holderOf(inode: string): Promise<number | undefined> {
+  const wanted = `socket:[${inode}]`
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name)) continue
+    const folder = join('/proc', name, 'fd')
+    for (const fd of await readdir(folder).catch(() => []))
+      if ((await readlink(join(folder, fd)).catch(() => '')) === wanted) return Number(name)
+  }
+  return undefined
+}
+
+/** Where a program shows things and tells them, as its environment has it. */
+export interface Desktop {
+  readonly display?: string
+  readonly authority?: string
+  readonly busAddress?: string
+}
+
+/** Of the asking program; it is that account's own word about its own desktop, so a file it names must be its own. */
+export async function desktopOf({ pid, uid }: Asker): Promise<Desktop> {
+  if (pid === undefined) return {}
+  const text = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '')
+  const all = new Map(text.split('\0').map((entry) => splitOnce(entry)))
+  const [display, authority, busAddress] = ['DISPLAY', 'XAUTHORITY', 'DBUS_SESSION_BUS_ADDRESS'].map((name) =>
+    all.get(name),
+  )
+  return {
+    // Screens of other machines are not this person's seat.
+    ...(display?.startsWith(':') === true && { display }),
+    ...(authority !== undefined && (await isOwnFile(authority, uid)) && { authority }),
+    ...(busAddress !== undefined && { busAddress }),
+  }
+}
+
+async function isOwnFile(path: string, uid: number): Promise<boolean> {
+  const found = await lstat(path).catch(() => undefined)
+  return found?.isFile() === true && found.uid === uid
+}
+
+function splitOnce(entry: string): readonly [string, string] {
+  const at = entry.indexOf('=')
+  return [entry.slice(0, at), entry.slice(at + 1)]
+}

@@ -1,0 +1,102 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { deviceLaunchRequest } from '#core/api/handoff.ts'
+import { type CodedError, isCoded } from '#core/errors/coded-error.ts'
+import { type DeviceRoute, maxDeviceBodyBytes } from '#core/handoff/index.ts'
+import type { Asker } from './asker.ts'
+import type { DeviceService } from './endpoint-service.ts'
+import { ServiceError } from './service-error.ts'
+
+/** What the two ways into the service have in common: the loopback port and the unix socket. */
+
+const status: Readonly<Record<string, number>> = {
+  DEVICE_ORIGIN_REFUSED: 403,
+  DEVICE_HOST_REFUSED: 403,
+  DEVICE_NO_ROUTE: 404,
+  DEVICE_TOO_LARGE: 413,
+  DEVICE_NOT_JSON: 415,
+  SERVICE_BAD_REQUEST: 400,
+  SERVICE_NO_ACCOUNT: 403,
+  SERVICE_TOO_FAST: 429,
+  SERVICE_FULL: 503,
+  CLI_SITE_AWAY: 503,
+}
+
+/** @throws {ServiceError} {HandoffError} and what a launch throws */
+export async function serveRoute(
+  service: DeviceService,
+  route: DeviceRoute,
+  request: IncomingMessage,
+  asker: Asker,
+): Promise<unknown> {
+  if (route === 'status') return service.status(asker)
+  const { code } = parseLaunch(await readBody(request))
+  return service.launch(code, asker)
+}
+
+export function answer(
+  response: ServerResponse,
+  code: number,
+  body: unknown,
+  headers: Readonly<Record<string, string>> = {},
+): void {
+  response
+    .writeHead(code, {
+      ...headers,
+      'content-type': 'application/json',
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+    })
+    .end(JSON.stringify(body))
+}
+
+/** The one table from errors to answers here; a refusal of the site keeps its code. */
+export function answerError(
+  response: ServerResponse,
+  error: unknown,
+  headers: Readonly<Record<string, string>> = {},
+): void {
+  // What follows a refused head is not read.
+  const closing = { ...headers, connection: 'close' }
+  if (!isCoded(error))
+    return answer(response, 500, { code: 'SERVICE_BROKEN', message: 'the service broke' }, closing)
+  answer(response, status[error.code] ?? 403, inWords(error), closing)
+}
+
+function inWords({ code, message, remedy }: CodedError): object {
+  return { code, message, ...(remedy !== undefined && { remedy }) }
+}
+
+async function readBody(request: IncomingMessage): Promise<string> {
+  const parts: Buffer[] = []
+  let length = 0
+  for await (const part of request as AsyncIterable<Buffer>) {
+    length += part.length
+    if (length > maxDeviceBodyBytes)
+      throw new ServiceError('SERVICE_BAD_REQUEST', `expected ${maxDeviceBodyBytes} bytes at most, got more`)
+    parts.push(part)
+  }
+  return Buffer.concat(parts).toString()
+}
+
+function parseLaunch(text: string): { readonly code: string } {
+  try {
+    return deviceLaunchRequest.parse(JSON.parse(text))
+  } catch (cause) {
+    throw new ServiceError('SERVICE_BAD_REQUEST', 'expected {"code": "…"} with a code of the portal', {
+      cause,
+    })
+  }
+}
+
+/** A bucket that fills with time: a page that asks without end is refused, a person never. */
+export function createPace(burst: number, perSecond: number, nowMs: () => number): () => void {
+  let left = burst
+  let at = nowMs()
+  return () => {
+    const now = nowMs()
+    left = Math.min(burst, left + (Math.max(0, now - at) / 1000) * perSecond)
+    at = now
+    if (left < 1) throw new ServiceError('SERVICE_TOO_FAST', 'this device is asked too often')
+    left -= 1
+  }
+}

@@ -1,0 +1,88 @@
+import { once } from 'node:events'
+import { chmod, chown, mkdir, readFile, rm } from 'node:fs/promises'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { connect } from 'node:net'
+import { dirname, join } from 'node:path'
+import { HandoffError } from '#core/handoff/index.ts'
+import { askerOfUnix } from './asker.ts'
+import { close } from './device-port.ts'
+import { answer, answerError, createPace, serveRoute } from './device-routes.ts'
+import type { DeviceService } from './endpoint-service.ts'
+import { ServiceError } from './service-error.ts'
+
+/** Where the service is reached by programs of this machine. */
+export function deviceSocketPath(runDir: string): string {
+  return join(runDir, 'endpoint.sock')
+}
+
+/**
+ * The way from the command line into the service: HTTP on a unix socket, for its owner and one group (0660).
+ *
+ * @param group whose members may ask; absent: the owner alone
+ * @throws {ServiceError} SERVICE_BAD_REQUEST when another service has it or the group does not exist
+ */
+export async function openDeviceSocket(
+  service: DeviceService,
+  { path, group }: { readonly path: string; readonly group: string | undefined },
+): Promise<AsyncDisposable> {
+  const gid = group === undefined ? undefined : await groupId(group)
+  await mkdir(dirname(path), { recursive: true, mode: 0o755 })
+  if (await isAnswered(path))
+    throw new ServiceError('SERVICE_BAD_REQUEST', `another service answers on ${path}`, {
+      remedy: 'End it first: systemctl stop trustcast-endpoint',
+    })
+  await rm(path, { force: true })
+  const pace = createPace(60, 10, () => performance.now())
+  const server = createServer({ requestTimeout: 5_000, headersTimeout: 5_000, keepAliveTimeout: 1 })
+  server.maxConnections = 64
+  const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    try {
+      pace()
+      const { method, url } = request
+      const route =
+        method === 'GET' && url === '/status'
+          ? 'status'
+          : method === 'POST' && url === '/launch'
+            ? 'launch'
+            : undefined
+      if (route === undefined)
+        throw new HandoffError('DEVICE_NO_ROUTE', 'expected POST /launch or GET /status')
+      const asker = await askerOfUnix(request.socket)
+      if (asker === undefined)
+        throw new ServiceError('SERVICE_NO_ACCOUNT', 'the program that asks cannot be seen')
+      answer(response, 200, await serveRoute(service, route, request, asker))
+    } catch (error) {
+      service.warn(error)
+      answerError(response, error)
+    }
+  }
+  server.on('request', (request, response) => void handle(request, response))
+  // The socket is made before `listen` returns: nobody else can open it even for a moment.
+  const umask = process.umask(0o177)
+  try {
+    server.listen(path)
+  } finally {
+    process.umask(umask)
+  }
+  await once(server, 'listening')
+  if (gid !== undefined) await chown(path, process.getuid?.() ?? 0, gid)
+  await chmod(path, 0o660)
+  return { [Symbol.asyncDispose]: () => close(server) }
+}
+
+async function isAnswered(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path)
+    socket.once('connect', () => resolve(true)).once('error', () => resolve(false))
+    socket.once('connect', () => socket.destroy())
+  })
+}
+
+async function groupId(name: string): Promise<number> {
+  const lines = (await readFile('/etc/group', 'utf8')).split('\n').map((line) => line.split(':'))
+  const gid = lines.find(([known]) => known === name)?.[2]
+  if (gid !== undefined) return Number(gid)
+  throw new ServiceError('SERVICE_BAD_REQUEST', `there is no group ${name} on this machine`, {
+    remedy: `Make it: groupadd --system ${name}`,
+  })
+}

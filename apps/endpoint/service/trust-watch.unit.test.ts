@@ -1,0 +1,39 @@
+import { expect, test } from 'vitest'
+import type { DesktopNotice } from '#adapters/notify-desktop/index.ts'
+import type { Verdict } from '#core/agent/endpoint-messages.ts'
+import { trustWatch } from './trust-watch.ts'
+
+function verdict(value: string, remedy?: string): Verdict {
+  const claim = {
+    name: 'endpoint.antivirus',
+    label: 'Antivirus',
+    value,
+    source: 'self',
+    ageSec: 0,
+    worth: '',
+  } as const
+  return { kind: 'verdict', claims: [{ ...claim, ...(remedy !== undefined && { remedy }) }] }
+}
+
+test('a person is told once when something goes bad, with the remedy, and once when it is mended', () => {
+  const told: DesktopNotice[] = []
+  const watch = trustWatch(async (notice) => void told.push(notice))
+  watch(verdict('on'))
+  watch(verdict('unknown'))
+  expect(told).toEqual([])
+  watch(verdict('off', 'Start the antivirus'))
+  watch(verdict('off', 'Start the antivirus'))
+  expect(told).toEqual([
+    {
+      title: 'Trust in this device has fallen',
+      body: 'Antivirus: off. Start the antivirus.',
+      isCritical: true,
+    },
+  ])
+  watch(verdict('on'))
+  watch(verdict('on'))
+  expect(told.map(({ title }) => title)).toEqual([
+    'Trust in this device has fallen',
+    'This device is trusted again',
+  ])
+})
