@@ -13,6 +13,7 @@ const config: ViteUserConfig = defineConfig({
         test: {
           name: 'real',
           include: real,
+          globalSetup: ['./interop/host-secret.setup.ts'],
           exclude: ['**/*.unit.test.ts', '**/node_modules/**'],
           testTimeout: 60_000,
           hookTimeout: 120_000,

@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { rm, truncate, writeFile } from 'node:fs/promises'
-import { bootedLine, buildDebianRoot, makeDisk } from '../interop/debian-disk.rig.ts'
+import { bootDisk, buildDebianRoot, makeDisk, nbdDrive } from '../interop/debian-disk.rig.ts'
 import { benchFolder, copyRate, makeRawDisk, memoryOf, shell, sizeOf, uriOf } from './disk.rig.ts'
 import { median, method, report } from './report.ts'
 
@@ -66,7 +66,7 @@ await folder.trustcast('image', 'import', raw, 'debian:1', '--store', store)
 const [streamed, local]: [number[], number[]] = [[], []]
 let [fetched, again] = [0, 0]
 for (let turn = 0; turn < 2; turn++) {
-  local.push(await bootTime(`file=${raw},format=raw,if=virtio,snapshot=on`))
+  local.push(await bootDisk(`file=${raw},format=raw,if=virtio,snapshot=on`))
   const cache = folder.path(`boot-cache-${turn}`)
   streamed.push(await bootFromStream(cache, (bytes) => (fetched = bytes)))
   await bootFromStream(cache, (bytes) => (again = bytes))
@@ -98,51 +98,21 @@ function attach(image: string, socket: string, ...more: readonly string[]) {
 async function bootFromStream(cache: string, note: (bytesFetched: number) => void): Promise<number> {
   const socket = folder.path(`boot${performance.now()}`)
   await using _ = await attach('debian:1', socket, '--cache', cache)
-  const ms = await bootTime(
-    `file.driver=nbd,file.server.type=unix,file.server.path=${socket},format=raw,if=virtio`,
-  )
+  const ms = await bootDisk(nbdDrive(socket))
   const { disks } = await folder.trustcast<{ disks: { bytesFetched: number }[] }>('disk', 'stats')
   note(disks[0]?.bytesFetched ?? 0)
   return ms
 }
 
-async function bootTime(drive: string): Promise<number> {
-  const started = performance.now()
-  const words = [
-    '-accel',
-    'tcg',
-    '-m',
-    '512',
-    '-display',
-    'none',
-    '-serial',
-    'stdio',
-    '-no-reboot',
-    '-nic',
-    'none',
-  ]
-  const machine = spawn('qemu-system-x86_64', [...words, '-drive', drive], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  let output = ''
-  for await (const text of machine.stdout) {
-    output += String(text)
-    if (output.includes(bootedLine)) break
-  }
-  const ms = performance.now() - started
-  machine.kill('SIGKILL')
-  await once(machine, 'exit')
-  return ms
-}
-
-/** What any program of this kind takes before its first line runs. */
+/** What any program of this kind takes before its first line runs, with the types stripped the first time only, as here. */
 async function startOfNode(): Promise<number> {
   const script = folder.path('nothing.ts')
   await writeFile(script, '')
   const times: number[] = []
   for (let turn = 0; turn < turns; turn++) {
     const started = performance.now()
-    await once(spawn(process.execPath, [script]), 'exit')
+    const env = { ...process.env, NODE_COMPILE_CACHE: folder.path('compiled') }
+    await once(spawn(process.execPath, [script], { env }), 'exit')
     times.push(performance.now() - started)
   }
   return median(times)

@@ -1,6 +1,7 @@
 /**
  * How quickly a disk is read that nothing of is on this machine, from a web server over TLS, beside nbdkit's curl plugin
- * reading the same bytes as a raw file from the same server: at once, and over a line of 20 ms.
+ * reading the same bytes as a raw file from the same server: at once, and over a line of 20 ms. Once with bytes that are
+ * the hardest to unpack, digits that nothing repeats of, and once with a Debian system.
  */
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -8,7 +9,8 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { benchFolder, copyRate, delayingProxy, makeRawDisk, sizeOf, uriOf } from './disk.rig.ts'
+import { buildDebianRoot, makeDisk } from '../interop/debian-disk.rig.ts'
+import { benchFolder, copyRate, delayingProxy, makeRawDisk, shell, sizeOf, uriOf } from './disk.rig.ts'
 import { median, method, report } from './report.ts'
 
 const run = promisify(execFile)
@@ -17,14 +19,15 @@ const turns = 3
 const lineMs = 20
 
 method(
-  `A raw disk of ${mebibytes} MiB, nginx with TLS 1.3; each turn starts a server anew, without a cache, and copies all of it with nbdcopy; ${turns} turns each, median; a relay adds the round trip of ${lineMs} ms. MB/s of the disk.`,
+  `Raw disks, nginx with TLS 1.3; each turn starts a server anew, with its defaults and an empty cache, and copies all of it with nbdcopy; ${turns} turns each, median; a relay adds the round trip of ${lineMs} ms. MB/s of the disk. copy: ${mebibytes} MiB of random hexadecimal digits, the hardest to unpack; debian: a bootable Debian 12 on a disk just large enough for it, so that hardly any of it is zeros.`,
 )
 await using folder = await benchFolder()
-const raw = folder.path('www/disk.raw')
 await mkdir(folder.path('www'))
-await makeRawDisk(raw, mebibytes)
-const bytes = await sizeOf(raw)
-await folder.trustcast('image', 'import', raw, 'bench:1', '--store', folder.path('www/store'))
+await makeRawDisk(rawOf('copy'), mebibytes)
+await makeDebianDisk(rawOf('debian'))
+for (const name of ['copy', 'debian']) {
+  await folder.trustcast('image', 'import', rawOf(name), `${name}:1`, '--store', folder.path('www/store'))
+}
 const certificate = folder.path('cert.pem')
 await run('openssl', [
   'req',
@@ -48,21 +51,40 @@ await run('openssl', [
 const web = await startWeb()
 await using line = await delayingProxy(web.port, lineMs)
 
-for (const [name, port, goals] of [
-  ['0-ms', web.port, [{ of: 'ratio', atLeast: 2 } as const]],
-  [`${lineMs}-ms`, line.port, [{ of: 'ratio', atLeast: 5 } as const, { of: 'value', atLeast: 145 } as const]],
-] as const) {
-  const [ours, peer]: [number[], number[]] = [[], []]
-  for (let turn = 0; turn < turns; turn++) {
-    ours.push(await rateOfOurs(port))
-    peer.push(await rateOfCurl(port))
+for (const disk of ['copy', 'debian']) {
+  for (const [name, port, goals] of [
+    ['0-ms', web.port, [{ of: 'ratio', atLeast: 2 } as const]],
+    [
+      `${lineMs}-ms`,
+      line.port,
+      [{ of: 'ratio', atLeast: 5 } as const, { of: 'value', atLeast: 145 } as const],
+    ],
+  ] as const) {
+    const [ours, peer]: [number[], number[]] = [[], []]
+    for (let turn = 0; turn < turns; turn++) {
+      ours.push(await rateOfOurs(disk, port))
+      peer.push(await rateOfCurl(disk, port))
+    }
+    for (const goal of goals) {
+      const curl = ['nbdkit curl', median(peer)] as const
+      report(`disk-cold.${disk}.${name}`, median(ours), 'MB/s', { peer: curl, goal })
+    }
   }
-  for (const goal of goals)
-    report(`disk-cold.copy.${name}`, median(ours), 'MB/s', { peer: ['nbdkit curl', median(peer)], goal })
 }
 web.child.kill()
 
-async function rateOfOurs(port: number): Promise<number> {
+function rawOf(disk: string): string {
+  return folder.path(`www/${disk}.raw`)
+}
+
+async function makeDebianDisk(raw: string): Promise<void> {
+  const root = await buildDebianRoot(folder.path('system'))
+  const size = Number(/^\d+/.exec(await shell(`du -sm ${root}`))?.[0])
+  // What ext4 needs for itself.
+  await makeDisk(root, raw, Math.ceil(size * 1.08))
+}
+
+async function rateOfOurs(disk: string, port: number): Promise<number> {
   const socket = folder.path(`o${performance.now()}`)
   const store = `https://localhost:${port}/store`
   await using _ = await folder.serve(
@@ -70,7 +92,7 @@ async function rateOfOurs(port: number): Promise<number> {
     'trustcast',
     'disk',
     'attach',
-    'bench:1',
+    `${disk}:1`,
     '--store',
     store,
     '--store-ca',
@@ -80,15 +102,13 @@ async function rateOfOurs(port: number): Promise<number> {
     '--read-only',
     '--cache',
     folder.path(`c${performance.now()}`),
-    '--memory',
-    '256M',
   )
-  return await copyRate(uriOf(socket), bytes)
+  return await copyRate(uriOf(socket), await sizeOf(rawOf(disk)))
 }
 
-async function rateOfCurl(port: number): Promise<number> {
+async function rateOfCurl(disk: string, port: number): Promise<number> {
   const socket = folder.path(`n${performance.now()}`)
-  const url = `https://localhost:${port}/disk.raw`
+  const url = `https://localhost:${port}/${disk}.raw`
   await using _ = await folder.serve(
     socket,
     'nbdkit',
@@ -100,7 +120,7 @@ async function rateOfCurl(port: number): Promise<number> {
     url,
     `cainfo=${certificate}`,
   )
-  return await copyRate(uriOf(socket), bytes)
+  return await copyRate(uriOf(socket), await sizeOf(rawOf(disk)))
 }
 
 async function startWeb() {

@@ -1,4 +1,5 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { copyFile, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -9,7 +10,7 @@ const partitionAt = mebibyte
 const mbrPath = '/usr/lib/EXTLINUX/mbr.bin'
 
 /** What the machine prints on its serial line when it is up. */
-export const bootedLine = ' login: '
+const bootedLine = ' login: '
 
 /**
  * A Debian 12 that boots by itself: MBR, extlinux, one ext4 partition, a kernel for virtual machines, systemd.
@@ -96,6 +97,40 @@ async function installLoader(partition: string): Promise<void> {
     await shell(`umount ${mount}`)
     await rm(mount, { recursive: true })
   }
+}
+
+/**
+ * Starts QEMU from a drive, without KVM, and waits until its guest is up.
+ *
+ * @param drive as `-drive` takes it
+ * @returns how long that took, ms
+ * @throws when it ends before, or with the reason of `signal`
+ */
+export async function bootDisk(drive: string, signal?: AbortSignal): Promise<number> {
+  const words = '-accel tcg -m 512 -display none -serial stdio -no-reboot -nic none -drive'.split(' ')
+  const started = performance.now()
+  const machine = spawn('qemu-system-x86_64', [...words, drive], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const ended = once(machine, 'close')
+  const kill = (): void => void machine.kill('SIGKILL')
+  signal?.addEventListener('abort', kill, { once: true })
+  let output = ''
+  machine.stderr.on('data', (text) => (output += String(text)))
+  try {
+    for await (const text of machine.stdout) {
+      output += String(text)
+      if (output.includes(bootedLine)) return performance.now() - started
+    }
+    signal?.throwIfAborted()
+    throw new Error(`the machine did not come up:\n${output}`)
+  } finally {
+    kill()
+    await ended
+  }
+}
+
+/** The drive that an NBD server on a unix socket is. */
+export function nbdDrive(socket: string): string {
+  return `file.driver=nbd,file.server.type=unix,file.server.path=${socket},format=raw,if=virtio`
 }
 
 /** Where the partition of such a disk begins. */

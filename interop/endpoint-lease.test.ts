@@ -47,6 +47,15 @@ test('a disk needs a part that says which, before a workspace may stream', async
   })
 })
 
+test('a release that describes no virtual machine is delivered as none', async () => {
+  const workspace = diskWorkspace('office', { id: 'vm-only', modes: ['local-vm'] })
+  await ada.send('PUT', '/admin/workspaces/vm-only', workspace, z.unknown())
+  const nora = await site.signIn('nora')
+  const looked = await ada.get('/explain?workspace=vm-only&user=nora&endpoint=laptop-1', explainAnswer)
+  expect(looked.decision.refused).toMatchObject([{ mode: 'local-vm', deliverable: false }])
+  await expect(laptop.launch(nora, 'vm-only')).rejects.toMatchObject({ code: 'LAUNCH_REFUSED' })
+})
+
 test('the token alone says that a machine becomes an endpoint, and the site lists it', async () => {
   const { token } = await ada.send(
     'POST',

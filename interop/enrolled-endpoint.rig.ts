@@ -6,6 +6,7 @@ import { enrolAgent } from '#apps/agent-client/index.ts'
 import { callJson } from '#apps/cli/api-client.ts'
 import {
   type EndpointAgent,
+  type EndpointAgentOptions,
   readEndpointCredentials,
   startEndpointAgent,
 } from '#apps/endpoint/endpoint-agent.ts'
@@ -22,7 +23,11 @@ export interface EnrolledEndpoint extends AsyncDisposable {
   /** Moves the endpoint's own clock. */
   skewMs: number
   /** A launch as the command line on this machine makes it. */
-  launch(client: SignedInClient, workspaceId: string): Promise<EndpointLaunch>
+  launch(
+    client: SignedInClient,
+    workspaceId: string,
+    options?: { readonly switch?: boolean },
+  ): Promise<EndpointLaunch>
 }
 
 export interface EndpointLaunch extends Awaited<ReturnType<typeof launchAt>> {}
@@ -33,6 +38,7 @@ export async function enrolEndpoint(
   site: RunningSite,
   admin: SignedInClient,
   name: string,
+  options: Pick<EndpointAgentOptions, 'report' | 'now'> = {},
 ): Promise<EnrolledEndpoint> {
   const dir = await mkdtemp(join(tmpdir(), 'tc-endpoint-'))
   const { token } = await admin.send(
@@ -47,12 +53,13 @@ export async function enrolEndpoint(
     version: 'test',
     log: silent,
     steadyMs: () => steadyMs() + endpoint.skewMs,
+    ...options,
   })
   const endpoint: EnrolledEndpoint = {
     dir,
     agent,
     skewMs: 0,
-    launch: (client, workspaceId) => launchAt(site, endpoint, client, workspaceId),
+    launch: (client, workspaceId, wish) => launchAt(site, endpoint, client, workspaceId, wish),
     [Symbol.asyncDispose]: async () => {
       await agent[Symbol.asyncDispose]()
       await rm(dir, { recursive: true })
@@ -67,12 +74,13 @@ async function launchAt(
   { dir, agent }: EnrolledEndpoint,
   client: SignedInClient,
   workspaceId: string,
+  wish: { readonly switch?: boolean } = {},
 ) {
   const { clientKey } = await newKey()
   const nonce = randomBytes(32).toString('base64url')
   const credentials = { ...client.credentials, endpoint: await readEndpointCredentials(dir) }
   const askedAt = agent.steadyMs()
-  const body = { workspaceId, clientKey, nonce, width: 480, height: 320 }
+  const body = { workspaceId, clientKey, nonce, width: 480, height: 320, ...wish }
   const request = { method: 'POST', path: '/api/v1/launches', body }
   const answer = await callJson(site.address, request, launchAnswer, credentials)
   return { ...answer, nonce, askedAt }

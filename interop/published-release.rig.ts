@@ -18,8 +18,23 @@ export interface PublishedForTest {
 
 const any = z.unknown()
 
-/** Names a signer, registers an image of no bytes, has it signed and published, and deposits its key: all by the site's own API. */
-export async function publishForTest(admin: SignedInClient, name: string): Promise<PublishedForTest> {
+/** An image that is somewhere. */
+export interface ImageForTest {
+  readonly manifest: Uint8Array
+  readonly key: Buffer
+  readonly store: string
+}
+
+/**
+ * Names a signer, registers an image, has it signed and published, and deposits its key: all by the site's own API.
+ *
+ * @param content absent: an image of no bytes
+ */
+export async function publishForTest(
+  admin: SignedInClient,
+  name: string,
+  content: ImageForTest = emptyImage(name),
+): Promise<PublishedForTest> {
   const signer = memorySigner(generateKeyPairSync('ed25519').privateKey, 'tester')
   const keys = { keys: [signer.publicKey], threshold: 1 }
   const sign = async (...roles: readonly string[]): Promise<void> => {
@@ -35,9 +50,9 @@ export async function publishForTest(admin: SignedInClient, name: string): Promi
   await admin.send('POST', `/releases/images/${name}/keys`, keys, any)
   await sign('targets')
 
-  const key = randomBytes(32)
-  const manifest = Buffer.from(manifestOf(name, '1', key)).toString('base64url')
-  const image = { name, version: '1', manifest, store: 'none' }
+  const { key, store } = content
+  const manifest = Buffer.from(content.manifest).toString('base64url')
+  const image = { name, version: '1', manifest, store }
   const { manifestDigest } = await admin.send(
     'POST',
     '/images',
@@ -65,6 +80,11 @@ export function diskWorkspace(image: string, change: Partial<WorkspaceDefinition
     disk: { image, channel: 'production', application: 'lab' },
     ...change,
   }
+}
+
+function emptyImage(name: string): ImageForTest {
+  const key = randomBytes(32)
+  return { key, manifest: manifestOf(name, '1', key), store: 'none' }
 }
 
 function manifestOf(name: string, version: string, key: Buffer): Uint8Array {

@@ -17,7 +17,7 @@ import { endpointView } from '#core/api/lease.ts'
 import { releasesView } from '#core/api/releases.ts'
 import { signDirection } from '#core/release/index.ts'
 import { makePki, type RunningServer, startRegistry, type TestPki } from './blob-servers.rig.ts'
-import { bootedLine, buildDebianRoot, makeDisk, upgradeDisk } from './debian-disk.rig.ts'
+import { bootDisk, buildDebianRoot, makeDisk, nbdDrive, upgradeDisk } from './debian-disk.rig.ts'
 import { diskWorkspace } from './published-release.rig.ts'
 import {
   type CliResult,
@@ -467,35 +467,7 @@ async function statsOf({ record }: Attached) {
 
 /** Starts a virtual machine from the disk and waits until it is up. */
 async function boot(socket: string): Promise<void> {
-  const drive = `file.driver=nbd,file.server.type=unix,file.server.path=${socket},format=raw,if=virtio`
-  const machine = spawn(
-    'qemu-system-x86_64',
-    [
-      '-accel',
-      'tcg',
-      '-m',
-      '512',
-      '-display',
-      'none',
-      '-serial',
-      'stdio',
-      '-no-reboot',
-      '-nic',
-      'none',
-      '-drive',
-      drive,
-    ],
-    { stdio: ['ignore', 'pipe', 'pipe'] },
-  )
-  let output = ''
-  for (const stream of [machine.stdout, machine.stderr]) stream.on('data', (data) => (output += String(data)))
-  try {
-    await until(() => output.includes(bootedLine) || machine.exitCode !== null, 'the machine is up', 400_000)
-    expect(output).toContain(bootedLine)
-  } finally {
-    machine.kill('SIGKILL')
-    await once(machine, 'close')
-  }
+  await bootDisk(nbdDrive(socket), AbortSignal.timeout(400_000))
 }
 
 async function certDir(): Promise<string> {

@@ -1,10 +1,11 @@
 import { constants } from 'node:crypto'
-import http, { type ClientRequest, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http'
+import type { Agent, ClientRequest, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
 import https from 'node:https'
 import { connect as connectTcp, isIP, type OnReadOpts, type Socket } from 'node:net'
 import { connect as connectTls, createSecureContext, getCACertificates, type SecureContext } from 'node:tls'
 import { BlobError, requireConfidential } from '#core/blobs/index.ts'
 import { Gate } from './gate.ts'
+import { http } from './node-http.ts'
 import { RangePool } from './range-pool.ts'
 import { Receiver } from './receiver.ts'
 import { transportError } from './transport-error.ts'
@@ -60,7 +61,7 @@ export class HttpClient implements Disposable {
   readonly #ranges: RangePool
   readonly #gate: Gate
   #context: SecureContext | undefined
-  #agent: http.Agent | undefined
+  #agent: Agent | undefined
   #isClosed = false
 
   /** @throws {BlobError} BLOB_BAD_STORE: INVARIANT I2, no plaintext to another machine */
@@ -192,7 +193,7 @@ export class HttpClient implements Disposable {
     return this.#send({ ...this.#fixed, agent: this.#agent, method, path, headers: all })
   }
 
-  #newAgent(): http.Agent {
+  #newAgent(): Agent {
     const options = { keepAlive: true, maxSockets: this.#connections, maxFreeSockets: this.#connections }
     if (this.#fixed.protocol === 'http:') return new http.Agent(options)
     return new OneOriginAgent({

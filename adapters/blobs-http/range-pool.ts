@@ -1,6 +1,6 @@
-import { validateHeaderName, validateHeaderValue } from 'node:http'
 import type { OnReadOpts, Socket } from 'node:net'
 import { BlobError } from '#core/blobs/index.ts'
+import { http } from './node-http.ts'
 import { RangeConnection, type RangeRequest } from './range-connection.ts'
 
 export interface RangePoolOptions {
@@ -75,8 +75,8 @@ export class RangePool {
       throw new BlobError('BLOB_BAD_STORE', `expected a path, got ${JSON.stringify(path.slice(0, 200))}`)
     }
     const lines = Object.entries(headers).map(([name, value]) => {
-      validateHeaderName(name)
-      validateHeaderValue(name, value)
+      http.validateHeaderName(name)
+      http.validateHeaderValue(name, value)
       return `${name}: ${value}\r\n`
     })
     return `GET ${path} HTTP/1.1\r\nhost: ${this.#options.host}\r\nconnection: keep-alive\r\naccept-encoding: identity\r\nrange: bytes=${offset}-${offset + length - 1}\r\n${lines.join('')}\r\n`

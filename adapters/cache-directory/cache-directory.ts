@@ -1,5 +1,6 @@
 import { unlink, utimes } from 'node:fs'
 import { rm } from 'node:fs/promises'
+import { giveBack } from '#core/artifact/give-back.ts'
 import type { StoredCache } from '#core/artifact/stored-cache.ts'
 import {
   bytesOf,
@@ -137,7 +138,7 @@ class FileCache implements CacheDirectory {
 
   #waiting(name: string): Uint8Array | undefined {
     const entry = this.#pending.get(name)
-    return entry && bytesOf(entry)
+    return entry && new Uint8Array(bytesOf(entry))
   }
 
   async #read(name: string): Promise<Uint8Array | undefined> {
@@ -204,6 +205,7 @@ class FileCache implements CacheDirectory {
     this.#forgetPending(name)
     this.#counts.kept += 1
     this.#writtenSinceLook += entry.length
+    giveBack(entry)
   }
 
   async #makeRoom(bytes: number): Promise<void> {

@@ -1,6 +1,7 @@
-import { closeSync, constants, fstatSync, open, read } from 'node:fs'
-import { type FileHandle, mkdir, open as openFile, rename, rm } from 'node:fs/promises'
+import { closeSync, constants, fstatSync, open, read, write } from 'node:fs'
+import { mkdir, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { promisify } from 'node:util'
 import { crc32 } from 'node:zlib'
 
 /**
@@ -91,10 +92,7 @@ function readWhole(descriptor: number, resolve: (found: ReadEntry | undefined) =
  */
 export async function writeEntry(path: string, aside: string, entry: Buffer): Promise<void> {
   try {
-    {
-      await using file = await openAside(aside)
-      await file.writeFile(entry)
-    }
+    await writeWhole(await openAside(aside), entry)
     await rename(aside, path)
   } catch (error) {
     await rm(aside, { force: true }).catch(() => {})
@@ -102,8 +100,11 @@ export async function writeEntry(path: string, aside: string, entry: Buffer): Pr
   }
 }
 
+const openFile = promisify(open)
+const writeFile = promisify(write)
+
 /** A new file, whose folder is made if there is none. */
-async function openAside(aside: string): Promise<FileHandle> {
+async function openAside(aside: string): Promise<number> {
   try {
     return await openFile(aside, 'wx', 0o600)
   } catch (error) {
@@ -111,4 +112,15 @@ async function openAside(aside: string): Promise<FileHandle> {
   }
   await mkdir(dirname(aside), { recursive: true, mode: 0o700 })
   return openFile(aside, 'wx', 0o600)
+}
+
+/** Writes all of an entry and closes the file, at once as above. */
+async function writeWhole(descriptor: number, entry: Buffer): Promise<void> {
+  try {
+    for (let done = 0; done < entry.length; ) {
+      done += (await writeFile(descriptor, entry, done, entry.length - done, done)).bytesWritten
+    }
+  } finally {
+    closeSync(descriptor)
+  }
 }

@@ -2,7 +2,6 @@ import type { Duplex } from 'node:stream'
 import type { TlsOptions } from 'node:tls'
 import { greeting, Handshake, type HandshakeNext, type NbdExport, type Refusal } from '#core/nbd/index.ts'
 import { NbdServerError } from './nbd-server-error.ts'
-import { startTls } from './tls.ts'
 import { Transmission } from './transmission.ts'
 
 export interface ConnectionOptions {
@@ -68,9 +67,11 @@ export class Connection {
       const handshake = new Handshake(exports, tls !== undefined)
       this.#stream.on('error', ignore)
       this.#stream.write(greeting)
+      // Not at the start, since most serve without it; nor later, since nothing may be read between.
+      const secured = tls && (await import('./tls.ts'))
       const next = await negotiate(this.#stream, handshake)
-      if (next.kind !== 'starttls' || !tls) return next
-      this.#stream = await startTls(this.#stream, tls())
+      if (next.kind !== 'starttls' || !tls || !secured) return next
+      this.#stream = await secured.startTls(this.#stream, tls())
       this.#stream.on('error', ignore)
       return await negotiate(this.#stream, handshake)
     } finally {

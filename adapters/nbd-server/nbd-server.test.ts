@@ -4,7 +4,7 @@ import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Duplex } from 'node:stream'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import type { BlockDevice } from '#core/block/block-device.ts'
 import { memoryDevice } from '#core/block/memory-device.fixture.ts'
 import { concatBytes, encodeHex } from '#core/bytes/index.ts'
@@ -210,6 +210,33 @@ test('a client that only sends its end is answered, too', async () => {
   client.socket.end(request(cmd.write, { cookie: 1n, payload: Uint8Array.of(1) }))
   expect(await hearReply(client)).toEqual([1n, 0])
   expect((await client.hear(1)).length).toBe(0)
+})
+
+test('the device is told of each read whose data was sent, and not before', async () => {
+  const device = memoryDevice(new Uint8Array(1_048_576).fill(7))
+  const [given, done] = [new Set<Uint8Array>(), new Set<Uint8Array>()]
+  await serve({
+    ...device,
+    read: async (offset, length) => {
+      const bytes = await device.read(offset, length)
+      given.add(bytes)
+      return bytes
+    },
+    done: (bytes) => {
+      expect(given.has(bytes) && !done.has(bytes)).toBe(true)
+      done.add(bytes)
+      // As a device that uses the memory again would.
+      bytes.fill(0)
+    },
+  })
+  const client = await enter()
+  for (const length of [4096, 65_536, 1_048_576]) {
+    client.say(request(cmd.read, { cookie: 1n, length }), request(cmd.read, { cookie: 2n, length }))
+    const replies = await client.hear(2 * (16 + length))
+    expect(replies.subarray(16, 16 + length).every((byte) => byte === 7)).toBe(true)
+    expect(replies.subarray(32 + length).every((byte) => byte === 7)).toBe(true)
+  }
+  await vi.waitFor(() => expect(done.size).toBe(6))
 })
 
 test('a client that does not read makes the server hold little and stop reading it', async () => {

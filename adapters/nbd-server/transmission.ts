@@ -14,6 +14,8 @@ import { type Performing, perform, refuse } from './perform.ts'
 
 /** No further request is taken while this much is in flight, so that memory is bounded by it and one request more. */
 const inFlightBytes = 16_777_216
+/** Shorter parts of a reply are headers, or not worth while. */
+const leastDataBytes = 512
 /** What a request costs beside its data. */
 const requestCost = 4096
 
@@ -136,8 +138,17 @@ export class Transmission {
     stream.cork()
     for (const part of batch) stream.write(part)
     // The stream calls back in order: the last stands for all before it.
-    stream.write(last, () => this.#release(cost))
+    stream.write(last, (error) => {
+      if (!error && last !== undefined) this.#done([...batch, last])
+      this.#release(cost)
+    })
     stream.uncork()
+  }
+
+  /** Data was sent: the device may use its memory again. */
+  #done(parts: readonly Uint8Array[]): void {
+    const { device } = this.#performing.session.export
+    for (const part of parts) if (part.length >= leastDataBytes) device.done?.(part)
   }
 
   #release(cost: number): void {

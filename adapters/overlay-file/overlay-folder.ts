@@ -1,4 +1,4 @@
-import { read, write } from 'node:fs'
+import { read, readSync, write } from 'node:fs'
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
@@ -6,6 +6,11 @@ import { join } from 'node:path'
 export interface OverlayFile {
   /** @returns how many bytes there were: fewer than asked for only at the end of the file */
   read(into: Uint8Array, position: number): Promise<number>
+  /**
+   * The same without waiting, for a few KiB that the system is likely to have in its memory: to ask for them costs less
+   * than to be told of them. @returns undefined when they had better be waited for
+   */
+  readNow?(into: Uint8Array, position: number): number | undefined
   /** Writes all of it, or throws. */
   write(bytes: Uint8Array, position: number): Promise<void>
   /** What was written before is durable, and so is the file's length. */
@@ -54,7 +59,12 @@ export function isFull(error: unknown): boolean {
 }
 
 function diskFile(file: FileHandle): OverlayFile {
+  const pace = new ReadPace()
   return {
+    readNow: (into, position) =>
+      into.length <= longestNow
+        ? pace.run(() => readSync(file.fd, into, 0, into.length, position))
+        : undefined,
     read: async (into, position) => {
       let filled = 0
       while (filled < into.length) {
@@ -75,6 +85,30 @@ function diskFile(file: FileHandle): OverlayFile {
     truncate: (sizeBytes) => file.truncate(sizeBytes),
     sizeBytes: async () => (await file.stat()).size,
     close: () => file.close(),
+  }
+}
+
+const longestNow = 16_384
+/** What is read from the memory of the system takes a few microseconds, from any disk more than this. */
+const quickMs = 0.04
+const [fewWaits, mostWaits] = [32, 4096]
+
+/** Tries again and again whether reads are quick, and leaves it the longer the more often they were not. */
+class ReadPace {
+  #waits = 0
+  #next = fewWaits
+
+  run(work: () => number): number | undefined {
+    if (this.#waits > 0) {
+      this.#waits--
+      return undefined
+    }
+    const began = performance.now()
+    const result = work()
+    const isQuick = performance.now() - began < quickMs
+    this.#waits = isQuick ? 0 : this.#next
+    this.#next = isQuick ? fewWaits : Math.min(mostWaits, this.#next * 2)
+    return result
   }
 }
 

@@ -12,6 +12,7 @@ const textAt = nonceBytes + tagBytes
 export const sealedBytes: number = textAt + slotBytes
 
 const algorithm = 'aes-256-gcm'
+const options = { authTagLength: tagBytes }
 
 /**
  * Seals blocks with AES-256-GCM, each write of a block under a nonce of its own. Associated data is the overlay's id and
@@ -49,7 +50,7 @@ export class SlotCipher {
     const marks = new BigUint64Array(count)
     for (let index = 0; index < count; index++) {
       const nonce = nonces.subarray(index * nonceBytes, (index + 1) * nonceBytes)
-      const cipher = createCipheriv(algorithm, this.#key, nonce, { authTagLength: tagBytes })
+      const cipher = createCipheriv(algorithm, this.#key, nonce, options)
       cipher.setAAD(this.#placeOf(block + index))
       const text = cipher.update(blocks.subarray(index * slotBytes, (index + 1) * slotBytes))
       cipher.final()
@@ -70,7 +71,7 @@ export class SlotCipher {
   open(block: number, mark: bigint, sealed: Uint8Array): Uint8Array | undefined {
     const nonce = sealed.subarray(0, nonceBytes)
     if (sealed.length !== sealedBytes || markOf(nonce) !== mark) return undefined
-    const decipher = createDecipheriv(algorithm, this.#key, nonce, { authTagLength: tagBytes })
+    const decipher = createDecipheriv(algorithm, this.#key, nonce, options)
     decipher.setAAD(this.#placeOf(block))
     decipher.setAuthTag(sealed.subarray(nonceBytes, textAt))
     const text = decipher.update(sealed.subarray(textAt))

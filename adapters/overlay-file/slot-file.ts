@@ -48,7 +48,8 @@ export async function readSlots(
     const [first, last] = [group[0], group.at(-1)]
     if (first === undefined || last === undefined) return
     const sealed = new Uint8Array((last.slot - first.slot + 1) * sealedBytes)
-    const length = await file.read(sealed, first.slot * sealedBytes)
+    const position = first.slot * sealedBytes
+    const length = file.readNow?.(sealed, position) ?? (await file.read(sealed, position))
     for (const placed of group) {
       const at = (placed.slot - first.slot) * sealedBytes
       const text =

@@ -13,5 +13,7 @@ export { type IssuedLeaf, issueLeaf, type LeafOrder, longestLeafMs, renewAt } fr
 export { createIdentityKey, type IdentityKey } from './keys.ts'
 export { type ExpectedPeer, identityOf, type PeerIdentity, peerIdentity } from './peer-identity.ts'
 export { PkiError, type PkiErrorCode } from './pki-error.ts'
+export { selfSigned, siteOfRoot } from './self-signed.ts'
 export { formatSpiffe, parseSpiffe, type Role, type SpiffeIdentity } from './spiffe.ts'
-export { clientTls, serverTls, type TlsIdentity } from './tls.ts'
+export { channelBinding, clientTls, serverTls, type TlsIdentity } from './tls.ts'
+export { isUnknownAuthority } from './unknown-authority.ts'

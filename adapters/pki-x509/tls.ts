@@ -1,5 +1,5 @@
 import { constants } from 'node:crypto'
-import type { ConnectionOptions, TlsOptions } from 'node:tls'
+import type { ConnectionOptions, TLSSocket, TlsOptions } from 'node:tls'
 import { checkPeer, type ExpectedPeer } from './peer-identity.ts'
 
 /** A certificate chain and its private key, PEM. */
@@ -41,6 +41,18 @@ export function clientTls(rootPem: string, peer: ExpectedPeer, identity?: TlsIde
     ...(identity && { cert: identity.chainPem, key: identity.privateKeyPem }),
     checkServerIdentity: (_host, certificate) => refusalOf(() => checkPeer(certificate.raw, peer)),
   }
+}
+
+/**
+ * What names one TLS connection, equal on both of its ends and on no two connections: whoever opens it in the middle has two others.
+ *
+ * Spec: RFC 9266, exporter with label "EXPORTER-Channel-Binding" and no context.
+ *
+ * @param socket after its handshake
+ * @returns 32 bytes, base64url
+ */
+export function channelBinding(socket: TLSSocket): string {
+  return socket.exportKeyingMaterial(32, 'EXPORTER-Channel-Binding', Buffer.alloc(0)).toString('base64url')
 }
 
 function refusalOf(check: () => void): Error | undefined {

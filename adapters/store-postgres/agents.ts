@@ -4,11 +4,15 @@ import type { Db } from './store.ts'
 
 export async function insertAgent(
   db: Db,
-  agent: Pick<AgentRow, 'id' | 'kind' | 'name' | 'dns_names' | 'pool' | 'certificate_expires_at'>,
+  agent: Pick<AgentRow, 'id' | 'kind' | 'name' | 'dns_names' | 'pool' | 'certificate_expires_at'> &
+    Partial<
+      Pick<AgentRow, 'device_key' | 'ak_public' | 'ek_fingerprint' | 'boot' | 'owner_id' | 'enrolled_at'>
+    >,
 ): Promise<void> {
+  const { boot = null, ...columns } = agent
   await db
     .insertInto('agents')
-    .values({ ...agent, report: '{}' })
+    .values({ ...columns, boot: boot === null ? null : JSON.stringify(boot), report: '{}' })
     .execute()
 }
 
@@ -33,6 +37,17 @@ export async function onlineAgents(
     .where('revoked_at', 'is', null)
     .where('last_seen_at', '>', since)
     .execute()
+}
+
+/** Those of the agents named that exist and were not revoked. */
+export async function livingAgents(db: Db, ids: readonly string[]): Promise<ReadonlySet<string>> {
+  const rows = await db
+    .selectFrom('agents')
+    .select('id')
+    .where(sql<boolean>`id = any(${ids}::uuid[])`)
+    .where('revoked_at', 'is', null)
+    .execute()
+  return new Set(rows.map((row) => row.id))
 }
 
 export async function recordReport(db: Db, id: string, at: Date, report: AgentReport): Promise<void> {
@@ -92,10 +107,33 @@ export async function insertEnrolmentToken(
     name: string
     dns_names: string[]
     pool: string
+    owner_id?: string | null
     expires_at: Date
   },
 ): Promise<void> {
   await db.insertInto('enrolment_tokens').values(token).execute()
+}
+
+/** What a token makes of its bearer. */
+export interface TokenGrant<Kind extends TokenKind> {
+  readonly kind: Kind
+  readonly name: string
+  readonly dns_names: string[]
+  readonly pool: string
+  readonly owner_id: string | null
+}
+
+/** Whether a token that nobody has used yet makes an endpoint. */
+export async function isEndpointToken(db: Db, secretHash: Buffer, now: Date): Promise<boolean> {
+  const row = await db
+    .selectFrom('enrolment_tokens')
+    .select('kind')
+    .where('secret_hash', '=', secretHash)
+    .where('kind', '=', 'endpoint')
+    .where('used_at', 'is', null)
+    .where('expires_at', '>', now)
+    .executeTakeFirst()
+  return row !== undefined
 }
 
 /** Uses the token up: of any number of callers at once exactly one gets it. */
@@ -104,10 +142,7 @@ export async function useEnrolmentToken<Kind extends TokenKind>(
   secretHash: Buffer,
   kinds: readonly Kind[],
   now: Date,
-): Promise<
-  | { readonly kind: Kind; readonly name: string; readonly dns_names: string[]; readonly pool: string }
-  | undefined
-> {
+): Promise<TokenGrant<Kind> | undefined> {
   const row = await db
     .updateTable('enrolment_tokens')
     .set({ used_at: now })
@@ -115,9 +150,9 @@ export async function useEnrolmentToken<Kind extends TokenKind>(
     .where('kind', 'in', kinds)
     .where('used_at', 'is', null)
     .where('expires_at', '>', now)
-    .returning(['kind', 'name', 'dns_names', 'pool'])
+    .returning(['kind', 'name', 'dns_names', 'pool', 'owner_id'])
     .executeTakeFirst()
-  return row as { kind: Kind; name: string; dns_names: string[]; pool: string } | undefined
+  return row as TokenGrant<Kind> | undefined
 }
 
 /**

@@ -1,11 +1,14 @@
-import { sql, type Transaction } from 'kysely'
+import { type Selectable, sql, type Transaction } from 'kysely'
 import { growTree } from '#core/audit/append-tree.ts'
 import { signCheckpoint } from '#core/audit/checkpoint.ts'
-import { decodeFrontier, EMPTY_FRONTIER, encodeFrontier, type Hash, treeHash } from '#core/audit/merkle.ts'
+import { decodeFrontier, encodeFrontier, type Frontier, type Hash, treeHash } from '#core/audit/merkle.ts'
 import type { NoteSigner } from '#core/audit/note.ts'
+import { proveInclusion, type Subtree } from '#core/audit/proof.ts'
 import { encodeEntryBundle, encodeHashTile, TILE_WIDTH, type Tile } from '#core/audit/tiles.ts'
+import type { EntryProof } from '#core/audit/tlog-proof.ts'
 import type { Database } from './schema.ts'
 import type { Db } from './store.ts'
+import { indexEntries } from './timeline.ts'
 
 /**
  * Appends a batch of encoded entries and signs the new checkpoint: one transaction, so one flush for the batch.
@@ -19,14 +22,17 @@ export async function appendAudit(
   batch: readonly Uint8Array[],
 ): Promise<readonly bigint[]> {
   return db.transaction().execute(async (tx) => {
-    const head = await lockHead(tx)
-    const tree = growTree(head, batch)
+    const { frontier, isIndexed } = await lockHead(tx)
+    const tree = growTree(frontier, batch)
     await insertBytes(tx, 'audit_entries', 'entry', tree.firstIndex, batch)
     await insertHashes(tx, 0, tree.firstIndex, tree.leafHashes)
+    // What was left out is made up for in order: see `catchUpIndex`.
+    if (isIndexed) await indexEntries(tx, tree.firstIndex, batch)
     await tx
       .updateTable('audit_head')
       .set({
         size: String(tree.size),
+        ...(isIndexed && { indexed: String(tree.size) }),
         frontier: Buffer.from(encodeFrontier(tree.frontier)),
         checkpoint: signCheckpoint({ size: tree.size, root: tree.root }, signer),
       })
@@ -40,6 +46,45 @@ export async function readCheckpoint(db: Db): Promise<string | undefined> {
   const head = await db.selectFrom('audit_head').select('checkpoint').executeTakeFirst()
   return head?.checkpoint
 }
+
+/**
+ * Proves that the log has an entry, by the latest checkpoint.
+ *
+ * @returns undefined when the log does not reach as far
+ */
+export async function proveEntry(db: Db, index: bigint): Promise<EntryProof | undefined> {
+  const head = await db.selectFrom('audit_head').select(['size', 'checkpoint']).executeTakeFirst()
+  const size = BigInt(head?.size ?? 0)
+  if (head === undefined || index >= size) return undefined
+  const { entry } = await db
+    .selectFrom('audit_entries')
+    .select('entry')
+    .where('index', '=', String(index))
+    .executeTakeFirstOrThrow()
+  // What a checkpoint covers never changes, so that it may be read after it.
+  const proof = await proveInclusion(index, size, (subtrees) => readSubtrees(db, subtrees))
+  return { index, entry, proof, checkpoint: head.checkpoint }
+}
+
+/** Level L keeps the roots of every 256^L entries: what lies between is hashed from the ones below. */
+async function readSubtrees(db: Db, subtrees: readonly Subtree[]): Promise<readonly Hash[]> {
+  const ranges = subtrees.map(({ height, index }) => {
+    const width = 1n << BigInt(height % tileBits)
+    return { level: Math.floor(height / tileBits), first: index * width, end: (index + 1n) * width }
+  })
+  const { rows } = await sql<{ at: string; hash: Buffer }>`
+    select r.at, h.hash
+    from unnest(${ranges.map(({ level }) => level)}::smallint[], ${ranges.map(({ first }) => String(first))}::bigint[],
+      ${ranges.map(({ end }) => String(end))}::bigint[]) with ordinality as r(level, first, past, at)
+    join audit_hashes h on h.level = r.level and h.index >= r.first and h.index < r.past
+    order by r.at, h.index`.execute(db)
+  return ranges.map((_, at) =>
+    treeHash(rows.filter((row) => Number(row.at) === at + 1).map(({ hash }) => hash)),
+  )
+}
+
+/** A tile is a tree of 2^8 hashes. */
+const tileBits = 8
 
 /** PostgreSQL's bigint; no log reaches as far. */
 const largestIndex = 2n ** 63n - 1n
@@ -76,16 +121,26 @@ async function rowsOf(db: Db, tile: Tile, first: bigint): Promise<readonly Uint8
   return rows.map((row) => row.hash)
 }
 
-async function lockHead(tx: Transaction<Database>) {
+interface LockedHead {
+  readonly frontier: Frontier
+  /** Every entry so far is found by what it is about. */
+  readonly isIndexed: boolean
+}
+
+async function lockHead(tx: Transaction<Database>): Promise<LockedHead> {
   const found = await tx.selectFrom('audit_head').selectAll().forUpdate().executeTakeFirst()
-  if (found !== undefined) return decodeFrontier(BigInt(found.size), found.frontier)
+  if (found !== undefined) return headOf(found)
   await tx
     .insertInto('audit_head')
     .values({ size: '0', frontier: Buffer.alloc(0), checkpoint: '' })
     .onConflict((conflict) => conflict.column('one').doNothing())
     .execute()
   const made = await tx.selectFrom('audit_head').selectAll().forUpdate().executeTakeFirstOrThrow()
-  return made.size === '0' ? EMPTY_FRONTIER : decodeFrontier(BigInt(made.size), made.frontier)
+  return headOf(made)
+}
+
+function headOf({ size, indexed, frontier }: Selectable<Database['audit_head']>): LockedHead {
+  return { frontier: decodeFrontier(BigInt(size), frontier), isIndexed: indexed === size }
 }
 
 /** Inserts the hashes of one level, and above them the root of every tile that they fill. */

@@ -1,7 +1,12 @@
 export * from './agents.ts'
+export * from './alarms.ts'
 export * from './audit.ts'
+export * from './data.ts'
 export * from './decisions.ts'
+export * from './device-keys.ts'
 export * from './endpoints.ts'
+export * from './evidence.ts'
+export * from './handoffs.ts'
 export * from './leases.ts'
 export { migrate } from './migrate.ts'
 export * from './people.ts'
@@ -9,13 +14,20 @@ export * from './releases.ts'
 export type {
   AgentReport,
   AgentRow,
+  AlarmRow,
+  BootRecord,
   ChannelRow,
   Database,
   DecisionCause,
   DecisionRow,
+  EndpointEvidenceRow,
+  EndpointStatementRow,
+  EnrolmentRequestRow,
+  HandoffRow,
   ImageKeyRow,
   ImageRow,
   LeaseRow,
+  NewEvidence,
   NewLease,
   NewSession,
   PersonRow,
@@ -33,4 +45,12 @@ export { type Db, type Hint, openStore, type Store, type StoreAddress } from './
 export { isAway, StoreError, type StoreErrorCode } from './store-error.ts'
 export * from './throttle.ts'
 export * from './tickets.ts'
+export {
+  agentsNamed,
+  catchUpIndex,
+  entriesAbout,
+  type IndexedEntry,
+  namesOf,
+  type TimelinePage,
+} from './timeline.ts'
 export * from './web-sessions.ts'

@@ -1,5 +1,6 @@
 import type { LeaseNotice, LeaseStats } from '#core/api/lease.ts'
 import { openLeaseStates } from '#core/lease/index.ts'
+import type { Obligations, Right } from '#core/trust/words.ts'
 import type { LeaseRow, NewLease, NewSession } from './schema.ts'
 import type { Db } from './store.ts'
 
@@ -7,6 +8,9 @@ import type { Db } from './store.ts'
 export interface LeaseDetail extends LeaseRow {
   readonly person_login: string
   readonly person_name: string
+  /** Of its session. */
+  readonly rights: readonly Right[]
+  readonly obligations: Obligations
 }
 
 /**
@@ -27,7 +31,10 @@ export async function placeOnEndpoint(
       .returning('id')
       .executeTakeFirst()
     if (row === undefined) return 'exists'
-    await tx.insertInto('leases').values(lease).execute()
+    await tx
+      .insertInto('leases')
+      .values({ ...lease, overlay_at_start: lease.overlay })
+      .execute()
     return 'placed'
   })
 }
@@ -36,8 +43,9 @@ function details(db: Db) {
   return db
     .selectFrom('leases as l')
     .innerJoin('people as p', 'p.id', 'l.person_id')
+    .innerJoin('sessions as s', 's.id', 'l.session_id')
     .selectAll('l')
-    .select(['p.login as person_login', 'p.name as person_name'])
+    .select(['p.login as person_login', 'p.name as person_name', 's.rights', 's.obligations'])
 }
 
 export async function leaseById(db: Db, id: string): Promise<LeaseDetail | undefined> {

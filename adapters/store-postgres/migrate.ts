@@ -3,6 +3,10 @@ import { type Migration, Migrator } from 'kysely/migration'
 import { up as site } from './migrations/0001-site.ts'
 import { up as releases } from './migrations/0004-releases.ts'
 import { up as endpoints } from './migrations/0005-endpoints.ts'
+import { up as evidence } from './migrations/0006-evidence.ts'
+import { up as tpm } from './migrations/0007-tpm.ts'
+import { up as timeline } from './migrations/0008-timeline.ts'
+import { up as handoff } from './migrations/0009-handoff.ts'
 import type { Database } from './schema.ts'
 import { isAway, StoreError } from './store-error.ts'
 
@@ -11,6 +15,10 @@ const migrations: Readonly<Record<string, Migration>> = {
   '0001-site': { up: site },
   '0004-releases': { up: releases },
   '0005-endpoints': { up: endpoints },
+  '0006-evidence': { up: evidence },
+  '0007-tpm': { up: tpm },
+  '0008-timeline': { up: timeline },
+  '0009-handoff': { up: handoff },
 }
 
 /**

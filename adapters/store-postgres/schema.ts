@@ -1,11 +1,21 @@
 import type { ColumnType, Generated, Insertable, Selectable } from 'kysely'
 import type { WorkspaceDefinition, ZoneDefinition } from '#core/api/admin.ts'
+import type { AlarmView, ClaimChanges } from '#core/api/evidence.ts'
 import type { LeaseNotice, LeaseStats } from '#core/api/lease.ts'
 import type { SessionNotice } from '#core/api/person.ts'
 import type { ImageComparison } from '#core/api/releases.ts'
 import type { DecisionView, Restriction } from '#core/api/words.ts'
+import type {
+  AttestedValues,
+  EndpointKnowledge,
+  EvidenceSeen,
+  Fallen,
+  Observation,
+} from '#core/evidence/index.ts'
 import type { LeaseState } from '#core/lease/index.ts'
 import type { Wave } from '#core/release/index.ts'
+import type { Boot } from '#core/tpm/index.ts'
+import type { BeaconSeen, ClaimName } from '#core/trust/index.ts'
 import type { Claim, DeliveryMode, Obligations, Overlay, Right } from '#core/trust/words.ts'
 
 /** The site's tables. Migrations make them; this file says what they hold. */
@@ -17,9 +27,16 @@ export interface Database {
   workspaces: WorkspacesTable
   agents: AgentsTable
   endpoint_keys: EndpointKeysTable
+  endpoint_evidence: EndpointEvidenceTable
+  endpoint_statements: EndpointStatementsTable
+  alarms: AlarmsTable
   enrolment_tokens: EnrolmentTokensTable
+  enrolment_requests: EnrolmentRequestsTable
+  tpm_challenges: TpmChallengesTable
   sessions: SessionsTable
   tickets: TicketsTable
+  handoffs: HandoffsTable
+  browser_endpoints: BrowserEndpointsTable
   leases: LeasesTable
   image_keys: ImageKeysTable
   images: ImagesTable
@@ -34,6 +51,8 @@ export interface Database {
   audit_entries: AuditEntriesTable
   audit_hashes: AuditHashesTable
   audit_head: AuditHeadTable
+  audit_subjects: AuditSubjectsTable
+  audit_sessions: AuditSessionsTable
 }
 
 type Timestamp = ColumnType<Date, Date, Date>
@@ -105,6 +124,28 @@ interface AgentsTable {
   placed: Generated<number>
   report: Json<AgentReport>
   last_seen_at: Timestamp | null
+  /** Of an endpoint: where the key is by which it proves which it is. */
+  device_key: Generated<'file' | 'tpm'>
+  /** TPMT_PUBLIC of the attestation key that was proven to be in the same TPM as a certified endorsement key. */
+  ak_public: Buffer | null
+  /** SHA-256, hex, of that endorsement key's public area. */
+  ek_fingerprint: string | null
+  boot: Json<BootRecord> | null
+  /** Whose endpoint it is. */
+  owner_id: string | null
+  enrolled_at: Timestamp | null
+}
+
+/** What an endpoint booted, as its TPM measured it. */
+export interface BootRecord {
+  /** The first boot that was attested, or the one that an admin accepted since. */
+  readonly baseline: Boot
+  /** The last one that was attested. */
+  readonly current: Boot
+  /** When `current` was first seen; UTC. */
+  readonly since: string
+  /** Of the TPM's clock: it only grows. */
+  readonly resetCount: number
 }
 
 /** What the agent last said about itself. */
@@ -129,14 +170,98 @@ interface EndpointKeysTable {
   expires_at: Timestamp
 }
 
+/** What is known of an endpoint by its evidence: see `core/evidence`. */
+interface EndpointEvidenceTable {
+  endpoint_id: string
+  /** One more with each change; that evidence came again is none. */
+  version: number
+  /** Of the last accepted statement, and the acceptance that it brought. */
+  sequence: ColumnType<string, number, number>
+  basis: ColumnType<string, number, number>
+  /** When evidence was last accepted. */
+  last_at: ColumnType<Date | null, Date | null, Date | null>
+  /** From where its agent was connected then. */
+  address: string
+  observations: Json<readonly Observation[]>
+  attested: Json<AttestedValues> | null
+  seen: Json<EvidenceSeen> | null
+  path: Json<NonNullable<EndpointKnowledge['path']>> | null
+  /** What became of the last word of a beacon that it brought. */
+  beacon: Json<BeaconSeen> | null
+  forked_at: ColumnType<Date | null, Date | null, Date | null>
+  /** It was not heard of for two periods, and what hangs on it has been decided again. */
+  silent: boolean
+  /** What each claim was worth at the last change. */
+  settled: Json<Fallen>
+  /** What it fell from and has not come back to. */
+  fallen: Json<Fallen>
+  fell_at: ColumnType<Date | null, Date | null, Date | null>
+  /** The latest ones, the newest first. */
+  changes: Json<readonly ClaimChanges[]>
+}
+
+/** What other systems of the organisation say of an endpoint. */
+interface EndpointStatementsTable {
+  endpoint_id: string
+  system: string
+  claim: ClaimName
+  value: string
+  at: Timestamp
+  expires_at: Timestamp
+}
+
+/** What admins have to look at. Of each key at most one stands. */
+interface AlarmsTable {
+  id: string
+  key: string
+  kind: AlarmView['kind']
+  message: string
+  remedy: string
+  raised_at: Timestamp
+  acknowledged_at: ColumnType<Date | null, Date | null | undefined, Date | null>
+  acknowledged_by: ColumnType<string | null, string | null | undefined, string | null>
+  ended_at: ColumnType<Date | null, Date | null | undefined, Date | null>
+  ended_by: ColumnType<string | null, string | null | undefined, string | null>
+}
+
 interface EnrolmentTokensTable {
   secret_hash: Buffer
   kind: TokenKind
   name: string
   dns_names: string[]
   pool: string
+  /** Whose endpoint it becomes. */
+  owner_id: string | null
   expires_at: Timestamp
   used_at: Timestamp | null
+}
+
+/** A machine that asked to be let in without a token. Approval makes its own secret a token. */
+interface EnrolmentRequestsTable {
+  id: string
+  secret_hash: Buffer
+  /** What the machine shows and the admin compares; made by the site. */
+  code: string
+  /** What the machine calls itself. */
+  name: string
+  /** Who may have how many: see `sourceOf`. */
+  source: string
+  address: string
+  state: 'waiting' | 'approved' | 'refused'
+  requested_at: Timestamp
+  expires_at: Timestamp
+}
+
+/** A credential that a TPM is to open, once: then its attestation key is enrolled. */
+interface TpmChallengesTable {
+  id: string
+  token_hash: Buffer
+  /** SHA-256 of the certificate request that it was asked with. */
+  request_hash: Buffer
+  ak_public: Buffer
+  ek_fingerprint: string
+  secret_hash: Buffer
+  expires_at: Timestamp
 }
 
 export type SessionState = 'starting' | 'ready' | 'ending' | 'ended'
@@ -183,6 +308,30 @@ interface TicketsTable {
   redeemed_at: Timestamp | null
 }
 
+/** A code by which a browser hands a launch to an endpoint; spent by whichever endpoint brings it first. */
+interface HandoffsTable {
+  /** SHA-256 of the code. */
+  code_hash: Buffer
+  person_id: string
+  web_session_id: string
+  /** Null: nothing is launched, browser and endpoint only meet. */
+  workspace_id: string | null
+  /** The only one that may bring it; null: any. */
+  endpoint_id: string | null
+  switch: boolean
+  made_at: Timestamp
+  expires_at: Timestamp
+  used_at: ColumnType<Date | null, Date | null, Date | null>
+  used_by: string | null
+}
+
+/** The endpoint that a web session's browser was last seen on. It is shown; no decision that delivers rests on it. */
+interface BrowserEndpointsTable {
+  web_session_id: string
+  endpoint_id: string
+  seen_at: Timestamp
+}
+
 /** The right of an endpoint to hold data of one session: who, where, until when (I8). See `core/lease`. */
 interface LeasesTable {
   id: string
@@ -198,6 +347,8 @@ interface LeasesTable {
   manifest_digest: string
   mode: DeliveryMode
   overlay: Overlay
+  /** As it was when the lease began: only an overlay that was to be kept can be one of before. */
+  overlay_at_start: Generated<Overlay>
   state: LeaseState
   made_at: Timestamp
   /** When the audit log was told that the key goes out; null: it never did. */
@@ -323,13 +474,34 @@ interface AuditHeadTable {
   size: string
   frontier: Buffer
   checkpoint: string
+  /** How many entries `audit_subjects` knows: fewer than `size` while a node of an older version appends. */
+  indexed: Generated<string>
+}
+
+/** By whom and by what entries are found: see `timeline.ts`. */
+interface AuditSubjectsTable {
+  subject: string
+  index: string
+}
+
+/** What the first entry of a session is about, and so all later ones. */
+interface AuditSessionsTable {
+  session: string
+  subjects: string[]
 }
 
 export type PersonRow = Selectable<PeopleTable>
 export type WebSessionRow = Selectable<WebSessionsTable>
 export type WorkspaceRow = Selectable<WorkspacesTable>
 export type AgentRow = Selectable<AgentsTable>
+export type TpmChallengeRow = Selectable<TpmChallengesTable>
+export type EnrolmentRequestRow = Selectable<EnrolmentRequestsTable>
+export type EndpointEvidenceRow = Selectable<EndpointEvidenceTable>
+export type NewEvidence = Insertable<EndpointEvidenceTable>
+export type EndpointStatementRow = Selectable<EndpointStatementsTable>
+export type AlarmRow = Selectable<AlarmsTable>
 export type SessionRow = Selectable<SessionsTable>
+export type HandoffRow = Selectable<HandoffsTable>
 export type LeaseRow = Selectable<LeasesTable>
 export type NewLease = Insertable<LeasesTable>
 export type ImageKeyRow = Selectable<ImageKeysTable>

@@ -5,12 +5,18 @@ import { type Kysely, sql } from 'kysely'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { WorkspaceDefinition } from '#core/api/admin.ts'
 import {
+  type AuditData,
+  type AuditKind,
   createAppender,
   decodeEntryBundle,
+  encodeEntry,
   encodeVerifierKey,
   type FileReader,
+  formatTlogProof,
   type LogVerdict,
+  openTlogProof,
   parseTilePath,
+  parseVerifierKey,
   TILE_WIDTH,
   verifyLog,
 } from '#core/audit/index.ts'
@@ -19,14 +25,19 @@ import {
   addEndpointKey,
   appendAudit,
   armTicket,
+  catchUpIndex,
   countFailure,
+  countFallen,
   countOpenTickets,
   type Db,
   deleteWebSessionsOf,
   depositImageKey,
+  endAlarm,
   endLease,
   endpointKeys,
   endSession,
+  entriesAbout,
+  evidenceOf,
   expiredLeases,
   type Hint,
   holdLease,
@@ -39,29 +50,41 @@ import {
   insertWebSession,
   isAway,
   isTicketArmed,
+  lastAlarm,
   leaseById,
   leaseOfSession,
   liveSessions,
+  livingAgents,
   migrate,
+  type NewEvidence,
   type NewSession,
   noteKeyReleased,
+  openAlarms,
   openLeases,
   openStore,
   openTickets,
   placeOnEndpoint,
   placeSession,
   prolongWebSession,
+  proveEntry,
+  putStatements,
+  quietEndpoints,
+  raiseAlarm,
   readCheckpoint,
   readFailures,
   readTile,
   recordHostHello,
+  recordRepeatedEvidence,
   redeemTicket,
   renewLease,
   requestRedecisions,
+  revokeAgent,
   type Store,
   type StoreAddress,
   sessionById,
   setDraining,
+  statementsOf,
+  type TimelinePage,
   updatePerson,
   updateSession,
   useEnrolmentToken,
@@ -69,6 +92,7 @@ import {
   webSessionById,
   withdrawLease,
   workRedecisions,
+  writeEvidence,
   writeWorkspace,
 } from './index.ts'
 import { up as createSite } from './migrations/0001-site.ts'
@@ -521,6 +545,94 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
       })
     })
 
+    describe('evidence and alarms', () => {
+      beforeEach(async () => {
+        await migrate(db)
+      })
+
+      test('of several who write what they know of an endpoint, one does', async () => {
+        const id = await addEndpoint(db)
+        expect(await writeEvidence(db, evidence(id))).toBe(true)
+        const next = evidence(id, { version: 2, sequence: 4 })
+        const done = await Promise.all([db, other, db].map((one) => writeEvidence(one, next)))
+        expect(done.filter(Boolean)).toHaveLength(1)
+        expect(await evidenceOf(db, id)).toMatchObject({ version: 2, sequence: '4' })
+      })
+
+      test('evidence that came again is written for many at once, and only where nothing has changed', async () => {
+        const ids = await Promise.all(Array.from({ length: 4 }, () => addEndpoint(db)))
+        const [good = '', moved = '', silent = '', forked = ''] = ids
+        await writeEvidence(db, evidence(good))
+        await writeEvidence(db, evidence(moved, { sequence: 9 }))
+        await writeEvidence(db, evidence(silent, { silent: true }))
+        await writeEvidence(db, evidence(forked, { forked_at: new Date() }))
+        expect([
+          ...(await recordRepeatedEvidence(
+            db,
+            ids.map((id) => repeated(id, 3)),
+          )),
+        ]).toEqual([good])
+        expect(await evidenceOf(db, good)).toMatchObject({ version: 1, sequence: '4', basis: '3' })
+        expect(await evidenceOf(db, moved)).toMatchObject({ sequence: '9' })
+      })
+
+      test('who fell and who reports is counted, and those who were revoked are not', async () => {
+        const [fell = '', stands = '', old = '', revoked = ''] = await Promise.all(
+          Array.from({ length: 4 }, () => addEndpoint(db)),
+        )
+        await writeEvidence(db, evidence(fell, { fell_at: inMinutes(-1), last_at: inMinutes(-20) }))
+        await writeEvidence(db, evidence(stands))
+        await writeEvidence(db, evidence(old, { last_at: inMinutes(-20), fell_at: inMinutes(-10) }))
+        await writeEvidence(db, evidence(revoked, { fell_at: inMinutes(-1) }))
+        await revokeAgent(db, revoked, new Date())
+        expect(await countFallen(db, inMinutes(-5), inMinutes(-7))).toEqual({ fallen: 1, reporting: 2 })
+        expect(await quietEndpoints(db, inMinutes(-2))).toEqual(expect.arrayContaining([fell, old]))
+        expect([...(await livingAgents(db, [fell, revoked, randomUUID()]))]).toEqual([fell])
+      })
+
+      test('a statement replaces what its system said before, and is gone when it has expired', async () => {
+        const endpoint_id = await addEndpoint(db)
+        const row = {
+          endpoint_id,
+          system: 'mdm',
+          claim: 'endpoint.firewall',
+          value: 'on',
+          at: new Date(),
+        } as const
+        await putStatements(db, [{ ...row, expires_at: inMinutes(5) }])
+        await putStatements(db, [
+          { ...row, value: 'off', expires_at: inMinutes(5) },
+          { ...row, system: 'edr', expires_at: inMinutes(1) },
+        ])
+        const said = await statementsOf(db, new Date(), endpoint_id)
+        expect(said.map(({ system, value }) => [system, value])).toEqual([
+          ['edr', 'on'],
+          ['mdm', 'off'],
+        ])
+        expect(await statementsOf(db, inMinutes(2), endpoint_id)).toHaveLength(1)
+      })
+
+      test('of each alarm one stands, until it is ended', async () => {
+        const alarm = {
+          key: 'brake',
+          kind: 'brake',
+          message: 'x',
+          remedy: 'y',
+          raised_at: new Date(),
+        } as const
+        const raised = await Promise.all(
+          [db, other, db].map((one) => raiseAlarm(one, { id: randomUUID(), ...alarm })),
+        )
+        expect(raised.filter(Boolean)).toHaveLength(1)
+        const [standing] = await openAlarms(db)
+        expect(await endAlarm(db, standing?.id ?? '', 'Ada', new Date())).toMatchObject({ ended_by: 'Ada' })
+        expect(await endAlarm(other, standing?.id ?? '', undefined, new Date())).toBeUndefined()
+        expect(await openAlarms(db)).toEqual([])
+        expect(await lastAlarm(db, 'brake')).toMatchObject({ ended_by: 'Ada' })
+        expect(await raiseAlarm(db, { id: randomUUID(), ...alarm })).toBe(true)
+      })
+    })
+
     describe('re-decisions', () => {
       let sessions: NewSession[]
 
@@ -790,6 +902,47 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
           )
           expect(await verify()).toMatchObject({ ok: true, size: BigInt(size) })
         }
+      })
+
+      test('proves each entry by the latest checkpoint, and none that it has not', async () => {
+        const verifier = parseVerifierKey(publicKey)
+        const entries = Array.from({ length: 1100 }, (_, i) => Buffer.from(`entry ${i}`))
+        await appendAudit(db, signer, entries.slice(0, 700))
+        await appendAudit(db, signer, entries.slice(700))
+        for (const index of [0, 1, 254, 255, 256, 511, 640, 767, 768, 1023, 1024, 1098, 1099]) {
+          const proof = (await proveEntry(db, BigInt(index)))!
+          const proven = openTlogProof(Buffer.from(formatTlogProof(proof)), verifier)
+          expect(proven).toMatchObject({ index: BigInt(index), entry: entries[index] })
+        }
+        expect(await proveEntry(db, 1100n)).toBeUndefined()
+      })
+
+      test('finds entries by what they are about, also what was appended without an index', async () => {
+        const [nora, session, laptop] = [randomUUID(), randomUUID(), randomUUID()]
+        const entry = (kind: AuditKind, subject: string, data: AuditData): Buffer => {
+          const at = '2026-08-01T10:00:00.000Z'
+          return Buffer.from(encodeEntry({ at, kind, actor: { type: 'person', id: nora }, subject, data }))
+        }
+        await appendAudit(db, signer, [
+          entry('session-started', session, { endpoint: laptop, workspace: 'lab' }),
+          Buffer.from('no entry'),
+          entry('ticket-issued', session, {}),
+        ])
+        await appendAudit(db, signer, [entry('session-ended', session, { code: 'OVER' })])
+        const found = async (subject: string, page: Partial<TimelinePage> = {}): Promise<number[]> =>
+          (await entriesAbout(db, [subject], { limit: 10, ...page })).map(({ index }) => Number(index))
+        for (const subject of [nora, session, laptop, 'workspace:lab'])
+          expect(await found(subject)).toEqual([3, 2, 0])
+        expect(await found(laptop, { limit: 1, before: 3n })).toEqual([2])
+        expect(await found(randomUUID())).toEqual([])
+
+        await sql`truncate audit_subjects, audit_sessions`.execute(db)
+        await sql`update audit_head set indexed = 0`.execute(db)
+        await appendAudit(db, signer, [entry('session-ended', session, { code: 'AGAIN' })])
+        await Promise.all([db, other].map(catchUpIndex))
+        expect(await found('workspace:lab')).toEqual([4, 3, 2, 0])
+        await appendAudit(db, signer, [entry('sign-out', nora, {})])
+        expect(await found(nora)).toEqual([5, 4, 3, 2, 0])
       })
 
       test('has no tile beyond its end, however far', async () => {
@@ -1068,4 +1221,37 @@ function webSessionOf(person_id: string): WebSessionRow {
   const times = { created_at: now, last_seen_at: now, expires_at: new Date(now.getTime() + 60_000) }
   const token_hash = randomBytes(32)
   return { id: randomUUID(), token_hash, person_id, thumbprint: 'x', address: '127.0.0.1', ...times }
+}
+
+function evidence(endpoint_id: string, change: Partial<NewEvidence> = {}): NewEvidence {
+  return {
+    endpoint_id,
+    version: 1,
+    sequence: 3,
+    basis: 2,
+    last_at: inMinutes(-1),
+    address: '10.0.0.1',
+    observations: '[]',
+    attested: null,
+    seen: null,
+    path: null,
+    beacon: null,
+    forked_at: null,
+    silent: false,
+    settled: '{}',
+    fallen: '{}',
+    fell_at: null,
+    changes: '[]',
+    ...change,
+  }
+}
+
+function repeated(endpointId: string, after: number) {
+  return {
+    endpointId,
+    after,
+    sequence: after + 1,
+    basis: after,
+    at: Date.now(),
+  }
 }

@@ -23,7 +23,17 @@ export interface Store {
 }
 
 export type Hint =
-  | { readonly topic: 'lost' | 'policy' | 'zones' | 'workspaces' | 'redecide' | 'gateways' | 'agents' }
+  | {
+      readonly topic:
+        | 'lost'
+        | 'policy'
+        | 'zones'
+        | 'workspaces'
+        | 'redecide'
+        | 'gateways'
+        | 'agents'
+        | 'alarms'
+    }
   | { readonly topic: 'host' | 'endpoint' | 'ticket' | 'person'; readonly id: string }
 
 const channel = 'trustcast'

@@ -2,10 +2,17 @@ import { once } from 'node:events'
 import { mkdtemp, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createServer } from 'node:tls'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { z } from 'zod'
-import { type Authority, createAuthority, makeToken } from '#adapters/pki-x509/index.ts'
-import { FakeSite, agentId as id, issueFor } from './fake-site.rig.ts'
+import {
+  type Authority,
+  createAuthority,
+  isUnknownAuthority,
+  makeToken,
+  serverTls,
+} from '#adapters/pki-x509/index.ts'
+import { FakeSite, agentId as id, issue, issueFor } from './fake-site.rig.ts'
 import { connectToSite, enrolAgent, keepRenewed, readIdentity } from './index.ts'
 
 const silent = { info: () => undefined, warn: () => undefined }
@@ -98,6 +105,35 @@ test('an agent tells and hears its site, and comes back when the connection brea
   stop.abort()
   await connection.done
   expect(connection.isConnected).toBe(false)
+})
+
+test('an agent says why a connection was lost: somebody else who answers has an unknown authority', async () => {
+  await enrol()
+  const other = await createAuthority({ dir: join(folder, 'other'), siteName: 'Proxy', now: Date.now() })
+  const port = Number(new URL(site.agentUrl).port)
+  const lost: boolean[] = []
+  connectToSite(
+    {
+      dir: dir(),
+      decode: z.strictObject({}),
+      onMessage: () => undefined,
+      hello: () => [],
+      onLost: (error) => lost.push(isUnknownAuthority(error)),
+      log: silent,
+    },
+    stop.signal,
+  )
+  await site.agent()
+  await site.close()
+  await expect.poll(() => lost).toContain(false)
+  expect(lost).not.toContain(true)
+  const server = createServer(serverTls(await issue(other, 'site', 'node1')))
+  server.listen(port, '127.0.0.1')
+  try {
+    await expect.poll(() => lost).toContain(true)
+  } finally {
+    server.close()
+  }
 })
 
 test('a certificate past half of its life is renewed with a new key, and used from then on', async () => {

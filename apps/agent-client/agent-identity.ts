@@ -2,6 +2,7 @@ import { mkdir, open, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { AgentError } from './agent-error.ts'
+import { openOnHost, sealOnHost } from './host-seal.ts'
 
 /** What makes a machine a host, gateway or endpoint of its site. One file, so that key and certificate change together. */
 const agentIdentity = z.strictObject({
@@ -10,6 +11,8 @@ const agentIdentity = z.strictObject({
   siteId: z.string(),
   /** The site's port for agents. */
   agentUrl: z.url({ protocol: /^https$/ }),
+  /** Where people reach the site, as it was named at the enrolment. */
+  siteUrl: z.url({ protocol: /^https$/ }).optional(),
   /** The root that the enrolment token pinned. */
   rootPem: z.string(),
   /** Leaf, then intermediate. */
@@ -19,12 +22,20 @@ const agentIdentity = z.strictObject({
   directorKey: z.string().optional(),
   /** Of an endpoint: the root of the release roles that it trusts first, base64url, where there was one. */
   releaseRoot: z.string().optional(),
+  /** Of an endpoint that was enrolled with a TPM: how it is reached, its attestation key, the firmware's log. */
+  tpm: z.strictObject({ tcti: z.string(), handle: z.string(), eventLog: z.string().optional() }).optional(),
 })
 export type AgentIdentity = z.infer<typeof agentIdentity>
 
+/** In an endpoint's file the key is encrypted for the machine. */
+const storedIdentity = agentIdentity
+  .omit({ privateKeyPem: true })
+  .extend({ privateKeyPem: z.string().optional(), sealedKey: z.string().optional() })
+
 /**
  * @param kind what this machine is about to be
- * @throws {AgentError} AGENT_NOT_ENROLLED, AGENT_WRONG_KIND
+ * @throws {AgentError} AGENT_NOT_ENROLLED, AGENT_WRONG_KIND, AGENT_KEY_DAMAGED, AGENT_HOST_SECRET_MISSING, AGENT_HOST_SECRET_UNSAFE
+ * @throws {SealedKeyError} SEALED_KEY_ELSEWHERE when it is a copy from another machine
  */
 export async function readIdentity(dir: string, kind?: AgentIdentity['kind']): Promise<AgentIdentity> {
   const text = await readFile(pathIn(dir), 'utf8').catch((cause: NodeJS.ErrnoException) => {
@@ -34,8 +45,12 @@ export async function readIdentity(dir: string, kind?: AgentIdentity['kind']): P
       cause,
     })
   })
-  const identity = agentIdentity.parse(JSON.parse(text))
-  if (kind === undefined || identity.kind === kind) return identity
+  const { sealedKey, privateKeyPem, ...identity } = storedIdentity.parse(JSON.parse(text))
+  if (kind === undefined || identity.kind === kind) {
+    const key = sealedKey ?? privateKeyPem
+    if (key === undefined) throw new AgentError('AGENT_KEY_DAMAGED', `${pathIn(dir)} holds no key`)
+    return { ...identity, privateKeyPem: await openOnHost(key, purposeOf(identity)) }
+  }
   throw new AgentError(
     'AGENT_WRONG_KIND',
     `${dir} holds the identity of a ${identity.kind}, not of a ${kind}`,
@@ -45,10 +60,15 @@ export async function readIdentity(dir: string, kind?: AgentIdentity['kind']): P
   )
 }
 
-/** Replaces the identity, whole or not at all; only its owner can read it. */
+/** Replaces the identity, whole or not at all; only its owner can read it, and an endpoint's key only on its machine. */
 export async function writeIdentity(dir: string, identity: AgentIdentity): Promise<void> {
   await mkdir(dir, { recursive: true, mode: 0o700 })
-  await replaceFile(pathIn(dir), `${JSON.stringify(identity, undefined, 2)}\n`)
+  const { privateKeyPem, ...open } = identity
+  const stored =
+    identity.kind === 'endpoint'
+      ? { ...open, sealedKey: await sealOnHost(privateKeyPem, purposeOf(identity)) }
+      : identity
+  await replaceFile(pathIn(dir), `${JSON.stringify(stored, undefined, 2)}\n`)
 }
 
 /** Replaces a file so that a crash leaves the old or the new one. */
@@ -60,6 +80,10 @@ export async function replaceFile(path: string, text: string): Promise<void> {
     await file.sync()
   }
   await rename(partial, path)
+}
+
+function purposeOf({ kind, id }: Pick<AgentIdentity, 'kind' | 'id'>): string {
+  return `${kind} ${id}`
 }
 
 function pathIn(dir: string): string {

@@ -1,7 +1,9 @@
+import type { IncomingMessage } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { TLSSocket } from 'node:tls'
 import { type RawData, WebSocket } from 'ws'
 import type { z } from 'zod'
-import { clientTls } from '#adapters/pki-x509/index.ts'
+import { channelBinding, clientTls } from '#adapters/pki-x509/index.ts'
 import { agentPath } from '#core/agent/messages.ts'
 import { type AgentIdentity, readIdentity } from './agent-identity.ts'
 import type { AgentLog } from './agent-log.ts'
@@ -11,8 +13,16 @@ const maxMessageBytes = 4 * 1024 * 1024
 /** For the site to answer that the agent leaves. */
 const farewellMs = 1_000
 const handshakeMs = 10_000
-/** The site pings every 10 s; after three missed ones it is gone. */
+/** The site pings every 10 s, endpoints every 30 s; after three missed ones it is gone. */
 const silenceMs = 30_000
+
+/** What one connection is made with. */
+export interface SiteConnectionTerms {
+  /** Whose certificate it was opened with. */
+  readonly identity: AgentIdentity
+  /** Exporter of the connection (RFC 9266), base64url: equal on both ends, and on no two connections. */
+  readonly exporter: string
+}
 
 export interface SiteConnectionOptions<In, Out> {
   /** Holds the identity; read again for each connection, so that a renewed certificate is used. */
@@ -21,7 +31,11 @@ export interface SiteConnectionOptions<In, Out> {
   readonly decode: z.ZodType<In>
   readonly onMessage: (message: In) => void
   /** What each connection begins with: the hello, then the state of things. */
-  readonly hello: () => readonly Out[]
+  readonly hello: (terms: SiteConnectionTerms) => readonly Out[]
+  /** It was over, or never came to be. @param error absent for an orderly end */
+  readonly onLost?: (error: Error | undefined) => void
+  /** How long the site may be silent; 30 s unless said otherwise. */
+  readonly silenceMs?: number
   /** The site knows this agent no more, or has revoked it: said by the site itself, which has proved who it is. */
   readonly onRefused?: () => void
   readonly log: AgentLog
@@ -50,7 +64,7 @@ export function connectToSite<In, Out>(
         const identity = await readIdentity(options.dir)
         if (signal.aborted) return
         socket = openSocket(identity)
-        if (await converse(socket, options, signal)) failures = 0
+        if (await converse(socket, identity, options, signal)) failures = 0
       } catch (error) {
         options.log.warn({ err: error }, 'the site cannot be dialled')
       }
@@ -85,20 +99,27 @@ function openSocket(identity: AgentIdentity): WebSocket {
 /** @returns once the connection is closed: whether the site said anything that could be used */
 async function converse<In, Out>(
   socket: WebSocket,
+  identity: AgentIdentity,
   options: SiteConnectionOptions<In, Out>,
   signal: AbortSignal,
 ): Promise<boolean> {
   const { log } = options
   const { promise, resolve } = Promise.withResolvers<boolean>()
   let wasHeard = false
-  const watch = setTimeout(() => socket.terminate(), silenceMs)
+  let failure: Error | undefined
+  let exporter = ''
+  const watch = setTimeout(() => socket.terminate(), options.silenceMs ?? silenceMs)
   // What was said last is heard before the site answers the farewell.
   const leave = (): void => {
     socket.close(1001)
     setTimeout(() => socket.terminate(), farewellMs).unref()
   }
   signal.addEventListener('abort', leave)
+  socket.on('upgrade', ({ socket: tls }: IncomingMessage) => {
+    if (tls instanceof TLSSocket) exporter = channelBinding(tls)
+  })
   socket.on('error', (error) => {
+    failure = error
     if (!signal.aborted) log.warn({ err: error }, 'the connection to the site failed')
   })
   socket.on('unexpected-response', (_request, { statusCode }) => {
@@ -108,7 +129,7 @@ async function converse<In, Out>(
   })
   socket.on('open', () => {
     log.info({}, 'connected to the site')
-    for (const message of options.hello()) socket.send(JSON.stringify(message))
+    for (const message of options.hello({ identity, exporter })) socket.send(JSON.stringify(message))
   })
   socket.on('ping', () => watch.refresh())
   socket.on('message', (data) => {
@@ -124,6 +145,7 @@ async function converse<In, Out>(
   socket.on('close', () => {
     clearTimeout(watch)
     signal.removeEventListener('abort', leave)
+    options.onLost?.(failure)
     resolve(wasHeard)
   })
   return promise

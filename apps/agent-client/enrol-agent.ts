@@ -10,7 +10,10 @@ import {
 import { enrolAnswer } from '#core/api/admin.ts'
 import { AgentError } from './agent-error.ts'
 import { type AgentIdentity, readIdentity, writeIdentity } from './agent-identity.ts'
+import { proveTpm, type TpmChoice } from './enrol-tpm.ts'
 import { getText, postJson } from './request-json.ts'
+
+export type { TpmChoice } from './enrol-tpm.ts'
 
 export interface Enrolment {
   /** Where people reach the site. */
@@ -20,6 +23,10 @@ export interface Enrolment {
   /** Gets the identity; made when missing. */
   readonly dir: string
   readonly kind: AgentIdentity['kind']
+  /** Of an endpoint; a file unless said otherwise. */
+  readonly tpm?: TpmChoice
+  /** Told what a person should know, such as why a TPM is not used. */
+  readonly note?: (text: string) => void
 }
 
 /**
@@ -30,6 +37,7 @@ export interface Enrolment {
  *
  * @throws {AgentError} AGENT_ENROLLED_ALREADY, AGENT_WRONG_TOKEN, AGENT_WRONG_CERTIFICATE, AGENT_SITE_AWAY, AGENT_SITE_REFUSED, AGENT_SITE_MALFORMED
  * @throws {PkiError} PKI_BAD_TOKEN, PKI_PIN_MISMATCH, PKI_WRONG_PEER
+ * @throws {TpmDeviceError} when the TPM that was asked for does not do its part
  */
 export async function enrolAgent(enrolment: Enrolment, signal?: AbortSignal): Promise<AgentIdentity> {
   const { url, token, dir, kind } = enrolment
@@ -37,31 +45,61 @@ export async function enrolAgent(enrolment: Enrolment, signal?: AbortSignal): Pr
   if (tokenKind !== kind)
     throw new AgentError('AGENT_WRONG_TOKEN', `expected a token for a ${kind}, got one for a ${tokenKind}`)
   await refuseSecond(dir)
+  const { rootPem, siteId, tls } = await proveSite(url, rootHash, signal)
+  const { requestPem, privateKeyPem } = await createIdentityKey()
+  const ask = { url, tls, token, request: requestPem }
+  const choice = kind === 'endpoint' ? (enrolment.tpm ?? 'none') : 'none'
+  const proven = await proveTpm(choice, ask, enrolment.note ?? (() => undefined), signal)
+  const activation = proven === undefined ? {} : { activation: proven.activation }
+  const body = { token, request: requestPem, ...activation }
+  try {
+    const answer = await postJson(new URL('/api/v1/enrol', url), body, enrolAnswer, tls, signal)
+    const identity: AgentIdentity = {
+      kind,
+      id: answer.id,
+      siteId,
+      agentUrl: answer.agentUrl,
+      siteUrl: new URL(url).origin,
+      rootPem,
+      chainPem: answer.certificate,
+      privateKeyPem,
+      ...(kind === 'endpoint' ? trustedReleases(answer) : {}),
+      ...(proven === undefined ? {} : { tpm: proven.place }),
+    }
+    checkCertificate(identity)
+    await writeIdentity(dir, identity)
+    return identity
+  } catch (error) {
+    await proven?.undo()
+    throw error
+  }
+}
+
+/** A site that has shown its root and proven a certificate under it. */
+export interface ProvenSite {
+  readonly rootPem: string
+  readonly siteId: string
+  /** For further connections to it. */
+  readonly tls: ReturnType<typeof clientTls>
+}
+
+/**
+ * Fetches a site's root certificate; each connection with what this gives proves that the site has one under it.
+ *
+ * @param rootHash SHA-256 of the root's DER, from somebody who knows it
+ * @throws {AgentError} AGENT_SITE_AWAY, AGENT_WRONG_CERTIFICATE
+ * @throws {PkiError} PKI_PIN_MISMATCH
+ */
+export async function proveSite(
+  url: string,
+  rootHash: Uint8Array,
+  signal?: AbortSignal,
+): Promise<ProvenSite> {
   // Whoever answers this is not known yet; only the pin decides what becomes of the answer.
   const shown = await getText(new URL('/api/v1/authorities', url), { rejectUnauthorized: false }, signal)
   const rootPem = verifyPinnedRoot(shown, rootHash)
   const siteId = siteOf(rootPem)
-  const { requestPem, privateKeyPem } = await createIdentityKey()
-  const answer = await postJson(
-    new URL('/api/v1/enrol', url),
-    { token, request: requestPem },
-    enrolAnswer,
-    clientTls(rootPem, { siteId, role: 'site' }),
-    signal,
-  )
-  const identity: AgentIdentity = {
-    kind,
-    id: answer.id,
-    siteId,
-    agentUrl: answer.agentUrl,
-    rootPem,
-    chainPem: answer.certificate,
-    privateKeyPem,
-    ...(kind === 'endpoint' ? trustedReleases(answer) : {}),
-  }
-  checkCertificate(identity)
-  await writeIdentity(dir, identity)
-  return identity
+  return { rootPem, siteId, tls: clientTls(rootPem, { siteId, role: 'site' }) }
 }
 
 /** Told over the connection that the token's pin has proven: later words of the site do not change it (I4). */
@@ -89,7 +127,8 @@ export function checkCertificate({ kind, id, siteId, chainPem, privateKeyPem }: 
     throw new AgentError('AGENT_WRONG_CERTIFICATE', 'the certificate is for another key')
 }
 
-async function refuseSecond(dir: string): Promise<void> {
+/** @throws {AgentError} AGENT_ENROLLED_ALREADY */
+export async function refuseSecond(dir: string): Promise<void> {
   const existing = await readIdentity(dir).catch((error: unknown) => {
     if (error instanceof AgentError && error.code === 'AGENT_NOT_ENROLLED') return undefined
     throw error

@@ -1,7 +1,14 @@
 export { AgentError, type AgentErrorCode } from './agent-error.ts'
 export { type AgentIdentity, readIdentity, replaceFile } from './agent-identity.ts'
 export type { AgentLog } from './agent-log.ts'
-export { connectToSite, type SiteConnection, type SiteConnectionOptions } from './connect-to-site.ts'
-export { type Enrolment, enrolAgent } from './enrol-agent.ts'
+export {
+  connectToSite,
+  type SiteConnection,
+  type SiteConnectionOptions,
+  type SiteConnectionTerms,
+} from './connect-to-site.ts'
+export { type Enrolment, enrolAgent, type TpmChoice } from './enrol-agent.ts'
 export { keepRenewed, type Renewal } from './keep-renewed.ts'
+export { quoteOver } from './quote-over.ts'
+export { requestApproval, type Waiting } from './request-approval.ts'
 export { loadX25519Key } from './x25519-key.ts'

@@ -1,10 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { clientTls, createIdentityKey, renewAt, validityOf } from '#adapters/pki-x509/index.ts'
 import { renewAnswer } from '#core/api/admin.ts'
+import { requestHash } from '#core/tpm/index.ts'
 import { type AgentIdentity, readIdentity, writeIdentity } from './agent-identity.ts'
 import type { AgentLog } from './agent-log.ts'
 import { backoff } from './backoff.ts'
 import { checkCertificate } from './enrol-agent.ts'
+import { quoteOver } from './quote-over.ts'
 import { postJson } from './request-json.ts'
 
 export interface Renewal {
@@ -35,20 +37,22 @@ export async function keepRenewed({ dir, onRenewed, log }: Renewal, signal: Abor
 }
 
 /**
- * Fetches the next certificate now.
+ * Fetches the next certificate now; with a TPM, by a quote over the request for it.
  *
  * @throws {AgentError} AGENT_WRONG_CERTIFICATE, AGENT_SITE_REFUSED, AGENT_SITE_MALFORMED
+ * @throws {TpmDeviceError}
  */
-async function renewIdentity(
+export async function renewIdentity(
   dir: string,
   identity: AgentIdentity,
   signal?: AbortSignal,
 ): Promise<AgentIdentity> {
   const { rootPem, siteId, agentUrl } = identity
   const { requestPem, privateKeyPem } = await createIdentityKey()
+  const attestation = await quoteOver(identity, requestHash(requestPem), { withLog: false }, signal)
   const { certificate } = await postJson(
     new URL('/renew', agentUrl),
-    { request: requestPem },
+    { request: requestPem, ...(attestation === undefined ? {} : { attestation }) },
     renewAnswer,
     clientTls(rootPem, { siteId, role: 'site' }, identity),
     signal,

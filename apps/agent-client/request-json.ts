@@ -71,11 +71,10 @@ function refusal(url: URL, status: number, text: string): AgentError {
   const { success, data } = apiError.safeParse(parse(text))
   if (!success) return new AgentError('AGENT_SITE_REFUSED', `${url.href} answered ${status}`)
   const { code, message, remedy } = data
-  return new AgentError(
-    'AGENT_SITE_REFUSED',
-    `the site refused: ${code}: ${message}`,
-    remedy === undefined ? {} : { remedy },
-  )
+  return new AgentError('AGENT_SITE_REFUSED', `the site refused: ${code}: ${message}`, {
+    siteCode: code,
+    ...(remedy === undefined ? {} : { remedy }),
+  })
 }
 
 function readJson<T>(text: string, schema: z.ZodType<T>, url: URL): T {

@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { request as httpsRequest } from 'node:https'
-import { rootCertificates } from 'node:tls'
+import { request as httpRequest } from 'node:http'
+import { isIP } from 'node:net'
+import { connect, getCACertificates, type TLSSocket } from 'node:tls'
 import type { z } from 'zod'
+import { channelBinding, isUnknownAuthority } from '#adapters/pki-x509/index.ts'
 import type { EndpointCredentials } from '#apps/endpoint/endpoint-agent.ts'
 import { apiError } from '#core/api/words.ts'
 import { CodedError } from '#core/errors/coded-error.ts'
@@ -36,7 +38,8 @@ const timeoutMs = 30_000
 const maxAnswerBytes = 64 * 1024 * 1024
 
 /**
- * Sends one request to the site's API.
+ * Sends one request to the site's API, over a connection of its own. On an endpoint its key signs over which: so the site sees when somebody
+ * in between opens it, also one whose authority this machine trusts.
  *
  * @param path from `/api/v1` on
  * @throws {CliError} CLI_SITE_AWAY; {ApiRefusal} with the site's code
@@ -49,19 +52,21 @@ export async function call(
   const body = request.body === undefined ? Buffer.alloc(0) : Buffer.from(JSON.stringify(request.body))
   const headers: Record<string, string> =
     body.length > 0 ? { 'content-type': 'application/json', 'content-length': String(body.length) } : {}
+  const { method, path } = request
+  const socket = await connectTo(site)
   if (credentials !== undefined) {
     headers['cookie'] = credentials.cookie
     const nowMs = Date.now()
     const { keyPair, endpoint } = credentials
-    const { method, path } = request
     const proof = await makeProof({ method, path, body, keyPair, nowMs, random: randomBytes(16) })
     headers[proofHeader] = proof
     if (endpoint !== undefined) {
       const { id: endpointId, siteId, key } = endpoint
-      headers[endpointProofHeader] = makeEndpointProof({ endpointId, siteId, key, proof, nowMs })
+      const exporter = channelBinding(socket)
+      headers[endpointProofHeader] = makeEndpointProof({ endpointId, siteId, key, proof, nowMs, exporter })
     }
   }
-  const answer = await send(site, request.method, request.path, headers, body)
+  const answer = await send(socket, site, { method, path, headers, body })
   if (answer.status >= 400) throw refusalOf(answer)
   return answer
 }
@@ -77,51 +82,100 @@ export async function callJson<T>(
   return schema.parse(JSON.parse(String(body)))
 }
 
+/** Sites whose certificate only an authority of the machine's own vouches for. Reading all of these takes a third of a second. */
+const vouchedByMachine = new Set<string>()
+
 /** What `tls` options trust the site by. */
-export function trustOf({ ca }: SiteAddress): { readonly ca?: string[] } {
-  return ca === undefined ? {} : { ca: [...rootCertificates, ca] }
+export function trustOf({ url, ca }: SiteAddress): { readonly ca: string[] } {
+  const machine = vouchedByMachine.has(url) ? getCACertificates('system') : []
+  return { ca: [...getCACertificates('default'), ...machine, ...(ca === undefined ? [] : [ca])] }
+}
+
+/**
+ * Opens a connection to a site that Node's own authorities, the site's or the machine's vouch for. A proxy that the machine trusts
+ * gets through here: it is the site that finds it.
+ *
+ * @throws {CliError} CLI_SITE_AWAY
+ */
+export async function connectTo(site: SiteAddress): Promise<TLSSocket> {
+  try {
+    return await open(site)
+  } catch (error) {
+    if (!isUnknownAuthority(error) || vouchedByMachine.has(site.url)) throw away(site, error)
+  }
+  vouchedByMachine.add(site.url)
+  return open(site).catch((error: unknown) => {
+    vouchedByMachine.delete(site.url)
+    throw away(site, error)
+  })
+}
+
+async function open(site: SiteAddress): Promise<TLSSocket> {
+  const { hostname, port } = new URL(site.url)
+  const host = hostname.replace(/^\[|\]$/g, '')
+  const socket = connect({
+    host,
+    port: Number(port === '' ? 443 : port),
+    ...(isIP(host) === 0 ? { servername: host } : {}),
+    ...trustOf(site),
+    minVersion: 'TLSv1.3',
+    timeout: timeoutMs,
+  })
+  const { promise, resolve, reject } = Promise.withResolvers<TLSSocket>()
+  socket.on('timeout', () => socket.destroy(new Error(`no answer in ${timeoutMs / 1000} s`)))
+  socket.once('error', reject).once('close', () => reject(new Error('the connection was closed')))
+  socket.once('secureConnect', () => resolve(socket))
+  return promise
 }
 
 async function send(
+  socket: TLSSocket,
   site: SiteAddress,
-  method: string,
-  path: string,
-  headers: Record<string, string>,
-  body: Buffer,
+  {
+    method,
+    path,
+    headers,
+    body,
+  }: {
+    readonly method: string
+    readonly path: string
+    readonly headers: Readonly<Record<string, string>>
+    readonly body: Buffer
+  },
 ): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const request = httpsRequest(
-      new URL(path, site.url),
-      { method, headers, ...trustOf(site), agent: false, timeout: timeoutMs },
-      (response) => {
-        const parts: Buffer[] = []
-        let length = 0
-        response.on('data', (part: Buffer) => {
-          length += part.length
-          if (length > maxAnswerBytes)
-            request.destroy(new Error(`an answer has at most ${maxAnswerBytes} bytes`))
-          parts.push(part)
-        })
-        response.on('end', () =>
-          resolve({
-            status: response.statusCode ?? 0,
-            headers: response.headers,
-            body: Buffer.concat(parts),
-          }),
-        )
-        response.on('error', reject)
-      },
-    )
-    request.on('timeout', () => request.destroy(new Error(`no answer in ${timeoutMs / 1000} s`)))
-    request.on('error', (cause) =>
-      reject(
-        new CliError('CLI_SITE_AWAY', `${site.url} cannot be reached: ${cause.message}`, {
-          remedy: 'Check the address and that the site runs.',
-          cause,
+  const { promise, resolve, reject } = Promise.withResolvers<Answer>()
+  const { host } = new URL(site.url)
+  const request = httpRequest(
+    { method, path, headers: { host, ...headers }, createConnection: () => socket },
+    (response) => {
+      const parts: Buffer[] = []
+      let length = 0
+      response.on('data', (part: Buffer) => {
+        length += part.length
+        if (length > maxAnswerBytes)
+          request.destroy(new Error(`an answer has at most ${maxAnswerBytes} bytes`))
+        parts.push(part)
+      })
+      response.on('end', () =>
+        resolve({
+          status: response.statusCode ?? 0,
+          headers: response.headers,
+          body: Buffer.concat(parts),
         }),
-      ),
-    )
-    request.end(body)
+      )
+      response.on('error', reject)
+    },
+  )
+  request.on('error', (cause) => reject(away(site, cause)))
+  request.end(body)
+  return promise.finally(() => socket.destroy())
+}
+
+function away({ url }: SiteAddress, cause: unknown): CliError {
+  const why = cause instanceof Error ? cause.message : String(cause)
+  return new CliError('CLI_SITE_AWAY', `${url} cannot be reached: ${why}`, {
+    remedy: 'Check the address and that the site runs.',
+    cause,
   })
 }
 

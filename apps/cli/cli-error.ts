@@ -16,7 +16,13 @@ export type CliErrorCode =
   | 'CLI_SOCKET_UNUSABLE'
   | 'CLI_CHANNEL_CLOSED'
   | 'CLI_NOT_ENROLLED'
+  /** No service of an endpoint answers on this machine. */
+  | 'CLI_NO_SERVICE'
+  /** The address is of another site than the one that this machine is enrolled at. */
+  | 'CLI_OTHER_SITE'
   | 'CLI_DISK_NOT_OFFERED'
+  /** What is delivered now does not go on in the VM that waits. */
+  | 'CLI_NOT_A_VM'
 export class CliError extends CodedError<CliErrorCode> {}
 
 /** Wrong usage: the process ends with 2 and says how the command is used. */

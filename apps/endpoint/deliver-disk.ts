@@ -63,9 +63,14 @@ export function diskDeliverer(options: DeliverOptions): OpenDisk {
   }
 }
 
-/** @throws {ReleaseError} {DeliverError} DELIVER_NO_RELEASE_ROOT */
-async function acceptedRelease(
-  { dir, fetch }: DeliverOptions,
+/**
+ * What a direction leads to, when the release keys signed exactly that and it is not older than what was accepted here
+ * before. The floor is raised, durably, when this resolves.
+ *
+ * @throws {ReleaseError} {DeliverError} DELIVER_NO_RELEASE_ROOT
+ */
+export async function acceptedRelease(
+  { dir, fetch }: Pick<DeliverOptions, 'dir' | 'fetch'>,
   direction: VerifiedDirection,
   signal: AbortSignal,
 ): Promise<SignedRelease> {
@@ -89,7 +94,8 @@ async function acceptedRelease(
   return accepted.release
 }
 
-function requireStores([first, ...others]: readonly string[]): readonly [string, ...string[]] {
+/** @throws {BlobError} BLOB_BAD_STORE when there is none */
+export function requireStores([first, ...others]: readonly string[]): readonly [string, ...string[]] {
   if (first !== undefined) return [first, ...others]
   throw new BlobError('BLOB_BAD_STORE', 'the site named no store for this image', {
     remedy: 'Ask an admin to register the image with the address of its store.',
@@ -108,13 +114,20 @@ export async function runApplication(
   person: Pick<SandboxRequest, 'user' | 'display' | 'network'>,
 ): Promise<number> {
   const { applications } = manifest
-  const known = Object.hasOwn(applications, application) ? applications[application] : undefined
+  const known =
+    application !== undefined && Object.hasOwn(applications, application)
+      ? applications[application]
+      : undefined
   const [command, ...args] = known?.command ?? []
   const root = served.record.mount?.dir
   if (command === undefined || root === undefined) {
-    throw new DeliverError('DELIVER_NO_APPLICATION', `the signed image has no application ${application}`, {
-      remedy: `It has: ${Object.keys(applications).join(', ') || 'none'}. An admin names one in the workspace.`,
-    })
+    throw new DeliverError(
+      'DELIVER_NO_APPLICATION',
+      `the signed image has no application ${application ?? 'that the workspace names'}`,
+      {
+        remedy: `It has: ${Object.keys(applications).join(', ') || 'none'}. An admin names one in the workspace.`,
+      },
+    )
   }
   const { exitCode } = await runInSandbox({
     root,

@@ -10,19 +10,37 @@ import {
   loadX25519Key,
   readIdentity,
 } from '#apps/agent-client/index.ts'
-import { type EndpointToSite, type SiteToEndpoint, siteToEndpoint } from '#core/agent/endpoint-messages.ts'
+import {
+  type EndpointToSite,
+  type SiteToEndpoint,
+  siteToEndpoint,
+  type Verdict,
+} from '#core/agent/endpoint-messages.ts'
 import { encodeBase64url } from '#core/bytes/index.ts'
 import { type CryptoKeyPair, exportPublic } from '#core/channel/index.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
+import { isForeignPeer, reportPath } from './report-path.ts'
+import { Reporter, type ReportSources } from './reporting.ts'
 import { steadyMs } from './steady-clock.ts'
+
+/** The site pings endpoints every 30 s; after three missed ones it is gone. */
+const silenceMs = 90_000
+/** While somebody else answers in the site's place, each attempt finds it anew. */
+const pathEveryMs = 30_000
 
 export interface EndpointAgentOptions {
   /** Holds the identity that `enrolAgent` made, and the key that image keys are sealed to. */
   readonly dir: string
   readonly version: string
   readonly log: AgentLog
+  /** What this process tells the site of its machine; absent where another process does, as beside a launch. */
+  readonly report?: ReportSources | undefined
   /** Another clock, for tests. */
   readonly steadyMs?: () => number
+  /** Told what the site makes of each report that changed something. */
+  readonly onVerdict?: ((verdict: Verdict) => void) | undefined
+  /** Another wall clock, for tests. */
+  readonly now?: () => number
 }
 
 /** A machine's own agent: connected to its site, its certificate renewed, its leases kept. */
@@ -34,7 +52,11 @@ export interface EndpointAgent extends AsyncDisposable {
   /** Image keys are sealed to it. */
   readonly sealKeys: CryptoKeyPair
   readonly leases: LeaseKeeper
+  /** Of a process that reports. */
+  readonly reporter: Reporter | undefined
   steadyMs(): number
+  /** Whether the connection to the site stands now. */
+  readonly isConnected: boolean
   /** @returns whether the site has taken note of this agent within the time */
   untilConnected(timeoutMs: number): Promise<boolean>
 }
@@ -49,22 +71,34 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
   const { dir, version, log } = options
   const identity = await readIdentity(dir, 'endpoint')
   const directorKey = directorOf(identity)
-  const sealKeys = await loadX25519Key(join(dir, 'seal-key'))
+  const sealKeys = await loadX25519Key(join(dir, 'seal-key'), 'seal-key')
   const sealKey = encodeBase64url(await exportPublic(sealKeys.publicKey))
   const clock = options.steadyMs ?? steadyMs
   const stop = new AbortController()
   const noted = Promise.withResolvers<true>()
   const leases = new LeaseKeeper({ tell: (message) => void site.send(message), steadyMs: clock })
+  const reporter = reporterOf(options, (message) => void site.send(message))
+  const path = pathReporter(dir, log)
   const site = connectToSite<SiteToEndpoint, EndpointToSite>(
     {
       dir,
       decode: siteToEndpoint,
       onMessage: (message) => {
         noted.resolve(true)
-        leases.receive(message)
+        if (message.kind === 'desired') leases.receive(message)
+        else reporter?.receive(message)
       },
-      hello: () => [{ kind: 'hello', sealKey, version }, leases.reportNow()],
+      hello: (terms) => {
+        reporter?.connected(terms)
+        const reports = reporter !== undefined
+        return [{ kind: 'hello', sealKey, version, reports }, leases.reportNow()]
+      },
+      onLost: (error) => {
+        reporter?.lost()
+        if (reporter !== undefined && isForeignPeer(error)) path.ask()
+      },
       onRefused: () => leases.refused(),
+      silenceMs,
       log,
     },
     stop.signal,
@@ -76,14 +110,50 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
     directorKey,
     sealKeys,
     leases,
+    reporter,
     steadyMs: clock,
+    get isConnected() {
+      return site.isConnected
+    },
     untilConnected: (timeoutMs) => Promise.race([noted.promise, sleep(timeoutMs, false, { ref: false })]),
     [Symbol.asyncDispose]: async () => {
       leases.close()
+      reporter?.[Symbol.dispose]()
       stop.abort()
       await Promise.all([site.done, renewing])
     },
   }
+}
+
+/** Asks the site what it sees of the way to it, when somebody else answers in its place. */
+function pathReporter(dir: string, log: AgentLog): { ask(): void } {
+  let askedAt = Number.NEGATIVE_INFINITY
+  const ask = async (): Promise<void> => {
+    const found = await reportPath(await readIdentity(dir, 'endpoint'))
+    log.warn({ interception: found }, 'somebody else answers where the site should')
+  }
+  return {
+    ask: () => {
+      if (performance.now() - askedAt < pathEveryMs) return
+      askedAt = performance.now()
+      ask().catch((error: unknown) => log.warn({ err: error }, 'somebody else answers where the site should'))
+    },
+  }
+}
+
+function reporterOf(
+  { dir, report, log, now, onVerdict }: EndpointAgentOptions,
+  send: (message: EndpointToSite) => void,
+): Reporter | undefined {
+  if (report === undefined) return undefined
+  return new Reporter({
+    dir,
+    sources: report,
+    send,
+    log,
+    ...(onVerdict === undefined ? {} : { onVerdict }),
+    ...(now === undefined ? {} : { now }),
+  })
 }
 
 /** Enrolment gave it over a connection that the token's pin had proven. */

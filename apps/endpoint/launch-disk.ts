@@ -1,5 +1,5 @@
 import type { LeaseNotice, LeaseStats } from '#core/api/lease.ts'
-import type { DiskDelivery } from '#core/api/person.ts'
+import type { DiskDelivery, VmDelivery } from '#core/api/person.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
 import { LeaseError, unsealImageKey } from '#core/lease/index.ts'
 import { type VerifiedDirection, verifyDirection } from '#core/release/index.ts'
@@ -11,8 +11,8 @@ import type { HeldLease } from './lease-keeper.ts'
 export interface DiskToOpen {
   /** Signed by the site's director for this launch. What it names must be signed by the release keys, too (I4): whoever opens checks it. */
   readonly direction: VerifiedDirection
-  /** What the release calls the program to start. */
-  readonly application: string
+  /** What the release calls the program to start; nothing is started from the disk of a VM. */
+  readonly application: string | undefined
   /** The image key. Zeros once the lease is over: keys derived from it go with it. */
   readonly key: Uint8Array
   readonly stores: readonly string[]
@@ -20,6 +20,8 @@ export interface DiskToOpen {
   readonly personId: string
   /** What becomes of what is written, as the site says now; what it says at the end counts. */
   overlay(): Overlay
+  /** What else the site says of it. */
+  readonly lease: Pick<HeldLease, 'id' | 'display' | 'notice' | 'onWord'>
   /** Aborts when the lease is over. */
   readonly signal: AbortSignal
 }
@@ -53,14 +55,14 @@ export interface DiskEnd {
  */
 export async function launchDisk(
   agent: EndpointAgent,
-  launch: { readonly delivery: DiskDelivery; readonly nonce: string; readonly askedAt: number },
+  launch: { readonly delivery: DiskDelivery | VmDelivery; readonly nonce: string; readonly askedAt: number },
   open: OpenDisk,
 ): Promise<DiskEnd> {
   const { delivery, nonce, askedAt } = launch
   const { id, leftMs, overlay } = delivery.lease
   const sealed = Buffer.from(delivery.sealedKey, 'base64url')
   const key = await unsealImageKey(agent.sealKeys, sealed, { leaseId: id, endpointId: agent.id })
-  const lease = agent.leases.hold({ id, leftMs, overlay, askedAt, key })
+  const lease = agent.leases.hold({ id, leftMs, overlay, askedAt, key, ...displayOf(delivery) })
   try {
     const direction = verifyDirection(Buffer.from(delivery.direction, 'base64url'), {
       publicKey: agent.directorKey,
@@ -78,17 +80,24 @@ export async function launchDisk(
   }
 }
 
+/** What the first word of the site will repeat. */
+function displayOf({ kind, session: { rights, obligations, person } }: DiskDelivery | VmDelivery) {
+  return kind === 'local-vm' ? { display: { rights, obligations, fullName: person.name } } : {}
+}
+
 async function use(
   lease: HeldLease,
-  { stores, application, session }: DiskDelivery,
+  delivery: DiskDelivery | VmDelivery,
   direction: VerifiedDirection,
   open: OpenDisk,
 ): Promise<DiskEnd> {
   try {
     const { key, signal } = lease
-    const personId = session.person.id
+    const { stores } = delivery
+    const application = delivery.kind === 'streamed-disk' ? delivery.application : undefined
+    const personId = delivery.session.person.id
     const overlay = (): Overlay => lease.overlay
-    await using disk = await open({ direction, application, key, stores, personId, overlay, signal })
+    await using disk = await open({ direction, application, key, stores, personId, overlay, lease, signal })
     lease.measure(() => disk.stats())
     await Promise.race([disk.run(), aborted(lease.signal)])
     return { code: 'LEASE_ENDED', reason: 'The application has ended' }

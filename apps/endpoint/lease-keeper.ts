@@ -1,8 +1,9 @@
 import type {
+  DesiredLeases,
+  DisplayTerms,
   EndpointLease,
   EndpointToSite,
   ReportedLease,
-  SiteToEndpoint,
 } from '#core/agent/endpoint-messages.ts'
 import type { LeaseNotice, LeaseStats } from '#core/api/lease.ts'
 import { LeaseError, type LeaseErrorCode } from '#core/lease/index.ts'
@@ -18,6 +19,8 @@ export interface LeaseOffer {
   /** What is left of it, counted from `askedAt`. */
   readonly leftMs: number
   readonly overlay: Overlay
+  /** What passes the display of a local VM. */
+  readonly display?: DisplayTerms
   /** On the keeper's clock, from before the launch was asked for. */
   readonly askedAt: number
   /** 32 bytes; the keeper owns and wipes them. */
@@ -36,6 +39,10 @@ export interface HeldLease {
   readonly key: Uint8Array
   /** What becomes of what was written; the site may decide otherwise while it runs. */
   readonly overlay: Overlay
+  /** What passes the display of a local VM, as the site says now. */
+  readonly display: DisplayTerms | undefined
+  /** Called when what the site says of it has changed. */
+  onWord: (() => void) | undefined
   /** Why it was withdrawn, and what the person can do. */
   readonly notice: LeaseNotice | undefined
   /** @param stats asked for at each report */
@@ -61,12 +68,15 @@ export interface LeaseKeeperOptions {
 export class LeaseKeeper {
   readonly #options: LeaseKeeperOptions
   readonly #leases = new Map<string, Lease>()
+  readonly #nothingHeld = new Set<() => void>()
   readonly #timers: readonly NodeJS.Timeout[]
   #isClosed = false
 
   constructor(options: LeaseKeeperOptions) {
     this.#options = options
-    this.#timers = [setInterval(() => this.#tick(), tickMs), setInterval(() => this.report(), reportMs)]
+    // Who holds nothing has nothing to repeat.
+    const repeat = (): void => (this.#leases.size > 0 ? this.report() : undefined)
+    this.#timers = [setInterval(() => this.#tick(), tickMs), setInterval(repeat, reportMs)]
   }
 
   /** Keeps a lease that a launch gave; the site hears of it at once. After `close` it is given back at once. */
@@ -77,6 +87,19 @@ export class LeaseKeeper {
     if (this.#isClosed) lease.end()
     else this.report()
     return lease
+  }
+
+  /** Calls `listener` when this endpoint may hold nothing any more: it was turned away, or is closed. @returns what takes it back */
+  onNothingHeld(listener: () => void): () => void {
+    this.#nothingHeld.add(listener)
+    return () => void this.#nothingHeld.delete(listener)
+  }
+
+  /** How long a lease stands if nothing more is heard of the site, ms; undefined for one that is over. */
+  leftMsOf(id: string): number | undefined {
+    const lease = this.#leases.get(id)
+    if (lease === undefined || lease.signal.aborted) return undefined
+    return Math.max(0, lease.deadline - this.#options.steadyMs())
   }
 
   /** What each connection to the site says after its hello, and what it hears again and again. */
@@ -90,7 +113,7 @@ export class LeaseKeeper {
   }
 
   /** The site's whole word. One from before a lease began says nothing about it, except that it is withdrawn. */
-  receive({ heard, leases }: SiteToEndpoint): void {
+  receive({ heard, leases }: DesiredLeases): void {
     const said = new Map(leases.map((lease) => [lease.id, lease]))
     for (const lease of this.#leases.values()) {
       const word = said.get(lease.id)
@@ -104,6 +127,7 @@ export class LeaseKeeper {
 
   /** The site has turned this endpoint away: it may hold nothing. */
   refused(): void {
+    for (const listener of this.#nothingHeld) listener()
     for (const lease of this.#leases.values())
       lease.over('LEASE_WITHDRAWN', 'this endpoint was revoked or is not known to the site')
   }
@@ -111,6 +135,7 @@ export class LeaseKeeper {
   /** Ends everything, tells the site, and stops. */
   close(): void {
     this.#isClosed = true
+    for (const listener of this.#nothingHeld) listener()
     for (const timer of this.#timers) clearInterval(timer)
     for (const lease of this.#leases.values()) lease.end()
     this.report()
@@ -129,6 +154,8 @@ class Lease implements HeldLease {
   readonly since: number
   deadline: number
   overlay: Overlay
+  display: DisplayTerms | undefined
+  onWord: (() => void) | undefined
   notice: LeaseNotice | undefined
   isGivenBack = false
   readonly #key: Uint8Array
@@ -137,12 +164,13 @@ class Lease implements HeldLease {
   #why: { readonly code: string; readonly reason: string } | undefined
   #stats: () => LeaseStats = () => nothing
 
-  constructor({ id, key, leftMs, askedAt, overlay }: LeaseOffer, now: number, changed: () => void) {
+  constructor({ id, key, leftMs, askedAt, overlay, display }: LeaseOffer, now: number, changed: () => void) {
     this.id = id
     this.#key = key
     this.since = now
     this.deadline = askedAt + leftMs
     this.overlay = overlay
+    this.display = display
     this.#changed = changed
   }
 
@@ -174,11 +202,13 @@ class Lease implements HeldLease {
     this.notice = word.notice ?? this.notice
     // Before the end is told: whoever closes the disk then acts by it.
     this.overlay = word.overlay
+    this.display = word.display ?? this.display
     if (word.state === 'withdrawn') {
       this.over('LEASE_WITHDRAWN', word.notice?.reason ?? 'the site has withdrawn it', word.notice?.remedy)
       return
     }
     if (heard !== undefined) this.deadline = heard + word.leftMs
+    this.onWord?.()
   }
 
   over(code: LeaseErrorCode, reason: string, remedy?: string): void {

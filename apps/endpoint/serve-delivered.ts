@@ -23,7 +23,7 @@ export interface DeliveredDisk {
   /** Signed; names the applications that may be started from it. */
   readonly manifest: ImageManifest
   /** What the workspace starts. */
-  readonly application: string
+  readonly application: string | undefined
   /** Aborts when the lease is over. */
   readonly signal: AbortSignal
 }
@@ -166,7 +166,7 @@ async function isDetachedWithin(served: ServedDisk, ms: number): Promise<boolean
   return false
 }
 
-function leaseStatsOf(attached: AttachedDisk): LeaseStats {
+export function leaseStatsOf(attached: AttachedDisk): LeaseStats {
   const { bytesFetched, bytesFromCache, percentLocal = 0, hits, bytesWritten = 0 } = attached.stats()
   return { bytesFetched, bytesLocal: bytesFromCache, percentLocal, cacheHits: hits, bytesWritten }
 }

@@ -2,8 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { link, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { z } from 'zod'
-import { type ImageKey, imageKeyBytes, keyIdOf } from '#core/artifact/index.ts'
+import { type ImageKey, imageKeyBytes, keyIdOf } from '#core/artifact/image-key.ts'
 import { type BlobDigest, type ImageReference, parseDigest } from '#core/blobs/index.ts'
 import { ImagesError } from './image-error.ts'
 import { lockKey } from './key-lock.ts'
@@ -12,12 +11,12 @@ import { lockKey } from './key-lock.ts'
  * What this person's account knows of image families: the key of each, and which images were made here. What was made
  * here may be used here without a signature: whoever has the key made it, or could have.
  */
-const family = z.strictObject({
-  key: z.string().regex(/^[A-Za-z0-9_-]{43}$/),
+interface Family {
+  /** base64url */
+  readonly key: string
   /** Digest of the manifest of each version that was imported here. */
-  made: z.record(z.string(), z.string().regex(/^sha256:[0-9a-f]{64}$/)),
-})
-type Family = z.infer<typeof family>
+  readonly made: Readonly<Record<string, BlobDigest>>
+}
 
 /** `$TRUSTCAST_IMAGES`, else in the person's configuration folder; readable by them alone. */
 export function keyRingPath(): string {
@@ -58,14 +57,24 @@ export async function rememberMade({ name, version }: ImageReference, digest: Bl
 
 /** The digest of the manifest of a version that was made here. */
 export async function madeHere({ name, version }: ImageReference): Promise<BlobDigest | undefined> {
-  const digest = (await read(name))?.made[version]
-  return digest === undefined ? undefined : parseDigest(digest)
+  return (await read(name))?.made[version]
+}
+
+/** By hand: a disk is served sooner without all that a schema needs. @throws when it is none */
+function decodeFamily(value: unknown): Family {
+  const { key, made, ...more } = value as Record<string, unknown>
+  const isFamily =
+    typeof key === 'string' && /^[A-Za-z0-9_-]{43}$/.test(key) && typeof made === 'object' && made !== null
+  if (!isFamily || Object.keys(more).length > 0)
+    throw new TypeError('expected "key" and "made", and nothing else')
+  const digests = Object.entries(made).map(([version, digest]) => [version, parseDigest(String(digest))])
+  return { key, made: Object.fromEntries(digests) as Family['made'] }
 }
 
 async function read(name: string): Promise<Family | undefined> {
   const path = join(keyRingPath(), `${name}.json`)
   try {
-    const known = family.parse(JSON.parse(await readFile(path, 'utf8')))
+    const known = decodeFamily(JSON.parse(await readFile(path, 'utf8')))
     keyIdOf(decodeKey(known))
     return known
   } catch (cause) {

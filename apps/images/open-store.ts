@@ -1,7 +1,6 @@
 import { resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type DirectoryStore, openDirectoryStore } from '#adapters/blobs-directory/index.ts'
-import { openHttpLayout, openRegistry } from '#adapters/blobs-http/index.ts'
 import {
   BlobError,
   type BlobReader,
@@ -33,6 +32,8 @@ export async function openUpstream(
   const parsed = parseStoreAddress(address)
   if (parsed.kind === 'directory') return openDirectoryStore(parsed.path)
   const known = onlyFor(new URL(parsed.url).host, options)
+  // Loaded by those who need it only: a disk from a folder should be there at once.
+  const { openHttpLayout, openRegistry } = await import('#adapters/blobs-http/index.ts')
   return parsed.kind === 'http' ? openHttpLayout(parsed.url, known) : openRegistry(parsed, known)
 }
 
@@ -58,7 +59,10 @@ function onlyFor(host: string, { ca, credentials }: StoreOptions) {
 export async function openWriter(address: string, options: StoreOptions = {}): Promise<BlobStore> {
   const parsed = parseStoreAddress(address)
   if (parsed.kind === 'directory') return openDirectoryStore(parsed.path, { create: true })
-  if (parsed.kind === 'registry') return openRegistry(parsed, onlyFor(new URL(parsed.url).host, options))
+  if (parsed.kind === 'registry') {
+    const { openRegistry } = await import('#adapters/blobs-http/index.ts')
+    return openRegistry(parsed, onlyFor(new URL(parsed.url).host, options))
+  }
   throw new BlobError('BLOB_BAD_STORE', `${address} can only be read`, {
     remedy: 'Name the folder that the web server shows, or a registry.',
   })

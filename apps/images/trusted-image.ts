@@ -1,4 +1,5 @@
-import { type OpenedImage, openImage, type StoredCache } from '#core/artifact/index.ts'
+import { type OpenedImage, openImage } from '#core/artifact/open-image.ts'
+import type { StoredCache } from '#core/artifact/stored-cache.ts'
 import { type BlobDigest, type BlobReader, formatReference, type ImageReference } from '#core/blobs/index.ts'
 import { ImagesError } from './image-error.ts'
 import { imageKey, madeHere } from './key-ring.ts'

@@ -16,7 +16,7 @@ import type { AuditActor, AuditData } from '#core/audit/leaf.ts'
 import { prepareNewPassword } from '#core/identity/password.ts'
 import { compilePolicy } from '#core/policy/index.ts'
 import { compileZones } from '#core/trust/index.ts'
-import { decideAgain } from './live-sessions.ts'
+import { decideAgain } from './decide-again.ts'
 import type { Site } from './site.ts'
 import { notFound, SiteError } from './site-error.ts'
 
@@ -123,7 +123,17 @@ export async function changeZones(
   compileZones(zones)
   await site.audit.record('admin-change', actor, undefined, {
     change: 'zones',
-    zones: zones.map(({ name, kind, networks }) => ({ name, kind, networks })),
+    zones: zones.map(({ name, kind, networks, vpn = false, beacon }) => ({
+      name,
+      kind,
+      networks,
+      vpn,
+      // The log keeps whole numbers only.
+      beacon:
+        beacon === undefined
+          ? null
+          : { key: beacon.key, url: beacon.url, maxRttMicroseconds: Math.round(beacon.maxRttMs * 1000) },
+    })),
   })
   await writeZones(site.store.db, zones)
   await site.hints.tell({ topic: 'zones' })

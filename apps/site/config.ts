@@ -41,6 +41,16 @@ export const siteConfig = z.strictObject({
   pools: z.record(z.string(), z.strictObject({ warm: z.int().min(0).max(100) })).default({}),
   /** Where endpoints fetch the bytes of images: folders, HTTP servers, registries; the first that answers is used. */
   stores: z.array(z.string().min(1).max(500)).max(20).default([]),
+  /** Files with certificates (PEM) of those who certify TPMs: makers of chips, or of virtual machines. */
+  tpm: z.strictObject({ authorities: z.array(z.string().min(1).max(500)).max(100).default([]) }).prefault({}),
+  /** When so many devices, and more than this share of those that report, fall in trust within so many minutes, running work is held. */
+  brake: z
+    .strictObject({
+      endpoints: z.int().min(1).default(10),
+      percent: z.int().min(0).max(100).default(20),
+      minutes: z.int().min(1).max(60).default(5),
+    })
+    .prefault({}),
   /** What one session may use on its host. */
   limits: z
     .strictObject({

@@ -13,11 +13,18 @@ import type { AuditActor } from '#core/audit/leaf.ts'
 import { rankHosts } from '#core/broker/placement.ts'
 import { decide, type Unavailable } from '#core/policy/index.ts'
 import { type Claim, type DeliveryMode, type TrustContext, trustContext } from '#core/trust/index.ts'
+import { seenArrival } from './arrival.ts'
+import { isBraking } from './brake.ts'
+import { type EndpointEvidence, readEvidence } from './evidence.ts'
+import type { Interception } from './proven-endpoint.ts'
+import { describesVm } from './release-contents.ts'
 import type { Rules } from './rules.ts'
 import type { Site } from './site.ts'
 
 /** An agent that has been silent for longer is not there. */
 export const agentSilenceMs = 15_000
+/** Endpoints are many: that they are connected is written once a minute, and at once when they are not any more. */
+export const endpointSilenceMs = 150_000
 
 /** Whose launch is decided, and from where. */
 export interface Circumstances {
@@ -27,31 +34,54 @@ export interface Circumstances {
   readonly address: string
   /** The enrolled machine that the person has proved to be at. */
   readonly endpoint: AgentRow | undefined
-  /** What the endpoint says about itself; it can only lower trust (I5). */
+  /** What the endpoint says about itself with the request; it can only lower trust (I5). */
   readonly evidence: readonly Claim[]
+  /** Whether somebody opens the connection of this request. Absent where there is none, or where no endpoint has signed it. */
+  readonly interception?: Interception | undefined
+  /** By what the endpoint has proven itself with this request: `file` when no quote came with the proof. Absent where there is no request. */
+  readonly deviceKey?: 'file' | 'tpm' | undefined
 }
 
-/** Everything the site knows about a person's situation now. */
-export function contextOf(
+/**
+ * Everything the site knows about a person's situation now. Where their request and their endpoint's agent are seen at two addresses, the
+ * worse zone counts.
+ *
+ * @param isRunning for work that runs: while a brake holds it is not decided by what fell with it
+ */
+export async function contextOf(
   site: Site,
   rules: Rules,
-  { person, signedInAt, address, endpoint, evidence }: Circumstances,
-): TrustContext {
+  { person, signedInAt, address, endpoint, evidence, deviceKey, interception }: Circumstances,
+  { isRunning = false } = {},
+): Promise<TrustContext> {
   const now = site.now()
   // A browser proves nothing about the machine that it runs on; an endpoint proves which of ours it is.
-  const management = endpoint !== undefined && endpoint.revoked_at === null ? 'managed' : 'unmanaged'
+  const managed = endpoint !== undefined && endpoint.revoked_at === null ? endpoint : undefined
+  const management = managed === undefined ? 'unmanaged' : 'managed'
+  const asBefore = isRunning && managed !== undefined && (await isBraking(site))
+  const known = managed === undefined ? noEvidence : await readEvidence(site, managed.id, { asBefore })
   const seen: readonly Claim[] = [
     { name: 'endpoint.management', value: management, source: 'server', observedAt: now },
     { name: 'person.signIn', value: 'password', source: 'server', observedAt: signedInAt },
   ]
+  // The evidence shows where the key of the enrolled machine is, not that it was the TPM that signed this request.
+  const believed = known.claims.filter(
+    ({ name, source }) => deviceKey !== 'file' || name !== 'endpoint.deviceKey' || source !== 'attested',
+  )
   const reported = evidence.map((claim) => ({ ...claim, source: 'self' as const }))
+  const addresses = [address, ...(known.address === undefined ? [] : [known.address])]
+  const arrival = { addresses, beacon: known.beacon, interception }
+  const { zone, zoneReason, claims } = seenArrival(rules, arrival, believed, now)
   return trustContext({
     person: { id: person.id, groups: person.groups },
-    claims: [...seen, ...reported],
-    zone: rules.zoneOf(address),
+    claims: [...seen, ...claims, ...reported],
+    zone,
+    zoneReason,
     now,
   })
 }
+
+const noEvidence: EndpointEvidence = { claims: [] }
 
 /** Why a mode cannot be delivered now, whatever the policy says. */
 export type Availability = (mode: DeliveryMode) => Unavailable | undefined
@@ -67,15 +97,27 @@ export async function readAvailability(
   const [hosts, keys] = await Promise.all([hostsThere(site), imagesWithKey(site.store.db)])
   return async (workspace) => {
     const room = rankPool(hosts, workspace.pool).length > 0 ? undefined : full
-    const disk = workspace.modes.includes('streamed-disk')
-      ? await whyNoDisk(site, workspace, endpoint, keys)
+    const disk =
+      workspace.modes.includes('streamed-disk') || workspace.modes.includes('local-vm')
+        ? await whyNoDisk(site, workspace, endpoint, keys)
+        : unbuilt
+    const vm = workspace.modes.includes('local-vm')
+      ? ((await whyNoVm(site, workspace, endpoint)) ?? disk)
       : unbuilt
-    return (mode) => (mode === 'hosted-shared' ? room : mode === 'streamed-disk' ? disk : unbuilt)
+    return (mode) => {
+      if (mode === 'hosted-shared') return room
+      if (mode === 'streamed-disk') return disk
+      return mode === 'local-vm' ? vm : unbuilt
+    }
   }
 }
 
 /** In no group, and first in no queue. */
 const noEndpoint = { id: '00000000-0000-0000-0000-000000000000', groups: [] }
+
+function targetOf(endpoint: AgentRow | undefined): Parameters<Site['findRelease']>[1] {
+  return endpoint === undefined ? noEndpoint : { id: endpoint.id, groups: [endpoint.pool] }
+}
 
 /** What is the site's own to mend comes first: while that is missing, no device of the person's makes a difference. */
 async function whyNoDisk(
@@ -87,8 +129,7 @@ async function whyNoDisk(
   if (disk === undefined) return unbuilt
   const { image, channel } = disk
   const reason = `No release of ${image} is published for ${channel}`
-  const target = endpoint === undefined ? noEndpoint : { id: endpoint.id, groups: [endpoint.pool] }
-  if ((await site.findRelease(disk, target)) === undefined) return { code: 'NO_RELEASE', reason }
+  if ((await site.findRelease(disk, targetOf(endpoint))) === undefined) return { code: 'NO_RELEASE', reason }
   if (!keys.has(image))
     return { code: 'NO_RELEASE', reason: `The key of ${image} was not deposited with this site` }
   if (endpoint === undefined) return { code: 'NO_ENDPOINT', reason: 'This device is not enrolled' }
@@ -97,8 +138,20 @@ async function whyNoDisk(
     : { code: 'NO_ENDPOINT', reason: 'The agent of this device is not connected to the site' }
 }
 
+/** The release may be there and not be made for it. */
+async function whyNoVm(
+  site: Site,
+  { disk }: WorkspaceDefinition,
+  endpoint: AgentRow | undefined,
+): Promise<Unavailable | undefined> {
+  const release = disk && (await site.findRelease(disk, targetOf(endpoint)))
+  if (release === undefined || (await describesVm(site, release))) return undefined
+  const reason = `The release ${release.name}:${release.version} describes no virtual machine`
+  return { code: 'NO_RELEASE', reason }
+}
+
 function isThere(site: Site, { seal_key, last_seen_at }: AgentRow): boolean {
-  return seal_key !== null && last_seen_at !== null && site.now() - last_seen_at.getTime() < agentSilenceMs
+  return seal_key !== null && last_seen_at !== null && site.now() - last_seen_at.getTime() < endpointSilenceMs
 }
 
 /** Hosts of a pool that can take a session, best first. */
@@ -131,7 +184,9 @@ export function decideWorkspace(
   workspace: WorkspaceDefinition,
   available: Availability,
 ): DecisionView {
-  return viewOf(decide(rules.policy, { context, workspace, available }))
+  const { zoneReason } = context
+  const view = viewOf(decide(rules.policy, { context, workspace, available }))
+  return zoneReason === undefined ? view : { ...view, zoneReason }
 }
 
 /** The API's and the log's shape of a decision. */
@@ -175,7 +230,7 @@ export async function recordDecision(
     policyDigest: decision.policyDigest,
     contextDigest: decision.contextDigest,
     groups: [...context.person.groups],
-    zone: { name: context.zone.name, kind: context.zone.kind },
+    zone: { name: context.zone.name, kind: context.zone.kind, reason: context.zoneReason ?? null },
     claims: Object.fromEntries(
       Object.entries(context.claims).map(([name, { value, source, ageSec }]) => [
         name,

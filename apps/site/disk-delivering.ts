@@ -10,21 +10,22 @@ import {
   sessionById,
 } from '#adapters/store-postgres/index.ts'
 import type { WorkspaceDefinition } from '#core/api/admin.ts'
-import type { DiskDelivery } from '#core/api/person.ts'
+import type { DiskDelivery, LeasedDelivery, VmDelivery } from '#core/api/person.ts'
 import type { DecisionView } from '#core/api/words.ts'
 import { accountOf } from '#core/broker/account.ts'
 import { leaseUntil } from '#core/lease/index.ts'
+import { decideAgain } from './decide-again.ts'
 import type { RecordedDecision } from './deciding.ts'
 import { direct, type PublishedRelease } from './directing.ts'
 import { sealKeyFor } from './image-keys.ts'
 import type { LaunchWish } from './launching.ts'
-import { decideAgain, finishSession } from './live-sessions.ts'
+import { finishSession } from './live-sessions.ts'
 import { actorOf, type SignedIn } from './signed-in.ts'
 import type { Site } from './site.ts'
 import { notFound, SiteError } from './site-error.ts'
 import { sessionViewOf } from './views.ts'
 
-/** How a streamed disk reaches an endpoint: a session and its lease, the director's word, and the image key, sealed. */
+/** How a disk reaches an endpoint, to be streamed or for a VM: a session and its lease, the director's word, and the image key, sealed. */
 
 /** What a launch on an endpoint is about, once everything it needs is there. */
 interface DiskLaunch {
@@ -46,13 +47,16 @@ export async function beginOnEndpoint(
   workspace: WorkspaceDefinition,
   wish: LaunchWish,
   made: RecordedDecision,
-): Promise<DiskDelivery> {
+): Promise<DiskDelivery | VmDelivery> {
   const launch = await prepare(site, holder, workspace, wish)
   const session = await placeWithLease(site, holder, workspace, wish, made, launch)
   try {
     // What the decision rests on may have changed before the session was there to be decided again.
     await decideAgain(site, 'sweep', { sessionId: session.id })
-    return await deliverDisk(site, holder, session, launch)
+    const delivery = await deliverUnderLease(site, holder, session, launch)
+    return session.mode === 'local-vm'
+      ? { kind: 'local-vm', ...delivery }
+      : { kind: 'streamed-disk', ...delivery, application: applicationOf(launch) }
   } catch (error) {
     const end = { code: 'SESSION_NOT_DELIVERED', reason: 'Its key could not be handed out' }
     await finishSession(site, session.id, end, { type: 'site', id: site.siteId })
@@ -171,12 +175,17 @@ function rowsOf(
   return { session, lease }
 }
 
-async function deliverDisk(
+function applicationOf({ disk: { application } }: DiskLaunch): string {
+  if (application !== undefined) return application
+  throw new SiteError('SITE_BROKEN', 'a workspace streams a disk and names no application')
+}
+
+async function deliverUnderLease(
   site: Site,
   holder: SignedIn,
   session: SessionDetail,
   { endpoint, sealKey, disk, release, nonce }: DiskLaunch,
-): Promise<DiskDelivery> {
+): Promise<LeasedDelivery> {
   const { db } = site.store
   const lease = await leaseOfSession(db, session.id)
   if (lease === undefined) throw notFound('lease')
@@ -200,7 +209,6 @@ async function deliverDisk(
       retryAfter: 1,
     })
   return {
-    kind: 'streamed-disk',
     session: { ...sessionViewOf(session), endpoint: { id: endpoint.id, name: endpoint.name } },
     lease: {
       id: lease.id,
@@ -217,7 +225,6 @@ async function deliverDisk(
     direction,
     stores: await storesOf(site, release),
     sealedKey: sealed,
-    application: disk.application,
   }
 }
 

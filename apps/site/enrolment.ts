@@ -5,8 +5,6 @@ import {
   type LeafOrder,
   makeToken,
   type PeerIdentity,
-  parseToken,
-  secretHash,
   verifyRequest,
 } from '#adapters/pki-x509/index.ts'
 import {
@@ -21,10 +19,15 @@ import {
   revokeAgent,
   useEnrolmentToken,
 } from '#adapters/store-postgres/index.ts'
+import type { TpmActivation } from '#core/api/device-keys.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
-import { decideAgain, finishSession } from './live-sessions.ts'
+import { type Attestation, requestHash, TpmError } from '#core/tpm/index.ts'
+import { attest } from './attesting.ts'
+import { decideAgain } from './decide-again.ts'
+import { finishSession } from './live-sessions.ts'
 import type { Site } from './site.ts'
 import { notFound, SiteError } from './site-error.ts'
+import { activated, hashOfSecret, hashOfToken, tokenRefused } from './tpm-enrolment.ts'
 
 /** How machines become hosts, gateways and endpoints of the site, stay so, and stop being so. */
 
@@ -50,7 +53,7 @@ export async function createEnrolmentToken(
     expiresAt: expiresAt.toISOString(),
   })
   await insertEnrolmentToken(site.store.db, {
-    secret_hash: hashOf(secret),
+    secret_hash: hashOfSecret(secret),
     kind: wish.kind,
     name: wish.name,
     dns_names: [...wish.addresses],
@@ -61,31 +64,30 @@ export async function createEnrolmentToken(
 }
 
 /**
- * Turns a token and a certificate request into an agent with a certificate. Who it is comes from the token, only its key from the request.
+ * Turns a token and a certificate request into an agent with a certificate. Who it is comes from the token, only its key from the request;
+ * of an endpoint with a TPM, its attestation key from the challenge that this answers.
  *
  * @throws {SiteError} TOKEN_REFUSED
  * @throws {PkiError} for a malformed token or request
+ * @throws {TpmError} as `activated` does; the token is not used then
  */
-export async function enrol(site: Site, token: string, request: string) {
-  const { secret } = parseToken(token)
+export async function enrol(site: Site, token: string, request: string, activation?: TpmActivation) {
+  const tokenHash = hashOfToken(token)
   const publicKey = verifyRequest(request)
-  const granted = await useEnrolmentToken(
-    site.store.db,
-    hashOf(secret),
-    ['host', 'gateway', 'endpoint'],
-    new Date(site.now()),
-  )
-  if (granted === undefined) {
-    throw new SiteError('TOKEN_REFUSED', 'this token is unknown, used or expired', {
-      remedy: 'Make a new one in the console, under Hosts or Endpoints.',
-    })
-  }
+  const tpm = activation === undefined ? undefined : await activated(site, token, request, activation)
+  const kinds = tpm === undefined ? (['host', 'gateway', 'endpoint'] as const) : (['endpoint'] as const)
+  const now = new Date(site.now())
+  const granted = await useEnrolmentToken(site.store.db, tokenHash, kinds, now)
+  if (granted === undefined) throw tokenRefused()
   const id = randomUUID()
   const leaf = await issueLeaf(site.authority, order(site, { id, ...granted }, publicKey))
   await site.audit.record('enrolled', { type: granted.kind, id }, undefined, {
     kind: granted.kind,
     name: granted.name,
     serial: leaf.serialNumber,
+    ...(granted.kind === 'endpoint' ? { deviceKey: tpm === undefined ? 'file' : 'tpm' } : {}),
+    ...(tpm?.ek_fingerprint == null ? {} : { endorsementKey: tpm.ek_fingerprint }),
+    ...(granted.owner_id === null ? {} : { owner: granted.owner_id }),
   })
   await insertAgent(site.store.db, {
     id,
@@ -94,6 +96,9 @@ export async function enrol(site: Site, token: string, request: string) {
     dns_names: granted.dns_names,
     pool: granted.pool,
     certificate_expires_at: new Date(leaf.notAfter),
+    owner_id: granted.owner_id,
+    enrolled_at: now,
+    ...tpm,
   })
   if (granted.kind === 'endpoint') await knowKey(site, id, publicKey, leaf.notAfter)
   const root = await readMetadata(site.store.db, 'root', undefined)
@@ -109,17 +114,29 @@ export async function enrol(site: Site, token: string, request: string) {
 }
 
 /**
- * The next certificate of an agent that still has one.
+ * The next certificate of an agent that still has one. An endpoint that was enrolled with a TPM is attested anew: a copied certificate and
+ * key, without the TPM, end with the certificate.
  *
  * @throws {SiteError} NOT_FOUND, NOT_ALLOWED when it was revoked
+ * @throws {TpmError} TPM_ATTESTATION_MISSING, and as `attest` does
  */
 export async function renew(
   site: Site,
   peer: PeerIdentity,
   request: string,
+  attestation?: Attestation,
 ): Promise<{ readonly certificate: string }> {
   const publicKey = verifyRequest(request)
   const agent = await livingAgent(site, peer)
+  if (attestation !== undefined) await attest(site, agent, attestation, requestHash(request))
+  else if (agent.device_key === 'tpm')
+    throw new TpmError(
+      'TPM_ATTESTATION_MISSING',
+      `endpoint ${agent.name} is known by its TPM and brought no quote`,
+      {
+        remedy: 'Renew from the machine that was enrolled.',
+      },
+    )
   const leaf = await issueLeaf(site.authority, order(site, agent, publicKey))
   await site.audit.record('enrolled', { type: agent.kind, id: agent.id }, undefined, {
     renewal: true,
@@ -203,8 +220,4 @@ function order(
     lifetimeMs: leafLifetimeMs,
     now: site.now(),
   }
-}
-
-function hashOf(secret: Uint8Array): Buffer {
-  return Buffer.from(secretHash(secret), 'base64url')
 }

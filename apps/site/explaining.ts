@@ -5,14 +5,17 @@ import {
   listWorkspaces,
   liveSessions,
   personByLogin,
+  type SessionDetail,
   workspaceById,
 } from '#adapters/store-postgres/index.ts'
+import type { WorkspaceDefinition } from '#core/api/admin.ts'
 import type { Me, WorkspaceView } from '#core/api/person.ts'
 import type { DecisionView } from '#core/api/words.ts'
 import { explainDecision } from '#core/policy/index.ts'
-import { claimVocabulary, isClaimName } from '#core/trust/index.ts'
+import { claimVocabulary, isClaimName, placeOf } from '#core/trust/index.ts'
 import { contextOf, decideWorkspace, readAvailability } from './deciding.ts'
-import { readRules } from './rules.ts'
+import { endpointBeside } from './handoffs.ts'
+import { type Rules, readRules } from './rules.ts'
 import { isAdmin, isAuditor, type SignedIn } from './signed-in.ts'
 import type { Site } from './site.ts'
 import { notFound, SiteError } from './site-error.ts'
@@ -23,7 +26,7 @@ import { notFound, SiteError } from './site-error.ts'
 export async function whatIsKnown(site: Site, caller: SignedIn): Promise<Me> {
   const rules = await readRules(site.store.db)
   const { person } = caller
-  const context = contextOf(site, rules, { ...caller.circumstances, evidence: [] })
+  const context = await contextOf(site, rules, { ...caller.circumstances, evidence: [] })
   return {
     id: person.id,
     login: person.login,
@@ -31,7 +34,12 @@ export async function whatIsKnown(site: Site, caller: SignedIn): Promise<Me> {
     groups: person.groups,
     admin: isAdmin(caller),
     auditor: isAuditor(caller),
-    network: { address: caller.circumstances.address, zone: context.zone.name, kind: context.zone.kind },
+    network: {
+      address: caller.circumstances.address,
+      zone: context.zone.name,
+      kind: context.zone.kind,
+      ...(context.zoneReason === undefined ? {} : { reason: context.zoneReason }),
+    },
     claims: Object.entries(context.claims).map(([name, { value, source, ageSec }]) => ({
       name,
       label: isClaimName(name) ? claimVocabulary[name].label : name,
@@ -45,7 +53,7 @@ export async function whatIsKnown(site: Site, caller: SignedIn): Promise<Me> {
 /** Every workspace that the person could have, now or after a change they can make. */
 export async function listWorkspacesFor(
   site: Site,
-  { person, circumstances }: SignedIn,
+  { person, circumstances, webSession }: SignedIn,
 ): Promise<readonly WorkspaceView[]> {
   const { db } = site.store
   const [rules, availability, workspaces, sessions] = await Promise.all([
@@ -54,11 +62,14 @@ export async function listWorkspacesFor(
     listWorkspaces(db),
     liveSessions(db, { personId: person.id }),
   ])
-  const context = contextOf(site, rules, { ...circumstances, evidence: [] })
+  const context = await contextOf(site, rules, { ...circumstances, evidence: [] })
+  const here = await decisionsHere(site, rules, circumstances, webSession.id)
   const views = workspaces.map(async (workspace) => {
     const decision = decideWorkspace(rules, context, workspace, await availability(workspace))
     const session = sessions.find((one) => one.workspace_id === workspace.id && one.state !== 'ending')
-    if (session === undefined && !isWithinReach(decision)) return []
+    const atDevice = await here?.(workspace)
+    const isOffered = isWithinReach(decision) || (atDevice !== undefined && isWithinReach(atDevice.decision))
+    if (session === undefined && !isOffered) return []
     const { id, name, description, program, icon, disk } = workspace
     return [
       {
@@ -71,10 +82,44 @@ export async function listWorkspacesFor(
         ...(disk && { image: disk.image }),
         // What runs on an endpoint is come back to on it, by its agent.
         ...(session === undefined || session.host_id === null ? {} : { sessionId: session.id }),
+        ...(atDevice && { here: atDevice }),
+        ...betterThan(session, workspace, atDevice?.decision ?? decision),
       },
     ]
   })
   return (await Promise.all(views)).flat()
+}
+
+/** The way back up: what a launch would be given now, when that stands before what runs in the data centre. */
+function betterThan(
+  session: SessionDetail | undefined,
+  { modes }: WorkspaceDefinition,
+  { outcome }: DecisionView,
+): Pick<WorkspaceView, 'better'> {
+  if (session === undefined || session.host_id === null || outcome === undefined) return {}
+  if (modes.indexOf(outcome.mode) >= modes.indexOf(session.mode)) return {}
+  const where = placeOf[outcome.mode] === 'endpoint' ? 'on your device' : 'in another way'
+  return { better: { mode: outcome.mode, reason: `What is needed to run it ${where} is there now` } }
+}
+
+/** What the endpoint beside a browser would be given, for each workspace that can run there. Shown, never delivered on. */
+async function decisionsHere(
+  site: Site,
+  rules: Rules,
+  circumstances: SignedIn['circumstances'],
+  webSessionId: string,
+): Promise<((workspace: WorkspaceDefinition) => Promise<WorkspaceView['here']>) | undefined> {
+  // A request that an endpoint has co-signed is decided for it anyway.
+  const endpoint = circumstances.endpoint === undefined ? await endpointBeside(site, webSessionId) : undefined
+  if (endpoint === undefined) return undefined
+  const { id, name } = endpoint
+  const available = await readAvailability(site, endpoint)
+  const context = await contextOf(site, rules, { ...circumstances, endpoint, evidence: [] })
+  return async (workspace) => {
+    if (!workspace.modes.some((mode) => placeOf[mode] === 'endpoint')) return undefined
+    const decision = decideWorkspace(rules, context, workspace, await available(workspace))
+    return { endpoint: { id, name }, decision }
+  }
 }
 
 /** A workspace that no policy would ever give this person is not theirs to see. */
@@ -109,7 +154,7 @@ export async function explain(
   ])
   if (workspace === undefined) throw notFound('workspace')
   const availability = await readAvailability(site, circumstances.endpoint)
-  const context = contextOf(site, rules, { ...circumstances, evidence: [] })
+  const context = await contextOf(site, rules, { ...circumstances, evidence: [] })
   const decision = decideWorkspace(rules, context, workspace, await availability(workspace))
   // What is not on somebody's portal does not exist for them.
   if (!mayLookAround(caller) && !isWithinReach(decision)) throw notFound('workspace')

@@ -12,10 +12,12 @@ import type { WorkspaceDefinition } from '#core/api/admin.ts'
 import type { Delivery, HostedDelivery } from '#core/api/person.ts'
 import type { DecisionView } from '#core/api/words.ts'
 import { accountOf } from '#core/broker/account.ts'
-import type { Claim } from '#core/trust/index.ts'
+import { type Claim, placeOf } from '#core/trust/index.ts'
+import { decideAgain } from './decide-again.ts'
 import {
   contextOf,
   decideWorkspace,
+  endpointSilenceMs,
   placeableHosts,
   type RecordedDecision,
   readAvailability,
@@ -23,7 +25,8 @@ import {
 } from './deciding.ts'
 import { deliver, type HostedSession, isHosted } from './delivering.ts'
 import { beginOnEndpoint } from './disk-delivering.ts'
-import { decideAgain, finishSession } from './live-sessions.ts'
+import { adoptEndpoint } from './endpoint-inventory.ts'
+import { finishSession } from './live-sessions.ts'
 import { readRules } from './rules.ts'
 import { actorOf, type SignedIn } from './signed-in.ts'
 import type { Site } from './site.ts'
@@ -38,15 +41,21 @@ export interface LaunchWish {
   readonly height: number
   /** Of an endpoint, 32 bytes in base64url. */
   readonly nonce?: string | undefined
+  /** Whoever asks can open nothing but what runs on the endpoint itself. */
+  readonly atEndpoint?: boolean
+  /** Ends the session that is open elsewhere: it begins anew where this launch leads. */
+  readonly switch?: boolean
 }
 
 /** A host or endpoint that has been away for this long does not get its person back: a new session starts elsewhere. */
-const machinePatienceMs = 60_000
+const hostPatienceMs = 60_000
+const endpointPatienceMs = endpointSilenceMs + 45_000
 
 /**
  * One launch: decide, write the decision down, find or place the session, hand out the ticket or the lease.
  *
- * @throws {SiteError} NOT_FOUND, LAUNCH_REFUSED (with the decision), LAUNCH_NO_ROOM, LAUNCH_LATE, LAUNCH_NO_GATEWAY, LAUNCH_ON_ENDPOINT
+ * @throws {SiteError} NOT_FOUND, LAUNCH_REFUSED (with the decision), LAUNCH_NO_ROOM, LAUNCH_LATE, LAUNCH_NO_GATEWAY, LAUNCH_ON_ENDPOINT,
+ *   LAUNCH_HOSTED_NOW
  */
 export async function launch(
   site: Site,
@@ -55,18 +64,35 @@ export async function launch(
 ): Promise<{ readonly decision: DecisionView; readonly delivery: Delivery }> {
   const started = performance.now()
   const { db } = site.store
-  const workspace = await workspaceById(db, wish.workspaceId)
-  if (workspace === undefined) throw notFound('workspace')
+  const defined = await workspaceById(db, wish.workspaceId)
+  if (defined === undefined) throw notFound('workspace')
+  const workspace = wish.atEndpoint === true ? onEndpoint(defined) : defined
   const [running] = await reusableSessions(site, holder.person.id, workspace.id)
-  const existing = running !== undefined && isHosted(running) ? running : undefined
-  if (running !== undefined && existing === undefined) requireItsEndpoint(running, holder)
-  const made = await decideFor(site, holder, workspace, wish.evidence, existing)
-  // Its device asks anew: whatever held it there is gone, or is about to be.
+  const hosted = running !== undefined && isHosted(running) ? running : undefined
+  if (running !== undefined && hosted === undefined) requireItsEndpoint(running, holder)
+  if (hosted !== undefined && wish.atEndpoint === true && wish.switch !== true) throw hostedNow(workspace)
+  const asked = wish.switch === true ? undefined : hosted
+  const made = await decideFor(site, holder, workspace, wish.evidence, asked)
+  // Whoever wants it elsewhere and would be given the same again keeps what runs.
+  const existing = asked ?? (made.decision.outcome?.mode === hosted?.mode ? hosted : undefined)
+  // Its device asks anew: whatever held it there is gone, or is about to be. Or its person wants it elsewhere.
   if (running !== undefined && existing === undefined)
     await finishSession(site, running.id, openedAgain, actorOf(holder))
   const delivery = await begin(site, holder, workspace, wish, made, existing)
+  await adoptEndpoint(site, holder.circumstances.endpoint, holder.person.id)
   site.metrics.time('launch', (performance.now() - started) / 1000)
   return { decision: made.decision, delivery }
+}
+
+/** The same workspace with the modes alone whose data place is the endpoint. */
+function onEndpoint(workspace: WorkspaceDefinition): WorkspaceDefinition {
+  return { ...workspace, modes: workspace.modes.filter((mode) => placeOf[mode] === 'endpoint') }
+}
+
+function hostedNow({ name }: WorkspaceDefinition): SiteError {
+  return new SiteError('LAUNCH_HOSTED_NOW', `${name} is open in the data centre`, {
+    remedy: 'Go on there, or open it on this device again from the portal, which ends it there.',
+  })
 }
 
 const openedAgain = { code: 'SESSION_OPENED_AGAIN', reason: 'It was opened again on this device' }
@@ -80,7 +106,8 @@ async function begin(
   existing: HostedSession | undefined,
 ): Promise<Delivery> {
   const { decision, id } = made
-  if (decision.outcome?.mode === 'streamed-disk') return beginOnEndpoint(site, holder, workspace, wish, made)
+  if (decision.outcome?.mode === 'streamed-disk' || decision.outcome?.mode === 'local-vm')
+    return beginOnEndpoint(site, holder, workspace, wish, made)
   const session =
     existing === undefined
       ? await place(site, holder, workspace, wish, decision, id)
@@ -108,7 +135,8 @@ async function reusableSessions(
     if (session.state === 'ending') continue
     const machine = await agentById(site.store.db, session.host_id ?? session.endpoint_id ?? '')
     const silentMs = site.now() - (machine?.last_seen_at?.getTime() ?? 0)
-    if (silentMs < machinePatienceMs && machine?.revoked_at === null) usable.push(session)
+    const patienceMs = isHosted(session) ? hostPatienceMs : endpointPatienceMs
+    if (silentMs < patienceMs && machine?.revoked_at === null) usable.push(session)
     else
       await finishSession(
         site,
@@ -133,7 +161,8 @@ async function decideFor(
     readRules(site.store.db),
     readAvailability(site, holder.circumstances.endpoint),
   ])
-  const context = contextOf(site, rules, { ...holder.circumstances, evidence })
+  const isRunning = existing !== undefined
+  const context = await contextOf(site, rules, { ...holder.circumstances, evidence }, { isRunning })
   // A session that runs needs no new room: it is decided in its own mode.
   const decision =
     existing === undefined

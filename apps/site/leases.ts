@@ -72,6 +72,9 @@ function desiredLeaseOf(lease: LeaseDetail, now: number): EndpointLease {
     expiresAt: lease.expires_at.toISOString(),
     leftMs: isGood ? Math.max(0, lease.expires_at.getTime() - now) : 0,
     overlay: lease.overlay,
+    ...(lease.mode === 'local-vm' && {
+      display: { rights: [...lease.rights], obligations: lease.obligations, fullName: lease.person_name },
+    }),
     ...(lease.notice === null ? {} : { notice: lease.notice }),
   }
 }

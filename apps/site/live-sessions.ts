@@ -9,7 +9,6 @@ import {
   isAway,
   liveSessions,
   personById,
-  requestRedecisions,
   type SessionDetail,
   type SessionEnd,
   sessionById,
@@ -20,6 +19,7 @@ import {
 import type { DecisionView, Restriction, Unlock } from '#core/api/words.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
 import { type DeliveryMode, placeOf, type TrustContext } from '#core/trust/index.ts'
+import { decideAgain } from './decide-again.ts'
 import { contextOf, decideWorkspace, readAvailability, recordDecision } from './deciding.ts'
 import { soonerOf } from './hints.ts'
 import { leasesPastTheirEnd, recordLeaseEnd, withdrawLeaseOf } from './leases.ts'
@@ -34,21 +34,6 @@ const farewellMs = 20_000
 const sweepMs = 60_000
 
 const systemActor: AuditActor = { type: 'system', id: 'trust' }
-
-/** Asks for the live sessions that `who` names to be decided again; any node does it, within moments. */
-export async function decideAgain(
-  site: Site,
-  cause: DecisionCause,
-  who: {
-    readonly personId?: string
-    readonly webSessionId?: string
-    readonly sessionId?: string
-    readonly fromEndpointId?: string
-  } = {},
-): Promise<void> {
-  await requestRedecisions(site.store.db, cause, new Date(site.now()), who)
-  await site.hints.tell({ topic: 'redecide' })
-}
 
 /**
  * Works re-decisions and sessions whose time has come, until `signal`. Every node runs this;
@@ -154,13 +139,14 @@ async function redecide(site: Site, sessionId: string, cause: DecisionCause): Pr
   if (webSession === undefined && session.endpoint_id !== null)
     return loseTrust(site, session, { reason: 'Your sign-in has ended', remedy: 'Sign in and launch again.' })
   if (webSession === undefined) return session.connected ? tellOf(site, session) : undefined
-  const context = contextOf(site, rules, {
+  const circumstances = {
     person,
     signedInAt: webSession.created_at.getTime(),
     address: webSession.address,
     endpoint,
     evidence: session.evidence,
-  })
+  }
+  const context = await contextOf(site, rules, circumstances, { isRunning: true })
   const decision = decideWorkspace(
     rules,
     context,
@@ -274,6 +260,7 @@ async function loseTrust(
   const end: SessionEnd = {
     code: 'TRUST_LOST',
     reason,
+    ...(remedy === undefined ? {} : { remedy }),
     unlocks: [...unlocks],
     at: new Date(site.now() + farewellMs).toISOString(),
   }

@@ -1,11 +1,30 @@
 import { createPublicKey } from 'node:crypto'
-import { type AgentRow, agentById, endpointKeys } from '#adapters/store-postgres/index.ts'
-import { claimedEndpoint, EndpointProofError, verifyEndpointProof } from '#core/identity/endpoint-proof.ts'
+import { type AgentRow, agentById, endpointKeys, evidenceOf } from '#adapters/store-postgres/index.ts'
+import {
+  claimedEndpoint,
+  compareExporters,
+  EndpointProofError,
+  verifyEndpointProof,
+} from '#core/identity/endpoint-proof.ts'
+import { noteInterception } from './evidence.ts'
 import type { Site } from './site.ts'
 import { SiteError } from './site-error.ts'
 
 /** How old a proof may be, a person's as well as an endpoint's. */
 export const proofMaxAgeMs = 60_000
+
+/** Whether somebody between an endpoint and the site opens a connection, as its two ends say. */
+export type Interception = ReturnType<typeof compareExporters>
+
+/** The machine that a request comes from. */
+export interface ProvenEndpoint {
+  readonly endpoint: AgentRow
+  /** Of the connection that the request came over. */
+  readonly interception: Interception
+}
+
+/** While connections are being opened it is written down so often; it counts for as long as evidence. */
+const noteEveryMs = 30_000
 
 /**
  * The enrolled machine that co-signed a request whose person has proved who they are; undefined when none did.
@@ -18,8 +37,14 @@ export async function provenEndpoint(
   {
     proof = '',
     endpointProof,
-  }: { readonly proof: string | undefined; readonly endpointProof: string | undefined },
-): Promise<AgentRow | undefined> {
+    exporter,
+  }: {
+    readonly proof: string | undefined
+    readonly endpointProof: string | undefined
+    /** Of the site's end of the connection; undefined where it cannot be compared. */
+    readonly exporter: string | undefined
+  },
+): Promise<ProvenEndpoint | undefined> {
   if (endpointProof === undefined) return undefined
   const now = site.now()
   try {
@@ -30,7 +55,7 @@ export async function provenEndpoint(
     ])
     if (endpoint?.kind !== 'endpoint') throw refused('no such endpoint is enrolled here')
     const keys = known.map((key) => createPublicKey({ key, format: 'der', type: 'spki' }))
-    verifyEndpointProof(endpointProof, {
+    const said = verifyEndpointProof(endpointProof, {
       keys,
       siteId: site.siteId,
       proof,
@@ -38,11 +63,22 @@ export async function provenEndpoint(
       maxAgeMs: proofMaxAgeMs,
     })
     if (endpoint.revoked_at !== null) throw refused(`endpoint ${endpoint.name} was revoked`)
-    return endpoint
+    const interception = compareExporters(said.exporter, exporter)
+    await notePath(site, id, interception)
+    return { endpoint, interception }
   } catch (error) {
     if (error instanceof EndpointProofError) throw refused(error.message, error)
     throw error
   }
+}
+
+/** What runs on the endpoint is decided again when its requests begin to be opened, and when that is over. */
+async function notePath(site: Site, endpointId: string, interception: Interception): Promise<void> {
+  if (interception === 'unknown') return
+  const path = (await evidenceOf(site.store.db, endpointId))?.path ?? undefined
+  const wasDetected = path?.interception === 'detected'
+  const isKnown = interception === 'none' ? !wasDetected : wasDetected && site.now() - path.at < noteEveryMs
+  if (!isKnown) await noteInterception(site, endpointId, interception)
 }
 
 function refused(why: string, cause?: unknown): SiteError {

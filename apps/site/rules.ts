@@ -1,11 +1,21 @@
 import { activePolicy, activePolicyDigest, type Db, readZones } from '#adapters/store-postgres/index.ts'
 import { type CompiledPolicy, compilePolicy } from '#core/policy/index.ts'
-import { compileZones, parseAddress, type Zone, zoneOf } from '#core/trust/index.ts'
+import {
+  type BeaconSeen,
+  compileZones,
+  findZone,
+  parseAddress,
+  type Zone,
+  type ZoneFinding,
+} from '#core/trust/index.ts'
 
 /** What decides now: the active policy and the zones. */
 export interface Rules {
   readonly policy: CompiledPolicy
+  /** The zone of an address when no beacon has spoken: one that asks for a beacon counts as outside. */
   zoneOf(address: string): Zone
+  /** @param now Unix time, ms */
+  findZone(address: string, beacon: BeaconSeen | undefined, now: number): ZoneFinding
 }
 
 /** Compiling takes a moment: the last few policies are kept compiled, by digest. */
@@ -19,7 +29,9 @@ const emptyPolicy = compilePolicy('')
 export async function readRules(db: Db): Promise<Rules> {
   const [policy, definitions] = await Promise.all([readPolicy(db), readZones(db)])
   const zones = compileZones(definitions ?? [])
-  return { policy, zoneOf: (address) => zoneOf(zones, parseAddress(address)) }
+  const find = (address: string, beacon: BeaconSeen | undefined, now: number): ZoneFinding =>
+    findZone(zones, parseAddress(address), { beacon, now })
+  return { policy, zoneOf: (address) => find(address, undefined, 0).zone, findZone: find }
 }
 
 async function readPolicy(db: Db): Promise<CompiledPolicy> {

@@ -1,4 +1,10 @@
-import { createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
+import {
+  createPrivateKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+  X509Certificate,
+} from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import type { Server } from 'node:https'
@@ -19,8 +25,10 @@ import {
   verifyRequest,
 } from '#adapters/pki-x509/index.ts'
 import {
+  catchUpIndex,
   deleteExpiredWebSessions,
   deleteOldFailures,
+  deleteOldHandoffs,
   deleteOldTickets,
   isAway,
   migrate,
@@ -34,6 +42,7 @@ import { parseNetwork } from '#core/trust/index.ts'
 import { createAgentPort } from './agents/agent-port.ts'
 import { openAuditLog } from './audit-log.ts'
 import type { SiteConfig } from './config.ts'
+import { createEvidenceDesk } from './evidence-desk.ts'
 import { furnish } from './first-start.ts'
 import { createHints } from './hints.ts'
 import { createPeoplePort } from './http/people-port.ts'
@@ -42,6 +51,7 @@ import { createMetrics } from './metrics.ts'
 import { findDirected } from './release-channels.ts'
 import { renewReleases } from './release-publishing.ts'
 import type { Site } from './site.ts'
+import { watchEvidence } from './watch-evidence.ts'
 
 /** How late it may be noticed that a web session has expired: then what was opened from it is frozen. */
 const storeSweepMs = 60_000
@@ -62,10 +72,13 @@ export async function runSite(
   const log = pino({ name: 'site' })
   await using store = disposable(openStore(config.database))
   await migrateWhenThere(store, log, signal)
+  void indexAudit(store, log)
   const site = await openSite(config, store, log, signal)
   await furnish(site)
   const identity = await issueOwn(site.authority, config)
-  const agents = createAgentPort(site, identity, signal)
+  const desk = createEvidenceDesk(site, signal)
+  void watchEvidence(site, desk, signal)
+  const agents = createAgentPort(site, identity, desk, signal)
   const people = await createPeoplePort(site, serverTls(identity), consoleDir)
   await listen(agents, config.agents.port, config.agents.address)
   await people.listen({ port: config.listen.port, host: config.listen.address })
@@ -75,6 +88,13 @@ export async function runSite(
   onReady(site)
   await watchSessions(site, signal)
   await people.close()
+}
+
+/** Entries from before the index was there. Whoever reads a time line does it, too, so that it may fail here. */
+async function indexAudit({ db }: Store, log: Logger): Promise<void> {
+  await catchUpIndex(db).catch((error: unknown) => {
+    if (!isAway(error)) log.error({ err: error }, 'the audit log could not be indexed')
+  })
 }
 
 /** Everything a site node works with, without its ports; `trustcast up` prepares a site with it. */
@@ -105,6 +125,7 @@ export async function openSite(
     findRelease: findDirected(store.db),
     auditKey: encodeVerifierKey(auditSigner.name, auditSigner.privateKey),
     trustedProxies: config.trustedProxies.map(parseNetwork),
+    tpmAuthorities: await tpmAuthoritiesOf(config),
     store,
     hints: createHints(store, signal),
     audit: openAuditLog(store.db, auditSigner, now),
@@ -146,6 +167,19 @@ async function signingKeyIn(state: string, name: string): Promise<KeyObject> {
 /** What image keys are encrypted under in the database, made when it is first asked for. */
 async function imageSecretIn(state: string): Promise<Uint8Array> {
   return Buffer.from(await keyFileIn(state, 'images', randomBytes(32).toString('base64url')), 'base64url')
+}
+
+/** @throws when a file cannot be read or holds no certificate: an admin named it */
+async function tpmAuthoritiesOf({ tpm }: SiteConfig): Promise<readonly X509Certificate[]> {
+  const files = await Promise.all(tpm.authorities.map((path) => readFile(path, 'utf8')))
+  return files.flatMap((text, index) => certificatesIn(text, tpm.authorities[index] ?? ''))
+}
+
+function certificatesIn(text: string, path: string): readonly X509Certificate[] {
+  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
+  if (blocks.length === 0)
+    throw new Error(`tpm.authorities: expected certificates (PEM) in ${path}, found none`)
+  return blocks.map((block) => new X509Certificate(block))
 }
 
 /** @returns what the file holds: `fresh` when there was none */
@@ -231,6 +265,7 @@ async function sweepStore(site: Site, signal: AbortSignal): Promise<void> {
       await deleteExpiredWebSessions(db, new Date(now))
       await deleteOldFailures(db, new Date(now - forgetFailuresMs))
       await deleteOldTickets(db, new Date(now - 60 * 60_000))
+      await deleteOldHandoffs(db, new Date(now - 60 * 60_000))
     } catch (error) {
       if (!signal.aborted && !isAway(error)) site.log.error({ err: error }, 'old rows could not be removed')
     }

@@ -10,8 +10,8 @@ import {
 } from '#adapters/store-postgres/index.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
 import { ProofError, proofHeader, verifyProof } from '#core/identity/proof.ts'
+import { decideAgain } from './decide-again.ts'
 import type { Circumstances } from './deciding.ts'
-import { decideAgain } from './live-sessions.ts'
 import { proofMaxAgeMs, provenEndpoint } from './proven-endpoint.ts'
 import type { Site } from './site.ts'
 import { SiteError } from './site-error.ts'
@@ -56,6 +56,8 @@ export interface ArrivedRequest {
   readonly proof: string | undefined
   /** Value of the header by which an endpoint co-signs the proof. */
   readonly endpointProof: string | undefined
+  /** Of the connection it came over, see `exporterOf`. */
+  readonly exporter: string | undefined
   readonly address: string
 }
 
@@ -72,7 +74,7 @@ export function createAuthenticate(site: Site): Authenticate {
     if (found === undefined) throw notSignedIn()
     await requireProof(site, request, found.session.thumbprint, usedProofs)
     requirePace(site.now(), found.session.id, paces)
-    const endpoint = await provenEndpoint(site, request)
+    const proven = await provenEndpoint(site, request)
     await seen(site, found.session, request.address)
     return {
       person: found.person,
@@ -81,14 +83,15 @@ export function createAuthenticate(site: Site): Authenticate {
         person: found.person,
         signedInAt: found.session.created_at.getTime(),
         address: request.address,
-        endpoint,
+        endpoint: proven?.endpoint,
+        interception: proven?.interception,
       },
     }
   }
 }
 
 /** A bucket of requests that fills with time. */
-interface Pace {
+export interface Pace {
   left: number
   at: number
 }
@@ -99,7 +102,7 @@ const perSecond = 20
 const maxPaces = 50_000
 
 /** @throws {SiteError} TOO_FAST */
-function requirePace(now: number, webSessionId: string, paces: Map<string, Pace>): void {
+export function requirePace(now: number, webSessionId: string, paces: Map<string, Pace>): void {
   const pace = paces.get(webSessionId) ?? { left: burst, at: now }
   pace.left = Math.min(burst, pace.left + (Math.max(0, now - pace.at) / 1000) * perSecond)
   pace.at = now

@@ -1,4 +1,4 @@
-import type { KeyObject } from 'node:crypto'
+import type { KeyObject, X509Certificate } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { PasswordHasher } from '#adapters/identity-local/index.ts'
 import type { Authority } from '#adapters/pki-x509/index.ts'
@@ -34,6 +34,8 @@ export interface Site {
   /** The audit log's verifier key, for auditors. */
   readonly auditKey: string
   readonly trustedProxies: readonly Network[]
+  /** Who certifies the TPMs that are believed. */
+  readonly tpmAuthorities: readonly X509Certificate[]
   readonly store: Store
   readonly hints: Hints
   readonly audit: AuditLog

@@ -4,11 +4,13 @@ import type {
   LeaseDetail,
   PersonRow,
   SessionDetail,
+  SessionEnd,
 } from '#adapters/store-postgres/index.ts'
 import type { DecisionRecord, GatewayView, HostView, PersonView } from '#core/api/admin.ts'
 import type { EndpointView, LeaseView } from '#core/api/lease.ts'
 import type { SessionNotice, SessionView } from '#core/api/person.ts'
-import { agentSilenceMs } from './deciding.ts'
+import { agentSilenceMs, endpointSilenceMs } from './deciding.ts'
+import { bootViewOf } from './endpoint-inventory.ts'
 
 /** From rows to what the API shows. */
 
@@ -28,10 +30,12 @@ export function sessionViewOf(row: SessionDetail): SessionView {
     decisionId: row.decision_id,
     startedAt: row.started_at.toISOString(),
     endsAt: row.ends_at.toISOString(),
-    ...(row.end === null
-      ? {}
-      : { end: { code: row.end.code, reason: row.end.reason, unlocks: row.end.unlocks } }),
+    ...(row.end === null ? {} : { end: endViewOf(row.end) }),
   }
+}
+
+function endViewOf({ code, reason, remedy, unlocks }: SessionEnd): SessionView['end'] {
+  return { code, reason, ...(remedy === undefined ? {} : { remedy }), unlocks }
 }
 
 /** What the viewer of a session is told over its channel. */
@@ -86,10 +90,22 @@ export function gatewayViewOf(row: AgentRow, now: number): GatewayView {
   }
 }
 
-export function endpointViewOf(row: AgentRow, leases: readonly LeaseDetail[], now: number): EndpointView {
+export function endpointViewOf(
+  row: AgentRow,
+  leases: readonly LeaseDetail[],
+  owners: ReadonlyMap<string, NonNullable<EndpointView['owner']>>,
+  trust: Pick<EndpointView, 'claims' | 'changes' | 'forked'>,
+  now: number,
+): EndpointView {
+  const owner = owners.get(row.owner_id ?? '')
   return {
-    ...agentViewOf(row, now),
+    ...agentViewOf(row, now, endpointSilenceMs),
     group: row.pool,
+    deviceKey: row.device_key,
+    ...(owner === undefined ? {} : { owner }),
+    ...(row.enrolled_at === null ? {} : { enrolledAt: row.enrolled_at.toISOString() }),
+    ...(row.boot === null ? {} : { boot: bootViewOf(row.boot) }),
+    ...trust,
     leases: leases.filter(({ endpoint_id }) => endpoint_id === row.id).map(leaseViewOf),
   }
 }
@@ -114,14 +130,12 @@ function leaseViewOf(row: LeaseDetail): LeaseView {
   }
 }
 
-function agentViewOf(row: AgentRow, now: number) {
+function agentViewOf(row: AgentRow, now: number, silenceMs = agentSilenceMs) {
   return {
     id: row.id,
     name: row.name,
     online:
-      row.revoked_at === null &&
-      row.last_seen_at !== null &&
-      now - row.last_seen_at.getTime() < agentSilenceMs,
+      row.revoked_at === null && row.last_seen_at !== null && now - row.last_seen_at.getTime() < silenceMs,
     ...(row.last_seen_at === null ? {} : { lastSeenAt: row.last_seen_at.toISOString() }),
     certificateExpiresAt: row.certificate_expires_at.toISOString(),
     revoked: row.revoked_at !== null,

@@ -36,6 +36,8 @@ export interface UpOptions {
   readonly gateways: number
   readonly hosts: number
   readonly warm: number
+  /** Files with certificates of those who certify TPMs. */
+  readonly tpmAuthorities: readonly string[]
 }
 
 export interface Ready {
@@ -140,7 +142,11 @@ async function keepDatabase(
   }
 }
 
-function siteConfigOf({ state, warm, demo }: UpOptions, ports: Ports, database: StoreAddress): SiteConfig {
+function siteConfigOf(
+  { state, warm, demo, tpmAuthorities }: UpOptions,
+  ports: Ports,
+  database: StoreAddress,
+): SiteConfig {
   return siteConfig.parse({
     name: demo ? 'Demo Hospital' : 'Trustcast',
     state,
@@ -149,6 +155,7 @@ function siteConfigOf({ state, warm, demo }: UpOptions, ports: Ports, database: 
     agents: { url: `https://localhost:${ports.agents}`, address, port: ports.agents },
     database,
     warm,
+    tpm: { authorities: [...tpmAuthorities] },
   })
 }
 

@@ -14,7 +14,18 @@ const lease = {
 }
 
 test.each([
-  ['a hello', endpointToSite, { kind: 'hello', sealKey: 'A'.repeat(43), version: '1' }],
+  ['a hello', endpointToSite, { kind: 'hello', sealKey: 'A'.repeat(43), version: '1', reports: true }],
+  [
+    'evidence',
+    endpointToSite,
+    { kind: 'evidence', statement: 'a.b.c', attestation: { quote: '', signature: '', pcrs: '' } },
+  ],
+  ['a challenge', siteToEndpoint, { kind: 'challenge', nonce: 'A'.repeat(43), wantLog: false, beacons: [] }],
+  [
+    'a verdict',
+    siteToEndpoint,
+    { kind: 'verdict', claims: [], refused: { code: 'EVIDENCE_STALE', message: 'x' } },
+  ],
   ['a report', endpointToSite, { kind: 'report', at: 5, leases: [{ id, state: 'held', stats }] }],
   ['what is desired', siteToEndpoint, { kind: 'desired', heard: 0, leases: [lease] }],
 ])('%s is read as it was written', (_, schema, message) => {

@@ -1,6 +1,9 @@
 import { z } from 'zod'
+import { endpointClaim } from '#core/api/evidence.ts'
 import { leaseNotice, leaseStats } from '#core/api/lease.ts'
-import { bytes32, instant, uuid } from '#core/api/words.ts'
+import { bytes32, instant, obligations, right, uuid } from '#core/api/words.ts'
+import { maxStatementChars } from '#core/evidence/index.ts'
+import { attestation } from '#core/tpm/attestation.ts'
 import { overlays } from '#core/trust/words.ts'
 
 /**
@@ -25,10 +28,49 @@ export const endpointLease = z.strictObject({
   leftMs: z.int().min(0),
   /** What becomes of what was written, once the lease is over. */
   overlay: z.enum(overlays),
+  /** What passes the display of a local VM, as the decision has it now. */
+  display: z.strictObject({ rights: z.array(right), obligations, fullName: z.string().max(200) }).optional(),
   /** Why it was withdrawn, and what to do now. */
   notice: leaseNotice.optional(),
 })
 export type EndpointLease = z.infer<typeof endpointLease>
+export type DisplayTerms = NonNullable<EndpointLease['display']>
+
+/** A machine near which an endpoint has to be, if its zone is to count: see `core/beacon`. */
+export const beaconToAsk = z.strictObject({
+  zone: z.string().max(40),
+  url: z.string().max(300),
+  /** Its Ed25519 public key: the endpoint talks to nobody else. */
+  key: bytes32,
+})
+export type BeaconToAsk = z.infer<typeof beaconToAsk>
+
+/** What the next evidence answers. There is at most one that is open on a connection. */
+export const challenge = z.strictObject({
+  kind: z.literal('challenge'),
+  nonce: bytes32,
+  /** Of the last evidence that the site accepted; kept on disk, and said with the next (`core/evidence/ratchet.ts`). */
+  previous: z.string().max(128).optional(),
+  /** The next quote shall come with the firmware's event log. */
+  wantLog: z.boolean(),
+  beacons: z.array(beaconToAsk).max(20),
+})
+export type Challenge = z.infer<typeof challenge>
+
+/** What the site makes of the evidence: said after the first of a connection, when it has changed, and when it was refused. */
+export const verdict = z.strictObject({
+  kind: z.literal('verdict'),
+  claims: z.array(endpointClaim).max(100),
+  /** Why the last evidence was not taken: `EVIDENCE_…`. */
+  refused: z
+    .strictObject({
+      code: z.string().max(100),
+      message: z.string().max(1000),
+      remedy: z.string().max(1000).optional(),
+    })
+    .optional(),
+})
+export type Verdict = z.infer<typeof verdict>
 
 export const siteToEndpoint = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -38,8 +80,11 @@ export const siteToEndpoint = z.discriminatedUnion('kind', [
     /** Every lease of this endpoint that is not over. One that it has told of and that is missing here is over. */
     leases: z.array(endpointLease).max(200),
   }),
+  challenge,
+  verdict,
 ])
 export type SiteToEndpoint = z.infer<typeof siteToEndpoint>
+export type DesiredLeases = Extract<SiteToEndpoint, { kind: 'desired' }>
 
 export const reportedLease = z.strictObject({
   id: uuid,
@@ -58,8 +103,19 @@ export const endpointToSite = z.discriminatedUnion('kind', [
     /** X25519: image keys are sealed to it. */
     sealKey: bytes32,
     version: z.string().max(50),
+    /** This process sends evidence: it is challenged. One of a machine does; launches beside it only hold leases. */
+    reports: z.boolean().default(false),
   }),
-  /** Every 5 s and at once when a lease changes: the leases that this process holds, ended ones until the site drops them. */
+  /** Once a minute and at once when something has changed; answers the challenge that is open. */
+  z.strictObject({
+    kind: z.literal('evidence'),
+    /** A compact JWS: see `core/evidence/statement.ts`. */
+    statement: z.string().max(maxStatementChars),
+    /** Of a TPM, over the statement's SHA-256. */
+    attestation: attestation.optional(),
+  }),
+  /** While there are leases every 5 s, and at once when one changes: those that this process holds, ended ones until the site drops them. */
   z.strictObject({ kind: z.literal('report'), at: stamp, leases: z.array(reportedLease).max(200) }),
 ])
 export type EndpointToSite = z.infer<typeof endpointToSite>
+export type EvidenceMessage = Extract<EndpointToSite, { kind: 'evidence' }>

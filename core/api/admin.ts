@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { quoteWithoutLog, tpmActivation } from './device-keys.ts'
 import { bytes32, decision, deliveryMode, instant, label, slug, uuid } from './words.ts'
 
 /** What admins and auditors exchange with the site. */
@@ -85,14 +86,14 @@ export const workspaceDefinition = z.strictObject({
   modes: z.array(deliveryMode).min(1),
   collections: z.array(slug).max(20),
   program,
-  /** What `streamed-disk` delivers. */
+  /** What `streamed-disk` and `local-vm` deliver. */
   disk: z
     .strictObject({
       image: label,
       /** Which of the image's releases: the one that this channel points at. */
       channel: z.enum(['test', 'production']),
-      /** What is started from the disk, by the name that the signed release gives it. */
-      application: label,
+      /** What `streamed-disk` starts from the disk, by the name that the signed release gives it. */
+      application: label.optional(),
     })
     .optional(),
 })
@@ -100,14 +101,31 @@ export type WorkspaceDefinition = z.infer<typeof workspaceDefinition>
 
 /** A definition as admins send it. */
 export const workspaceRequest: typeof workspaceDefinition = workspaceDefinition.refine(
-  ({ modes, disk }) => disk !== undefined || !modes.includes('streamed-disk'),
-  { path: ['disk'], error: 'the mode streamed-disk needs `disk`: image, channel and application' },
+  ({ modes, disk }) =>
+    (disk !== undefined || !modes.includes('local-vm')) &&
+    (disk?.application !== undefined || !modes.includes('streamed-disk')),
+  {
+    path: ['disk'],
+    error:
+      'the mode streamed-disk needs `disk`: image, channel and application; local-vm needs image and channel',
+  },
 )
 
 export const zoneDefinition = z.strictObject({
   name: slug,
   kind: z.enum(['inside', 'outside', 'hostile']),
   networks: z.array(z.string().max(64)).max(1000),
+  /** Who arrives from here came through the organisation's VPN. */
+  vpn: z.boolean().optional(),
+  /** Without a fresh word of this beacon the zone counts as outside. */
+  beacon: z
+    .strictObject({
+      /** Ed25519 public key, as `trustcast beacon` prints it. */
+      key: bytes32,
+      url: z.url({ protocol: /^tls$/ }).max(300),
+      maxRttMs: z.number().min(0.1).max(1000),
+    })
+    .optional(),
 })
 export type ZoneDefinition = z.infer<typeof zoneDefinition>
 
@@ -133,7 +151,12 @@ export const tokenRequest = z.strictObject({
 export const tokenAnswer = z.strictObject({ token: z.string(), expiresAt: instant })
 
 /** Joining of a host, gateway or endpoint with its single-use token. */
-export const enrolRequest = z.strictObject({ token: z.string().max(300), request: z.string().max(10_000) })
+export const enrolRequest = z.strictObject({
+  token: z.string().max(300),
+  request: z.string().max(10_000),
+  /** Of an endpoint with a TPM. */
+  activation: tpmActivation.optional(),
+})
 export const enrolAnswer = z.strictObject({
   id: uuid,
   siteId: z.string(),
@@ -146,7 +169,11 @@ export const enrolAnswer = z.strictObject({
   /** Newest root of the release roles, base64url: what an endpoint trusts first. Absent while nobody has signed one. */
   releaseRoot: z.string().max(80_000).optional(),
 })
-export const renewRequest = z.strictObject({ request: z.string().max(10_000) })
+export const renewRequest = z.strictObject({
+  request: z.string().max(10_000),
+  /** Of an endpoint with a TPM: a quote over the request. */
+  attestation: quoteWithoutLog.optional(),
+})
 export const renewAnswer = z.strictObject({ certificate: z.string() })
 
 /** The secret of an image family, for the site to hand out under leases. It is never read back. */

@@ -1,6 +1,8 @@
 import { z } from 'zod'
 import { leaseStates } from '#core/lease/lease.ts'
 import { overlays } from '#core/trust/words.ts'
+import { bootView } from './device-keys.ts'
+import { claimChanges, endpointClaim } from './evidence.ts'
 import { deliveryMode, instant, label, slug, uuid } from './words.ts'
 
 /** Endpoints and what they hold, as people and agents are told of it. */
@@ -55,6 +57,18 @@ export const endpointView = z.strictObject({
   lastSeenAt: instant.optional(),
   certificateExpiresAt: instant,
   revoked: z.boolean(),
+  /** Where the key is by which it proves which it is. */
+  deviceKey: z.enum(['file', 'tpm']),
+  owner: z.strictObject({ id: uuid, login: z.string(), name: z.string() }).optional(),
+  enrolledAt: instant.optional(),
+  /** As its TPM attested it. */
+  boot: bootView.optional(),
+  /** What is known of it, each claim with its source and what it is worth. */
+  claims: z.array(endpointClaim),
+  /** Its latest changes of claims, the newest first. */
+  changes: z.array(claimChanges),
+  /** Another machine has its key, or it was put back to an older state. */
+  forked: z.boolean(),
   /** What it holds or may still be able to read. */
   leases: z.array(leaseView),
 })

@@ -57,6 +57,8 @@ export const me = z.strictObject({
     address: z.string(),
     zone: z.string(),
     kind: z.enum(['inside', 'outside', 'hostile']),
+    /** Why it counts as this. */
+    reason: z.string().optional(),
   }),
   /** Every claim the site holds about this person's endpoint and network, and what it is worth. */
   claims: z.array(
@@ -71,6 +73,8 @@ export const me = z.strictObject({
 })
 export type Me = z.infer<typeof me>
 
+const machine = z.strictObject({ id: uuid, name: z.string() })
+
 export const workspaceView = z.strictObject({
   id: slug,
   name: z.string(),
@@ -82,10 +86,12 @@ export const workspaceView = z.strictObject({
   image: label.optional(),
   /** The person's running session of this workspace, if any. */
   sessionId: uuid.optional(),
+  /** What the device that this browser was seen on would be given, where the workspace can run on one. */
+  here: z.strictObject({ endpoint: machine, decision }).optional(),
+  /** A mode that stands before the running session's and is permitted now: a launch with `switch` leads there. */
+  better: z.strictObject({ mode: deliveryMode, reason: z.string() }).optional(),
 })
 export type WorkspaceView = z.infer<typeof workspaceView>
-
-const machine = z.strictObject({ id: uuid, name: z.string() })
 
 export const sessionStates = ['starting', 'ready', 'ending', 'ended'] as const
 export const sessionView = z.strictObject({
@@ -106,8 +112,15 @@ export const sessionView = z.strictObject({
   decisionId: uuid,
   startedAt: instant,
   endsAt: instant,
-  /** Why the session is ending or ended, and what would unlock it again. */
-  end: z.strictObject({ code: z.string(), reason: z.string(), unlocks: z.array(unlock) }).optional(),
+  /** Why the session is ending or ended, what would unlock it again, and what else its person can do. */
+  end: z
+    .strictObject({
+      code: z.string(),
+      reason: z.string(),
+      remedy: z.string().optional(),
+      unlocks: z.array(unlock),
+    })
+    .optional(),
 })
 export type SessionView = z.infer<typeof sessionView>
 
@@ -125,6 +138,8 @@ export const launchRequest = z.strictObject({
   height: z.int().min(240).max(4320).optional(),
   /** Of an endpoint: 32 fresh random bytes that the site's direction is signed over. */
   nonce: bytes32.optional(),
+  /** Ends the session that runs elsewhere, when this launch leads to another mode: the way back up. */
+  switch: z.boolean().optional(),
 })
 
 /** A way to the host: a gateway and the signed admission for it. It opens nothing without the ticket. */
@@ -143,9 +158,8 @@ export const hostedDelivery = z.strictObject({
 })
 export type HostedDelivery = z.infer<typeof hostedDelivery>
 
-/** Everything an endpoint needs to open a streamed disk under a lease (`apps/endpoint`). */
-export const diskDelivery = z.strictObject({
-  kind: z.literal('streamed-disk'),
+/** What an endpoint needs for whatever it holds under a lease (`apps/endpoint`). */
+const leased = z.strictObject({
   session: sessionView.extend({ endpoint: machine }),
   lease: z.strictObject({
     id: uuid,
@@ -167,11 +181,19 @@ export const diskDelivery = z.strictObject({
   stores: z.array(z.string()),
   /** The image key, sealed to the endpoint's key for this lease (`core/lease`), base64url. */
   sealedKey: z.string().max(500),
-  application: label,
 })
+/** What every delivery to an endpoint has, whatever it does with the disk. */
+export type LeasedDelivery = z.infer<typeof leased>
+
+/** A disk that is mounted, and what is started from it. */
+export const diskDelivery = leased.extend({ kind: z.literal('streamed-disk'), application: label })
 export type DiskDelivery = z.infer<typeof diskDelivery>
 
-export const delivery = z.discriminatedUnion('kind', [hostedDelivery, diskDelivery])
+/** A virtual machine, as the signed manifest describes it. */
+export const vmDelivery = leased.extend({ kind: z.literal('local-vm') })
+export type VmDelivery = z.infer<typeof vmDelivery>
+
+export const delivery = z.discriminatedUnion('kind', [hostedDelivery, diskDelivery, vmDelivery])
 export type Delivery = z.infer<typeof delivery>
 
 export const launchAnswer = z.strictObject({ decision, delivery })
@@ -192,6 +214,8 @@ export const personEvent = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('session'), session: sessionView }),
   /** Something that decisions depend on changed: fetch the workspaces again. */
   z.strictObject({ kind: z.literal('workspaces') }),
+  /** For auditors: where data is may have changed. */
+  z.strictObject({ kind: z.literal('data') }),
 ])
 export type PersonEvent = z.infer<typeof personEvent>
 
@@ -202,7 +226,13 @@ export const sessionNotice = z.strictObject({
   restrictions: z.array(restriction),
   obligations,
   end: z
-    .strictObject({ code: z.string(), reason: z.string(), unlocks: z.array(unlock), at: instant })
+    .strictObject({
+      code: z.string(),
+      reason: z.string(),
+      remedy: z.string().optional(),
+      unlocks: z.array(unlock),
+      at: instant,
+    })
     .optional(),
 })
 export type SessionNotice = z.infer<typeof sessionNotice>

@@ -81,6 +81,8 @@ export const decision = z.strictObject({
     })
     .optional(),
   refused: z.array(refusal),
+  /** Why the network counted as it did: "Inside because 10.1.2.3 is in office and its beacon answered in 0.8 ms". */
+  zoneReason: z.string().max(1000).optional(),
   policyDigest: z.string(),
   contextDigest: z.string(),
 })

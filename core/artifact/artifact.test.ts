@@ -176,7 +176,7 @@ test('what this machine keeps is used again, verified, and read anew when it was
   const { manifestDigest } = await importDevice(memoryDevice(bytes, false), store)
   const kept = new Map<string, Uint8Array>()
   const cache: StoredCache = {
-    get: async (name) => kept.get(name),
+    get: async (name) => kept.get(name)?.slice(),
     put: (name, value) => void kept.set(name, new Uint8Array(value)),
     drop: (name) => void kept.delete(name),
   }

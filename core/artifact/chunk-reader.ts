@@ -1,6 +1,7 @@
 import type { BlobDigest } from '#core/blobs/blob-store.ts'
 import { storedDigest } from './chunk.ts'
 import { ArtifactError } from './errors.ts'
+import { giveBack } from './give-back.ts'
 import type { StoredCache } from './stored-cache.ts'
 
 /** A stored chunk: what it is, and where a store says that it lies. */
@@ -23,14 +24,22 @@ export interface Wish {
 }
 
 /**
- * Reads stored chunks. INVARIANT I1: what it returns has the digest that was asked for.
+ * Reads stored chunks. INVARIANT I1: what it gives has the digest that was asked for.
  *
  * Concurrency: any number of reads at once.
  */
 export interface ChunkReader {
-  /** @throws {ArtifactError} ARTIFACT_WRONG_CHUNK; {BlobError} */
-  read(chunk: ChunkReference, wish: Wish): Promise<Uint8Array>
+  /**
+   * @param take is given the stored bytes, once, to make something of them at once: their memory is used again when it
+   *   has returned
+   * @returns what `take` made
+   * @throws {ArtifactError} ARTIFACT_WRONG_CHUNK; {BlobError}
+   */
+  read<T>(chunk: ChunkReference, wish: Wish, take: Take<T>): Promise<T>
 }
+
+/** Must not throw. */
+export type Take<T> = (stored: Uint8Array) => T
 
 /** @throws {ArtifactError} ARTIFACT_WRONG_CHUNK */
 export function verifyChunk(chunk: ChunkReference, stored: Uint8Array, from: string): void {
@@ -72,22 +81,25 @@ export function cachedChunks(
     local[at] = known | bit
   }
   return {
-    read: async (chunk, wish) => {
+    read: async (chunk, wish, take) => {
       const name = Buffer.from(chunk.digest).toString('hex')
       const kept = await cache.get(name)
       if (kept !== undefined && Buffer.compare(storedDigest(kept), chunk.digest) === 0) {
         counts.bytesFromCache += kept.length
         noteLocal(chunk.number)
-        return kept
+        const taken = take(kept)
+        giveBack(kept)
+        return taken
       }
       if (kept !== undefined) {
         counts.damaged += 1
         cache.drop(name)
       }
-      const stored = await inner.read(chunk, wish)
-      cache.put(name, stored)
-      noteLocal(chunk.number)
-      return stored
+      return inner.read(chunk, wish, (stored) => {
+        cache.put(name, stored)
+        noteLocal(chunk.number)
+        return take(stored)
+      })
     },
   }
 }

@@ -1,6 +1,7 @@
 import { createCipheriv, createDecipheriv, createHmac, hash } from 'node:crypto'
 import { constants, zstdCompressSync, zstdDecompress } from 'node:zlib'
 import { ArtifactError } from './errors.ts'
+import { giveBack } from './give-back.ts'
 import type { ChunkKeys } from './image-key.ts'
 
 /**
@@ -45,7 +46,8 @@ export function storedDigest(stored: Uint8Array): Uint8Array {
 }
 
 /**
- * The chunk behind stored bytes. Unpacked beside this thread, which has enough to do with what arrives. INVARIANT I1: they were verified before.
+ * The chunk behind stored bytes, which are not used any more when it has returned its promise. Unpacked beside this
+ * thread, which has enough to do with what arrives. INVARIANT I1: they were verified before.
  *
  * @param length of the chunk; nothing longer is ever unpacked
  * @throws {ArtifactError} ARTIFACT_BAD_CHUNK
@@ -76,12 +78,15 @@ async function unpack(payload: Uint8Array, length: number): Promise<Uint8Array> 
     return await decompress(payload, length)
   } catch (cause) {
     throw badChunk(`expected a zstd frame of ${length} bytes`, cause)
+  } finally {
+    giveBack(payload)
   }
 }
 
 function decompress(payload: Uint8Array, length: number): Promise<Uint8Array> {
   const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>()
-  zstdDecompress(payload, { maxOutputLength: length, chunkSize: length }, (error, chunk) => {
+  // With room for one byte more all of it is unpacked in one go, and nothing need be asked for the rest.
+  zstdDecompress(payload, { maxOutputLength: length, chunkSize: length + 1 }, (error, chunk) => {
     if (error === null) resolve(chunk)
     else reject(error)
   })

@@ -3,6 +3,7 @@ import { fanOut } from '#core/merkle/index.ts'
 import { openChunk } from './chunk.ts'
 import type { ChunkReader, Wish } from './chunk-reader.ts'
 import { ArtifactError } from './errors.ts'
+import { giveBack } from './give-back.ts'
 import type { ImageIndex } from './image-index.ts'
 import { type ChunkKeys, wipeKeys } from './image-key.ts'
 import { chunkLength } from './index-format.ts'
@@ -29,10 +30,21 @@ export interface ImageDeviceOptions {
   readonly resources: AsyncDisposable
 }
 
+/** An unpacked chunk. */
+interface Unpacked {
+  readonly bytes: Uint8Array
+  /** How many were given it and have not said that they are done. */
+  lent: number
+  /** False: only they have it. */
+  isKept: boolean
+}
+
 /** A chunk on its way. */
 interface Flight {
   readonly wish: Wish
   readonly chunk: Promise<Uint8Array>
+  /** How many wait to be given it. */
+  lent: number
 }
 
 /**
@@ -47,7 +59,9 @@ export class ImageDevice implements BlockDevice {
   readonly #options: ImageDeviceOptions
   readonly #zeros: Uint8Array
   /** By number; whoever was asked for last stands last. */
-  readonly #unpacked = new Map<number, Uint8Array>()
+  readonly #unpacked = new Map<number, Unpacked>()
+  /** By memory, also those that are forgotten while somebody still has them. */
+  readonly #lent = new WeakMap<ArrayBufferLike, Unpacked>()
   readonly #mostUnpacked: number
   readonly #flights = new Map<number, Flight>()
   #withdrawn: ArtifactError | undefined
@@ -73,6 +87,13 @@ export class ImageDevice implements BlockDevice {
     return ready.subarray(from, from + length)
   }
 
+  done({ buffer }: Uint8Array): void {
+    const chunk = this.#lent.get(buffer)
+    if (chunk === undefined) return
+    chunk.lent -= 1
+    free(chunk)
+  }
+
   async extents(offset: bigint, length: number): Promise<readonly Extent[]> {
     requireRange(this.sizeBytes, offset, length)
     this.#requireKey()
@@ -81,15 +102,16 @@ export class ImageDevice implements BlockDevice {
 
   /** Fetches what may be wanted soon, behind what is wanted now. Never fails; done when nothing of it is under way. */
   async warm(offset: number, length: number): Promise<void> {
-    await this.#eachAbsent(offset, length, (number) => this.#fly(number, false))
+    await this.#eachAbsent(offset, length, (number) => this.#fly(number, false).chunk)
   }
 
   /** As `warm`, but only has it kept on this machine, as it came: memory stays for what is used. */
   async keep(offset: number, length: number): Promise<void> {
     const { index, chunks } = this.#options
-    await this.#eachAbsent(offset, length, async (number) => {
+    // Those in memory, too: that they were fetched does not say that they were kept.
+    await this.#each(offset, length, async (number) => {
       const reference = (await index.leaves(number)).at(number)
-      if (reference !== undefined) await chunks.read(reference, { urgent: false })
+      if (reference !== undefined) await chunks.read(reference, { urgent: false }, () => undefined)
     })
   }
 
@@ -98,7 +120,7 @@ export class ImageDevice implements BlockDevice {
     this.#withdrawn ??= new ArtifactError('ARTIFACT_KEY_WITHDRAWN', reason)
     wipeKeys(this.#options.keys)
     // Whoever was answered before keeps what they hold; nothing new is read, and what is under way fails.
-    this.#unpacked.clear()
+    for (const [number] of this.#unpacked) this.#forget(number)
     this.#options.ending.abort(this.#withdrawn)
   }
 
@@ -124,6 +146,7 @@ export class ImageDevice implements BlockDevice {
       const part = chunk.subarray(start, start + length - filled)
       whole.set(part, filled)
       filled += part.length
+      this.done(chunk)
     }
     return whole
   }
@@ -134,10 +157,16 @@ export class ImageDevice implements BlockDevice {
     length: number,
     work: (number: number) => Promise<unknown>,
   ): Promise<void> {
+    await this.#each(offset, length, async (number) => {
+      if (!this.#unpacked.has(number)) await work(number)
+    })
+  }
+
+  async #each(offset: number, length: number, work: (number: number) => Promise<unknown>): Promise<void> {
     const end = Math.min(offset + length, this.#options.manifest.sizeBytes)
     const flights: Promise<unknown>[] = []
     for (let number = Math.floor(offset / this.blockSize); number * this.blockSize < end; number++) {
-      if (this.#withdrawn === undefined && !this.#unpacked.has(number)) flights.push(work(number))
+      if (this.#withdrawn === undefined) flights.push(work(number))
     }
     await Promise.allSettled(flights)
   }
@@ -146,51 +175,84 @@ export class ImageDevice implements BlockDevice {
     if (this.#withdrawn !== undefined) throw this.#withdrawn
   }
 
-  /** At once when it is in memory. */
+  /** Lends a chunk, at once when it is in memory. */
   #chunk(number: number): Uint8Array | Promise<Uint8Array> {
     const { counts } = this.#options
     const known = this.#unpacked.get(number)
     if (known === undefined) {
       counts.misses += 1
-      return this.#fly(number, true)
+      const flight = this.#fly(number, true)
+      flight.lent += 1
+      return flight.chunk
     }
     counts.hits += 1
+    known.lent += 1
     this.#unpacked.delete(number)
     this.#unpacked.set(number, known)
-    return known
+    return known.bytes
   }
 
-  #fly(number: number, urgent: boolean): Promise<Uint8Array> {
+  #fly(number: number, urgent: boolean): Flight {
     const under = this.#flights.get(number)
-    if (under === undefined) {
-      const wish: Wish = { urgent }
-      const chunk = this.#fetch(number, wish).finally(() => this.#flights.delete(number))
-      this.#flights.set(number, { wish, chunk })
-      return chunk
+    if (under !== undefined) {
+      if (urgent && !under.wish.urgent) {
+        under.wish.urgent = true
+        under.wish.hurry?.()
+      }
+      return under
     }
-    if (urgent && !under.wish.urgent) {
-      under.wish.urgent = true
-      under.wish.hurry?.()
-    }
-    return under.chunk
+    const wish: Wish = { urgent }
+    const chunk = this.#fetch(number, wish).then(
+      (bytes) => this.#land(number, bytes, flight),
+      (error: unknown) => {
+        this.#flights.delete(number)
+        throw error
+      },
+    )
+    const flight: Flight = { wish, chunk, lent: 0 }
+    this.#flights.set(number, flight)
+    return flight
   }
 
-  async #fetch(number: number, wish: Wish): Promise<Uint8Array> {
+  /** @returns undefined for zeros */
+  async #fetch(number: number, wish: Wish): Promise<Uint8Array | undefined> {
     const { index, chunks, keys, manifest } = this.#options
-    const length = chunkLength(manifest, number)
     const reference = (await index.leaves(number)).at(number)
-    if (reference === undefined) return this.#zeros.subarray(0, length)
-    const stored = await chunks.read(reference, wish)
+    if (reference === undefined) return undefined
+    const length = chunkLength(manifest, number)
+    const { opened } = await chunks.read(reference, wish, (stored) => ({
+      opened:
+        this.#withdrawn === undefined ? openChunk(keys, stored, length) : Promise.reject(this.#withdrawn),
+    }))
+    return opened
+  }
+
+  /** All in one turn: whoever waits is counted before the chunk can be forgotten, and nobody fetches it again. */
+  #land(number: number, bytes: Uint8Array | undefined, { lent }: Flight): Uint8Array {
+    this.#flights.delete(number)
     this.#requireKey()
-    const chunk = await openChunk(keys, stored, length)
-    this.#requireKey()
+    if (bytes === undefined) return this.#zeros.subarray(0, chunkLength(this.#options.manifest, number))
+    const chunk: Unpacked = { bytes, lent, isKept: true }
+    this.#lent.set(bytes.buffer, chunk)
     this.#unpacked.set(number, chunk)
     for (const [oldest] of this.#unpacked) {
       if (this.#unpacked.size <= this.#mostUnpacked) break
-      this.#unpacked.delete(oldest)
+      this.#forget(oldest)
     }
-    return chunk
+    return bytes
   }
+
+  #forget(number: number): void {
+    const chunk = this.#unpacked.get(number)
+    if (chunk === undefined) return
+    this.#unpacked.delete(number)
+    chunk.isKept = false
+    free(chunk)
+  }
+}
+
+function free({ bytes, lent, isKept }: Unpacked): void {
+  if (lent === 0 && !isKept) giveBack(bytes)
 }
 
 /** Waits no longer than the signal lets; what is under way goes on for others. */

@@ -62,7 +62,10 @@ export interface ImportOptions {
   /** Chunks that the store has from other versions, by their digest in hexadecimal digits. */
   readonly known: KnownChunks
   readonly journal: ImportJournal
-  readonly about: Pick<ImageManifest, 'chunkBytes' | 'sectorBytes' | 'diskId' | 'applications' | 'createdAt'>
+  readonly about: Pick<
+    ImageManifest,
+    'chunkBytes' | 'sectorBytes' | 'diskId' | 'applications' | 'vm' | 'createdAt'
+  >
   readonly onProgress: (progress: ImportProgress) => void
   /** All is stored, and the image gets its name when this resolves: the time to remember what it must be. */
   readonly beforeTag: (manifestDigest: BlobDigest) => Promise<void>

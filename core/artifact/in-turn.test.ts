@@ -61,7 +61,7 @@ test('an index that was found wrong is not kept: another store is used, and the 
   for (const at of [30, 70, 4096 + 32 * 12, 4096 + 4096 + 16 * 12 + 3]) {
     const kept = new Map<string, Uint8Array>()
     const cache: StoredCache = {
-      get: async (name) => kept.get(name),
+      get: async (name) => kept.get(name)?.slice(),
       put: (name, value) => void kept.set(name, new Uint8Array(value)),
       drop: (name) => void kept.delete(name),
     }

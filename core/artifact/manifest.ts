@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { maximumTraceBytes } from '#core/block/boot-trace.ts'
+import { vmConfig } from '#core/vm/vm-config.ts'
 import { maximumChunkBytes, minimumChunkBytes } from './chunk.ts'
 import { ArtifactError } from './errors.ts'
 
@@ -42,6 +43,8 @@ export const imageManifest = z.strictObject({
     label,
     z.strictObject({ command: z.array(z.string().min(1).max(1000)).min(1).max(50) }),
   ),
+  /** The virtual machine that it may be run in on an endpoint, if it is made for that. */
+  vm: vmConfig.optional(),
   /** When it was made. */
   createdAt: z.iso.datetime(),
 })
@@ -56,7 +59,7 @@ export function encodeManifest(manifest: ImageManifest): Uint8Array {
     throw new ArtifactError(
       'ARTIFACT_BAD_INPUT',
       `expected a manifest of at most ${maximumManifestBytes} bytes, got ${bytes.length}`,
-      { remedy: 'Name fewer applications.' },
+      { remedy: 'Name fewer applications, or fewer hosts that the VM may reach.' },
     )
   }
   return bytes
@@ -86,7 +89,7 @@ function badManifest(why: string, cause?: unknown): ArtifactError {
   })
 }
 
-/** All values are strings, whole numbers and objects, for which JSON has one form once the names are sorted. */
+/** All values are strings, whole numbers, true, false, lists and objects, for which JSON has one form once the names are sorted. */
 function canonical(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`
   if (typeof value !== 'object' || value === null) return JSON.stringify(value)

@@ -17,7 +17,7 @@ import { type ImageIndex, openIndex } from './image-index.ts'
 import { chunkKeysOf, type ImageKey, keyIdOf } from './image-key.ts'
 import { inTurn, noPatience, type Patience } from './in-turn.ts'
 import { chunksOf } from './index-format.ts'
-import { decodeManifest, type ImageManifest, maximumManifestBytes } from './manifest.ts'
+import type { ImageManifest } from './manifest.ts'
 import { failover, forgetful, type StoreImage } from './store-image.ts'
 import { authenticatedCache, type StoredCache } from './stored-cache.ts'
 import { type FetchCounts, upstreamChunks } from './upstream.ts'
@@ -81,7 +81,11 @@ export async function openImage(options: OpenImageOptions): Promise<OpenedImage>
     hits: 0,
     misses: 0,
   }
-  const manifest = await readManifest(options, ending.signal)
+  const keys = chunkKeysOf(options.key)
+  const cacheKey = keys.vector.slice()
+  opened.defer(() => void cacheKey.fill(0))
+  const cache = authenticatedCache(options.cache, cacheKey)
+  const manifest = await readManifest(options, cache, ending.signal)
   if (keyIdOf(options.key) !== manifest.keyId) {
     throw new ArtifactError(
       'ARTIFACT_WRONG_KEY',
@@ -91,10 +95,6 @@ export async function openImage(options: OpenImageOptions): Promise<OpenedImage>
       },
     )
   }
-  const keys = chunkKeysOf(options.key)
-  const cacheKey = keys.vector.slice()
-  opened.defer(() => void cacheKey.fill(0))
-  const cache = authenticatedCache(options.cache, cacheKey)
   const context = { options, manifest, counts, cache, signal: ending.signal }
   const [first, ...others] = options.stores
   const image = failover(
@@ -235,11 +235,16 @@ async function readOciManifest(
 }
 
 /** From what this machine keeps, or the first store that has it; compared with its digest either way. */
-async function readManifest(options: OpenImageOptions, signal: AbortSignal): Promise<ImageManifest> {
+async function readManifest(
+  options: OpenImageOptions,
+  ownCache: StoredCache,
+  signal: AbortSignal,
+): Promise<ImageManifest> {
   const { reference, manifestDigest, stores, cache } = options
   const name = `${digestHex(manifestDigest)}.manifest`
   const kept = await cache.get(name)
-  if (kept !== undefined && digestOf(kept) === manifestDigest) return decodeFor(reference, kept)
+  if (kept !== undefined && digestOf(kept) === manifestDigest) return decodeFor(options, ownCache, kept)
+  const { maximumManifestBytes } = await import('./manifest.ts')
   const bytes = await inTurn(
     () => stores,
     async (store) => {
@@ -250,7 +255,7 @@ async function readManifest(options: OpenImageOptions, signal: AbortSignal): Pro
     signal,
   )
   cache.put(name, bytes)
-  return decodeFor(reference, bytes)
+  return decodeFor(options, ownCache, bytes)
 }
 
 /** A whole blob whose digest was compared. */
@@ -266,14 +271,33 @@ async function verified(
 }
 
 /** A manifest of another image, signed as it may be, is not what was asked for. */
-function decodeFor(reference: ImageReference, bytes: Uint8Array): ImageManifest {
-  const manifest = decodeManifest(bytes)
+async function decodeFor(
+  { reference, manifestDigest }: OpenImageOptions,
+  ownCache: StoredCache,
+  bytes: Uint8Array,
+): Promise<ImageManifest> {
+  const manifest = await decodeOnce(ownCache, `${digestHex(manifestDigest)}.valid`, bytes)
   if (manifest.name !== reference.name || manifest.version !== reference.version) {
     throw new ArtifactError(
       'ARTIFACT_OTHER_IMAGE',
       `expected ${formatReference(reference)}, got a manifest of ${manifest.name}:${manifest.version}`,
     )
   }
+  return manifest
+}
+
+/**
+ * Remembers that these bytes, which their digest names, were found to be a manifest: what is needed to find that out
+ * takes longer to load than all else that opens a disk.
+ *
+ * @param ownCache authenticated: nobody else can say that they were
+ */
+async function decodeOnce(ownCache: StoredCache, name: string, bytes: Uint8Array): Promise<ImageManifest> {
+  if ((await ownCache.get(name)) !== undefined)
+    return JSON.parse(Buffer.from(bytes).toString()) as ImageManifest
+  const { decodeManifest } = await import('./manifest.ts')
+  const manifest = decodeManifest(bytes)
+  ownCache.put(name, new Uint8Array(0))
   return manifest
 }
 

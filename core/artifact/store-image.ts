@@ -48,10 +48,10 @@ export function failover(
           },
         }
       }),
-    read: (chunk, wish) =>
+    read: (chunk, wish, take) =>
       ask(async (image) => {
         const own = homes.get(chunk) === image ? chunk : (await image.leaves(chunk.number)).at(chunk.number)
-        return image.read(own ?? chunk, wish)
+        return image.read(own ?? chunk, wish, take)
       }),
   }
 }
@@ -62,9 +62,9 @@ const wrongPlace: ReadonlySet<string> = new Set(['ARTIFACT_WRONG_CHUNK', 'BLOB_M
 export function forgetful(image: StoreImage): StoreImage {
   return {
     ...image,
-    read: async (chunk, wish) => {
+    read: async (chunk, wish, take) => {
       try {
-        return await image.read(chunk, wish)
+        return await image.read(chunk, wish, take)
       } catch (error) {
         if (isCoded(error) && wrongPlace.has(error.code)) image.forget(chunk.number)
         throw error

@@ -5,7 +5,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto'
  * them. What is kept may vanish or change at any time; nothing but time is lost.
  */
 export interface StoredCache {
-  /** @returns undefined when it is not there, or cannot be read */
+  /** @returns bytes in memory that is the caller's alone; undefined when they are not there, or cannot be read */
   get(name: string): Promise<Uint8Array | undefined>
   /** Keeps bytes when there is room and time. Takes them before it returns; never fails. */
   put(name: string, bytes: Uint8Array): void

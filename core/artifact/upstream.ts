@@ -1,5 +1,6 @@
 import type { BlobReader } from '#core/blobs/blob-store.ts'
-import { type ChunkReader, type ChunkReference, verifyChunk } from './chunk-reader.ts'
+import { type ChunkReader, type ChunkReference, type Take, verifyChunk } from './chunk-reader.ts'
+import { giveBack } from './give-back.ts'
 
 /** Requests to a store at once: a slow line is filled by many, and more help nobody. */
 const parallel = 16
@@ -11,8 +12,11 @@ const largestRangeBytes = 1_048_576
 /** A chunk that somebody asked for, until it is here: perhaps several times, since zeros are not all that repeats. */
 interface Flight {
   readonly chunk: ChunkReference
-  readonly stored: Promise<Uint8Array>
-  readonly resolve: (stored: Uint8Array) => void
+  readonly waiting: Waiting[]
+}
+
+interface Waiting {
+  readonly take: (stored: Uint8Array) => void
   readonly reject: (error: unknown) => void
 }
 
@@ -41,9 +45,11 @@ export function upstreamChunks(blobs: BlobReader, counts: FetchCounts, signal: A
       counts.bytesFetched += length
       counts.requests += 1
       for (const flight of run) settle(flight, bytes, first.offset, blobs.name)
+      giveBack(bytes)
     } catch (error) {
-      for (const { reject } of run) reject(error)
+      for (const flight of run) fail(flight, error)
     }
+    // In the same turn: nobody joins a flight that has landed.
     for (const { chunk } of run) flights.delete(keyOf(chunk.pack, chunk.offset))
   }
 
@@ -68,15 +74,14 @@ export function upstreamChunks(blobs: BlobReader, counts: FetchCounts, signal: A
   }
 
   const begin = (key: string, chunk: ChunkReference): Flight => {
-    const { promise: stored, resolve, reject } = Promise.withResolvers<Uint8Array>()
-    const flight = { chunk, stored, resolve, reject }
+    const flight: Flight = { chunk, waiting: [] }
     flights.set(key, flight)
     ahead.set(key, flight)
     return flight
   }
 
   return {
-    read: async (chunk, wish) => {
+    read: async (chunk, wish, take) => {
       signal.throwIfAborted()
       const key = keyOf(chunk.pack, chunk.offset)
       const flight = flights.get(key) ?? begin(key, chunk)
@@ -87,10 +92,7 @@ export function upstreamChunks(blobs: BlobReader, counts: FetchCounts, signal: A
       if (wish.urgent) hurry()
       else wish.hurry = hurry
       schedule()
-      const stored = await flight.stored
-      // Another chunk at the same place, as a store may say.
-      if (chunk !== flight.chunk) verifyChunk(chunk, stored, blobs.name)
-      return stored
+      return taken(flight, chunk, take, blobs.name)
     },
   }
 }
@@ -116,12 +118,38 @@ function takeRun(queue: Map<string, Flight>): [Flight, ...Flight[]] | undefined 
   return run
 }
 
-function settle({ chunk, resolve, reject }: Flight, bytes: Uint8Array, start: number, from: string): void {
+/** What somebody makes of a chunk when it is here. */
+function taken<T>(flight: Flight, chunk: ChunkReference, take: Take<T>, from: string): Promise<T> {
+  const { promise, resolve, reject } = Promise.withResolvers<T>()
+  flight.waiting.push({
+    take: (stored) => {
+      // Another chunk at the same place, as a store may say.
+      if (chunk !== flight.chunk) verifyChunk(chunk, stored, from)
+      resolve(take(stored))
+    },
+    reject,
+  })
+  return promise
+}
+
+function settle(flight: Flight, bytes: Uint8Array, start: number, from: string): void {
+  const { chunk, waiting } = flight
+  const stored = bytes.subarray(chunk.offset - start, chunk.offset - start + chunk.length)
   try {
-    const stored = bytes.subarray(chunk.offset - start, chunk.offset - start + chunk.length)
     verifyChunk(chunk, stored, from)
-    resolve(stored)
   } catch (error) {
-    reject(error)
+    fail(flight, error)
+    return
   }
+  for (const { take, reject } of waiting) {
+    try {
+      take(stored)
+    } catch (error) {
+      reject(error)
+    }
+  }
+}
+
+function fail({ waiting }: Flight, error: unknown): void {
+  for (const { reject } of waiting) reject(error)
 }

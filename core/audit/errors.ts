@@ -8,8 +8,10 @@ export type AuditErrorCode =
   | 'AUDIT_BAD_FRONTIER'
   | 'AUDIT_BAD_KEY'
   | 'AUDIT_BAD_NOTE'
+  | 'AUDIT_BAD_PROOF'
   | 'AUDIT_BAD_RANGE'
   | 'AUDIT_BAD_SIGNATURE'
+  | 'AUDIT_NOT_INCLUDED'
 
 /** What the audit log refuses: bytes that are not in its formats, or a signature that is not the log's. */
 export class AuditError extends CodedError<AuditErrorCode> {}

@@ -56,6 +56,7 @@ export {
   verifyConsistency,
   verifyInclusion,
 } from './proof.ts'
+export { type EntrySubjects, subjectsOf, workspaceSubject } from './subjects.ts'
 export {
   changedTiles,
   decodeEntryBundle,
@@ -68,4 +69,12 @@ export {
   type Tile,
   tilePath,
 } from './tiles.ts'
+export {
+  type EntryProof,
+  formatTlogProof,
+  MAX_PROOF_BYTES,
+  openTlogProof,
+  type ProvenEntry,
+  parseTlogProof,
+} from './tlog-proof.ts'
 export { type LogVerdict, type VerifyOptions, verifyLog } from './verify.ts'

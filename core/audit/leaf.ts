@@ -15,6 +15,12 @@ export const AUDIT_KINDS = [
   'ticket-issued',
   /** A ticket was used, once and for all. */
   'ticket-redeemed',
+  /** A browser got a code by which an endpoint can open a workspace for its person. */
+  'handoff-issued',
+  /** An endpoint brought such a code, which is spent now. */
+  'handoff-redeemed',
+  /** An endpoint brought a code that was not for it, spent or too old. */
+  'handoff-refused',
   /** A session runs on a host. */
   'session-started',
   /** The rights or obligations of a running session became others. */
@@ -27,6 +33,15 @@ export const AUDIT_KINDS = [
   'lease-withdrawn',
   /** An endpoint has said that it holds nothing under a lease any more, or must have stopped by its own clock. */
   'lease-ended',
+  /** What is known of an endpoint became something else; with the claims. */
+  'trust-changed',
+  /** Evidence of an endpoint was not taken; with the code. */
+  'evidence-refused',
+  /** Another system of the organisation has said something of an endpoint. */
+  'statement-made',
+  /** Admins have to look at something: many endpoints fell at once, or evidence is not taken as it should be. */
+  'alarm-raised',
+  'alarm-ended',
   /** An image is known to the site; with the digest of its manifest. */
   'image-registered',
   /** New metadata of a release role awaits its signatures, or does so no more. */
@@ -43,8 +58,12 @@ export const AUDIT_KINDS = [
   'policy-activated',
   /** A single-use right to enrol a machine was handed out. */
   'enrolment-token',
+  /** A machine without a token asks to be enrolled. */
+  'enrolment-requested',
   /** A machine got its identity from the site's certificate authority. */
   'enrolled',
+  /** An endpoint's TPM attested another boot than the one that is expected of it; with what differs. */
+  'boot-changed',
   /** A machine's identity or a person's access was withdrawn. */
   'revoked',
 ] as const

@@ -24,7 +24,8 @@ export interface BlobReader extends AsyncDisposable {
   readonly name: string
 
   /**
-   * Reads exactly `length` bytes of a blob at `offset`. The bytes are not verified: the caller knows digests of parts.
+   * Reads exactly `length` bytes of a blob at `offset`, into memory that is the caller's alone. The bytes are not
+   * verified: the caller knows digests of parts.
    *
    * @throws {BlobError} BLOB_MISSING, BLOB_UNAVAILABLE, BLOB_WRONG_ANSWER, BLOB_DENIED; the reason of `signal`
    */

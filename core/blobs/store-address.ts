@@ -1,4 +1,4 @@
-import { contains, parseAddress, parseNetwork } from '#core/trust/index.ts'
+import { contains, parseAddress, parseNetwork } from '#core/trust/address.ts'
 import { BlobError } from './errors.ts'
 
 /** Where a store is, as `--store` says it. */

@@ -27,6 +27,12 @@ export interface ByteSource extends AsyncDisposable {
    * @throws {BlockError} BLOCK_OUT_OF_RANGE; whatever the source itself meets; the reason of `signal`
    */
   read(offset: bigint, length: number, signal?: AbortSignal): Promise<Uint8Array>
+
+  /**
+   * Whoever has no more use for bytes that a read gave them may say so, once for each read: then their memory is used
+   * again at once, and not when the collector has found out. Bytes that are not of this device are passed over.
+   */
+  done?(bytes: Uint8Array): void
 }
 
 /** A part of a device, from where the one before it ended. */

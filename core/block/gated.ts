@@ -12,6 +12,7 @@ export function gated(device: BlockDevice, signal: AbortSignal): BlockDevice {
     blockSize: device.blockSize,
     read: (offset, length, reader) => through(() => device.read(offset, length, reader)),
     extents: (offset, length, reader) => through(() => device.extents(offset, length, reader)),
+    done: (bytes) => device.done?.(bytes),
     [Symbol.asyncDispose]: () => device[Symbol.asyncDispose](),
   }
   if (!device.write) return reading

@@ -23,6 +23,7 @@ export function observed(
       return answer
     },
     extents: (offset, length, signal) => device.extents(offset, length, signal),
+    done: (bytes) => device.done?.(bytes),
     [Symbol.asyncDispose]: () => device[Symbol.asyncDispose](),
   }
   if (!device.write) return reading

@@ -56,6 +56,11 @@ class Overlay implements BlockDevice {
     return this.#read(offset, length, signal)
   }
 
+  /** Those of slots are left to the collector. */
+  done(bytes: Uint8Array): void {
+    this.#base.done?.(bytes)
+  }
+
   async extents(offset: bigint, length: number, signal?: AbortSignal): Promise<readonly Extent[]> {
     this.#require(offset, length)
     const extents: Extent[] = []
@@ -131,7 +136,9 @@ class Overlay implements BlockDevice {
     if (segments.length === 1 && only.kind !== 'zero') return this.#readSegment(offset, only, signal)
     const whole = new Uint8Array(length)
     const copy = async (segment: Segment): Promise<void> => {
-      whole.set(await this.#readSegment(offset, segment, signal), segment.at)
+      const part = await this.#readSegment(offset, segment, signal)
+      whole.set(part, segment.at)
+      if (segment.kind === 'absent') this.done(part)
     }
     await Promise.all(segments.filter(({ kind }) => kind !== 'zero').map(copy))
     return whole

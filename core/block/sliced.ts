@@ -16,6 +16,7 @@ export function sliced(device: BlockDevice, offset: bigint, sizeBytes: bigint): 
     blockSize: device.blockSize,
     read: async (at, length, signal) => device.read(within(at, length), length, signal),
     extents: async (at, length, signal) => device.extents(within(at, length), length, signal),
+    done: (bytes) => device.done?.(bytes),
     [Symbol.asyncDispose]: async () => device[Symbol.asyncDispose](),
   }
   if (!device.write) return reading

@@ -1,7 +1,12 @@
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { claimedEndpoint, makeEndpointProof, verifyEndpointProof } from './endpoint-proof.ts'
+import {
+  claimedEndpoint,
+  compareExporters,
+  makeEndpointProof,
+  verifyEndpointProof,
+} from './endpoint-proof.ts'
 
 const keys = generateKeyPairSync('ec', { namedCurve: 'P-256' })
 const endpointId = randomUUID()
@@ -40,6 +45,23 @@ test.each([
   ['that is too long', `${made()}${'A'.repeat(2000)}`, 'ENDPOINT_PROOF_MALFORMED'],
 ])('a proof %s is refused', (_, token, code) => {
   expect(() => verifyEndpointProof(token, expected)).toThrow(expect.objectContaining({ code }))
+})
+
+test('a proof says over which connection it is sent, when the endpoint knows', () => {
+  const exporter = 'e'.repeat(43)
+  expect(verifyEndpointProof(made(), expected)).toEqual({ exporter: undefined })
+  expect(verifyEndpointProof(made({ exporter }), expected)).toEqual({ exporter })
+  for (const wrong of ['', 'e'.repeat(42), `${exporter}=`])
+    expect(() => verifyEndpointProof(made({ exporter: wrong }), expected)).toThrow(
+      expect.objectContaining({ code: 'ENDPOINT_PROOF_MALFORMED' }),
+    )
+})
+
+test('two ends of one connection say that nobody is between, of two that somebody is, and one end says nothing', () => {
+  expect(compareExporters('a', 'a')).toBe('none')
+  expect(compareExporters('a', 'b')).toBe('detected')
+  expect(compareExporters(undefined, 'b')).toBe('unknown')
+  expect(compareExporters('a', undefined)).toBe('unknown')
 })
 
 test('nobody is proven while the site knows no key', () => {

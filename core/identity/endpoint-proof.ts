@@ -1,5 +1,6 @@
-import { hash, type KeyObject, sign, verify } from 'node:crypto'
+import { hash, type KeyObject } from 'node:crypto'
 import { CodedError } from '#core/errors/coded-error.ts'
+import { type CompactJws, makeCompactJws, readCompactJws } from './compact-jws.ts'
 
 /**
  * Proof that a person's request was made on an enrolled endpoint: the endpoint's own key signs the proof that the person's key
@@ -8,10 +9,11 @@ import { CodedError } from '#core/errors/coded-error.ts'
  * A compact JWS (RFC 7515) with ES256:
  *
  *     header   {typ: 'trustcast-endpoint+jwt', alg: 'ES256', kid: endpoint id}
- *     payload  {aud: site id, ph: SHA-256 of the person's proof as it stands in its header, iat: Unix time in s}
+ *     payload  {aud: site id, ph: SHA-256 of the person's proof as it stands in its header, iat: Unix time in s,
+ *               exporter?: of the TLS connection that the request is sent over (RFC 9266), 32 bytes}
  *
- * Byte strings are base64url without padding. It says on which machine, never how trustworthy that is: what the site makes of it
- * is the site's own knowledge of the machine.
+ * Byte strings are base64url without padding. It says on which machine and over which connection, never how trustworthy these are: what
+ * the site makes of it is the site's own knowledge of the machine, and of its own end of the connection.
  */
 
 export type EndpointProofErrorCode =
@@ -27,13 +29,13 @@ export const endpointProofHeader = 'Trustcast-Endpoint'
 const type = 'trustcast-endpoint+jwt'
 const maxProofChars = 1024
 const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
-const base64urlPattern = /^[A-Za-z0-9_-]*$/
-const signatureBytes = 64
+const bytes32Pattern = /^[A-Za-z0-9_-]{43}$/
 
 /**
  * @param request.proof value of the person's proof header of the same request
  * @param request.key private half of the key in the endpoint's certificate, P-256
  * @param request.nowMs the site's time as well as it is known, Unix ms
+ * @param request.exporter of the connection that the request will be sent over, 32 bytes, base64url
  */
 export function makeEndpointProof(request: {
   readonly endpointId: string
@@ -41,13 +43,16 @@ export function makeEndpointProof(request: {
   readonly proof: string
   readonly key: KeyObject
   readonly nowMs: number
+  readonly exporter?: string | undefined
 }): string {
-  const { endpointId, siteId, proof, key, nowMs } = request
-  const header = { typ: type, alg: 'ES256', kid: endpointId }
-  const payload = { aud: siteId, ph: hashOf(proof), iat: Math.floor(nowMs / 1000) }
-  const signed = `${encodeJson(header)}.${encodeJson(payload)}`
-  const signature = sign('sha256', Buffer.from(signed), { key, dsaEncoding: 'ieee-p1363' })
-  return `${signed}.${signature.toString('base64url')}`
+  const { endpointId, siteId, proof, key, nowMs, exporter } = request
+  const payload = {
+    aud: siteId,
+    ph: hashOf(proof),
+    iat: Math.floor(nowMs / 1000),
+    ...(exporter === undefined ? {} : { exporter }),
+  }
+  return makeCompactJws({ typ: type, alg: 'ES256', kid: endpointId }, payload, key)
 }
 
 /**
@@ -57,7 +62,7 @@ export function makeEndpointProof(request: {
  * @throws {EndpointProofError} ENDPOINT_PROOF_MALFORMED
  */
 export function claimedEndpoint(token: string): string {
-  const { typ, alg, kid, ...others } = parseJson(partsOf(token)[0])
+  const { typ, alg, kid, ...others } = open(token).header
   if (typ !== type || alg !== 'ES256' || Object.keys(others).length > 0)
     throw malformed(`typ ${type}, alg ES256 and kid in the header`)
   if (typeof kid !== 'string' || !uuidPattern.test(kid)) throw malformed('the id of an endpoint as kid')
@@ -72,6 +77,7 @@ export function claimedEndpoint(token: string): string {
  * @param expected.proof value of the person's proof header of the same request, verified
  * @param expected.nowMs Unix time, ms
  * @param expected.maxAgeMs how far `iat` may lie from now, in either direction
+ * @returns over which connection the endpoint sent it, 32 bytes, base64url; undefined when it does not say
  * @throws {EndpointProofError} ENDPOINT_PROOF_MALFORMED, ENDPOINT_PROOF_FORGED, ENDPOINT_PROOF_STALE, ENDPOINT_PROOF_MISMATCH (made for
  *   another request or site)
  */
@@ -84,17 +90,12 @@ export function verifyEndpointProof(
     readonly nowMs: number
     readonly maxAgeMs: number
   },
-): void {
-  const [header, payload, signature] = partsOf(token)
-  const bytes = Buffer.from(signature, 'base64url')
-  const signed = Buffer.from(`${header}.${payload}`)
-  const isSigned = expected.keys.some((key) =>
-    verify('sha256', signed, { key, dsaEncoding: 'ieee-p1363' }, bytes),
-  )
-  if (bytes.length !== signatureBytes || !isSigned)
+): { readonly exporter: string | undefined } {
+  const jws = open(token)
+  if (!jws.isSignedBy(expected.keys))
     throw new EndpointProofError('ENDPOINT_PROOF_FORGED', 'the endpoint that the proof names did not sign it')
 
-  const { aud, ph, iat } = parsePayload(parseJson(payload))
+  const { aud, ph, iat, exporter } = parsePayload(jws)
   if (Math.abs(iat * 1000 - expected.nowMs) > expected.maxAgeMs)
     throw new EndpointProofError(
       'ENDPOINT_PROOF_STALE',
@@ -106,42 +107,61 @@ export function verifyEndpointProof(
       'ENDPOINT_PROOF_MISMATCH',
       "the endpoint's proof was made for another request",
     )
+  return { exporter }
 }
 
-function partsOf(token: string): readonly [string, string, string] {
-  const [header, payload, signature, ...more] = token.length > maxProofChars ? [] : token.split('.')
-  const parts = [header, payload, signature]
-  if (more.length > 0 || !parts.every((part) => part !== undefined && base64urlPattern.test(part)))
-    throw malformed('three parts of base64url')
-  return parts as [string, string, string]
+/**
+ * What two ends of one connection tell when they are compared: whoever ends TLS between them has two connections, and cannot sign.
+ *
+ * @param endpoints exporter that the endpoint has signed; undefined when it signed none
+ * @param sites of the site's end of the connection; undefined where a trusted proxy of the site ends the endpoint's
+ */
+export function compareExporters(
+  endpoints: string | undefined,
+  sites: string | undefined,
+): 'none' | 'detected' | 'unknown' {
+  if (endpoints === undefined || sites === undefined) return 'unknown'
+  return endpoints === sites ? 'none' : 'detected'
 }
 
-function parsePayload(value: Readonly<Record<string, unknown>>): { aud: string; ph: string; iat: number } {
-  const { aud, ph, iat, ...others } = value
+function open(token: string): CompactJws {
+  try {
+    return readCompactJws(token, 'ES256', maxProofChars)
+  } catch (cause) {
+    throw malformed('three parts of base64url, the first a JSON object', cause)
+  }
+}
+
+function parsePayload(jws: CompactJws): {
+  aud: string
+  ph: string
+  iat: number
+  exporter: string | undefined
+} {
+  const { aud, ph, iat, exporter, ...others } = payloadOf(jws)
   if (
     typeof aud !== 'string' ||
     typeof ph !== 'string' ||
+    typeof iat !== 'number' ||
     !Number.isSafeInteger(iat) ||
+    !isExporter(exporter) ||
     Object.keys(others).length > 0
   ) {
-    throw malformed('aud, ph and iat in the payload')
+    throw malformed('aud, ph, iat and perhaps exporter in the payload')
   }
-  return { aud, ph, iat: iat as number }
+  return { aud, ph, iat, exporter }
 }
 
-function parseJson(part: string): Readonly<Record<string, unknown>> {
-  let value: unknown
+function isExporter(value: unknown): value is string | undefined {
+  return value === undefined || (typeof value === 'string' && bytes32Pattern.test(value))
+}
+
+function payloadOf(jws: CompactJws): Readonly<Record<string, unknown>> {
   try {
-    value = JSON.parse(Buffer.from(part, 'base64url').toString())
+    return jws.payload()
   } catch (cause) {
-    throw malformed('parts that are JSON', cause)
+    throw malformed('a payload that is a JSON object', cause)
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw malformed('JSON objects')
-  return value as Readonly<Record<string, unknown>>
-}
-
-function encodeJson(value: object): string {
-  return Buffer.from(JSON.stringify(value)).toString('base64url')
 }
 
 function hashOf(text: string): string {

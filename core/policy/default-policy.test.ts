@@ -12,6 +12,7 @@ import {
   zoneKinds,
 } from '#core/trust/index.ts'
 import { compilePolicy } from './compile.ts'
+import { decide } from './decide.ts'
 import { defaultPolicy } from './default-policy.ts'
 import { ask } from './evaluate.ts'
 import { parsePolicyTests, runPolicyTests } from './policy-tests.ts'
@@ -33,6 +34,30 @@ const claimOf = (name: (typeof claimNames)[number]): fc.Arbitrary<Claim> =>
     observedAt: fc.integer({ min: now - 150_000, max: now }),
   })
 const anyClaims = fc.array(fc.constantFrom(...claimNames).chain(claimOf), { maxLength: 25 })
+
+test('what a virtual machine writes is kept, and it works on without the site for four hours', () => {
+  const values = {
+    'endpoint.management': 'managed',
+    'endpoint.reporting': 'current',
+    'endpoint.diskEncryption': 'on',
+  }
+  const healthy = {
+    ...values,
+    'endpoint.osUpdates': 'current',
+    'endpoint.antivirus': 'on',
+    'endpoint.firewall': 'on',
+  }
+  for (const known of [values, healthy]) {
+    const claims = Object.entries(known).map(
+      ([name, value]): Claim => ({ name, value, source: 'server', observedAt: now }),
+    )
+    const zone = { name: 'office', kind: 'inside' } as const
+    const context = trustContext({ person: { id: 'p', groups: ['employees'] }, claims, zone, now })
+    const workspace = { id: 'w', collections: [], modes: ['local-vm' as const] }
+    const { outcome } = decide(policy, { context, workspace, available: () => undefined })
+    expect(outcome?.obligations).toMatchObject({ overlay: 'keep', leaseMinutes: 240 })
+  }
+})
 
 test('I5: no set of self-reported claims adds a permit under the default policy', () => {
   const groups = fc.subarray(['employees', 'contractors', 'admins'])

@@ -2,7 +2,7 @@
  * The policy that a new site starts with. Admins replace it; `trustcast policy test` holds it to `vectors/policy/default.test.yaml`.
  *
  * In short: employees work hosted from everywhere but a hostile network, and with data on the device only where the device is managed,
- * healthy and encrypted, or inside from a streamed disk that leaves nothing there; contractors work hosted, watched and without taking anything out; nobody works where connections are opened on the way.
+ * healthy and encrypted, or inside where it is ours and nothing bad is known of it; contractors work hosted, watched and without taking anything out; nobody works where connections are opened on the way.
  */
 export const defaultPolicy = `// Hosted: pixels leave the data centre, data does not.
 
@@ -99,6 +99,34 @@ permit (
   context.endpoint.antivirus.value != "outdated" &&
   context.endpoint.firewall.value != "off"
 };
+
+// A virtual machine of ours works on without the site until its lease ends, and keeps what is written, encrypted. So its device must be
+// ours, heard of all the time, and nothing bad may be known of it.
+@id("employee-vm-inside")
+@sessionMinutes("600")
+@leaseMinutes("240")
+@overlay("keep")
+permit (
+  principal in Group::"employees",
+  action == Action::"local-vm",
+  resource
+) when {
+  context.network.zone.value == "inside" &&
+  context.endpoint.management.value == "managed" &&
+  context.endpoint.reporting.value == "current" &&
+  context.endpoint.diskEncryption.value != "off" &&
+  context.endpoint.osUpdates.value != "overdue" &&
+  context.endpoint.antivirus.value != "off" &&
+  context.endpoint.antivirus.value != "outdated" &&
+  context.endpoint.edr.value != "off" &&
+  context.endpoint.firewall.value != "off" &&
+  context.endpoint.clock.value != "wrong"
+};
+
+@id("endpoint-is-itself")
+@reason("Another machine has the key of this device, or it was put back to an older state")
+forbid (principal, action in Action::"data:endpoint", resource)
+when { context.endpoint.deviceKey.value == "none" };
 
 @id("endpoint-not-on-hostile-networks")
 @reason("Data may not be brought onto a network that is known to be hostile")

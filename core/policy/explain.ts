@@ -35,9 +35,10 @@ export function explainDecision(
   { outcome, refused }: Explainable,
   subject: { readonly workspace: string; readonly context: TrustContext },
 ): readonly string[] {
-  const { zone, person } = subject.context
+  const { zone, zoneReason, person } = subject.context
   const lines = [
     `${subject.workspace}, for groups ${person.groups.join(', ') || '(none)'} in zone ${zone.name} (${zone.kind})`,
+    ...(zoneReason === undefined ? [] : [zoneReason]),
     '',
   ]
   if (outcome === undefined) lines.push('Refused in every mode.')

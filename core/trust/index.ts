@@ -19,6 +19,7 @@ export {
   remedyFor,
   unknownValue,
 } from './claims.ts'
+export { type BeaconSeen, beaconMaxAgeMs, findZone, type ZoneFinding } from './find-zone.ts'
 export {
   isKnownClaim,
   type KnownClaim,
@@ -49,6 +50,7 @@ export {
   defaultZone,
   maxNetworks,
   type Zone,
+  type ZoneBeacon,
   type ZoneDefinition,
   ZoneError,
   type ZoneErrorCode,

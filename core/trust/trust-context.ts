@@ -21,6 +21,8 @@ export interface Principal {
 export interface TrustContext {
   readonly person: Principal
   readonly zone: Zone
+  /** Why this zone counts: one sentence, for people. */
+  readonly zoneReason?: string | undefined
   /** Every claim of the vocabulary, `unknown` where nothing is known. */
   readonly claims: Readonly<Record<ClaimName, KnownClaim>>
 }
@@ -31,6 +33,8 @@ export interface TrustInput {
   readonly claims: readonly Claim[]
   /** The zone that the site saw. Only this, and never a claim, says that an endpoint is inside. */
   readonly zone: Zone
+  /** One sentence, for people. */
+  readonly zoneReason?: string | undefined
   /** Unix time, ms. */
   readonly now: number
 }
@@ -46,12 +50,12 @@ const maxSkewMs = 60_000
  *
  * INVARIANT (I5): a `self` claim lowers a value in the vocabulary's order or is ignored.
  */
-export function trustContext({ person, claims, zone, now }: TrustInput): TrustContext {
+export function trustContext({ person, claims, zone, zoneReason, now }: TrustInput): TrustContext {
   const seen: Claim = { name: 'network.zone', value: zone.kind, source: 'server', observedAt: now }
   const believed = claims.filter((claim) => claim.name !== seen.name || claim.source === 'self')
   const byName = Map.groupBy([...believed, seen], (claim) => claim.name)
   const settled = claimNames.map((name) => [name, settle(name, byName.get(name) ?? [], now)] as const)
-  return { person, zone, claims: Object.fromEntries(settled) as Record<ClaimName, KnownClaim> }
+  return { person, zone, zoneReason, claims: Object.fromEntries(settled) as Record<ClaimName, KnownClaim> }
 }
 
 /** @returns true when the value is in the claim's vocabulary, the source known and the age whole and not negative */

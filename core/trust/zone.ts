@@ -10,18 +10,40 @@ export interface Zone {
   readonly kind: ZoneKind
 }
 
+/** A machine that stands in a zone and signs that an endpoint is near (`core/beacon`). */
+export interface ZoneBeacon {
+  /** Its Ed25519 public key, 32 bytes, base64url. */
+  readonly key: string
+  /** Where endpoints reach it: `tls://name:port`. */
+  readonly url: string
+  /** A longer round trip is not near, ms. */
+  readonly maxRttMs: number
+}
+
 /** A zone and the networks that make it, in CIDR notation. */
 export interface ZoneDefinition extends Zone {
   readonly networks: readonly string[]
+  /** Who arrives from here came through the organisation's VPN. */
+  readonly vpn?: boolean | undefined
+  /** Without a fresh word of this beacon the zone counts as outside (`findZone`). */
+  readonly beacon?: ZoneBeacon | undefined
 }
 
 /** Zones ready for look-up, made only by `compileZones`. */
 export interface ZoneMap {
   /** Longest prefix first. */
-  readonly ranges: readonly { readonly network: Network; readonly zone: Zone }[]
+  readonly ranges: readonly {
+    readonly network: Network
+    readonly zone: Zone
+    readonly definition: ZoneDefinition
+  }[]
 }
 
-export type ZoneErrorCode = 'ZONE_AMBIGUOUS' | 'ZONE_TOO_MANY' | 'FORWARDED_MALFORMED'
+export type ZoneErrorCode =
+  | 'ZONE_AMBIGUOUS'
+  | 'ZONE_TOO_MANY'
+  | 'ZONE_BEACON_MISPLACED'
+  | 'FORWARDED_MALFORMED'
 export class ZoneError extends CodedError<ZoneErrorCode> {}
 
 /** Where every address is that no zone names. */
@@ -34,12 +56,17 @@ const maxForwardedLength = 2048
  * Compiles the zones of a site.
  *
  * @throws {AddressError} for a network that does not parse
- * @throws {ZoneError} ZONE_AMBIGUOUS when a network stands in two places, ZONE_TOO_MANY
+ * @throws {ZoneError} ZONE_AMBIGUOUS when a network stands in two places, ZONE_TOO_MANY, ZONE_BEACON_MISPLACED
  */
 export function compileZones(definitions: readonly ZoneDefinition[]): ZoneMap {
   const owners = new Map<string, string>()
-  const ranges = definitions.flatMap(({ name, kind, networks }) =>
-    networks.map((text) => {
+  const ranges = definitions.flatMap((definition) => {
+    const { name, kind, networks, beacon } = definition
+    if (beacon !== undefined && kind !== 'inside')
+      throw new ZoneError('ZONE_BEACON_MISPLACED', `zone ${name} is ${kind} and asks for a beacon`, {
+        remedy: 'Let only an inside zone ask for a beacon: without its word a zone counts as outside.',
+      })
+    return networks.map((text) => {
       const network = parseNetwork(text)
       const key = `${network.family} ${network.bits} ${network.prefix}`
       const owner = owners.get(key)
@@ -48,15 +75,15 @@ export function compileZones(definitions: readonly ZoneDefinition[]): ZoneMap {
           remedy: 'Name each network in one zone only; a longer prefix inside a shorter one is fine.',
         })
       owners.set(key, name)
-      return { network, zone: { name, kind } }
-    }),
-  )
+      return { network, zone: { name, kind }, definition }
+    })
+  })
   if (ranges.length > maxNetworks)
     throw new ZoneError('ZONE_TOO_MANY', `expected at most ${maxNetworks} networks, got ${ranges.length}`)
   return { ranges: ranges.toSorted((a, b) => b.network.prefix - a.network.prefix) }
 }
 
-/** @returns the zone of the longest prefix that holds the address, else the default zone */
+/** @returns the zone of the longest prefix that holds the address, else the default zone: what the address alone says */
 export function zoneOf({ ranges }: ZoneMap, address: IpAddress): Zone {
   return ranges.find(({ network }) => contains(network, address))?.zone ?? defaultZone
 }

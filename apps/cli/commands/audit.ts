@@ -13,20 +13,24 @@ import {
 } from '#core/audit/index.ts'
 import { ApiRefusal, call, callJson } from '../api-client.ts'
 import { CliError, usage } from '../cli-error.ts'
-import { type Command, type Output, parse } from '../command.ts'
+import { type Command, type Output, type Parsed, parse } from '../command.ts'
 import { type Login, readLogin } from '../login-file.ts'
 import { readText } from '../read-text.ts'
+import { showAbout } from './audit-about.ts'
+import { fetchProof, verifyProof } from './audit-proof.ts'
 
 export const audit: Command = {
-  synopsis: 'show [--last N] | export DIR | verify [DIR --key KEY] [--checkpoint FILE] [--against DIR]',
+  synopsis:
+    'show [--last N] [--about THING:NAME] | export DIR | verify [DIR --key KEY] [--checkpoint FILE] [--against DIR] | proof INDEX [FILE] | verify --proof FILE --key KEY',
   summary:
-    'The audit log: show its entries, copy it, or verify it from its tiles and the public key alone. Without DIR the site’s own log is read.',
+    'The audit log: show its entries, or what it tells of a workspace, person, endpoint, host, session or lease; copy it; verify it from its tiles and the public key alone (without DIR the site’s own log is read); fetch the proof of one entry and verify it without the site.',
   run: async (args, out) => {
     const [action, ...rest] = args
     if (action === 'show') return show(rest, out)
     if (action === 'export') return exportLog(rest, out)
     if (action === 'verify') return verify(rest, out)
-    throw usage(`expected show, export or verify, got ${JSON.stringify(action ?? 'nothing')}`)
+    if (action === 'proof') return proof(rest, out)
+    throw usage(`expected show, export, verify or proof, got ${JSON.stringify(action ?? 'nothing')}`)
   },
 }
 
@@ -34,10 +38,12 @@ const keyAnswer = z.strictObject({ key: z.string() })
 type Read = (path: string) => Promise<Uint8Array | undefined>
 
 async function show(args: readonly string[], out: Output): Promise<void> {
-  const words = parse(args, { last: { type: 'string' } }, [0, 0])
+  const words = parse(args, { last: { type: 'string' }, about: { type: 'string' } }, [0, 0])
   const last = Number(words.text('last') ?? 20)
   if (!Number.isSafeInteger(last) || last < 1) throw usage('--last takes a number of entries')
   const login = await readLogin()
+  const about = words.text('about')
+  if (about !== undefined) return showAbout(login, about, last, out)
   const read = fromSite(login)
   const { size } = await checkpointOf(read, await keyOf(login))
   const entries: { index: string; entry: ReturnType<typeof decodeEntry> }[] = []
@@ -85,10 +91,17 @@ async function exportLog(args: readonly string[], out: Output): Promise<void> {
 async function verify(args: readonly string[], out: Output): Promise<void> {
   const words = parse(
     args,
-    { key: { type: 'string' }, checkpoint: { type: 'string' }, against: { type: 'string' } },
+    {
+      key: { type: 'string' },
+      checkpoint: { type: 'string' },
+      against: { type: 'string' },
+      proof: { type: 'string' },
+    },
     [0, 1],
   )
   const [dir] = words.positionals
+  const ofEntry = words.text('proof')
+  if (ofEntry !== undefined) return verifyOne(words, ofEntry, out)
   const login = dir === undefined ? await readLogin() : undefined
   const key = words.text('key') ?? (login === undefined ? undefined : await keyOf(login))
   if (key === undefined) {
@@ -115,6 +128,18 @@ async function verify(args: readonly string[], out: Output): Promise<void> {
     { ok: false, code: verdict.code, message: verdict.message, ...index },
     () => `${verdict.code}: ${verdict.message}`,
   )
+}
+
+async function verifyOne(words: Parsed, file: string, out: Output): Promise<void> {
+  const key = words.text('key')
+  if (key === undefined) throw usage('verifying a proof needs --key: take it from the site’s admins')
+  if (words.positionals.length > 0) throw usage('a proof is verified without a copy of the log')
+  return verifyProof(file, key, out)
+}
+
+async function proof(args: readonly string[], out: Output): Promise<void> {
+  const [index = '', file] = parse(args, {}, [1, 2]).positionals
+  return fetchProof(await readLogin(), index, file, out)
 }
 
 function fromSite({ site, credentials }: Login): Read {

@@ -16,13 +16,15 @@ import { accountHere, type DiskUse, deliverHere, displayHere } from '../deliver-
 import { dialRoute } from '../dial-route.ts'
 import { launchHere, startAgentHere } from '../launch-here.ts'
 import { type Login, readLogin } from '../login-file.ts'
+import { continueWaiting, runVmHere } from '../run-vm-here.ts'
 import { atThisEndpoint } from '../this-endpoint.ts'
-import { storeOptions } from './image/store-options.ts'
+import { parseSize, storeOptions } from './image/store-options.ts'
 
 export const launch: Command = {
-  synopsis: 'WORKSPACE [--socket PATH] [--viewer PROGRAM] [--as ACCOUNT] [--network] [--store-ca FILE]',
+  synopsis:
+    'WORKSPACE [--socket PATH] [--viewer PROGRAM] [--as ACCOUNT] [--network] [--store-ca FILE] [--background-rate SIZE]',
   summary:
-    'Open a workspace. On an endpoint a streamed disk is mounted and its application started in a sandbox, as ACCOUNT or whoever called sudo; with --network it may use the network. A hosted session is offered on a local socket, readable by you alone, for any VNC viewer; with --viewer (such as vncviewer) it is started on it. Ends with Ctrl-C; the session goes on.',
+    'Open a workspace. On an endpoint a streamed disk is mounted and its application started in a sandbox, as ACCOUNT or whoever called sudo; with --network it may use the network. A local VM runs, while the rest of its image is fetched (at most SIZE a second), until it is shut down: by itself, by Ctrl-C or by trustcast vm stop. A hosted session is offered on a local socket, readable by you alone, for any VNC viewer; with --viewer (such as vncviewer) it is started on it. Ends with Ctrl-C; the session goes on.',
   run: async (args, out) => {
     const words = parse(
       args,
@@ -32,15 +34,21 @@ export const launch: Command = {
         as: { type: 'string' },
         network: { type: 'boolean' },
         'store-ca': { type: 'string' },
+        'background-rate': { type: 'string' },
       },
       [1, 1],
     )
     const login = await atThisEndpoint(await readLogin())
     const { signal } = out
+    const workspaceId = words.positionals[0] ?? ''
+    if (await continueWaiting(workspaceId)) {
+      out.result({ continued: workspaceId }, () => 'The VM goes on, where it was started.')
+      return
+    }
     await using agent = await startAgentHere(login)
     // First, so that nothing is started that could not be reached.
     await using socket = await listenLocally(words.text('socket'))
-    const launched = await launchHere(login, agent, words.positionals[0] ?? '', signal)
+    const launched = await launchHere(login, agent, workspaceId, signal)
     const { delivery, decision, keyPair } = launched
     const { session } = delivery
     const machine = session.host ?? session.endpoint
@@ -50,6 +58,22 @@ export const launch: Command = {
         throw new CliError('CLI_NOT_ENROLLED', 'a disk was delivered to a machine that is no endpoint')
       // Awaited here: the agent keeps the lease until then.
       await runFromDisk({ site: login.site, agent, launched: { ...launched, delivery } }, words, out)
+      return
+    }
+    if (delivery.kind === 'local-vm') {
+      if (agent === undefined)
+        throw new CliError('CLI_NOT_ENROLLED', 'a VM was delivered to a machine that is no endpoint')
+      await runVmHere(
+        {
+          site: login.site,
+          agent,
+          launched: { ...launched, delivery },
+          storeOptions: await storeOptions(words),
+          viewer: words.text('viewer'),
+          backgroundBytesPerSecond: rateOf(words.text('background-rate')),
+        },
+        out,
+      )
       return
     }
     if (signal.aborted) return
@@ -62,6 +86,10 @@ export const launch: Command = {
     })
     await offer(channel, delivery, socket, words.text('viewer'), out)
   },
+}
+
+function rateOf(text: string | undefined): number | undefined {
+  return text === undefined ? undefined : parseSize(text, '--background-rate')
 }
 
 /** Runs the workspace's application from a disk that is mounted for it alone. */

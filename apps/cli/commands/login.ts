@@ -2,7 +2,7 @@ import { createHash, X509Certificate } from 'node:crypto'
 import { request } from 'node:https'
 import { z } from 'zod'
 import { exportProofKey } from '#core/identity/proof.ts'
-import { call, callJson, type SiteAddress } from '../api-client.ts'
+import { call, callJson, connectTo, type SiteAddress } from '../api-client.ts'
 import { ask } from '../ask.ts'
 import { CliError } from '../cli-error.ts'
 import { type Command, type Output, parse } from '../command.ts'
@@ -92,14 +92,13 @@ async function authorityFor(
 }
 
 async function isTrusted(url: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    request(new URL('/healthz', url), { agent: false, signal: AbortSignal.timeout(askMs) }, (response) => {
-      response.resume()
-      resolve(true)
-    })
-      .on('error', () => resolve(false))
-      .end()
-  })
+  try {
+    const socket = await connectTo({ url, ca: undefined })
+    socket.destroy()
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** Fetched from a server nobody has vouched for yet: only its fingerprint decides. */

@@ -1,7 +1,6 @@
 import { join } from 'node:path'
 import { pino } from 'pino'
 import type { z } from 'zod'
-import { runEndpoint } from '#apps/endpoint/run-endpoint.ts'
 import { gatewayConfig, runGateway } from '#apps/gateway/run-gateway.ts'
 import { hostConfig } from '#apps/host/config.ts'
 import { runHost } from '#apps/host/run-host.ts'
@@ -77,19 +76,6 @@ export const hostRole: Command = {
       log: pino({ name: 'host' }),
     }
     await runHost(config, supervisedSignal(out.signal))
-  },
-}
-
-export const endpointRole: Command = {
-  synopsis: '[--state DIR]',
-  summary:
-    'The agent of a machine that people sit at: keeps its certificate renewed and its site informed. Dials out; listens to nobody.',
-  run: async (args, out) => {
-    const dir = parse(args, { state: { type: 'string' } }, [0, 0]).text('state') ?? endpointDir()
-    await runEndpoint(
-      { dir, version: version(), log: pino({ name: 'endpoint' }) },
-      supervisedSignal(out.signal),
-    )
   },
 }
 

@@ -5,7 +5,7 @@ import { type Command, parse, table } from '../command.ts'
 
 export const up: Command = {
   synopsis:
-    '[--state DIR] [--port N] [--demo] [--database postgres://…] [--hosts N] [--gateways N] [--warm N]',
+    '[--state DIR] [--port N] [--demo] [--database postgres://…] [--hosts N] [--gateways N] [--warm N] [--tpm-authority FILE]…',
   summary:
     'A whole site on this machine. Prints `ready https://…` when it serves; ends with Ctrl-C. --state (/var/lib/trustcast) keeps everything, --port (8443) is the first of its ports.',
   run: async (args, out) => {
@@ -19,6 +19,7 @@ export const up: Command = {
         hosts: { type: 'string' },
         gateways: { type: 'string' },
         warm: { type: 'string' },
+        'tpm-authority': { type: 'string', multiple: true },
       },
       [0, 0],
     )
@@ -36,6 +37,7 @@ export const up: Command = {
       hosts: number('hosts', 2, 1, 20),
       gateways: number('gateways', 2, 1, 20),
       warm: number('warm', 1, 0, 20),
+      tpmAuthorities: words.list('tpm-authority').map((file) => resolve(file)),
     }
     const started = performance.now()
     await runUp(

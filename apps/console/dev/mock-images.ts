@@ -1,3 +1,4 @@
+import type { BootView, EnrolmentRequestView } from '#core/api/device-keys.ts'
 import type { EndpointView, LeaseView } from '#core/api/lease.ts'
 import type { ImageView, ProposalView, ReleasesView } from '#core/api/releases.ts'
 import { id, soon } from './mock-data.ts'
@@ -152,6 +153,21 @@ const mei = { id: id(3), login: 'mei', name: 'Mei Tanaka' }
 const omar = { id: id(2), login: 'omar', name: 'Omar Haddad' }
 const ada = { id: id(1), login: 'ada', name: 'Ada Lindqvist' }
 
+function boot(more: Partial<BootView>): BootView {
+  return { id: 'b1', state: 'expected', secureBoot: 'on', difference: [], since: soon(-300), ...more }
+}
+
+const waiting: readonly EnrolmentRequestView[] = [
+  {
+    id: id(90),
+    code: 'K7QF-2M9X',
+    name: 'radiology-2',
+    address: '10.20.3.41',
+    requestedAt: soon(-2),
+    expiresAt: soon(58),
+  },
+]
+
 function endpoints(): EndpointView[] {
   const machine = {
     online: true,
@@ -159,14 +175,30 @@ function endpoints(): EndpointView[] {
     lastSeenAt: soon(0),
     certificateExpiresAt: soon(1210),
     revoked: false,
+    deviceKey: 'file' as const,
+    enrolledAt: soon(-day * 30),
+    claims: [],
+    changes: [],
+    forked: false,
     leases: [],
   }
   return [
-    { ...machine, id: id(70), name: 'ward-3-station-1', leases: [lease(0, mei, {})] },
+    {
+      ...machine,
+      id: id(70),
+      name: 'ward-3-station-1',
+      deviceKey: 'tpm',
+      owner: mei,
+      boot: boot({}),
+      leases: [lease(0, mei, {})],
+    },
     {
       ...machine,
       id: id(71),
       name: 'pilot-laptop',
+      deviceKey: 'tpm',
+      owner: ada,
+      boot: boot({ state: 'changed', difference: ['kernel changed (/boot/vmlinuz-6.1.0-56-amd64)'] }),
       group: 'pilots',
       leases: [lease(1, ada, { version: '2026.07', overlay: 'keep', keyReleasedAt: soon(-6) })],
     },
@@ -224,6 +256,7 @@ const ok = (body: unknown = {}): Answer => ({ status: 200, body })
 export class MockImages {
   #releases = releases()
   readonly #endpoints = endpoints()
+  readonly #waiting = [...waiting]
   #looks = 0
 
   /** @returns undefined for what is not about images */
@@ -231,10 +264,30 @@ export class MockImages {
     const [, area = '', what = '', name = '', part = '', last = ''] = path.split('/')
     if (area === 'endpoints')
       return ok({ endpoints: empty ? [] : flowing(this.#endpoints, (this.#looks += 1)) })
+    if (area === 'admin' && what === 'enrolment-requests') return this.#answerWaiting(method, name)
+    if (area === 'admin' && what === 'endpoints') return this.#changeEndpoint(name, part, body)
     if (area === 'images') return ok({ images: empty ? [] : images })
     if (area === 'releases' && method === 'GET')
       return ok(empty ? { images: [], proposals: [], unreleased: [] } : this.#releases)
     return area === 'releases' ? this.#change(`${method} ${what} ${part}`, name, last, body) : undefined
+  }
+
+  #answerWaiting(method: string, id: string): Answer {
+    if (method === 'GET') return ok({ requests: this.#waiting })
+    const at = this.#waiting.findIndex((each) => each.id === id)
+    if (at !== -1) this.#waiting.splice(at, 1)
+    return ok()
+  }
+
+  #changeEndpoint(id: string, what: string, body: Body): Answer {
+    const machine = this.#endpoints.find((each) => each.id === id)
+    if (machine === undefined)
+      return { status: 404, body: { code: 'NOT_FOUND', message: 'there is no such endpoint' } }
+    if (what === 'accept-boot') machine.boot = boot({})
+    const owner = [mei, omar, ada].find(({ login }) => login === body['owner'])
+    if (what === 'owner' && owner === undefined) delete machine.owner
+    else if (owner !== undefined) machine.owner = owner
+    return ok()
   }
 
   /** @returns false for another session's */

@@ -1,5 +1,6 @@
 import type { PersonView, WorkspaceDefinition } from '#core/api/admin.ts'
 import type { PersonEvent, SessionView, WorkspaceView } from '#core/api/person.ts'
+import { MockCopies } from './mock-copies.ts'
 import * as data from './mock-data.ts'
 import type { MockHost } from './mock-host.ts'
 import { MockImages } from './mock-images.ts'
@@ -43,6 +44,7 @@ export class MockSite {
   )
   readonly #sessions: SessionView[] = []
   readonly #images = new MockImages()
+  readonly #copies = new MockCopies()
   #zones = [...data.zones]
   #policy = data.policyText
   #login = ''
@@ -82,6 +84,8 @@ export class MockSite {
     if (path === '/explain') return ok({ decision: data.permitted([data.copyingOut]), lines: [] })
     const aboutImages = this.#images.answer(method, path, body, this.#mood.empty === true)
     if (aboutImages !== undefined) return aboutImages
+    const aboutData = this.#copies.answer(method, path, body, this.#mood.empty === true)
+    if (aboutData !== undefined) return aboutData
     const session = /^\/sessions\/([^/]+)\/?(.*)$/.exec(path)
     if (session !== null) return this.#session(method, session[1] ?? '', session[2] ?? '', body)
     const [, area, topic = '', id = ''] = path.split('/')

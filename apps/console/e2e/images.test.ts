@@ -184,7 +184,7 @@ test('what an admin takes back is gone; its person sees why and goes on hosted b
   await ada.getByRole('dialog').getByRole('button', { name: 'Withdraw' }).click()
   const notice = nora.getByRole('list', { name: 'Taken back' })
   await sees(notice, 'Editor was taken back from laptop-1.')
-  await notice.getByRole('button', { name: 'Open it hosted instead' }).click()
+  await notice.getByRole('button', { name: 'Go on in the data centre' }).click()
   await nora.waitForURL(/\/session\//)
   await sees(main(), 'No endpoint holds a disk right now.')
 })

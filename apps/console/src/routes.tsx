@@ -2,6 +2,7 @@ import type { ReactElement } from 'react'
 import type { Me } from '#core/api/person.ts'
 import { SetupPage } from './account/setup-page.tsx'
 import { SignInPage } from './account/sign-in-page.tsx'
+import { DataPage } from './admin/data/data-page.tsx'
 import { DecisionsPage } from './admin/decisions-page.tsx'
 import { EndpointsPage } from './admin/endpoints-page.tsx'
 import { HostsPage } from './admin/hosts-page.tsx'
@@ -31,6 +32,7 @@ export const routes: readonly Route[] = [
   { path: '/sign-in', title: 'Sign in', page: SignInPage, audience: 'open', bare: true },
   { path: '/setup', title: 'Set up', page: SetupPage, audience: 'open', bare: true },
   { path: '/session/:id', title: 'Session', page: SessionPage, audience: 'person', bare: true },
+  { path: '/admin/data', title: 'Data', page: DataPage, audience: 'auditor' },
   { path: '/admin/sessions', title: 'Sessions', page: AdminSessionsPage, audience: 'auditor' },
   { path: '/admin/hosts', title: 'Hosts', page: HostsPage, audience: 'auditor' },
   { path: '/admin/endpoints', title: 'Endpoints', page: EndpointsPage, audience: 'auditor' },

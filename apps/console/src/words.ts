@@ -1,4 +1,5 @@
 import type { DecisionRecord } from '#core/api/admin.ts'
+import type { DataCopy } from '#core/api/data.ts'
 import type { LeaseView } from '#core/api/lease.ts'
 import type { SessionView } from '#core/api/person.ts'
 import type { Refusal, Restriction, Unlock } from '#core/api/words.ts'
@@ -183,6 +184,38 @@ export const leaseStateNames: Readonly<Record<LeaseView['state'], string>> = {
   held: 'Held',
   withdrawn: 'Withdrawn',
   ended: 'Ended',
+}
+
+/** State of a copy of data in a word or two. */
+export const copyStateNames: Readonly<Record<DataCopy['state'], string>> = {
+  starting: 'Starting',
+  'in-use': 'In use',
+  disconnected: 'Disconnected',
+  ending: 'Ending',
+  offered: 'Starting',
+  held: 'Held',
+  withdrawn: 'Taken back',
+  kept: 'Left behind',
+}
+
+export const zoneKindNames: Readonly<Record<DataCopy['zone']['kind'], string>> = {
+  inside: 'Inside',
+  outside: 'Outside',
+  hostile: 'Hostile',
+  unknown: 'Unknown',
+}
+
+/** A number of things: `1 copy`, `3 copies`. */
+export function count(number: number, one: string, many: string): string {
+  return `${number.toLocaleString()} ${number === 1 ? one : many}`
+}
+
+/** A time of today as on a clock, another with its day. */
+export function clock(instant: string): string {
+  const at = new Date(instant)
+  const isToday = at.toDateString() === new Date().toDateString()
+  const day = isToday ? {} : ({ month: 'short', day: 'numeric' } as const)
+  return at.toLocaleString([], { ...day, hour: 'numeric', minute: '2-digit' })
 }
 
 /** What happens to what was written on a streamed disk. */

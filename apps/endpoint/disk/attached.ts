@@ -19,7 +19,7 @@ export async function listDisks(runDir: string): Promise<readonly AttachedDisk[]
 
 /**
  * @param wanted an id, a name that only one disk has, or a mount point
- * @throws {DiskError} {DiskRefusal}
+ * @throws {DiskError} {ControlRefusal}
  */
 export async function statsOfDisk(
   runDir: string,
@@ -35,7 +35,7 @@ export async function statsOfDisk(
  *
  * @param wanted an id, a name that only one disk has, or a mount point
  * @param force also when programs use it: what they have open fails then
- * @throws {DiskRefusal} MOUNT_BUSY, saying who uses it
+ * @throws {ControlRefusal} MOUNT_BUSY, saying who uses it
  * @throws {DiskError} DISK_UNKNOWN, DISK_NAME_AMBIGUOUS, DISK_NOT_ANSWERING
  */
 export async function detachDisk(
@@ -51,7 +51,8 @@ export async function detachDisk(
   return { disk, lazily }
 }
 
-async function readDisks(runDir: string): Promise<readonly AttachedDisk[]> {
+/** Cleans nothing up. */
+export async function readDisks(runDir: string): Promise<readonly AttachedDisk[]> {
   const records = await readRecords(runDir)
   return Promise.all(
     records.map(async (record) => ({

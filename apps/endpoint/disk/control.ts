@@ -1,9 +1,7 @@
-import { once } from 'node:events'
-import { connect, createServer, type Server, type Socket } from 'node:net'
-import { z } from 'zod'
-import { CodedError, isCoded } from '#core/errors/coded-error.ts'
+import type { Server } from 'node:net'
+import { askControlSocket, NoAnswer, type Parser, serveControlSocket } from '../control-socket.ts'
 import { DiskError } from './disk-error.ts'
-import { type DiskStats, diskStats } from './disk-stats.ts'
+import type { DiskStats } from './disk-stats.ts'
 
 /** How a disk was detached. */
 export interface Detached {
@@ -17,105 +15,66 @@ export interface DiskControl {
   detach(force: boolean): Promise<Detached>
 }
 
-/** An error of the process that serves a disk, as it said it. */
-export class DiskRefusal extends CodedError {}
+type Request = { readonly stats: true } | { readonly detach: { readonly force: boolean } }
 
-const request = z.union([
-  z.strictObject({ stats: z.literal(true) }),
-  z.strictObject({ detach: z.strictObject({ force: z.boolean() }) }),
-])
-type Request = z.infer<typeof request>
-
-const refusal = z.strictObject({
-  error: z.strictObject({ code: z.string(), message: z.string(), remedy: z.string().exactOptional() }),
-})
-const statsAnswer = z.strictObject({ stats: diskStats })
-const detachAnswer = z.strictObject({ detached: z.strictObject({ lazily: z.boolean() }) })
-
-const longestLine = 65_536
-const silenceMs = 30_000
+/** There are three, of which each has one form: a disk is served sooner without a schema. */
+const request: Parser<Request> = {
+  parse: (value) => {
+    const known = requests.find((one) => JSON.stringify(one) === JSON.stringify(value))
+    if (known === undefined) throw new TypeError('expected to be asked for figures, or to detach')
+    return known
+  },
+}
+const requests: readonly Request[] = [
+  { stats: true },
+  { detach: { force: false } },
+  { detach: { force: true } },
+]
 
 /**
- * Answers other processes on a unix socket that only its owner can use: one line of JSON for a request, one for its
- * answer, then the connection ends.
+ * Answers other processes.
  *
  *     {"stats":true}              {"stats":{…}}
  *     {"detach":{"force":false}}  {"detached":{"lazily":false}}
- *                                 {"error":{"code":…,"message":…,"remedy":…}}
  */
 export async function serveControl(path: string, control: DiskControl): Promise<Server> {
-  const server = createServer({ allowHalfOpen: true }, (socket) => void answer(socket, control))
-  // The socket is made before `listen` returns: nobody else can open it even for a moment.
-  const umask = process.umask(0o177)
-  try {
-    server.listen(path)
-  } finally {
-    process.umask(umask)
-  }
-  await once(server, 'listening')
-  return server
+  return serveControlSocket(path, request, async (wanted) =>
+    'stats' in wanted
+      ? { stats: await control.stats() }
+      : { detached: await control.detach(wanted.detach.force) },
+  )
 }
 
 /** The process that serves a disk, through its control socket. Calls throw what that process said, or DISK_NOT_ANSWERING. */
 export function controlOf(path: string): DiskControl {
   return {
-    stats: async () => (await ask(path, { stats: true }, statsAnswer)).stats,
-    detach: async (force) => (await ask(path, { detach: { force } }, detachAnswer)).detached,
+    stats: async () => {
+      // Loaded by those who ask only.
+      const { statsAnswer } = await import('./control-answers.ts')
+      return (await ask(path, { stats: true }, statsAnswer, false)).stats
+    },
+    // To detach may take as long as what was written takes to be written back.
+    detach: async (force) => {
+      const { detachAnswer } = await import('./control-answers.ts')
+      return (await ask(path, { detach: { force } }, detachAnswer, true)).detached
+    },
   }
 }
 
-async function answer(socket: Socket, control: DiskControl): Promise<void> {
-  socket.on('error', () => undefined)
-  socket.setTimeout(silenceMs, () => socket.destroy())
-  const reply = await perform(socket, control).catch((error: unknown) => ({ error: inWords(error) }))
-  socket.end(`${JSON.stringify(reply)}\n`)
-}
-
-async function perform(socket: Socket, control: DiskControl): Promise<object> {
-  const wanted = request.parse(JSON.parse(await readLine(socket)))
-  // To detach may take as long as what was written takes to be written back.
-  socket.setTimeout(0)
-  if ('stats' in wanted) return { stats: await control.stats() }
-  return { detached: await control.detach(wanted.detach.force) }
-}
-
-function inWords(error: unknown): { code: string; message: string; remedy?: string } {
-  if (!isCoded(error)) return { code: 'BROKEN', message: String(error) }
-  const { code, message, remedy } = error
-  return { code, message, ...(remedy !== undefined && { remedy }) }
-}
-
-/** @throws {DiskRefusal} {DiskError} DISK_NOT_ANSWERING */
-async function ask<Answer>(path: string, wanted: Request, schema: z.ZodType<Answer>): Promise<Answer> {
-  const socket = connect({ path, allowHalfOpen: true })
-  let line: string
+/** @throws {ControlRefusal} {DiskError} DISK_NOT_ANSWERING */
+async function ask<Answer>(
+  path: string,
+  wanted: Request,
+  schema: Parser<Answer>,
+  patient: boolean,
+): Promise<Answer> {
   try {
-    await once(socket, 'connect')
-    if ('stats' in wanted) socket.setTimeout(silenceMs, () => socket.destroy(new Error('it is silent')))
-    socket.write(`${JSON.stringify(wanted)}\n`)
-    line = await readLine(socket)
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause)
-    throw new DiskError('DISK_NOT_ANSWERING', `the process that serves the disk did not answer: ${why}`, {
+    return await askControlSocket(path, wanted, schema, patient)
+  } catch (error) {
+    if (!(error instanceof NoAnswer)) throw error
+    const { message, cause } = error
+    throw new DiskError('DISK_NOT_ANSWERING', `the process that serves the disk did not answer: ${message}`, {
       cause,
     })
-  } finally {
-    socket.destroy()
   }
-  const said: unknown = JSON.parse(line)
-  const { success, data } = refusal.safeParse(said)
-  if (!success) return schema.parse(said)
-  const { code, message, remedy } = data.error
-  throw new DiskRefusal(code, message, remedy === undefined ? {} : { remedy })
-}
-
-async function readLine(socket: Socket): Promise<string> {
-  let text = ''
-  for await (const bytes of socket.iterator({ destroyOnReturn: false })) {
-    text += String(bytes)
-    const end = text.indexOf('\n')
-    if (end >= 0) return text.slice(0, end)
-    if (text.length > longestLine) throw new Error(`expected a line, got more than ${longestLine} bytes`)
-  }
-  throw new Error('expected a line, the connection ended')
 }

@@ -6,15 +6,12 @@ import type { DirectoryStore } from '#adapters/blobs-directory/index.ts'
 import { type CacheDirectory, openCacheDirectory } from '#adapters/cache-directory/index.ts'
 import { openDiscardedSlots, openKeptSlots } from '#adapters/overlay-file/index.ts'
 import { openUpstream, type StoreOptions, unusableStore } from '#apps/images/open-store.ts'
-import {
-  type ImageKey,
-  type ImageManifest,
-  noCache,
-  type OpenedImage,
-  openImage,
-  overlayKeyOf,
-  type Patience,
-} from '#core/artifact/index.ts'
+// Each from its own file: all that imports and compares images takes time to load, too.
+import { type ImageKey, overlayKeyOf } from '#core/artifact/image-key.ts'
+import type { Patience } from '#core/artifact/in-turn.ts'
+import type { ImageManifest } from '#core/artifact/manifest.ts'
+import { type OpenedImage, openImage } from '#core/artifact/open-image.ts'
+import { noCache } from '#core/artifact/stored-cache.ts'
 import {
   type BlobDigest,
   type BlobReader,
@@ -69,11 +66,25 @@ export interface OpenDisk extends AsyncDisposable {
   readonly name: string
   readonly description: string
   stats(): DiskStats
+  /** Resolves when folders that it is read from know it, so that nothing of it is collected. */
+  readonly pinned: Promise<unknown>
+  /** Its image, for whoever has all of that kept on this machine. */
+  readonly copy: ImageCopy
   /**
    * Takes the key away: from now on every read and write fails with the reason. What was written is made durable, or
    * forgotten, before it resolves.
    */
   withdraw(reason: Error): Promise<void>
+}
+
+export interface ImageCopy {
+  readonly extents: BlockDevice['extents']
+  /** Has a range kept on this machine, behind what is read. Never fails: what could not be fetched is not there. */
+  keep(offset: number, length: number): Promise<void>
+  /** What was fetched and is not written yet, bytes. */
+  pendingBytes(): number
+  /** How many chunks were fetched and not kept. */
+  refused(): number
 }
 
 /** What stays in memory of an overlay that is discarded, before it goes to a file. */
@@ -93,7 +104,8 @@ export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
   // Before anything is waited for: the caller's key may be wiped meanwhile.
   const overlayKey = overlayKeyOf(options.key)
   opening.defer(() => void overlayKey.fill(0))
-  const image = opening.use(await openWith(options, cache))
+  const pins: Promise<unknown>[] = []
+  const image = opening.use(await openWith(options, cache, pins))
   const slots = await openSlots(options, image, overlayKey)
   if (options.signal?.aborted === true) await slots?.[Symbol.asyncDispose]()
   options.signal?.throwIfAborted()
@@ -134,17 +146,28 @@ export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
     name: options.reference.name,
     description: `${formatReference(options.reference)}, verified`,
     stats: () => statsOf(image, cache, counts.bytesWritten),
+    pinned: Promise.all(pins),
+    copy: {
+      extents: (offset, length) => image.device.extents(offset, length),
+      keep: (offset, length) => image.device.keep(offset, length),
+      pendingBytes: () => cache?.stats().pendingBytes ?? 0,
+      refused: () => cache?.stats().refused ?? 0,
+    },
     withdraw,
     [Symbol.asyncDispose]: () => withdraw(new Error('the disk was closed')),
   }
 }
 
-async function openWith(options: OpenDiskOptions, cache: CacheDirectory | undefined): Promise<OpenedImage> {
+async function openWith(
+  options: OpenDiskOptions,
+  cache: CacheDirectory | undefined,
+  pins: Promise<unknown>[],
+): Promise<OpenedImage> {
   const { reference, manifestDigest, key, memoryBytes, signal } = options
   await using opened = new AsyncDisposableStack()
   const [first, ...others] = options.stores
-  const stores: [BlobReader, ...BlobReader[]] = [opened.use(await openStore(first, options))]
-  for (const address of others) stores.push(opened.use(await openStore(address, options)))
+  const stores: [BlobReader, ...BlobReader[]] = [opened.use(await openStore(first, options, pins))]
+  for (const address of others) stores.push(opened.use(await openStore(address, options, pins)))
   // The image disposes of its stores itself, also when it cannot be opened.
   opened.move()
   return await openImage({
@@ -163,28 +186,38 @@ async function openWith(options: OpenDiskOptions, cache: CacheDirectory | undefi
  * A store that cannot be opened now is one that is away: others may have the image, or this machine has all of it. What
  * is read from a folder is kept from being collected meanwhile, where the folder can be written.
  */
-async function openStore(address: string, options: OpenDiskOptions): Promise<BlobReader> {
+async function openStore(
+  address: string,
+  options: OpenDiskOptions,
+  pins: Promise<unknown>[],
+): Promise<BlobReader> {
   try {
     const store = await openUpstream(address, options.storeOptions)
-    return 'pin' in store ? await pinned(store, options.reference) : store
+    return 'pin' in store ? pinned(store, options.reference, pins) : store
   } catch (error) {
     return unusableStore(address, error)
   }
 }
 
-async function pinned(store: DirectoryStore, reference: ImageReference): Promise<BlobReader> {
-  const manifest = await store.manifest(reference)
-  const pin = manifest && (await store.pin([digestOf(manifest)]).catch(() => undefined))
+/** The pin is taken beside all else: it needs another program, and what was just read is too young to be collected. */
+function pinned(store: DirectoryStore, reference: ImageReference, pins: Promise<unknown>[]): BlobReader {
+  const pin = pinOf(store, reference).catch(() => undefined)
+  pins.push(pin)
   return {
     name: store.name,
     read: (digest, offset, length, signal) => store.read(digest, offset, length, signal),
     manifest: (wanted, signal) => store.manifest(wanted, signal),
     references: (signal) => store.references(signal),
     [Symbol.asyncDispose]: async () => {
-      await pin?.[Symbol.asyncDispose]()
+      await (await pin)?.[Symbol.asyncDispose]()
       await store[Symbol.asyncDispose]()
     },
   }
+}
+
+async function pinOf(store: DirectoryStore, reference: ImageReference): Promise<AsyncDisposable | undefined> {
+  const manifest = await store.manifest(reference)
+  return manifest && store.pin([digestOf(manifest)])
 }
 
 const { attempts, pausesMs } = defaultRetries

@@ -1,6 +1,5 @@
 import { mkdir, readdir, readFile, rename, rm, rmdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { z } from 'zod'
 
 /** What other processes may know about an attached disk. */
 export interface DiskRecord {
@@ -27,23 +26,6 @@ export interface DiskRecord {
   /** ISO 8601. */
   readonly since: string
 }
-
-const schema: z.ZodType<DiskRecord> = z.strictObject({
-  id: z.string().regex(/^[0-9a-f]{8}$/),
-  name: z.string(),
-  description: z.string(),
-  pid: z.number().int().positive(),
-  startTime: z.string(),
-  format: z.enum(['raw', 'vhd']),
-  readOnly: z.boolean(),
-  sizeBytes: z.number().int().nonnegative(),
-  socket: z.string(),
-  tcp: z.strictObject({ address: z.string(), port: z.number().int() }).exactOptional(),
-  mount: z
-    .strictObject({ dir: z.string(), filesystem: z.string(), readOnly: z.boolean(), export: z.string() })
-    .exactOptional(),
-  since: z.iso.datetime(),
-})
 
 /** The files of one attached disk, in a folder that only its owner can enter. */
 export interface DiskFolder {
@@ -107,5 +89,8 @@ async function readRecord({ record }: DiskFolder): Promise<DiskRecord | undefine
     if (error.code === 'ENOENT') return undefined
     throw error
   })
-  return text === undefined ? undefined : schema.parse(JSON.parse(text))
+  if (text === undefined) return undefined
+  // Loaded by those who read only: a disk should be served at once.
+  const { diskRecord } = await import('./record-schema.ts')
+  return diskRecord.parse(JSON.parse(text))
 }

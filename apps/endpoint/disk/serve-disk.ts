@@ -2,10 +2,10 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import type { Server } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TlsOptions } from 'node:tls'
-import { identify, type Mount, mountDisk } from '#adapters/mount-nbd/index.ts'
+import type { Mount } from '#adapters/mount-nbd/index.ts'
+import { identify } from '#adapters/mount-nbd/process-id.ts'
 import { NbdServer } from '#adapters/nbd-server/index.ts'
 import type { BlockDevice } from '#core/block/block-device.ts'
-import { asFixedVhd } from '#core/image/index.ts'
 import type { NbdExport } from '#core/nbd/index.ts'
 import { chooseMount, type ExportedPartition, partitionsOf } from './choose-mount.ts'
 import { type Detached, serveControl } from './control.ts'
@@ -88,12 +88,13 @@ export class ServedDisk implements AsyncDisposable {
     folder: DiskFolder,
     record: DiskRecord,
     partitions: readonly ExportedPartition[],
+    exports: readonly NbdExport[],
   ) {
     this.#options = options
     this.#folder = folder
     this.#record = record
     this.#partitions = partitions
-    this.#server = new NbdServer({ exports: exportsOf(options, record, partitions), onDropped: options.warn })
+    this.#server = new NbdServer({ exports, onDropped: options.warn })
     const { promise, resolve } = Promise.withResolvers<Detached>()
     this.ended = promise
     this.#resolveEnded = resolve
@@ -109,7 +110,8 @@ export class ServedDisk implements AsyncDisposable {
       return []
     })
     const record = await recordOf(options)
-    return new ServedDisk(options, await register(runDir, record), record, partitions)
+    const exports = await exportsOf(options, record, partitions)
+    return new ServedDisk(options, await register(runDir, record), record, partitions, exports)
   }
 
   /** Used by `serveDisk` only. */
@@ -169,6 +171,7 @@ export class ServedDisk implements AsyncDisposable {
   async #mountAt({ dir, partition, readOnly }: NonNullable<ServeDiskOptions['mount']>): Promise<void> {
     const { device, signal } = this.#options
     const chosen = await chooseMount(this.#partitions, partition)
+    const { mountDisk } = await import('#adapters/mount-nbd/index.ts')
     const mount = await mountDisk({
       socket: this.#record.socket,
       exportName: chosen?.exportName ?? '',
@@ -229,13 +232,12 @@ async function recordOf(options: ServeDiskOptions): Promise<DiskRecord> {
   }
 }
 
-function exportsOf(
+async function exportsOf(
   { device, name, description, format }: ServeDiskOptions,
   { since }: DiskRecord,
   partitions: readonly ExportedPartition[],
-): readonly NbdExport[] {
-  const createdSeconds = Math.floor((Date.parse(since) - vhdEpochMs) / 1000)
-  const whole = format === 'vhd' ? asFixedVhd(device, { uniqueId: randomUUID(), createdSeconds }) : device
+): Promise<readonly NbdExport[]> {
+  const whole = format === 'vhd' ? await vhdOf(device, since) : device
   return [
     { name, description, device: whole },
     ...partitions.map(({ exportName, number, device }) => ({
@@ -244,4 +246,10 @@ function exportsOf(
       device,
     })),
   ]
+}
+
+async function vhdOf(device: BlockDevice, since: string): Promise<BlockDevice> {
+  const { asFixedVhd } = await import('#core/image/index.ts')
+  const createdSeconds = Math.floor((Date.parse(since) - vhdEpochMs) / 1000)
+  return asFixedVhd(device, { uniqueId: randomUUID(), createdSeconds })
 }

@@ -6,21 +6,31 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { TLSSocket } from 'node:tls'
 import type { Logger } from 'pino'
 import { type WebSocket, WebSocketServer } from 'ws'
-import { type PeerIdentity, peerIdentity, serverTls, type TlsIdentity } from '#adapters/pki-x509/index.ts'
-import { isAway } from '#adapters/store-postgres/index.ts'
+import {
+  channelBinding,
+  type PeerIdentity,
+  peerIdentity,
+  serverTls,
+  type TlsIdentity,
+} from '#adapters/pki-x509/index.ts'
+import { isAway, livingAgents } from '#adapters/store-postgres/index.ts'
 import { agentPath } from '#core/agent/messages.ts'
 import { renewAnswer, renewRequest } from '#core/api/admin.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
+import { contains, formatAddress, parseAddress } from '#core/trust/index.ts'
 import { livingAgent, renew } from '../enrolment.ts'
+import type { EvidenceDesk } from '../evidence-desk.ts'
 import type { Site } from '../site.ts'
 import { siteErrorStatus } from '../site-error.ts'
-import { createEndpointLink } from './endpoint-link.ts'
+import { createEndpointLink, type EndpointConnection } from './endpoint-link.ts'
 import { createGatewayLink } from './gateway-link.ts'
 import { createHostLink } from './host-link.ts'
 
 const maxMessageBytes = 4 * 1024 * 1024
 const maxRequestBytes = 64 * 1024
 const pingMs = 10_000
+/** Endpoints are many, and their leases end by themselves. */
+const endpointPingMs = 30_000
 /** Beyond these the socket is not read on. */
 const maxWaitingMessages = 64
 /** For the last word to an agent that is cut off. */
@@ -30,6 +40,8 @@ const lastWordMs = 1_000
 export interface AgentLink {
   /** @throws on a message that does not fit the protocol: the connection is closed */
   receive(text: string): Promise<void>
+  /** The agent has answered a ping. */
+  alive?(): void
   /** Says once more what is so, before the agent is cut off. */
   lastWord?(): Promise<void>
   close(): void
@@ -40,7 +52,12 @@ export interface AgentLink {
  *
  * @returns the server, not yet listening
  */
-export function createAgentPort(site: Site, tls: TlsIdentity, signal: AbortSignal): Server {
+export function createAgentPort(
+  site: Site,
+  tls: TlsIdentity,
+  desk: EvidenceDesk,
+  signal: AbortSignal,
+): Server {
   const server = createServer(
     { ...serverTls(tls, site.authority.rootPem), maxHeaderSize: 16_384 },
     (request, response) => void answer(site, request, response),
@@ -58,7 +75,7 @@ export function createAgentPort(site: Site, tls: TlsIdentity, signal: AbortSigna
     if (peer === undefined) return
     sockets.handleUpgrade(request, socket, head, (ws) => {
       ws.once('close', () => links.delete(ws))
-      const connected = { peer, link: serve(site, ws, peer) }
+      const connected = { peer, link: serve(site, desk, ws, peer, socket) }
       links.set(ws, connected)
       // Who was revoked while it was admitted was not among the links that were dropped.
       void dropRevoked(site, new Map([[ws, connected]]))
@@ -106,20 +123,24 @@ function provenPeer(site: Site, socket: Duplex): PeerIdentity {
   return peerIdentity(socket, site.siteId, ['host', 'gateway', 'endpoint'])
 }
 
-function serve(site: Site, ws: WebSocket, peer: PeerIdentity): AgentLink {
+function serve(site: Site, desk: EvidenceDesk, ws: WebSocket, peer: PeerIdentity, socket: Duplex): AgentLink {
   const log = site.log.child({ [peer.role]: peer.id })
   const send = (message: unknown): void => {
     if (ws.readyState === ws.OPEN) ws.send(JSON.stringify(message))
   }
-  const link = linkOf(site, peer, send, log)
+  const link = linkOf(site, desk, peer, socket, send, log)
   let alive = true
-  const timer = setInterval(() => {
-    if (!alive) return ws.terminate()
-    alive = false
-    ws.ping()
-  }, pingMs)
+  const timer = setInterval(
+    () => {
+      if (!alive) return ws.terminate()
+      alive = false
+      ws.ping()
+    },
+    peer.role === 'endpoint' ? endpointPingMs : pingMs,
+  )
   ws.on('pong', () => {
     alive = true
+    link.alive?.()
   })
   ws.on('message', () => {
     alive = true
@@ -137,13 +158,31 @@ function serve(site: Site, ws: WebSocket, peer: PeerIdentity): AgentLink {
 
 function linkOf(
   site: Site,
+  desk: EvidenceDesk,
   { role, id }: PeerIdentity,
+  socket: Duplex,
   send: (message: unknown) => void,
   log: Logger,
 ): AgentLink {
   if (role === 'host') return createHostLink(site, id, send, log)
   if (role === 'gateway') return createGatewayLink(site, id, send, log)
-  return createEndpointLink(site, id, send, log)
+  const end = (): void => void socket.destroy()
+  return createEndpointLink(site, connectionOf(site, id, socket), desk, { send, end }, log)
+}
+
+/** A proxy of ours before this port hides from where an endpoint comes. */
+function connectionOf(site: Site, endpointId: string, socket: Duplex): EndpointConnection {
+  if (!(socket instanceof TLSSocket)) throw new Error('an agent speaks TLS')
+  const publicKey = socket.getPeerX509Certificate()?.publicKey
+  if (publicKey === undefined) throw new Error('an agent proves a certificate')
+  const address = parseAddress((socket.remoteAddress ?? '').replace(/%[\w.-]+$/, ''))
+  const isProxy = site.trustedProxies.some((proxy) => contains(proxy, address))
+  return {
+    endpointId,
+    publicKey,
+    exporter: channelBinding(socket),
+    address: isProxy ? '' : formatAddress(address),
+  }
 }
 
 /**
@@ -181,12 +220,16 @@ async function whenDatabaseIsThere(work: () => Promise<void>, worthWaiting: () =
 }
 
 async function dropRevoked(site: Site, links: ReadonlyMap<WebSocket, Connected>): Promise<void> {
-  for (const [ws, { peer, link }] of links) {
-    try {
-      await livingAgent(site, peer)
-    } catch (error) {
-      if (!isAway(error)) void cutOff(ws, link)
-    }
+  const all = [...links]
+  try {
+    const living = await livingAgents(
+      site.store.db,
+      all.map(([, { peer }]) => peer.id),
+    )
+    for (const [ws, { peer, link }] of all) if (!living.has(peer.id)) void cutOff(ws, link)
+  } catch (error) {
+    // Looked at again with the hint that comes when the database is back.
+    if (!isAway(error)) site.log.error({ err: error }, 'revoked agents could not be told apart')
   }
 }
 
@@ -211,7 +254,7 @@ async function answer(site: Site, request: IncomingMessage, response: ServerResp
       return reply(404, { code: 'NOT_FOUND', message: 'POST /renew is what there is' })
     const peer = provenPeer(site, request.socket)
     const body = renewRequest.parse(JSON.parse(await readBody(request)))
-    reply(200, renewAnswer.parse(await renew(site, peer, body.request)))
+    reply(200, renewAnswer.parse(await renew(site, peer, body.request, body.attestation)))
   } catch (error) {
     if (isAway(error))
       return reply(503, { code: 'SITE_BUSY', message: 'the database is away', retryAfter: 5 })

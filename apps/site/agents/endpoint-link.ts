@@ -8,20 +8,16 @@ import {
   leaseById,
   recordEndpointHello,
   recordLeaseStats,
-  recordReport,
   renewLease,
   type SessionDetail,
   sessionById,
   updateSession,
 } from '#adapters/store-postgres/index.ts'
-import {
-  type EndpointToSite,
-  endpointToSite,
-  type ReportedLease,
-  type SiteToEndpoint,
-} from '#core/agent/endpoint-messages.ts'
+import { type EndpointToSite, endpointToSite, type ReportedLease } from '#core/agent/endpoint-messages.ts'
 import { isRenewalDue, leaseUntil } from '#core/lease/index.ts'
-import { agentSilenceMs } from '../deciding.ts'
+import { endpointSilenceMs } from '../deciding.ts'
+import type { EvidenceDesk } from '../evidence-desk.ts'
+import type { EvidenceLink, ReportingConnection } from '../evidence-link.ts'
 import { desiredOf, recordLeaseEnd } from '../leases.ts'
 import { finishSession } from '../live-sessions.ts'
 import { noteUse } from '../signed-in.ts'
@@ -38,18 +34,25 @@ interface Known {
 
 const lookEveryMs = 20_000
 
+/** One endpoint's connection, and whom it proved to be. */
+export type EndpointConnection = Omit<ReportingConnection, 'send' | 'end' | 'log'>
+
 /**
  * The site's side of one endpoint's connection: says what the endpoint may hold whenever that may have changed, writes down what it
  * reports, and prolongs what stands. INVARIANT: an endpoint can only speak about its own leases.
  */
 export function createEndpointLink(
   site: Site,
-  id: string,
-  send: (message: SiteToEndpoint) => void,
+  connection: EndpointConnection,
+  desk: EvidenceDesk,
+  { send, end }: Pick<ReportingConnection, 'send' | 'end'>,
   log: Logger,
 ): AgentLink {
   const { db } = site.store
+  const { endpointId: id } = connection
   const known = new Map<string, Known>()
+  const leave = desk.arrived(id)
+  let reporting: EvidenceLink | undefined
   let lastHeard = new Date(0)
   let heard = 0
   const say = async (): Promise<void> => send(await desiredOf(site, id, heard))
@@ -58,31 +61,53 @@ export function createEndpointLink(
   })
   const off = site.hints.on((hint) => {
     if (hint.topic !== 'lost' && !(hint.topic === 'endpoint' && hint.id === id)) return
+    desk.forget(id)
+    desk.heard(id, true)
     // Another decision may have shortened them.
     for (const [lease, one] of known) known.set(lease, { ...one, lookAt: 0 })
     push.ask()
   })
   const receive = async (message: EndpointToSite): Promise<void> => {
-    lastHeard = new Date(site.now())
-    if (message.kind === 'hello') {
-      await recordEndpointHello(db, id, Buffer.from(message.sealKey, 'base64url'), lastHeard)
-      return push.ask()
+    alive()
+    switch (message.kind) {
+      case 'hello':
+        await recordEndpointHello(db, id, Buffer.from(message.sealKey, 'base64url'), lastHeard)
+        if (message.reports) reporting ??= desk.open({ ...connection, send, end, log })
+        return push.ask()
+      case 'evidence':
+        // Who did not say that it would is not challenged: there is nothing that it could answer.
+        if (reporting === undefined) throw new Error('evidence of a process that does not report')
+        return reporting.receive(message)
+      case 'report':
+        heard = message.at
+        for (const reported of message.leases) if (await noteLease(site, id, reported, known)) push.ask()
     }
-    heard = message.at
-    await recordReport(db, id, lastHeard, {})
-    for (const reported of message.leases) if (await noteLease(site, id, reported, known)) push.ask()
+  }
+  const alive = (): void => {
+    lastHeard = new Date(site.now())
+    desk.heard(id)
   }
   return {
     receive: async (text) => receive(endpointToSite.parse(JSON.parse(text))),
+    alive,
     lastWord: say,
     close: () => {
       off()
       push.stop()
-      agentWentAway(db, id, lastHeard, new Date(site.now() - agentSilenceMs)).catch(() => {})
+      reporting?.close()
+      // Another process of the same machine may go on, at this node or at another.
+      const { isLast } = leave()
+      if (isLast) sayAway(site, id, lastHeard)
       for (const { sessionId } of known.values())
         updateSession(db, sessionId, { connected: false }).catch(() => {})
     },
   }
+}
+
+function sayAway(site: Site, id: string, lastHeard: Date): void {
+  agentWentAway(site.store.db, id, lastHeard, new Date(site.now() - endpointSilenceMs))
+    .then(() => site.hints.tell({ topic: 'endpoint', id }))
+    .catch(() => {})
 }
 
 /** @returns whether there is something new to say to the endpoint */

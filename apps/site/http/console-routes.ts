@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import fastifyStatic from '@fastify/static'
 import { listAgents } from '#adapters/store-postgres/index.ts'
+import { devicePort } from '#core/handoff/index.ts'
 import type { Site } from '../site.ts'
 import { notFound } from '../site-error.ts'
 import type { Api } from './api.ts'
@@ -49,7 +50,8 @@ async function contentPolicy(site: Site): Promise<string> {
     "font-src 'self'",
     // noVNC draws JPEG rectangles and cursors from data: and blob: addresses.
     "img-src 'self' data: blob:",
-    `connect-src 'self' ${sockets.join(' ')}`.trim(),
+    // The service of an endpoint, on whatever machine the page is shown.
+    ["connect-src 'self'", `http://127.0.0.1:${devicePort}`, ...sockets].join(' '),
     "base-uri 'none'",
     "form-action 'self'",
     "frame-ancestors 'none'",

@@ -7,7 +7,7 @@ import { SiteError, siteErrorStatus } from '../site-error.ts'
 
 /** Codes of other modules that tell what is wrong with a request. Every other one is our own fault, and nobody else's to read. */
 const aboutRequest =
-  /^(?:IDENTITY_PASSWORD_|POLICY_|ZONE_|ADDRESS_|NETWORK_|FORWARDED_|PKI_BAD_(?:TOKEN|REQUEST)$|AUDIT_BAD_ENTRY$|RELEASE_|ARTIFACT_BAD_MANIFEST$)/
+  /^(?:IDENTITY_PASSWORD_|POLICY_|ZONE_|ADDRESS_|NETWORK_|FORWARDED_|PKI_BAD_(?:TOKEN|REQUEST)$|AUDIT_BAD_ENTRY$|TPM_|RELEASE_|ARTIFACT_BAD_MANIFEST$)/
 
 /** The one table from errors to answers. */
 export function errorAnswer(error: FastifyError | Error): {

@@ -8,10 +8,12 @@ import {
   webSessionById,
 } from '#adapters/store-postgres/index.ts'
 import type { PersonEvent } from '#core/api/person.ts'
+import { endpointBeside } from '../handoffs.ts'
 import type { SignedIn } from '../signed-in.ts'
 import type { Site } from '../site.ts'
 import { sessionViewOf } from '../views.ts'
 import { type Api, callerOf } from './api.ts'
+import { onDataChange } from './data-hints.ts'
 
 const pingMs = 15_000
 const maxUnreadBytes = 1024 * 1024
@@ -52,6 +54,8 @@ function streamEvents(site: Site, caller: SignedIn, answer: ServerResponse): voi
   }
   const send = (event: PersonEvent): void => write(`data: ${JSON.stringify(event)}\n\n`)
   const shown = new Map<string, string>()
+  /** The device that this page is shown on: what it could open changes with what is known of it. */
+  let beside: string | undefined
   let queue = Promise.resolve()
   const enqueue = (work: () => Promise<void>): void => {
     queue = queue.then(work).catch((error: unknown) => {
@@ -60,22 +64,29 @@ function streamEvents(site: Site, caller: SignedIn, answer: ServerResponse): voi
   }
   const off = site.hints.on((hint) => {
     const isOwn = hint.topic === 'lost' || (hint.topic === 'person' && hint.id === caller.person.id)
-    if (isOwn || isAboutRules(hint)) enqueue(async () => send({ kind: 'workspaces' }))
+    const isBeside = hint.topic === 'endpoint' && hint.id === beside
+    if (isOwn || isBeside || isAboutRules(hint)) enqueue(async () => send({ kind: 'workspaces' }))
     if (isOwn) {
       enqueue(async () => {
         if ((await webSessionById(site.store.db, caller.webSession.id)) === undefined) {
           answer.end()
           return
         }
+        beside = (await endpointBeside(site, caller.webSession.id))?.id
         await sendSessions(site, caller.person.id, shown, send)
       })
     }
   })
+  const offData = onDataChange(site, caller, () => send({ kind: 'data' }))
   const ping = setInterval(() => write(': ping\n\n'), pingMs)
-  enqueue(() => sendSessions(site, caller.person.id, shown, send))
+  enqueue(async () => {
+    beside = (await endpointBeside(site, caller.webSession.id))?.id
+    await sendSessions(site, caller.person.id, shown, send)
+  })
   // The answer's end, not the request's, which has no body and is over at once.
   answer.once('close', () => {
     off()
+    offData()
     clearInterval(ping)
   })
 }

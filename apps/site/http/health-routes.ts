@@ -36,6 +36,7 @@ export function healthRoutes(app: Api, site: Site): void {
       sessions_live: Number(row?.live ?? 0),
       sessions_connected: Number(row?.connected ?? 0),
       process_resident_memory_bytes: process.memoryUsage.rss(),
+      process_heap_bytes: process.memoryUsage().heapUsed,
       process_cpu_seconds: process.cpuUsage().user / 1e6 + process.cpuUsage().system / 1e6,
     }
     return reply.type('text/plain; version=0.0.4').send(site.metrics.render(gauges))

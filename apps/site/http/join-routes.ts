@@ -58,6 +58,8 @@ export function joinRoutes(app: Api, site: Site): void {
     '/enrol',
     { config: open, schema: { body: enrolRequest, response: { 201: enrolAnswer } } },
     async (request, reply) =>
-      reply.code(201).send(await enrol(site, request.body.token, request.body.request)),
+      reply
+        .code(201)
+        .send(await enrol(site, request.body.token, request.body.request, request.body.activation)),
   )
 }

@@ -19,9 +19,14 @@ import { adminRoutes } from './admin-routes.ts'
 import { type Access, type Api, withZod } from './api.ts'
 import { auditRoutes } from './audit-routes.ts'
 import { consoleRoutes } from './console-routes.ts'
+import { dataRoutes } from './data-routes.ts'
 import { endpointRoutes } from './endpoint-routes.ts'
+import { enrolmentRoutes } from './enrolment-routes.ts'
 import { errorAnswer } from './error-answer.ts'
 import { eventRoutes } from './event-routes.ts'
+import { evidenceRoutes } from './evidence-routes.ts'
+import { exporterOf } from './exporter-of.ts'
+import { handoffRoutes } from './handoff-routes.ts'
 import { healthRoutes } from './health-routes.ts'
 import { joinRoutes } from './join-routes.ts'
 import { personRoutes } from './person-routes.ts'
@@ -88,6 +93,7 @@ function requireCallers(app: Api, site: Site): void {
       cookie: readCookie(headers.cookie),
       proof,
       endpointProof,
+      exporter: exporterOf(site, request),
     })
     requireAccess(access, request.caller)
   })
@@ -160,12 +166,16 @@ async function addRoutes(app: Api, site: Site): Promise<void> {
       )
       for (const routes of [
         joinRoutes,
+        enrolmentRoutes,
         personRoutes,
+        handoffRoutes,
         eventRoutes,
         adminRoutes,
         endpointRoutes,
+        evidenceRoutes,
         releaseRoutes,
         auditRoutes,
+        dataRoutes,
       ])
         routes(typed, site)
     },

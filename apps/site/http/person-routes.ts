@@ -59,6 +59,7 @@ export function personRoutes(app: Api, site: Site): void {
         width: size.width ?? defaultSize.width,
         height: size.height ?? defaultSize.height,
         nonce,
+        ...(request.body.switch === undefined ? {} : { switch: request.body.switch }),
       })
       return reply.code(201).send(answer)
     },

@@ -68,6 +68,7 @@ export const attachCommand: Command = {
       onDetach: async () => opened[Symbol.asyncDispose](),
       warn,
     })
+    await opened.pinned
     say(disk.record)
     const { lazily } = await disk.ended
     if (!isSilent) sayEnd(out, lazily)

@@ -1,4 +1,5 @@
 import { decodeManifest, type ImageManifest } from '#core/artifact/index.ts'
+import { describeVm } from '#core/vm/index.ts'
 import { sizeText } from './store-options.ts'
 
 /**
@@ -22,6 +23,7 @@ export function describeRelease(
     `  key           ${changed(manifest.keyId, previous?.keyId)}`,
     `  made          ${manifest.createdAt}`,
     ...applicationsOf(manifest, previous),
+    ...vmOf(manifest, previous),
   ]
 }
 
@@ -36,6 +38,13 @@ function applicationsOf(manifest: ImageManifest, previous: ImageManifest | undef
     if (command === undefined) return `  application   ${name} is gone`
     return `  application   ${name}: ${changed(command, commandOf(previous, name))}`
   })
+}
+
+/** Who signs it signs what the virtual machine may reach, too. */
+function vmOf({ vm }: ImageManifest, previous: ImageManifest | undefined): readonly string[] {
+  if (vm === undefined) return previous?.vm === undefined ? [] : ['  vm            is gone']
+  const before = new Map(previous?.vm === undefined ? [] : describeVm(previous.vm))
+  return describeVm(vm).map(([name, value]) => `  vm ${name.padEnd(10)} ${changed(value, before.get(name))}`)
 }
 
 function commandOf(of: ImageManifest | undefined, name: string): string | undefined {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { stat } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { ChunkWorkers } from '#adapters/chunk-workers/index.ts'
 import { openDiskFile } from '#adapters/disk-file/index.ts'
@@ -16,7 +16,9 @@ import {
   readKnownChunks,
 } from '#core/artifact/index.ts'
 import { type BlobStore, formatReference, type ImageReference, parseReference } from '#core/blobs/index.ts'
+import { parseConfig } from '#core/config/parse-config.ts'
 import type { ImageFormat } from '#core/image/index.ts'
+import { type VmConfig, vmConfigFile } from '#core/vm/index.ts'
 import { usage } from '../../cli-error.ts'
 import { type Command, type Output, type Parsed, parse } from '../../command.ts'
 import { progressLine } from '../../progress.ts'
@@ -32,7 +34,7 @@ import {
 const formats: readonly ImageFormat[] = ['raw', 'vhd', 'vhdx', 'qcow2', 'vmdk']
 
 export const importCommand: Command = {
-  synopsis: `import FILE NAME:VERSION ${storeSynopsis} [--format ${formats.join('|')}] [--parents FOLDER] [--app NAME=COMMAND]… [--sector 512|4096] [--chunk SIZE] [--replace]`,
+  synopsis: `import FILE NAME:VERSION ${storeSynopsis} [--format ${formats.join('|')}] [--parents FOLDER] [--app NAME=COMMAND]… [--vm FILE.yaml] [--sector 512|4096] [--chunk SIZE] [--replace]`,
   summary:
     'Cut a disk into encrypted chunks and put those into a store that it does not have. Goes on where an earlier run was interrupted. The key of NAME is made at the first import and stays in this account.',
   run: async (args, out) => {
@@ -43,6 +45,7 @@ export const importCommand: Command = {
         format: { type: 'string' },
         parents: { type: 'string' },
         app: { type: 'string', multiple: true },
+        vm: { type: 'string' },
         sector: { type: 'string' },
         chunk: { type: 'string' },
         replace: { type: 'boolean' },
@@ -74,7 +77,7 @@ async function runImport(
   out: Output,
 ): Promise<ImportedImage> {
   const { signal } = out
-  const about = aboutOf(words)
+  const about = aboutOf(words, await vmOf(words.text('vm')))
   const { device: source } = await openDiskFile(path, diskOptions(words, signal))
   await using device = source
   const key = await imageKeyOrNew(reference.name)
@@ -120,9 +123,15 @@ function diskOptions(words: Parsed, signal: AbortSignal) {
   return { ...(format && { format }), ...(parents !== undefined && { parentFolders: [parents] }), signal }
 }
 
+/** @throws {ConfigError} naming the line */
+async function vmOf(file: string | undefined): Promise<VmConfig | undefined> {
+  return file === undefined ? undefined : parseConfig(await readFile(file, 'utf8'), vmConfigFile, file)
+}
+
 function aboutOf(
   words: Parsed,
-): Pick<ImageManifest, 'chunkBytes' | 'sectorBytes' | 'diskId' | 'applications' | 'createdAt'> {
+  vm: VmConfig | undefined,
+): Pick<ImageManifest, 'chunkBytes' | 'sectorBytes' | 'diskId' | 'applications' | 'vm' | 'createdAt'> {
   const sector = words.text('sector') ?? '512'
   if (sector !== '512' && sector !== '4096') throw usage('--sector is 512 or 4096')
   const chunk = words.text('chunk')
@@ -131,6 +140,7 @@ function aboutOf(
     sectorBytes: sector === '512' ? 512 : 4096,
     diskId: randomUUID(),
     applications: Object.fromEntries(words.list('app').map(applicationOf)),
+    ...(vm !== undefined && { vm }),
     createdAt: new Date().toISOString(),
   }
 }

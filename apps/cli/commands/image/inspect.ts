@@ -2,6 +2,7 @@ import { madeHere } from '#apps/images/key-ring.ts'
 import { openReader } from '#apps/images/open-store.ts'
 import { readClaimed } from '#core/artifact/index.ts'
 import { formatReference, mediaTypes, parseReference } from '#core/blobs/index.ts'
+import { describeVm } from '#core/vm/index.ts'
 import { type Command, parse } from '../../command.ts'
 import { sizeText, storeAddress, storeOptions, storeSynopsis, storeWords } from './store-options.ts'
 
@@ -30,6 +31,9 @@ export const inspectCommand: Command = {
         `  made          ${manifest.createdAt}`,
         ...Object.entries(manifest.applications).map(
           ([name, { command }]) => `  application   ${name}: ${command.join(' ')}`,
+        ),
+        ...(manifest.vm === undefined ? [] : describeVm(manifest.vm)).map(
+          ([name, value]) => `  vm ${name.padEnd(10)} ${value}`,
         ),
       ].join('\n'),
     )

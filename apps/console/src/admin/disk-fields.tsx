@@ -14,12 +14,17 @@ const label = {
   spellCheck: false,
 } as const
 
-/** What a workspace streams, part of the workspace's form. */
-export function DiskFields({ disk }: { readonly disk: Disk | undefined }): ReactElement {
+/** The image that a workspace streams or runs as a VM, part of the workspace's form. */
+export function DiskFields(props: {
+  readonly disk: Disk | undefined
+  /** A streamed disk has one program started from it; a VM starts by itself. */
+  readonly startsApplication: boolean
+}): ReactElement {
+  const { disk, startsApplication } = props
   const { data } = useResource(imagesApi.releases)
   return (
     <fieldset className="subfields">
-      <legend>Streamed disk</legend>
+      <legend>Image</legend>
       <TextField
         label="Image"
         name="disk-image"
@@ -48,22 +53,25 @@ export function DiskFields({ disk }: { readonly disk: Disk | undefined }): React
           </label>
         ))}
       </fieldset>
-      <TextField
-        label="Application"
-        name="disk-application"
-        defaultValue={disk?.application}
-        required
-        hint="What is started from the disk, by the name that the signed image gives it."
-        {...label}
-      />
+      {startsApplication && (
+        <TextField
+          label="Application"
+          name="disk-application"
+          defaultValue={disk?.application}
+          required
+          hint="What is started from the streamed disk, by the name that the signed image gives it."
+          {...label}
+        />
+      )}
     </fieldset>
   )
 }
 
 export function diskFrom(form: FormData): Disk {
+  const application = formValue(form, 'disk-application').trim()
   return {
     image: formValue(form, 'disk-image').trim(),
     channel: formValue(form, 'disk-channel') === 'test' ? 'test' : 'production',
-    application: formValue(form, 'disk-application').trim(),
+    ...(application !== '' && { application }),
   }
 }

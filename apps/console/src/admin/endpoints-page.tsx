@@ -8,9 +8,12 @@ import { Empty, Problem, Waiting } from '../ui/message.tsx'
 import { useInterval, useNow, useResource } from '../ui/use-resource.ts'
 import { ago, leaseStateNames } from '../words.ts'
 import { AddMachine } from './add-machine.tsx'
+import { AcceptBoot, ChangeOwner, KnownBy } from './device-identity.tsx'
+import { EndpointTrust } from './endpoint-trust.tsx'
 import { MachineState, timeLeft } from './machine-state.tsx'
 import { PageHead } from './page-head.tsx'
 import { Revoke } from './revoke.tsx'
+import { WaitingEndpoints } from './waiting-endpoints.tsx'
 
 /** Enrolled machines that people sit at, and what they hold. */
 export function EndpointsPage(): ReactElement {
@@ -35,6 +38,7 @@ export function EndpointsPage(): ReactElement {
         Machines that people sit at and that prove who they are with a key of their own. Only they can be
         trusted with data.
       </PageHead>
+      {me.admin && <WaitingEndpoints onApproved={reload} />}
       {endpoints === undefined ? (
         error === undefined ? (
           <Waiting label="Loading endpoints" />
@@ -66,10 +70,21 @@ function EndpointTable(props: {
       rows={props.endpoints.map((endpoint) => ({
         key: endpoint.id,
         off: endpoint.revoked,
-        actions: me.admin && !endpoint.revoked && <Revoke machine={endpoint} onChange={props.onChange} />,
+        actions: me.admin && !endpoint.revoked && (
+          <>
+            {endpoint.boot?.state === 'changed' && (
+              <AcceptBoot machine={endpoint} onChange={props.onChange} />
+            )}
+            <ChangeOwner machine={endpoint} onChange={props.onChange} />
+            <Revoke machine={endpoint} onChange={props.onChange} />
+          </>
+        ),
         cells: {
           Endpoint: endpoint.name,
           State: <MachineState machine={endpoint} />,
+          'Known by': <KnownBy machine={endpoint} />,
+          Trust: <EndpointTrust machine={endpoint} now={now} onChange={props.onChange} />,
+          Owner: endpoint.owner?.name ?? <span className="muted">Nobody</span>,
           Group: endpoint.group,
           Holds: <Holds leases={endpoint.leases} />,
           Seen: endpoint.lastSeenAt === undefined ? 'never' : ago(endpoint.lastSeenAt, now),

@@ -92,7 +92,9 @@ export function WorkspaceDialog(props: {
             />
           )}
           <ModeOrder modes={modes} onChange={setModes} />
-          {modes.includes('streamed-disk') && <DiskFields disk={workspace?.disk} />}
+          {needsDisk(modes) && (
+            <DiskFields disk={workspace?.disk} startsApplication={modes.includes('streamed-disk')} />
+          )}
           <TextField
             label="Pool"
             name="pool"
@@ -125,6 +127,10 @@ export function WorkspaceDialog(props: {
   )
 }
 
+function needsDisk(modes: readonly DeliveryMode[]): boolean {
+  return modes.includes('streamed-disk') || modes.includes('local-vm')
+}
+
 function definitionFrom(
   form: FormData,
   id: string | undefined,
@@ -140,6 +146,6 @@ function definitionFrom(
     modes: [...modes],
     collections: words(formValue(form, 'collections')),
     program: kind === 'desktop' ? { kind } : { kind, command: words(formValue(form, 'command')) },
-    ...(modes.includes('streamed-disk') ? { disk: diskFrom(form) } : {}),
+    ...(needsDisk(modes) ? { disk: diskFrom(form) } : {}),
   }
 }

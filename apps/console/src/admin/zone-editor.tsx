@@ -54,6 +54,7 @@ export function ZoneEditor(): ReactElement {
               Zone: zone.name,
               Kind: zone.kind,
               Networks: <span className="mono">{zone.networks.join(', ')}</span>,
+              'Counts when': countsWhen(zone),
             },
             actions: me.admin && (
               <button
@@ -99,10 +100,21 @@ function ZoneDialog(props: {
   function submit(event: FormEvent<HTMLFormElement>): void {
     event.preventDefault()
     const form = new FormData(event.currentTarget)
+    const url = formValue(form, 'beacon-url').trim()
     const changed: ZoneDefinition = {
       name: zone?.name ?? formValue(form, 'name'),
       kind: kinds.find((kind) => kind === formValue(form, 'kind')) ?? 'outside',
       networks: words(formValue(form, 'networks')),
+      ...(form.has('vpn') ? { vpn: true } : {}),
+      ...(url === ''
+        ? {}
+        : {
+            beacon: {
+              url,
+              key: formValue(form, 'beacon-key').trim(),
+              maxRttMs: Number(formValue(form, 'beacon-rtt')),
+            },
+          }),
     }
     replace(zone === undefined ? [...zones, changed] : zones.map((each) => (each === zone ? changed : each)))
   }
@@ -137,6 +149,11 @@ function ZoneDialog(props: {
             autoComplete="off"
             spellCheck={false}
           />
+          <label className="check">
+            <input type="checkbox" name="vpn" defaultChecked={zone?.vpn ?? false} /> Our VPN ends here: who
+            arrives from these networks came through it
+          </label>
+          <BeaconFields beacon={zone?.beacon} />
           {error !== undefined && <Problem error={error} />}
         </div>
         <footer className="dialog-foot">
@@ -161,4 +178,55 @@ function ZoneDialog(props: {
       </form>
     </Dialog>
   )
+}
+
+function BeaconFields({ beacon }: { readonly beacon: ZoneDefinition['beacon'] }): ReactElement {
+  const [url, setUrl] = useState(beacon?.url ?? '')
+  const isAsked = url.trim() !== ''
+  return (
+    <>
+      <TextField
+        label="Beacon"
+        name="beacon-url"
+        value={url}
+        onChange={(event) => setUrl(event.target.value)}
+        placeholder="tls://beacon.example.com:7443"
+        hint="Leave empty for none. With one, the zone counts only for devices that the beacon has found near; all others are outside."
+        autoComplete="off"
+        spellCheck={false}
+      />
+      {isAsked && (
+        <>
+          <TextField
+            label="Key of the beacon"
+            name="beacon-key"
+            defaultValue={beacon?.key}
+            required
+            pattern="[A-Za-z0-9_\-]{43}"
+            hint="As it prints when it starts."
+            autoComplete="off"
+            spellCheck={false}
+          />
+          <TextField
+            label="Longest round trip, ms"
+            name="beacon-rtt"
+            type="number"
+            min="0.1"
+            max="1000"
+            step="0.1"
+            defaultValue={String(beacon?.maxRttMs ?? 5)}
+            required
+            hint="Cable: about 3. Wireless: about 10. Each millisecond is up to 100 km."
+          />
+        </>
+      )}
+    </>
+  )
+}
+
+function countsWhen({ kind, vpn, beacon }: ZoneDefinition): string {
+  const address = vpn === true ? 'the VPN gave the address' : 'the address fits'
+  return beacon === undefined
+    ? address
+    : `${address} and the beacon answers within ${beacon.maxRttMs} ms; otherwise it is outside instead of ${kind}`
 }

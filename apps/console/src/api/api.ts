@@ -16,6 +16,7 @@ import {
   workspaceDefinition,
   zoneDefinition,
 } from '#core/api/admin.ts'
+import { type HandoffRequest, handoffAnswer } from '#core/api/handoff.ts'
 import type { launchRequest, setupRequest, signInRequest, ticketRequest } from '#core/api/person.ts'
 import {
   explainAnswer,
@@ -43,6 +44,7 @@ export const api = {
     request({ method: 'GET', path: '/workspaces' }, z.strictObject({ workspaces: z.array(workspaceView) })),
   launch: (body: z.infer<typeof launchRequest>, signal?: AbortSignal) =>
     request({ method: 'POST', path: '/launches', body, patient: true, signal }, hostedLaunchAnswer),
+  handoff: (body: HandoffRequest) => request({ method: 'POST', path: '/handoffs', body }, handoffAnswer),
   sessions: () => request({ method: 'GET', path: '/sessions' }, sessionList),
   session: (id: string) => request({ method: 'GET', path: `/sessions/${id}` }, sessionView),
   ticket: (id: string, body: z.infer<typeof ticketRequest>, signal?: AbortSignal) =>

@@ -12,6 +12,8 @@ import { useAction } from '../ui/use-action.ts'
 import { useResource, useSiteEvents } from '../ui/use-resource.ts'
 import { RunningSessions } from './running-sessions.tsx'
 import { TakenSessions, wasTaken } from './taken-sessions.tsx'
+import { ThisDevice } from './this-device.tsx'
+import { type Device, useDevice } from './use-device.ts'
 import { WorkspaceTile } from './workspace-tile.tsx'
 
 /** Where people open their workspaces. */
@@ -22,6 +24,7 @@ export function PortalPage(): ReactElement {
   const [over, setOver] = useState<readonly SessionView[]>([])
   const dismiss = (id: string) => setOver((before) => before.filter((session) => session.id !== id))
   useSiteEvents((event) => {
+    if (event.kind === 'data') return
     if (event.kind === 'session' && event.session.state === 'ended' && wasTaken(event.session)) {
       const { session } = event
       setOver((before) => [...before.filter(({ id }) => id !== session.id), session])
@@ -31,6 +34,7 @@ export function PortalPage(): ReactElement {
   })
   useEffect(preloadViewer, [])
   const workspaces = data?.workspaces
+  const device = useDevice(workspaces?.some(canRunHere) === true)
 
   if (workspaces === undefined) {
     return error === undefined ? (
@@ -41,7 +45,11 @@ export function PortalPage(): ReactElement {
   }
   const listed = data?.sessions ?? []
   const running = listed.filter((session) => !wasTaken(session))
-  const taken = [...listed.filter(wasTaken), ...over.filter(({ id }) => !listed.some((one) => one.id === id))]
+  const taken = [
+    ...listed.filter(wasTaken),
+    ...over.filter(({ id }) => !listed.some((one) => one.id === id)),
+    // Whoever has gone on knows.
+  ].filter(({ workspace }) => !running.some((session) => session.workspace.id === workspace.id))
   return (
     <>
       <header className="page-head">
@@ -62,14 +70,29 @@ export function PortalPage(): ReactElement {
             <LaunchTile
               key={workspace.id}
               workspace={workspace}
-              runsOn={running.find((session) => session.workspace.id === workspace.id)?.endpoint?.name}
+              runsOn={running.find((session) => session.workspace.id === workspace.id)?.endpoint}
+              device={device}
               only={workspaces.length === 1}
               onRefused={reload}
             />
           ))}
         </div>
       )}
+      {device.status !== undefined && (
+        <ThisDevice
+          status={device.status}
+          name={workspaces.find(({ here }) => here !== undefined)?.here?.endpoint.name}
+        />
+      )}
     </>
+  )
+}
+
+/** Whether a workspace could run on a device at all, so that it is worth asking for one. */
+function canRunHere({ decision, here }: WorkspaceView): boolean {
+  return (
+    here !== undefined ||
+    decision.refused.some(({ place, code }) => place === 'endpoint' && code !== 'NO_RELEASE')
   )
 }
 
@@ -77,24 +100,27 @@ export function PortalPage(): ReactElement {
 function LaunchTile(props: {
   readonly workspace: WorkspaceView
   /** An endpoint of this person. */
-  readonly runsOn: string | undefined
+  readonly runsOn: SessionView['endpoint']
+  readonly device: Device
   readonly only: boolean
   readonly onRefused: () => void
 }): ReactElement {
-  const { workspace, only, onRefused } = props
+  const { workspace, device, only, onRefused } = props
   const action = useAction()
 
-  function open(): void {
+  function run(work: () => Promise<void>): void {
     performance.mark('launch-click')
     action.run(async () => {
       try {
-        goToSession(workspace.sessionId ?? (await openWorkspace(workspace.id)))
+        await work()
       } catch (error) {
-        if (error instanceof ApiError && error.decision !== undefined) onRefused()
+        if (error instanceof ApiError && (error.decision !== undefined || error.code === 'LAUNCH_REFUSED'))
+          onRefused()
         throw error
       }
     })
   }
+  const open = () => run(async () => goToSession(workspace.sessionId ?? (await openWorkspace(workspace.id))))
 
   const started = useRef(false)
   useEffect(() => {
@@ -104,7 +130,17 @@ function LaunchTile(props: {
     history.replaceState(null, '')
     open()
   })
-  return <WorkspaceTile workspace={workspace} runsOn={props.runsOn} action={action} onOpen={open} />
+  return (
+    <WorkspaceTile
+      workspace={workspace}
+      runsOn={props.runsOn}
+      device={device}
+      action={action}
+      onOpen={open}
+      onOpenHere={(wish) => run(() => device.open(workspace.id, wish))}
+      onOpenByScheme={() => run(() => device.openByScheme(workspace.id))}
+    />
+  )
 }
 
 function NoWorkspaces(): ReactElement {

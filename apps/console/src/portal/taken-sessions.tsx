@@ -1,7 +1,7 @@
 import type { ReactElement } from 'react'
 import type { SessionView, WorkspaceView } from '#core/api/person.ts'
 import { openWorkspace } from '../session/open-workspace.ts'
-import { Unlocks } from '../ui/decision-details.tsx'
+import { WayOut } from '../session/way-out.tsx'
 import { Icon } from '../ui/icons.tsx'
 import { Problem } from '../ui/message.tsx'
 import { navigate } from '../ui/router.tsx'
@@ -12,6 +12,7 @@ const takenCodes: ReadonlySet<string> = new Set([
   'TRUST_LOST',
   'LEASE_EXPIRED',
   'SESSION_CLOSED_BY_ADMIN',
+  'SESSION_LEASE_WITHDRAWN',
   'SESSION_ENDPOINT_AWAY',
 ])
 
@@ -61,7 +62,9 @@ function Taken(props: {
           {sentence(session.end?.reason ?? '')}
         </p>
         <p className="small">{overlaySentences[session.obligations.overlay]}</p>
-        <Unlocks unlocks={session.end?.unlocks ?? []} opens={modeNames[session.mode].toLowerCase()} />
+        {session.end !== undefined && (
+          <WayOut end={session.end} opens={modeNames[session.mode].toLowerCase()} />
+        )}
         {error !== undefined && <Problem error={error} />}
         <div className="row-actions">
           {isHosted && (
@@ -71,7 +74,7 @@ function Taken(props: {
               disabled={busy}
               onClick={open}
             >
-              {busy ? 'Opening…' : 'Open it hosted instead'}
+              {busy ? 'Opening…' : 'Go on in the data centre'}
             </button>
           )}
           {session.state === 'ended' && (

@@ -1,6 +1,7 @@
 import { type ReactElement, useId, useState } from 'react'
-import type { WorkspaceView } from '#core/api/person.ts'
-import type { Unlock } from '#core/api/words.ts'
+import type { DeviceLaunch } from '#core/api/handoff.ts'
+import type { SessionView, WorkspaceView } from '#core/api/person.ts'
+import type { DecisionView, Unlock } from '#core/api/words.ts'
 import { ApiError } from '../api/errors.ts'
 import { DecisionDetails, Leads } from '../ui/decision-details.tsx'
 import { Icon, workspaceIcon } from '../ui/icons.tsx'
@@ -14,20 +15,30 @@ import {
   sentence,
   unlockSummary,
 } from '../words.ts'
+import { DeviceLaunchState } from './device-launch-state.tsx'
+import { OpenButtons } from './open-buttons.tsx'
+import { isOnDevice, isThis, isTrustedAgain } from './trusted-again.ts'
+import type { Device } from './use-device.ts'
 
 /** One workspace: what it is, how it would be delivered, what is withheld, and why. */
 export function WorkspaceTile(props: {
   readonly workspace: WorkspaceView
-  /** Name of the person's endpoint that has it open, if one has. */
-  readonly runsOn: string | undefined
+  /** The person's endpoint that has it open, if one has. */
+  readonly runsOn: SessionView['endpoint']
+  readonly device: Device
   readonly action: Action
   readonly onOpen: () => void
+  readonly onOpenHere: (wish?: { readonly switch?: boolean }) => void
+  readonly onOpenByScheme: () => void
 }): ReactElement {
-  const { workspace, action } = props
-  const { outcome, refused } = workspace.decision
+  const { workspace, action, device, runsOn } = props
+  const decision = decisionFor(workspace, device)
+  const { outcome, refused } = decision
   const [why, setWhy] = useState(false)
   const id = useId()
-  const better = bestUnlock(workspace)
+  const launch = latestOf(device, workspace)
+  const refusedHere = refusedOnDevice(workspace, device)
+  const isHere = runsOn !== undefined && runsOn.id === device.status?.endpointId
   return (
     <article className={outcome === undefined ? 'tile tile-refused' : 'tile'} aria-labelledby={`${id}-name`}>
       <header className="tile-head">
@@ -43,58 +54,30 @@ export function WorkspaceTile(props: {
       {outcome === undefined ? (
         <p className="tile-fact tile-reason">
           <Icon name="lock" />
-          <span>
-            {sentence(refused[0]?.reason ?? 'no policy permits it')}
-            {refused[0]?.code === 'NO_ENDPOINT' && <OnlyOnEndpoint workspaceId={workspace.id} />}
-          </span>
+          <span>{sentence(refused[0]?.reason ?? 'no policy permits it')}</span>
         </p>
       ) : (
-        <>
-          <p className="tile-fact">
-            <Icon name="place" />
-            <span>
-              {modeSentences[outcome.mode]}. <span className="muted">{placeSentences[outcome.place]}.</span>
-            </span>
-          </p>
-          {(outcome.restrictions.length > 0 || outcome.obligations.watermark) && (
-            <ul className="chips" aria-label="Restrictions">
-              {outcome.restrictions.map((restriction) => (
-                <li key={restriction.right} className="chip">
-                  {restrictionName(restriction)}
-                </li>
-              ))}
-              {outcome.obligations.watermark && <li className="chip">Watermark</li>}
-            </ul>
-          )}
-        </>
+        <Delivered outcome={outcome} />
       )}
-      {props.runsOn !== undefined && (
+      {runsOn !== undefined && !isHere && (
         <p className="tile-fact">
           <Icon name="info" />
-          <span>It is open on {props.runsOn}. Go on there, or end it to open it here.</span>
+          <span>It is open on {runsOn.name}. Go on there, or end it to open it here.</span>
         </p>
       )}
-      {better !== undefined && (
-        <p className="tile-fact tile-unlock">
+      {isTrustedAgain(workspace, device) && (
+        <p className="tile-fact tile-unlock" role="status">
           <Icon name="unlock" />
-          <span>
-            {unlockSummary(better.unlock)} <Leads /> {better.opens}
-          </span>
+          <span>Trust is back: it can be open on this device again.</span>
         </p>
       )}
+      {launch !== undefined && <DeviceLaunchState launch={launch} />}
+      <Better decision={isThis(workspace, device) ? workspace.here.decision : decision} />
 
       {action.error !== undefined && !isDecision(action.error) && <Problem error={action.error} />}
       <footer className="tile-foot">
-        {outcome !== undefined && props.runsOn === undefined && (
-          <button
-            type="button"
-            className="button button-primary"
-            disabled={action.busy}
-            aria-describedby={`${id}-name`}
-            onClick={props.onOpen}
-          >
-            {openLabel(workspace, action.busy)}
-          </button>
+        {runsOn === undefined && launch?.state !== 'opening' && (
+          <OpenButtons {...props} nameId={`${id}-name`} />
         )}
         <button
           type="button"
@@ -108,31 +91,73 @@ export function WorkspaceTile(props: {
         </button>
       </footer>
       <div id={`${id}-why`} className="tile-why" hidden={!why}>
-        <DecisionDetails decision={workspace.decision} />
+        <DecisionDetails decision={decision} />
+        {refusedHere !== undefined && (
+          <section className="tile-here" aria-label="On this device">
+            <h3>On this device</h3>
+            <DecisionDetails decision={refusedHere.decision} />
+          </section>
+        )}
       </div>
     </article>
   )
 }
 
-/** A browser cannot hold a disk: where it can be opened, and how. */
-function OnlyOnEndpoint({ workspaceId }: { readonly workspaceId: string }): ReactElement {
+/** What this page can have opened: on the device where one answers, else what a browser is given. */
+function decisionFor(workspace: WorkspaceView, device: Device): DecisionView {
+  const { decision, sessionId } = workspace
+  const opensHere = isThis(workspace, device) && isOnDevice(workspace.here.decision)
+  return opensHere && sessionId === undefined ? workspace.here.decision : decision
+}
+
+/** The decision for the device that this page is shown on, where it does not open there: it says what would. */
+function refusedOnDevice(workspace: WorkspaceView, device: Device): WorkspaceView['here'] {
+  return isThis(workspace, device) && !isOnDevice(workspace.here.decision) ? workspace.here : undefined
+}
+
+function latestOf({ status }: Device, { id }: WorkspaceView): DeviceLaunch | undefined {
+  return status?.launches.find(({ workspace }) => workspace.id === id)
+}
+
+function Delivered({ outcome }: { readonly outcome: NonNullable<DecisionView['outcome']> }): ReactElement {
   return (
-    <span className="muted">
-      {' '}
-      Its disk streams to an enrolled device, and a browser cannot hold it. There, open it with{' '}
-      <code className="mono">trustcast launch {workspaceId}</code>.
-    </span>
+    <>
+      <p className="tile-fact">
+        <Icon name="place" />
+        <span>
+          {modeSentences[outcome.mode]}. <span className="muted">{placeSentences[outcome.place]}.</span>
+        </span>
+      </p>
+      {(outcome.restrictions.length > 0 || outcome.obligations.watermark) && (
+        <ul className="chips" aria-label="Restrictions">
+          {outcome.restrictions.map((restriction) => (
+            <li key={restriction.right} className="chip">
+              {restrictionName(restriction)}
+            </li>
+          ))}
+          {outcome.obligations.watermark && <li className="chip">Watermark</li>}
+        </ul>
+      )}
+    </>
   )
 }
 
-function openLabel(workspace: WorkspaceView, busy: boolean): string {
-  if (busy) return 'Opening…'
-  return workspace.sessionId === undefined ? 'Open' : 'Reconnect'
+function Better({ decision }: { readonly decision: DecisionView }): ReactElement | null {
+  const better = bestUnlock(decision)
+  if (better === undefined) return null
+  return (
+    <p className="tile-fact tile-unlock">
+      <Icon name="unlock" />
+      <span>
+        {unlockSummary(better.unlock)} <Leads /> {better.opens}
+      </span>
+    </p>
+  )
 }
 
 /** The first change that would give a mode which the workspace prefers, or the first that opens it at all. */
-function bestUnlock({ decision }: WorkspaceView): { unlock: Unlock; opens: string } | undefined {
-  for (const { mode, unlocks, deliverable } of decision.refused) {
+function bestUnlock({ refused }: DecisionView): { unlock: Unlock; opens: string } | undefined {
+  for (const { mode, unlocks, deliverable } of refused) {
     const [unlock] = unlocks
     if (deliverable && unlock !== undefined) return { unlock, opens: modeNames[mode].toLowerCase() }
   }

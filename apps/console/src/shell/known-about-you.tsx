@@ -2,7 +2,7 @@ import type { ReactElement } from 'react'
 import { usePerson } from '../person-context.ts'
 import { DataTable } from '../ui/data-table.tsx'
 import { Dialog } from '../ui/dialog.tsx'
-import { span, worthOf, zoneSentences } from '../words.ts'
+import { sentence, span, worthOf, zoneSentences } from '../words.ts'
 
 /** Every claim that decisions are made from, with where it comes from: nothing about a person is hidden from them. */
 export function KnownAboutYou({ onClose }: { readonly onClose: () => void }): ReactElement {
@@ -12,7 +12,8 @@ export function KnownAboutYou({ onClose }: { readonly onClose: () => void }): Re
       <div className="dialog-body">
         <p>
           The site sees you at <span className="mono">{me.network.address}</span>:{' '}
-          {zoneSentences[me.network.kind]} (zone <strong>{me.network.zone}</strong>). Decisions about your
+          {zoneSentences[me.network.kind]} (zone <strong>{me.network.zone}</strong>).{' '}
+          {me.network.reason !== undefined && `${sentence(me.network.reason)} `}Decisions about your
           workspaces are made from the facts below and from your groups
           {me.groups.length > 0 && ` (${me.groups.join(', ')})`}. What a device says about itself can lower
           trust, never raise it.

@@ -4,6 +4,7 @@ import { usePerson } from '../person-context.ts'
 import { Mark } from '../ui/icons.tsx'
 import { Link, usePathname } from '../ui/router.tsx'
 import { useStore } from '../ui/store.ts'
+import { Alarms } from './alarms.tsx'
 import { PersonMenu } from './person-menu.tsx'
 
 /** Header, navigation and the place where a page stands. */
@@ -11,7 +12,7 @@ export function Shell(props: {
   readonly links: readonly { readonly path: string; readonly title: string }[]
   readonly children: ReactNode
 }): ReactElement {
-  const { siteName } = usePerson()
+  const { siteName, me } = usePerson()
   const pathname = usePathname()
   const trouble = useStore(siteTrouble)
   const nav = useRef<HTMLElement>(null)
@@ -45,6 +46,7 @@ export function Shell(props: {
       <div className="trouble" role="status">
         {trouble !== '' && <span>{trouble}…</span>}
       </div>
+      {(me.admin || me.auditor) && <Alarms />}
       <main id="main" className="page" tabIndex={-1}>
         {props.children}
       </main>

@@ -1,4 +1,5 @@
 import type { ReactElement, ReactNode } from 'react'
+import { Icon } from './icons.tsx'
 
 export interface DataRow {
   readonly key: string
@@ -9,13 +10,23 @@ export interface DataRow {
   readonly off?: boolean
 }
 
+/** By which columns rows can be ordered, and are. */
+export interface Sorting<Column extends string> {
+  readonly columns: readonly Column[]
+  readonly by: Column
+  readonly descending: boolean
+  readonly onSort: (column: Column) => void
+}
+
 /** A table that becomes a list of cards on a phone. The roles are written out because that display would drop them. */
-export function DataTable({
+export function DataTable<Column extends string = never>({
   label,
   rows,
+  sort,
 }: {
   readonly label: string
   readonly rows: readonly DataRow[]
+  readonly sort?: Sorting<Column>
 }): ReactElement {
   const hasActions = rows.some(({ actions }) => actions !== undefined && actions !== false)
   return (
@@ -24,9 +35,7 @@ export function DataTable({
         <thead role="rowgroup">
           <tr role="row">
             {Object.keys(rows[0]?.cells ?? {}).map((column) => (
-              <th key={column} scope="col" role="columnheader">
-                {column}
-              </th>
+              <Heading key={column} column={column} sort={sort} />
             ))}
             {hasActions && <th scope="col" role="columnheader" aria-label="Actions" />}
           </tr>
@@ -55,5 +64,29 @@ export function DataTable({
         </tbody>
       </table>
     </div>
+  )
+}
+
+function Heading<Column extends string>(props: {
+  readonly column: string
+  readonly sort: Sorting<Column> | undefined
+}): ReactElement {
+  const { column, sort } = props
+  const own = sort?.columns.find((one) => one === column)
+  if (sort === undefined || own === undefined) {
+    return (
+      <th scope="col" role="columnheader">
+        {column}
+      </th>
+    )
+  }
+  const direction = sort.descending ? 'descending' : 'ascending'
+  return (
+    <th scope="col" role="columnheader" aria-sort={sort.by === own ? direction : undefined}>
+      <button type="button" className="sort" onClick={() => sort.onSort(own)}>
+        {column}
+        <Icon name="chevron" />
+      </button>
+    </th>
   )
 }

@@ -15,9 +15,15 @@ import { Icon } from './icons.tsx'
 
 /** A decision as it was taken: what is delivered and why, what is withheld, what was refused, and what would unlock it. */
 export function DecisionDetails({ decision }: { readonly decision: DecisionView }): ReactElement {
-  const { outcome, refused } = decision
+  const { outcome, refused, zoneReason } = decision
   return (
     <div className="reasons">
+      {zoneReason !== undefined && (
+        <section>
+          <h4>Network</h4>
+          <p>{sentence(zoneReason)}</p>
+        </section>
+      )}
       {outcome !== undefined && (
         <section>
           <h4>Chosen: {modeNames[outcome.mode]}</h4>

@@ -1,0 +1,111 @@
+import { sql } from 'kysely'
+import { openLeaseStates } from '#core/lease/index.ts'
+import type { BeaconSeen } from '#core/trust/index.ts'
+import type { AgentRow, LeaseRow, SessionRow, WorkspaceRow } from './schema.ts'
+import type { Db } from './store.ts'
+
+/** Where data is now, and where it was left. */
+
+/** What every copy is told by. */
+interface CopyColumns {
+  readonly person_login: string
+  readonly person_name: string
+  readonly workspace: WorkspaceRow['definition']
+  readonly machine_name: string
+  readonly machine_seen_at: Date | null
+  readonly machine_revoked_at: AgentRow['revoked_at']
+  /** Of the web session that holds it. */
+  readonly web_address: string | null
+  /** From where the endpoint that it was opened at sent its last evidence, and what a beacon said of that one. */
+  readonly agent_address: string | null
+  readonly beacon: BeaconSeen | null
+}
+
+export interface HostedCopyRow
+  extends CopyColumns,
+    Pick<
+      SessionRow,
+      'id' | 'person_id' | 'workspace_id' | 'mode' | 'state' | 'connected' | 'started_at' | 'ends_at' | 'end'
+    > {
+  readonly host_id: string
+}
+
+export interface LeasedCopyRow extends CopyColumns, LeaseRow {}
+
+/** What leases have left: of each person and image version on an endpoint the last of them. */
+export interface KeptCopyRow extends LeasedCopyRow {
+  /** All that was written under them, bytes. */
+  readonly written: string
+}
+
+const live = ['starting', 'ready', 'ending'] as const
+/** Of each kind. */
+export const mostCopies = 5_000
+
+/** Sessions on hosts that have not ended. */
+export async function hostedCopies(db: Db): Promise<readonly HostedCopyRow[]> {
+  const rows = await db
+    .selectFrom('sessions as s')
+    .innerJoin('people as p', 'p.id', 's.person_id')
+    .innerJoin('agents as m', 'm.id', 's.host_id')
+    .innerJoin('workspaces as w', 'w.id', 's.workspace_id')
+    .leftJoin('web_sessions as b', 'b.id', 's.web_session_id')
+    .leftJoin('endpoint_evidence as v', 'v.endpoint_id', 's.from_endpoint_id')
+    .select(['s.id', 's.person_id', 's.workspace_id', 's.mode', 's.state', 's.connected'])
+    .select(['s.started_at', 's.ends_at', 's.end', 'm.id as host_id'])
+    .select(['p.login as person_login', 'p.name as person_name', 'w.definition as workspace'])
+    .select(['m.name as machine_name', 'm.last_seen_at as machine_seen_at'])
+    .select(['m.revoked_at as machine_revoked_at', 'b.address as web_address'])
+    .select(['v.address as agent_address', 'v.beacon'])
+    .where('s.state', 'in', live)
+    .orderBy('s.started_at')
+    .limit(mostCopies)
+    .execute()
+  return rows
+}
+
+function leased(db: Db) {
+  return db
+    .selectFrom('leases as l')
+    .innerJoin('sessions as s', 's.id', 'l.session_id')
+    .innerJoin('people as p', 'p.id', 'l.person_id')
+    .innerJoin('agents as m', 'm.id', 'l.endpoint_id')
+    .innerJoin('workspaces as w', 'w.id', 'l.workspace_id')
+    .leftJoin('web_sessions as b', 'b.id', 's.web_session_id')
+    .leftJoin('endpoint_evidence as v', 'v.endpoint_id', 'l.endpoint_id')
+    .selectAll('l')
+    .select(['p.login as person_login', 'p.name as person_name', 'w.definition as workspace'])
+    .select(['m.name as machine_name', 'm.last_seen_at as machine_seen_at'])
+    .select(['m.revoked_at as machine_revoked_at', 'b.address as web_address'])
+    .select(['v.address as agent_address', 'v.beacon'])
+}
+
+/** Leases under which something may still be read. */
+export async function leasedCopies(db: Db): Promise<readonly LeasedCopyRow[]> {
+  return leased(db).where('l.state', 'in', openLeaseStates).orderBy('l.made_at').limit(mostCopies).execute()
+}
+
+/**
+ * Overlays that are still on their endpoints although no lease reads them. One is gone for sure only when its endpoint has said that a lease
+ * ended which opened it and was to discard it in the end: whoever says nothing before its lease's end may have been switched off.
+ */
+export async function keptCopies(db: Db): Promise<readonly KeptCopyRow[]> {
+  const last = sql<{ id: string; written: string }>`
+    (select (array_agg(k.id order by k.ended_at desc))[1] as id, sum(k.written)::text as written
+    from (
+      select l.*, coalesce((l.stats->>'bytesWritten')::bigint, 0) as written,
+        max(l.ended_at) filter (where l.overlay = 'discard' and l.ended_at <= l.expires_at) over same as discarded_at,
+        bool_or(l.state <> 'ended') over same as is_open
+      from leases l
+      where l.overlay_at_start = 'keep'
+      window same as (partition by l.endpoint_id, l.person_id, l.image, l.version)
+    ) k
+    where not k.is_open and k.written > 0 and (k.discarded_at is null or k.ended_at > k.discarded_at)
+    group by k.endpoint_id, k.person_id, k.image, k.version)`
+  return leased(db)
+    .innerJoin(last.as('k'), (join) => join.onRef('k.id', '=', 'l.id'))
+    .select('k.written')
+    .orderBy('l.ended_at')
+    .limit(mostCopies)
+    .execute()
+}

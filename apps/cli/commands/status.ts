@@ -1,0 +1,95 @@
+import { X509Certificate } from 'node:crypto'
+import { AgentError, readIdentity } from '#apps/agent-client/index.ts'
+import { type DeviceLaunch, type DeviceStatus } from '#core/api/handoff.ts'
+import { CliError } from '../cli-error.ts'
+import { type Command, parse } from '../command.ts'
+import { askStatus } from '../device-client.ts'
+import { endpointDir } from '../this-endpoint.ts'
+import { sizeText } from './image/store-options.ts'
+
+export const status: Command = {
+  synopsis: '',
+  summary:
+    'What this endpoint is and does: its site, its certificate, what runs from here under which lease, and what was taken back, why, and what to do.',
+  run: async (args, out) => {
+    parse(args, {}, [0, 0])
+    const found = await askStatus().catch(async (error: unknown) => {
+      if (!(error instanceof CliError && error.code === 'CLI_NO_SERVICE')) throw error
+      return withoutService(error)
+    })
+    if ('connected' in found) return out.result(found, () => describeStatus(found, Date.now()))
+    out.result(
+      found,
+      () => `This machine is endpoint ${found.endpointId}, and its service does not run.\n${found.remedy}`,
+    )
+  },
+}
+
+/** What is known without the service, by whoever may read the identity. */
+async function withoutService(away: CliError) {
+  const identity = await readIdentity(endpointDir(), 'endpoint').catch((error: unknown) => {
+    const isHidden = error instanceof Error && 'code' in error && error.code === 'EACCES'
+    if (isHidden || (error instanceof AgentError && error.code === 'AGENT_NOT_ENROLLED')) return undefined
+    throw error
+  })
+  if (identity === undefined) throw away
+  const { id: endpointId, siteId, chainPem } = identity
+  const certificateExpiresAt = new Date(new X509Certificate(chainPem).validTo).toISOString()
+  return { endpointId, siteId, certificateExpiresAt, service: false, remedy: away.remedy ?? '' }
+}
+
+/** The status as people read it. */
+export function describeStatus(status: DeviceStatus, nowMs: number): string {
+  const { endpointId, site, connected, certificateExpiresAt, evidenceAt, launches, disks } = status
+  const isOver = Date.parse(certificateExpiresAt) <= nowMs
+  const running = launches.filter(({ state }) => state !== 'ended')
+  const taken = launches.filter(({ end }) => end?.taken === true)
+  const failed = launches.filter(({ end }) => end?.taken === false && end.code !== 'LEASE_ENDED')
+  return [
+    `This machine is endpoint ${endpointId} of ${site}.`,
+    connected ? 'Connected to the site.' : 'NOT connected to the site; it dials again by itself.',
+    `Certificate until ${certificateExpiresAt}${isOver ? ': EXPIRED' : ''}.`,
+    evidenceAt === undefined ? undefined : `The site last took evidence ${agoText(evidenceAt, nowMs)}.`,
+    ...(running.length + disks.length === 0 ? ['Nothing runs from here.'] : ['Running:']),
+    ...running.map(runningLine),
+    ...disks.map(diskLine),
+    ...(taken.length === 0 ? [] : ['Taken back:']),
+    ...taken.flatMap((launch) => endLines(launch, nowMs)),
+    ...(failed.length === 0 ? [] : ['Over:']),
+    ...failed.flatMap((launch) => endLines(launch, nowMs)),
+  ]
+    .filter((line) => line !== undefined)
+    .join('\n')
+}
+
+function runningLine({ workspace, mode, state, person, leaseLeftMs, stats }: DeviceLaunch): string {
+  const lease = leaseLeftMs === undefined ? '' : `, lease for ${minutesText(leaseLeftMs)} more`
+  const bytes = `${sizeText(stats.bytesFetched)} fetched, ${Math.round(stats.percentLocal)} % of it here`
+  return `  ${workspace.name} (${mode}) for ${person}: ${state === 'opening' ? 'opening' : bytes}${lease}`
+}
+
+function diskLine({ id, name, mount, bytesFetched, percentLocal }: DeviceStatus['disks'][number]): string {
+  const where = mount === undefined ? '' : ` on ${mount}`
+  const bytes = bytesFetched === undefined ? '' : `: ${sizeText(bytesFetched)} fetched`
+  const local = percentLocal === undefined ? '' : `, ${Math.round(percentLocal)} % of it here`
+  return `  disk ${id} (${name})${where}${bytes}${local}`
+}
+
+function endLines({ workspace, end }: DeviceLaunch, nowMs: number): readonly string[] {
+  if (end === undefined) return []
+  return [
+    `  ${workspace.name}, ${agoText(end.at, nowMs)}: ${end.reason}`,
+    ...(end.remedy === undefined ? [] : [`    ${end.remedy}`]),
+    ...(end.stepDown === undefined
+      ? []
+      : [`    Go on in the data centre (${end.stepDown}): trustcast launch ${workspace.id}`]),
+  ]
+}
+
+function minutesText(ms: number): string {
+  return ms < 60_000 ? `${Math.floor(ms / 1000)} s` : `${Math.floor(ms / 60_000)} min`
+}
+
+function agoText(instant: string, nowMs: number): string {
+  return `${minutesText(Math.max(0, nowMs - Date.parse(instant)))} ago`
+}

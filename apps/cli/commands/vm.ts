@@ -1,0 +1,112 @@
+import { runDirectory } from '#apps/endpoint/disk/run-dir.ts'
+import { findVm, type VmControl, type VmStatusView, vmControlOf } from '#apps/endpoint/vm/vm-control.ts'
+import { readVms, type VmRecord } from '#apps/endpoint/vm/vm-record.ts'
+import { usage } from '../cli-error.ts'
+import { type Command, commandGroup, parse, table } from '../command.ts'
+import { sizeText } from './image/store-options.ts'
+
+export const vm: Command = commandGroup('Look after the local VMs of this machine; `launch` starts them.', {
+  list: async () => list,
+  suspend: async () => simple('suspend', 'Pause a VM where it is.', 'Paused', (control) => control.suspend()),
+  resume: async () => simple('resume', 'Let a paused VM go on.', 'Goes on', (control) => control.resume()),
+  snapshot: async () => snapshot,
+  stop: async () => stop,
+})
+
+const list: Command = {
+  synopsis: 'list',
+  summary: 'The VMs that run here, and how much of their images is on this machine.',
+  run: async (args, out) => {
+    parse(args, {}, [0, 0])
+    const runDir = ownRunDirectory()
+    const records = await readVms(runDir)
+    const vms = await Promise.all(
+      records.map(async (record) => ({ record, status: await vmControlOf(runDir, record).status() })),
+    )
+    out.result({ vms: vms.map(({ record, status }) => ({ ...record, ...status })) }, () =>
+      vms.length === 0
+        ? 'No VM runs here.'
+        : table(
+            ['VM', 'WORKSPACE', 'PERSON', 'STATE', 'IMAGE', 'COPY', 'WRITTEN', 'VIEWERS', 'SCREEN', 'SINCE'],
+            vms.map(rowOf),
+          ),
+    )
+  },
+}
+
+function rowOf({ record, status }: { record: VmRecord; status: VmStatusView }): readonly string[] {
+  const { id, workspace, person, image, display, since } = record
+  const { state, stats, viewers } = status
+  const words = [sizeText(stats.bytesWritten), String(viewers), display, since]
+  return [id, workspace.id, person.name, state, image, copyText(status), ...words]
+}
+
+function copyText({ state, copy: { doneBytes, sizeBytes, isComplete } }: VmStatusView): string {
+  if (state === 'withdrawn') return 'encrypted, no key'
+  if (isComplete) return 'complete'
+  return `${sizeBytes === 0 ? 0 : Math.floor((100 * doneBytes) / sizeBytes)} %`
+}
+
+const stop: Command = {
+  synopsis: 'stop VM [--force]',
+  summary: 'Have the guest of a VM shut down, and wait for it. With --force its power fails.',
+  run: async (args, out) => {
+    const words = parse(args, { force: { type: 'boolean' } }, [1, 1])
+    const { record, control } = await wanted(words.positionals[0])
+    await control.stop(words.flag('force'))
+    out.result({ id: record.id }, () => `Stopped ${record.workspace.name}.`)
+  },
+}
+
+const acts = ['list', 'take', 'return', 'remove'] as const
+
+const snapshot: Command = {
+  synopsis: 'snapshot list|take|return|remove VM [NAME]',
+  summary:
+    'Keep what was written in a VM up to now under a name, or go back to it: what was written since is gone then, and the VM starts anew.',
+  run: async (args, out) => {
+    const [word = '', which = '', name = ''] = parse(args, {}, [2, 3]).positionals
+    const act = acts.find((known) => known === word)
+    if (act === undefined) throw usage(`expected one of ${acts.join(', ')}`)
+    if ((act === 'list') !== (name === ''))
+      throw usage(act === 'list' ? 'one word too many' : 'a name is missing')
+    const { control } = await wanted(which)
+    const snapshots = await control.snapshot(act, name)
+    out.result({ snapshots }, () =>
+      snapshots.length === 0
+        ? 'There is no snapshot.'
+        : table(
+            ['SNAPSHOT', 'TAKEN', 'SIZE'],
+            snapshots.map((one) => [one.name, one.takenAt, sizeText(one.sizeBytes)]),
+          ),
+    )
+  },
+}
+
+function simple(
+  name: string,
+  summary: string,
+  done: string,
+  act: (control: VmControl) => Promise<void>,
+): Command {
+  return {
+    synopsis: `${name} VM`,
+    summary,
+    run: async (args, out) => {
+      const { record, control } = await wanted(parse(args, {}, [1, 1]).positionals[0])
+      await act(control)
+      out.result({ id: record.id }, () => `${done}: ${record.workspace.name}`)
+    },
+  }
+}
+
+/** By its id, or by its workspace. */
+async function wanted(word = ''): Promise<{ readonly record: VmRecord; readonly control: VmControl }> {
+  const runDir = ownRunDirectory()
+  const record = await findVm(runDir, word)
+  return { record, control: vmControlOf(runDir, record) }
+}
+
+function ownRunDirectory(): string {
+  return runDirectory(process.env, process.getuid?.())
+}

@@ -1,0 +1,179 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { access, chown, constants, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { runDirectory } from '#apps/endpoint/disk/run-dir.ts'
+import type { EndpointAgent } from '#apps/endpoint/endpoint-agent.ts'
+import { LocalVms, type OpenVm } from '#apps/endpoint/vm/local-vms.ts'
+import { findVm, vmControlOf } from '#apps/endpoint/vm/vm-control.ts'
+import type { StoreOptions } from '#apps/images/open-store.ts'
+import type { VmDelivery } from '#core/api/person.ts'
+import { isCoded } from '#core/errors/coded-error.ts'
+import type { SiteAddress } from './api-client.ts'
+import { CliError } from './cli-error.ts'
+import type { Output } from './command.ts'
+import { type Launched, launchHere } from './launch-here.ts'
+import { readLogin } from './login-file.ts'
+import { releaseMetadata } from './release-metadata.ts'
+import { atThisEndpoint, endpointDir } from './this-endpoint.ts'
+
+const memoryBytes = 134_217_728
+/** Ctrl-C asks the guest to shut down; after this it is cut off. */
+const shutDownMs = 30_000
+
+type LaunchedVm = Launched & { readonly delivery: VmDelivery }
+
+export interface VmUse {
+  readonly site: SiteAddress
+  readonly agent: EndpointAgent
+  readonly launched: LaunchedVm
+  readonly storeOptions: StoreOptions
+  /** A program that is started with the path of the screen's socket. */
+  readonly viewer: string | undefined
+  readonly backgroundBytesPerSecond: number | undefined
+  /** How long it may wait when trust was lost; absent: as usual. */
+  readonly graceMs?: number
+}
+
+/** Runs a VM that was delivered to this machine until it has ended, through as many leases as that takes. */
+export async function runVmHere(use: VmUse, out: Output): Promise<void> {
+  const { agent, site, storeOptions, backgroundBytesPerSecond, graceMs } = use
+  const workspaceId = use.launched.delivery.session.workspace.id
+  let next = Promise.withResolvers<LaunchedVm>()
+  await using vms = new LocalVms({
+    dir: endpointDir(),
+    runDir: runDirectory(process.env, process.getuid?.()),
+    memoryBytes,
+    storeOptions,
+    fetch: releaseMetadata(site),
+    backgroundBytesPerSecond,
+    ...(graceMs !== undefined && { graceMs }),
+    // For whoever is signed in by then.
+    relaunch: async () =>
+      next.resolve(vmOf(await launchHere(await atThisEndpoint(await readLogin()), agent, workspaceId))),
+    warn: (error) => {
+      process.stderr.write(`${isCoded(error) ? `${error.code}: ${error.message}` : String(error)}\n`)
+    },
+  })
+  await using screen = await screenFor()
+  let program: ChildProcess | undefined
+  let open: OpenVm | undefined
+  const onOpen = (opened: OpenVm): void => {
+    const { record } = opened
+    if (open?.vm !== opened.vm) stopWith(opened, out)
+    open = opened
+    out.result(
+      { vm: record.id, display: record.display },
+      () => `VM ${record.id} runs; its screen is on ${record.display}`,
+    )
+    void startViewer(use.viewer, record.display, out).then((started) => (program = started))
+  }
+  try {
+    for (let launched: LaunchedVm | undefined = use.launched; launched !== undefined; ) {
+      const { code, reason, notice } = await vms.run(agent, { ...launched, viewer: screen, onOpen })
+      program?.kill()
+      out.result({ code, reason, ...(notice === undefined ? {} : { notice }) }, () => `Ended: ${reason}`)
+      if (notice?.remedy !== undefined) out.say(notice.remedy)
+      if (notice?.stepDown !== undefined)
+        out.say(`Go on in the data centre (${notice.stepDown}): trustcast launch ${workspaceId}`)
+      const waiting = vms.waiting(workspaceId)
+      if (waiting === undefined) return
+      out.say(
+        `The VM is paused and waits: trustcast launch ${workspaceId} lets it go on, once that is permitted.`,
+      )
+      launched = await Promise.race([next.promise, waiting.ended.then(() => undefined)])
+      next = Promise.withResolvers()
+    }
+    out.say('The VM did not get its key back in time, and was ended.')
+  } finally {
+    program?.kill()
+  }
+}
+
+/** Ctrl-C shuts it down, or ends it when it waits without a key. */
+function stopWith({ vm }: OpenVm, out: Output): void {
+  const stop = (): void => {
+    const shutDown = vm.state === 'withdrawn' ? vm.shutDown(true) : vm.shutDown(false, shutDownMs)
+    shutDown.catch(() => vm.shutDown(true)).catch(() => {})
+  }
+  if (out.signal.aborted) stop()
+  else out.signal.addEventListener('abort', stop, { once: true })
+}
+
+/**
+ * Has the process that keeps a waiting VM of a workspace launch it again.
+ *
+ * @returns whether there was one
+ * @throws {ControlRefusal} what the site answered
+ */
+export async function continueWaiting(workspaceId: string): Promise<boolean> {
+  const runDir = runDirectory(process.env, process.getuid?.())
+  const record = await findVm(runDir, workspaceId).catch(() => undefined)
+  if (record === undefined) return false
+  const control = vmControlOf(runDir, record)
+  if ((await control.status()).state !== 'withdrawn') return false
+  await control.relaunch()
+  return true
+}
+
+/** @throws {CliError} CLI_NOT_A_VM */
+function vmOf(launched: Launched): LaunchedVm {
+  const { delivery } = launched
+  if (delivery.kind === 'local-vm') return { ...launched, delivery }
+  throw new CliError('CLI_NOT_A_VM', `this workspace is delivered as ${delivery.session.mode} now`, {
+    remedy: 'Stop the VM that waits (trustcast vm stop), then launch it.',
+  })
+}
+
+interface Screen extends AsyncDisposable {
+  readonly uid: number
+  readonly gid: number
+  readonly path: string
+}
+
+/** With sudo the screen is shown to whoever called it: in a folder and on a socket of theirs. */
+async function screenFor(): Promise<(Screen & AsyncDisposable) | undefined> {
+  const { SUDO_UID: uid, SUDO_GID: gid } = process.env
+  if (process.getuid?.() !== 0 || uid === undefined || gid === undefined) return undefined
+  const dir = await mkdtemp(join(tmpdir(), 'trustcast-vm-'))
+  await chown(dir, Number(uid), Number(gid))
+  return {
+    uid: Number(uid),
+    gid: Number(gid),
+    path: join(dir, 'display.sock'),
+    [Symbol.asyncDispose]: () => rm(dir, { recursive: true, force: true }),
+  }
+}
+
+/** What opens a unix socket that is its only word. */
+const knownViewers = ['vncviewer', 'xtigervncviewer']
+
+async function startViewer(
+  wanted: string | undefined,
+  display: string,
+  out: Output,
+): Promise<ChildProcess | undefined> {
+  const name = wanted ?? (process.env['DISPLAY'] === undefined ? undefined : await installedViewer())
+  if (name === undefined) return undefined
+  const { SUDO_UID: uid, SUDO_GID: gid } = process.env
+  const as =
+    process.getuid?.() === 0 && uid !== undefined && gid !== undefined
+      ? { uid: Number(uid), gid: Number(gid) }
+      : {}
+  const program = spawn(name, [display], { stdio: 'ignore', ...as })
+  program.once('error', (error) => out.say(`${name} could not be started: ${error.message}`))
+  program.once('exit', () => out.say('The viewer was closed; the VM goes on. Ctrl-C shuts it down.'))
+  return program
+}
+
+async function installedViewer(): Promise<string | undefined> {
+  for (const name of knownViewers)
+    for (const dir of (process.env['PATH'] ?? '').split(delimiter)) {
+      const found = await access(join(dir, name), constants.X_OK).then(
+        () => true,
+        () => false,
+      )
+      if (found) return name
+    }
+  return undefined
+}

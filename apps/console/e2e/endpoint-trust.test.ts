@@ -1,0 +1,377 @@
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Browser, chromium, type Page } from 'playwright-core'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { z } from 'zod'
+import { type ClamdRig, makeClamd } from '#adapters/evidence-linux/clamd.rig.ts'
+import { type SoftwareTpm, startSoftwareTpm } from '#adapters/tpm/swtpm.rig.ts'
+import { tokenAnswer } from '#core/api/admin.ts'
+import { endpointClaimsAnswer } from '#core/api/evidence.ts'
+import { workspaceView } from '#core/api/person.ts'
+import { devicePort } from '#core/handoff/index.ts'
+import { startInterceptingProxy } from '../../../interop/intercepting-proxy.rig.ts'
+import { createLan, end, type Lan, type NetworkNamespace } from '../../../interop/network-namespace.rig.ts'
+import { diskWorkspace, publishForTest } from '../../../interop/published-release.rig.ts'
+import { startDnsmasq } from '../../../interop/rogue-dhcp.rig.ts'
+import {
+  passwordOf,
+  pidsMatching,
+  type RunningSite,
+  type SignedInClient,
+  startSite,
+  until,
+} from '../../../interop/running-site.rig.ts'
+import { importTinyVm, marker } from '../../../interop/tiny-guest.rig.ts'
+import { sees, signInAt, startVisitors, type Visitors } from './browser.rig.ts'
+import { untilLive } from './screen.rig.ts'
+
+/**
+ * One device and all that can happen to its trust, with real parts: network namespaces, a software TPM, clamd, QEMU, Chromium. It is well and
+ * in the house, and gets a local VM; its antivirus stops and starts; it is behind a proxy that opens connections, beside a second DHCP server,
+ * and elsewhere; it is stolen. An auditor looks on.
+ */
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 300_000 })
+
+const trustcast = join(import.meta.dirname, '../../../trustcast')
+const policy = `
+@id("vm-on-healthy-devices-inside")
+@overlay("keep")
+@leaseMinutes("60")
+permit (principal in Group::"employees", action == Action::"local-vm", resource)
+when {
+  context.network.zone.value == "inside" &&
+  context.endpoint.management.value == "managed" &&
+  context.endpoint.reporting.value == "current" &&
+  context.endpoint.deviceKey.value == "tpm" &&
+  context.endpoint.antivirus.value != "off"
+};
+
+@id("hosted")
+permit (principal in Group::"employees", action == Action::"hosted-shared", resource);
+
+@id("works")
+permit (principal, action in [Action::"input", Action::"clipboard-in"], resource);
+
+@id("no-interception")
+@reason("Somebody between this device and the site opens encrypted connections")
+forbid (principal, action, resource)
+when { context.network.interception.value == "detected" };
+
+@id("no-data-on-tampered-networks")
+@reason("This network shows signs of tampering")
+forbid (principal, action in Action::"data:endpoint", resource)
+when { context.network.integrity.value == "suspicious" };
+`
+
+let undo: AsyncDisposableStack
+let folder: string
+let site: RunningSite
+let ada: SignedInClient
+let office: Lan
+let ward: Lan
+let cafe: Lan
+let tpm: SoftwareTpm
+let clamd: ClamdRig
+let laptop: NetworkNamespace
+let service: Service
+let state: string
+let visitors: Visitors
+let olaf: Page
+let nora: Page
+const inFolder = (name: string): string => join(folder, name)
+
+beforeAll(async () => {
+  undo = new AsyncDisposableStack()
+  folder = await mkdtemp('/var/tmp/tc-trust-')
+  undo.defer(() => rm(folder, { recursive: true, force: true }))
+  tpm = undo.use(await startSoftwareTpm())
+  await writeFile(inFolder('tpm-authority.pem'), tpm.authority)
+  const parts = ['--hosts', '1', '--gateways', '1']
+  site = undo.use(await startSite({ args: [...parts, '--tpm-authority', inFolder('tpm-authority.pem')] }))
+  await writeFile(inFolder('root.crt'), site.address.ca ?? '')
+  ada = await site.signIn('ada')
+  await ada.send('PUT', '/admin/policy', { text: policy }, z.unknown())
+  await publishForTest(ada, 'tiny', await importTinyVm(folder, 'tiny'))
+  const modes = ['local-vm', 'hosted-shared'] as const
+  const desk = diskWorkspace('tiny', { id: 'desk', name: 'Desk', modes: [...modes] })
+  await ada.send('PUT', '/admin/workspaces/desk', desk, z.unknown())
+
+  office = undo.use(await createLan())
+  ward = undo.use(await createLan())
+  cafe = undo.use(await createLan())
+  for (const lan of [office, ward, cafe]) await openWay(lan)
+  const zones = [
+    { name: 'office', kind: 'inside', networks: [office.network, ward.network, '127.0.0.0/8', '::1/128'] },
+    { name: 'cafe', kind: 'outside', networks: [cafe.network] },
+  ]
+  await ada.send('PUT', '/admin/zones', { zones }, z.unknown())
+  laptop = await office.join('laptop', { host: 10 })
+  undo.use(await startDhcp(office, 2, [100, 120]))
+
+  const clamdFolder = await mkdtemp(join(folder, 'clamd-'))
+  clamd = undo.use(await makeClamd(clamdFolder))
+  await clamd.start()
+  await writeFile(inFolder('posture.yaml'), `clamdConfiguration: ${clamd.configuration}\n`)
+
+  state = inFolder('endpoint')
+  const wish = { kind: 'endpoint', name: 'laptop-7' }
+  const { token } = await ada.send('POST', '/admin/enrolment-tokens', wish, tokenAnswer)
+  await at(laptop, ['enroll', site.url, '--token', token, '--state', state, '--tpm', tpm.tcti])
+  service = await startServiceAt(laptop)
+  undo.defer(() => service.stop())
+  visitors = undo.use(await startVisitors(site))
+  olaf = await visitors.visit()
+  await signInAt(olaf, 'olaf')
+  await olaf.getByRole('navigation').getByRole('link', { name: 'Data', exact: true }).click()
+})
+afterAll(() => undo.disposeAsync())
+
+test('a device that is well, in the house, with its TPM, is given the workspace as a VM of its own', async () => {
+  await untilClaims({
+    'endpoint.reporting': 'current',
+    'endpoint.deviceKey': 'tpm',
+    'network.interception': 'none',
+  })
+  const browser = undo.adopt(await browserAt(laptop), (one) => one.close())
+  nora = await visit(browser)
+  await signInAt(nora, 'nora')
+  await tile().getByRole('button', { name: 'Open on this device' }).click()
+  await until(async () => (await vmPids()).length === 1, 'QEMU runs', 60_000)
+  await sees(tile(), /% of it is here/)
+  await sees(olaf.getByRole('main'), 'laptop-7')
+  await sees(olaf.getByRole('main'), 'Local virtual machine')
+})
+
+test('when its antivirus stops the VM is paused and locked, and one click goes on in the data centre', async () => {
+  await clamd.stop()
+  const notice = nora.getByRole('list', { name: 'Taken back' })
+  await sees(notice, /Desk was taken back from laptop-7/)
+  await sees(notice, /antivirus/i)
+  await notice.getByRole('button', { name: 'Go on in the data centre' }).click()
+  await untilLive(nora)
+  await sees(olaf.getByRole('main'), 'host-1')
+})
+
+test('when it starts again the way back is offered, and leads to the same VM', async () => {
+  const [pid] = await vmPids()
+  await clamd.start()
+  await nora.goto('/')
+  await sees(tile(), 'Trust is back: it can be open on this device again.')
+  await tile().getByRole('button', { name: 'Open on this device again' }).click()
+  await nora.getByRole('dialog').getByRole('button', { name: 'Open on this device' }).click()
+  await sees(tile(), /% of it is here/)
+  expect(await vmPids()).toEqual([pid])
+})
+
+test('behind a proxy that opens connections, beside a second DHCP server, and elsewhere, it is told three different things', async () => {
+  await endSessions()
+  const people = await startInterceptingProxy({ port: site.port })
+  const agents = await startInterceptingProxy({ port: site.port + 1 })
+  await using stack = new AsyncDisposableStack()
+  stack.use(people)
+  stack.use(agents)
+
+  await office.serve({ ...waysOf(site), [site.port]: people.port, [site.port + 1]: agents.port })
+  const intercepted = await decisionAt(laptop, { NODE_EXTRA_CA_CERTS: people.caFile })
+  expect(intercepted.mode).toBe('none')
+  expect(intercepted.reason).toContain('opens encrypted connections')
+  await openWay(office)
+
+  // One of two answers every device on a network, and only one was put there by who runs it.
+  await using _own = await startDhcp(ward, 2, [100, 120])
+  await using _rogue = await startDhcp(ward, 66, [200, 210])
+  const beside = await moveTo(ward)
+  await untilClaims({ 'network.integrity': 'suspicious' })
+  const tampered = await decisionAt(beside)
+  expect(tampered).toMatchObject({
+    mode: 'hosted-shared',
+    reason: 'This network shows signs of tampering',
+  })
+
+  const away = await moveTo(cafe)
+  await untilClaims({ 'network.integrity': 'unknown' })
+  const outside = await decisionAt(away)
+  expect(outside.mode).toBe('hosted-shared')
+  expect(outside.unlock).toContain("organisation's own network")
+  expect(new Set([intercepted.reason, tampered.reason, outside.reason]).size).toBe(3)
+})
+
+test('a stolen copy of its disk yields no plaintext after it was revoked, and is nobody to the site', async () => {
+  await ada.send('POST', `/admin/agents/${service.id}/revoke`, undefined, z.unknown())
+  await until(async () => (await vmPids()).length === 0, 'nothing of it runs')
+  await service.stop()
+  const copy = inFolder('stolen')
+  await cp(state, copy, { recursive: true })
+  const files = (await readdir(copy, { recursive: true, withFileTypes: true })).filter((one) => one.isFile())
+  expect(files.some(({ parentPath }) => parentPath.includes('/vms/'))).toBe(true)
+  for (const { parentPath, name } of files) {
+    const bytes = await readFile(join(parentPath, name))
+    for (const plain of [marker, 'Trustcast guest', 'BEGIN PRIVATE KEY'])
+      expect(bytes.includes(plain), name).toBe(false)
+  }
+  const listed = await tryAt(laptop, ['list'], { TRUSTCAST_ENDPOINT: copy })
+  expect(listed.stderr).toContain('ENDPOINT_REFUSED')
+  await olaf.goto('/')
+  await olaf.getByRole('navigation').getByRole('link', { name: 'Data', exact: true }).click()
+  await sees(olaf.getByRole('main'), /unreadable|no longer readable|cannot be read/i)
+})
+
+interface Service {
+  readonly id: string
+  stop(): Promise<void>
+}
+
+/** Takes the device to another network, as its person carries it there. */
+async function moveTo(lan: Lan): Promise<NetworkNamespace> {
+  await service.stop()
+  const network = await lan.join('laptop', { host: 10 })
+  service = await startServiceAt(network)
+  await untilClaims({ 'endpoint.reporting': 'current' })
+  return network
+}
+
+/** A DHCP server on a network, which names itself as the way out unless it is the first. */
+async function startDhcp(lan: Lan, host: number, range: readonly [number, number]): Promise<AsyncDisposable> {
+  const at = await lan.join(`dhcp${host}`, { host })
+  const router = host === 2 ? lan.gateway : at.address
+  return startDnsmasq(at, { subnet: lan.subnet, range, router })
+}
+
+/** The device's own program, in one of its networks. */
+async function startServiceAt(network: NetworkNamespace): Promise<Service> {
+  const words = ['endpoint', '--state', state, '--port', String(devicePort), '--as', 'games']
+  const child = network.spawn(trustcast, words, { env: environment(), stdio: ['ignore', 'pipe', 'pipe'] })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (data) => (output += String(data)))
+  await until(
+    () => {
+      if (child.exitCode !== null) throw new Error(`the service ended with ${child.exitCode}:\n${output}`)
+      return output.includes('endpoint service runs')
+    },
+    'the service runs',
+    60_000,
+  )
+  const id = /"endpoint":"([0-9a-f-]{36})"/.exec(output)?.[1] ?? ''
+  return { id, stop: () => end(child) }
+}
+
+function environment(more: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
+  return {
+    ...process.env,
+    TRUSTCAST_ENDPOINT: state,
+    TRUSTCAST_RUN: inFolder('run'),
+    TRUSTCAST_LOGIN: inFolder('nora-login.json'),
+    TRUSTCAST_POSTURE: inFolder('posture.yaml'),
+    TPM2TOOLS_TCTI: tpm.tcti,
+    ...more,
+  }
+}
+
+async function tryAt(
+  network: NetworkNamespace,
+  words: readonly string[],
+  more: Readonly<Record<string, string>> = {},
+  input = '',
+): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }> {
+  const child = network.spawn(trustcast, words, { env: environment(more), stdio: ['pipe', 'pipe', 'pipe'] })
+  let [stdout, stderr] = ['', '']
+  child.stdout?.on('data', (data) => (stdout += String(data)))
+  child.stderr?.on('data', (data) => (stderr += String(data)))
+  child.stdin?.end(input)
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve))
+  return { code, stdout, stderr }
+}
+
+async function at(
+  network: NetworkNamespace,
+  words: readonly string[],
+  more: Readonly<Record<string, string>> = {},
+  input = '',
+): Promise<string> {
+  const { code, stdout, stderr } = await tryAt(network, words, more, input)
+  if (code !== 0) throw new Error(`${words.join(' ')} ended with ${code}:\n${stdout}${stderr}`)
+  return stdout
+}
+
+/** What the device is told there about its workspace, as nora at its command line sees it. */
+async function decisionAt(network: NetworkNamespace, more: Readonly<Record<string, string>> = {}) {
+  const login = ['login', site.url, '--user', 'nora', '--ca', inFolder('root.crt')]
+  await at(network, login, more, `${passwordOf('nora')}\n`)
+  const listed = z
+    .looseObject({ workspaces: z.array(workspaceView) })
+    .parse(JSON.parse(await at(network, ['list', '--json'], more)))
+  const decision = listed.workspaces.find(({ id }) => id === 'desk')?.decision
+  const refused = decision?.refused.find(({ mode }) => mode === 'local-vm')
+  return {
+    mode: decision?.outcome?.mode ?? 'none',
+    reason: refused?.reason ?? '',
+    unlock: refused?.unlocks.flatMap(({ changes }) => changes.map(({ remedy }) => remedy)).join('; ') ?? '',
+  }
+}
+
+/** Everything that a device reaches of the site: people, agents, the gateway. */
+function waysOf({ port }: RunningSite): Record<number, number> {
+  return Object.fromEntries([port, port + 1, port + 2].map((one) => [one, one]))
+}
+
+async function openWay(lan: Lan): Promise<void> {
+  await lan.serve(waysOf(site))
+}
+
+async function untilClaims(wanted: Readonly<Record<string, string>>): Promise<void> {
+  await until(
+    async () => {
+      const { claims } = await ada.get(`/endpoints/${service.id}/claims`, endpointClaimsAnswer)
+      return Object.entries(wanted).every(
+        ([name, value]) => claims.find((one) => one.name === name)?.value === value,
+      )
+    },
+    `the site knows ${JSON.stringify(wanted)}`,
+    90_000,
+  )
+}
+
+async function endSessions(): Promise<void> {
+  const client = await site.signIn('nora')
+  const { sessions } = await client.get(
+    '/sessions',
+    z.looseObject({ sessions: z.array(z.looseObject({ id: z.string() })) }),
+  )
+  for (const { id } of sessions) await client.send('DELETE', `/sessions/${id}`, undefined, z.unknown())
+}
+
+/** A browser of the device, which reaches what the device reaches. */
+async function browserAt(network: NetworkNamespace): Promise<Browser> {
+  const [program, words] = network.inside(process.env['CHROMIUM'] ?? '/usr/bin/chromium')
+  await writeFile(inFolder('browser'), `#!/bin/sh\nexec ${program} ${words.join(' ')} "$@"\n`, {
+    mode: 0o755,
+  })
+  return chromium.launch({
+    executablePath: inFolder('browser'),
+    args: [
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-background-networking',
+      '--no-first-run',
+      '--ignore-certificate-errors',
+    ],
+  })
+}
+
+async function visit(browser: Browser): Promise<Page> {
+  const context = await browser.newContext({
+    baseURL: site.url,
+    viewport: { width: 1280, height: 800 },
+    ignoreHTTPSErrors: true,
+  })
+  context.setDefaultTimeout(30_000)
+  return context.newPage()
+}
+
+function tile() {
+  return nora.getByRole('article', { name: 'Desk' })
+}
+
+async function vmPids(): Promise<readonly number[]> {
+  return pidsMatching('process=trustcast-vm')
+}

@@ -1,0 +1,140 @@
+import { type FormEvent, type ReactElement, useState } from 'react'
+import type { EndpointView } from '#core/api/lease.ts'
+import { endpointsApi } from '../api/endpoints-api.ts'
+import { Dialog } from '../ui/dialog.tsx'
+import { formValue, TextField } from '../ui/fields.tsx'
+import { Problem } from '../ui/message.tsx'
+import { useAction } from '../ui/use-action.ts'
+
+type Machine = Pick<EndpointView, 'id' | 'name' | 'deviceKey' | 'boot' | 'owner'>
+
+/** By what an endpoint proves which it is, and whether it booted what is expected of it. */
+export function KnownBy({ machine }: { readonly machine: Machine }): ReactElement {
+  const { deviceKey, boot } = machine
+  if (deviceKey === 'file') return <span className="muted">Key file</span>
+  return (
+    <>
+      TPM{' '}
+      {boot?.state === 'changed' ? (
+        <span className="state state-warn">Boot changed</span>
+      ) : (
+        <span className="muted small">
+          {boot?.secureBoot === 'unknown'
+            ? 'boot as expected'
+            : `Secure Boot ${boot?.secureBoot ?? 'unknown'}`}
+        </span>
+      )}
+    </>
+  )
+}
+
+/** Shows what differs between the boot that is expected of an endpoint and its last one, to be accepted. */
+export function AcceptBoot(props: {
+  readonly machine: Machine
+  readonly onChange: () => void
+}): ReactElement {
+  const { machine, onChange } = props
+  const { name, boot } = machine
+  const [looking, setLooking] = useState(false)
+  const { busy, error, run } = useAction()
+  const accept = () =>
+    run(async () => {
+      await endpointsApi.acceptBoot(machine.id, boot?.id ?? '')
+      setLooking(false)
+      onChange()
+    })
+  return (
+    <>
+      <button
+        type="button"
+        className="button button-small"
+        aria-label={`Look at the boot of ${name}`}
+        onClick={() => setLooking(true)}
+      >
+        Boot changed …
+      </button>
+      {looking && (
+        <Dialog title={`${name} booted something else`} onClose={() => setLooking(false)}>
+          <div className="dialog-body">
+            <p>Its TPM attests that this differs from the boot that is expected of it:</p>
+            <ul>
+              {boot?.difference.map((line) => (
+                <li key={line}>{line}</li>
+              ))}
+            </ul>
+            <p>
+              After an update of the system that is as it should be. Accept it only when you know why: from
+              then on this boot is the expected one.
+            </p>
+            {error !== undefined && <Problem error={error} />}
+          </div>
+          <footer className="dialog-foot">
+            <button type="button" className="button" onClick={() => setLooking(false)}>
+              Cancel
+            </button>
+            <button type="button" className="button button-danger" disabled={busy} onClick={accept}>
+              Accept this boot
+            </button>
+          </footer>
+        </Dialog>
+      )}
+    </>
+  )
+}
+
+/** Whose endpoint it is, to be changed. */
+export function ChangeOwner(props: {
+  readonly machine: Machine
+  readonly onChange: () => void
+}): ReactElement {
+  const { machine, onChange } = props
+  const [changing, setChanging] = useState(false)
+  const { busy, error, run } = useAction()
+  function submit(event: FormEvent<HTMLFormElement>): void {
+    event.preventDefault()
+    const owner = formValue(new FormData(event.currentTarget), 'owner').trim()
+    run(async () => {
+      await endpointsApi.changeOwner(machine.id, owner === '' ? null : owner)
+      setChanging(false)
+      onChange()
+    })
+  }
+  return (
+    <>
+      <button
+        type="button"
+        className="button button-small button-quiet"
+        aria-label={`Change the owner of ${machine.name}`}
+        onClick={() => setChanging(true)}
+      >
+        Owner …
+      </button>
+      {changing && (
+        <Dialog title={`Owner of ${machine.name}`} onClose={() => setChanging(false)}>
+          <form onSubmit={submit}>
+            <div className="dialog-body">
+              <TextField
+                label="User name"
+                name="owner"
+                defaultValue={machine.owner?.login ?? ''}
+                hint="Empty: whoever opens something from it next."
+                autoComplete="off"
+                spellCheck={false}
+                autoFocus
+              />
+              {error !== undefined && <Problem error={error} />}
+            </div>
+            <footer className="dialog-foot">
+              <button type="button" className="button" onClick={() => setChanging(false)}>
+                Cancel
+              </button>
+              <button type="submit" className="button button-primary" disabled={busy}>
+                Save
+              </button>
+            </footer>
+          </form>
+        </Dialog>
+      )}
+    </>
+  )
+}

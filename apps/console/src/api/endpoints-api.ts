@@ -1,0 +1,20 @@
+import { z } from 'zod'
+import { type enrolmentApproval, enrolmentRequestView } from '#core/api/device-keys.ts'
+import { command, request } from './client.ts'
+
+/** Calls about machines that wait to be let in, and about whose endpoints are and what they booted. */
+export const endpointsApi = {
+  waiting: () =>
+    request(
+      { method: 'GET', path: '/admin/enrolment-requests' },
+      z.strictObject({ requests: z.array(enrolmentRequestView) }),
+    ),
+  approve: (id: string, body: z.infer<typeof enrolmentApproval>) =>
+    command({ method: 'POST', path: `/admin/enrolment-requests/${id}/approve`, body }),
+  refuse: (id: string) => command({ method: 'POST', path: `/admin/enrolment-requests/${id}/refuse` }),
+  acceptBoot: (id: string, boot: string) =>
+    command({ method: 'POST', path: `/admin/endpoints/${id}/accept-boot`, body: { id: boot } }),
+  /** @param owner login of a person, or nobody */
+  changeOwner: (id: string, owner: string | null) =>
+    command({ method: 'POST', path: `/admin/endpoints/${id}/owner`, body: { owner } }),
+}

@@ -1,0 +1,117 @@
+import type { HostedCopyRow, KeptCopyRow, LeasedCopyRow } from '#adapters/store-postgres/index.ts'
+import type { CopyState, DataCopy, Protection } from '#core/api/data.ts'
+import { type BeaconSeen, placeOf } from '#core/trust/index.ts'
+import { seenArrival } from './arrival.ts'
+import { agentSilenceMs, endpointSilenceMs } from './deciding.ts'
+import type { Rules } from './rules.ts'
+
+/** From what the tables hold to what auditors are shown of it. */
+
+/** What a copy is seen with. */
+export interface Sight {
+  /** Unix time, ms. */
+  readonly now: number
+  readonly rules: Pick<Rules, 'findZone'>
+}
+
+export function hostedCopyOf(row: HostedCopyRow, sight: Sight): DataCopy {
+  return {
+    ...commonOf(row),
+    id: row.id,
+    sessionId: row.id,
+    machine: { ...machineOf(row, sight.now, agentSilenceMs), id: row.host_id, kind: 'host' },
+    zone: zoneSeen([row.web_address, row.agent_address], row.beacon, sight),
+    state: hostedState(row),
+    protection: ['stays-on-host'],
+    since: row.started_at.toISOString(),
+    until: row.ends_at.toISOString(),
+    ...(row.end === null ? {} : { notice: { code: row.end.code, reason: row.end.reason } }),
+  }
+}
+
+export function leasedCopyOf(row: LeasedCopyRow, sight: Sight): DataCopy {
+  return {
+    ...onEndpoint(row, sight),
+    zone: zoneSeen([row.web_address, row.agent_address], row.beacon, sight),
+    state: row.state === 'ended' ? 'withdrawn' : row.state,
+    protection: leaseProtection(row),
+    since: (row.key_released_at ?? row.made_at).toISOString(),
+    until: row.expires_at.toISOString(),
+    ...(row.stats === null ? {} : { stats: row.stats }),
+  }
+}
+
+/** What is left of a lease that is over: nothing there can read it since then. */
+export function keptCopyOf(row: KeptCopyRow, sight: Sight): DataCopy {
+  const bytesWritten = Number(row.written)
+  return {
+    ...onEndpoint(row, sight),
+    // Its person may have gone elsewhere.
+    zone: zoneSeen([row.agent_address || row.web_address], row.beacon, sight),
+    state: 'kept',
+    protection: ['no-key'],
+    since: (row.ended_at ?? row.expires_at).toISOString(),
+    ...(row.stats === null ? {} : { stats: { ...row.stats, bytesWritten } }),
+  }
+}
+
+/** As decisions see it: the worst zone of the addresses that are known. */
+export function zoneSeen(
+  addresses: readonly (string | null)[],
+  beacon: BeaconSeen | null,
+  { rules, now }: Sight,
+): DataCopy['zone'] {
+  const known = addresses.filter((address) => address !== null && address !== '').map(String)
+  if (known.length === 0) return { name: 'unknown', kind: 'unknown' }
+  const arrival = { addresses: known, beacon: beacon ?? undefined, interception: undefined }
+  const { zone, zoneReason } = seenArrival(rules, arrival, [], now)
+  return { name: zone.name, kind: zone.kind, why: zoneReason }
+}
+
+type AnyRow = HostedCopyRow | LeasedCopyRow
+
+function commonOf({ workspace_id, workspace, person_id, person_login, person_name, mode }: AnyRow) {
+  return {
+    workspace: { id: workspace_id, name: workspace.name },
+    person: { id: person_id, login: person_login, name: person_name },
+    mode,
+    place: placeOf[mode],
+  }
+}
+
+function machineOf(
+  { machine_name, machine_seen_at, machine_revoked_at }: AnyRow,
+  now: number,
+  silenceMs: number,
+) {
+  const isHeard = machine_seen_at !== null && now - machine_seen_at.getTime() < silenceMs
+  return { name: machine_name, online: isHeard && machine_revoked_at === null }
+}
+
+function onEndpoint(row: LeasedCopyRow, sight: Sight) {
+  return {
+    ...commonOf(row),
+    id: row.id,
+    sessionId: row.session_id,
+    leaseId: row.id,
+    machine: {
+      ...machineOf(row, sight.now, endpointSilenceMs),
+      id: row.endpoint_id,
+      kind: 'endpoint' as const,
+    },
+    image: { name: row.image, version: row.version, manifestDigest: row.manifest_digest },
+    ...(row.notice === null ? {} : { notice: row.notice }),
+  }
+}
+
+function hostedState({ state, connected }: HostedCopyRow): CopyState {
+  if (state === 'starting') return 'starting'
+  if (state !== 'ready') return 'ending'
+  return connected ? 'in-use' : 'disconnected'
+}
+
+function leaseProtection({ state, key_released_at, overlay }: LeasedCopyRow): Protection[] {
+  const written = overlay === 'keep' ? 'overlay-kept' : 'overlay-discarded'
+  if (state === 'withdrawn') return ['key-withdrawn', written]
+  return [key_released_at === null ? 'key-not-sent' : 'key-in-memory', written]
+}

@@ -1,0 +1,245 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  evidenceOf,
+  isAway,
+  quietEndpoints,
+  type RepeatedEvidence,
+  recordPresence,
+  recordRepeatedEvidence,
+} from '#adapters/store-postgres/index.ts'
+import { EvidenceError, evidenceSilenceMs, follow, type Ratchet } from '#core/evidence/index.ts'
+import type { TpmError } from '#core/tpm/index.ts'
+import { type Beacons, createBeacons } from './beacons.ts'
+import { changeKnowledge, evidenceSecret, knowledgeOf, markForked, ratchetOf } from './evidence.ts'
+import { type Known, knownFrom } from './evidence-known.ts'
+import { type Desk, DeskLink, type EvidenceLink, type ReportingConnection } from './evidence-link.ts'
+import type { Site } from './site.ts'
+
+/**
+ * Where a node takes the evidence of the endpoints that are connected to it. Evidence that says nothing new is written down once a
+ * second, for all endpoints at once; what changes something is written and acted on at once.
+ */
+export interface EvidenceDesk {
+  /** An endpoint that reports is connected: it is challenged. */
+  open(connection: ReportingConnection): EvidenceLink
+  /** An agent is connected, with or without evidence. @returns what to call when it is not any more */
+  arrived(endpointId: string): () => { readonly isLast: boolean }
+  /** An agent was heard of. @param now it counts as absent and is not: to be written at once */
+  heard(endpointId: string, now?: boolean): void
+  /** Look anew at what is known of an endpoint: something else has changed it. */
+  forget(endpointId: string): void
+  /** How the desk does, for alarms. */
+  health(): DeskHealth
+}
+
+export interface DeskHealth {
+  /** Connections that are challenged. */
+  readonly reporting: number
+  /** Endpoints whose evidence was not taken within the last minutes. */
+  readonly refused: number
+  /** How long the oldest accepted evidence waits to be written, ms. */
+  readonly lagMs: number
+}
+
+const flushMs = 1_000
+/** An agent's presence is written this often; see `endpointSilenceMs`. */
+const presenceMs = 60_000
+const refusalMs = 5 * 60_000
+export function createEvidenceDesk(site: Site, signal: AbortSignal): EvidenceDesk {
+  return new NodeDesk(site, signal)
+}
+
+class NodeDesk implements EvidenceDesk, Desk {
+  readonly site: Site
+  readonly secret: Uint8Array
+  readonly known = new Map<string, Promise<Known>>()
+  readonly refusals = new Map<string, number>()
+  readonly beacons: Beacons
+  #pending = new Map<string, RepeatedEvidence>()
+  readonly #present = new Map<string, number>()
+  readonly #heard = new Set<string>()
+  readonly #connected = new Map<string, number>()
+  #links = 0
+
+  constructor(site: Site, signal: AbortSignal) {
+    this.site = site
+    this.secret = evidenceSecret(site)
+    this.beacons = createBeacons(site)
+    void this.#work(signal)
+  }
+
+  open(connection: ReportingConnection): EvidenceLink {
+    this.#links += 1
+    return new DeskLink(this, connection)
+  }
+
+  arrived(endpointId: string): () => { readonly isLast: boolean } {
+    this.#connected.set(endpointId, (this.#connected.get(endpointId) ?? 0) + 1)
+    return () => {
+      const left = (this.#connected.get(endpointId) ?? 1) - 1
+      if (left > 0) this.#connected.set(endpointId, left)
+      else this.#connected.delete(endpointId)
+      if (left === 0) this.#present.delete(endpointId)
+      return { isLast: left === 0 }
+    }
+  }
+
+  heard(endpointId: string, now = false): void {
+    const writtenAt = this.#present.get(endpointId) ?? 0
+    if (now || this.site.now() - writtenAt > presenceMs) this.#heard.add(endpointId)
+  }
+
+  forget(endpointId: string): void {
+    this.known.delete(endpointId)
+  }
+
+  health(): DeskHealth {
+    const now = this.site.now()
+    for (const [id, at] of this.refusals) if (now - at > refusalMs) this.refusals.delete(id)
+    const oldest = Math.min(...[...this.#pending.values()].map(({ at }) => at))
+    return {
+      reporting: this.#links,
+      refused: this.refusals.size,
+      lagMs: Number.isFinite(oldest) ? now - oldest : 0,
+    }
+  }
+
+  left(endpointId: string): void {
+    this.#links -= 1
+    this.known.delete(endpointId)
+  }
+
+  async knownOf(endpointId: string): Promise<Known> {
+    const there = this.known.get(endpointId)
+    if (there !== undefined) return there
+    const read = this.read(endpointId)
+    this.known.set(endpointId, read)
+    read.catch(() => this.known.get(endpointId) === read && this.known.delete(endpointId))
+    return read
+  }
+
+  async read(endpointId: string): Promise<Known> {
+    const known = knownFrom(await evidenceOf(this.site.store.db, endpointId))
+    // What was accepted and is not written yet counts all the same.
+    const waiting = this.#pending.get(endpointId)
+    const isNewer = waiting !== undefined && waiting.sequence > known.stored
+    return isNewer ? { ...known, ratchet: { sequence: waiting.sequence, basis: waiting.basis } } : known
+  }
+
+  /** Evidence that repeats what was said: counted, and written with the next batch. */
+  repeat(endpointId: string, known: Known, ratchet: Ratchet): void {
+    const before = this.#pending.get(endpointId)
+    const after = before?.after ?? known.stored
+    this.#pending.set(endpointId, { endpointId, after, ...ratchet, at: this.site.now() })
+  }
+
+  /** What waits for this endpoint is overtaken by what is written now. */
+  drop(endpointId: string): void {
+    this.#pending.delete(endpointId)
+  }
+
+  async #work(signal: AbortSignal): Promise<void> {
+    const startedAt = this.site.now()
+    while (!signal.aborted) {
+      try {
+        await sleep(flushMs, undefined, { signal })
+        await this.#flush()
+        await this.#notePresence()
+        // A site that was away has heard of nobody: whoever comes back within two periods was never silent.
+        if (this.site.now() - startedAt > evidenceSilenceMs) await this.#noteSilence()
+      } catch (error) {
+        if (!signal.aborted && !isAway(error))
+          this.site.log.error({ err: error }, 'evidence could not be written down')
+      }
+    }
+  }
+
+  async #flush(): Promise<void> {
+    const batch = this.#pending
+    if (batch.size === 0) return
+    this.#pending = new Map()
+    let held: ReadonlySet<string>
+    try {
+      held = await recordRepeatedEvidence(this.site.store.db, [...batch.values()])
+    } catch (error) {
+      // It waits on, unless something newer was said meanwhile.
+      for (const [id, one] of batch) {
+        const newer = this.#pending.get(id)
+        this.#pending.set(id, newer === undefined ? one : { ...newer, after: one.after })
+      }
+      throw error
+    }
+    for (const [id, one] of batch) {
+      if (!held.has(id)) await this.#reconcile(one)
+      const known = await this.known.get(id)?.catch(() => undefined)
+      if (known !== undefined) known.stored = Math.max(known.stored, one.sequence)
+    }
+  }
+
+  /** The database has something else than this node thought: another node, or another machine with this endpoint's key. */
+  async #reconcile(one: RepeatedEvidence): Promise<void> {
+    try {
+      await changeKnowledge(this.site, one.endpointId, (before) => {
+        if (before === undefined || before.forked_at !== null) return undefined
+        const ratchet = ratchetOf(before)
+        // An older connection of the same machine, whose last word was overtaken.
+        const isOvertaken =
+          (before.last_at?.getTime() ?? 0) >= one.at && (ratchet?.sequence ?? 0) >= one.sequence
+        if (isOvertaken) return undefined
+        return {
+          knowledge: { ...knowledgeOf(before), lastAt: one.at },
+          ratchet: follow(ratchet, one),
+          silent: false,
+        }
+      })
+    } catch (error) {
+      if (!(error instanceof EvidenceError)) throw error
+      await this.refuse(one.endpointId, error)
+    }
+    this.forget(one.endpointId)
+  }
+
+  /** Writes down that evidence was not taken. A fork takes effect at once. */
+  async refuse(endpointId: string, { code, message }: EvidenceError | TpmError): Promise<void> {
+    const { site } = this
+    const isNew = site.now() - (this.refusals.get(endpointId) ?? 0) > 60_000
+    this.refusals.set(endpointId, site.now())
+    site.metrics.count('evidence_refused', { code })
+    if (isNew)
+      await site.audit.record('evidence-refused', { type: 'endpoint', id: endpointId }, undefined, {
+        code,
+        reason: message.slice(0, 500),
+      })
+    if (code === 'EVIDENCE_FORKED' || code === 'TPM_PUT_BACK') {
+      this.drop(endpointId)
+      await markForked(site, endpointId)
+      this.forget(endpointId)
+    }
+  }
+
+  async #notePresence(): Promise<void> {
+    if (this.#heard.size === 0) return
+    const ids = [...this.#heard].filter((id) => this.#connected.has(id))
+    this.#heard.clear()
+    const now = this.site.now()
+    for (const id of ids) this.#present.set(id, now)
+    await recordPresence(this.site.store.db, ids, new Date(now))
+  }
+
+  async #noteSilence(): Promise<void> {
+    const { site } = this
+    const since = new Date(site.now() - evidenceSilenceMs)
+    for (const id of await quietEndpoints(site.store.db, since)) {
+      await changeKnowledge(
+        site,
+        id,
+        (before) =>
+          before === undefined || before.silent || before.last_at === null || before.last_at >= since
+            ? undefined
+            : { knowledge: knowledgeOf(before), silent: true },
+        { type: 'system', id: 'trust' },
+      )
+      this.forget(id)
+    }
+  }
+}

@@ -1,0 +1,230 @@
+import { createPublicKey, hash, type KeyObject, randomBytes } from 'node:crypto'
+import type { Logger } from 'pino'
+import { agentById, endpointKeys, evidenceOf } from '#adapters/store-postgres/index.ts'
+import type { EvidenceMessage, SiteToEndpoint } from '#core/agent/endpoint-messages.ts'
+import {
+  type AcceptedEvidence,
+  type AttestedValues,
+  acceptEvidence,
+  type Challenge,
+  EvidenceError,
+  follow,
+  type Ratchet,
+  ratchetToken,
+} from '#core/evidence/index.ts'
+import { TpmError } from '#core/tpm/index.ts'
+import { attest } from './attesting.ts'
+import type { Beacons } from './beacons.ts'
+import { changeKnowledge, knowledgeOf, ratchetOf, readEvidence } from './evidence.ts'
+import { detailsOf, fingerprintOf, type Known, type Taken } from './evidence-known.ts'
+import { endpointClaimsOf } from './evidence-views.ts'
+import type { Site } from './site.ts'
+
+/** One connection over which an endpoint reports: each of its statements answers a challenge of this connection. */
+
+/** What collectors saw, where only its wording changes. */
+const detailMs = 15 * 60_000
+
+export interface ReportingConnection {
+  readonly endpointId: string
+  /** Of the certificate that the connection was opened with. */
+  readonly publicKey: KeyObject
+  /** Of this end of the connection; undefined when it cannot be compared. */
+  readonly exporter: string | undefined
+  /** From where it comes. */
+  readonly address: string
+  readonly send: (message: SiteToEndpoint) => void
+  /** Ends the connection. */
+  readonly end: () => void
+  readonly log: Logger
+}
+
+export interface EvidenceLink {
+  receive(message: EvidenceMessage): Promise<void>
+  close(): void
+}
+
+/** What the connections of a node share: see `evidence-desk.ts`. */
+export interface Desk {
+  readonly site: Site
+  /** Makes ratchet tokens. */
+  readonly secret: Uint8Array
+  readonly beacons: Beacons
+  knownOf(endpointId: string): Promise<Known>
+  /** Evidence that repeats what was said is written with the next batch. */
+  repeat(endpointId: string, known: Known, ratchet: Ratchet): void
+  /** What waits for this endpoint is overtaken. */
+  drop(endpointId: string): void
+  refuse(endpointId: string, error: EvidenceError | TpmError): Promise<void>
+  /** A connection is over. */
+  left(endpointId: string): void
+}
+
+export class DeskLink implements EvidenceLink {
+  readonly #desk: Desk
+  readonly #connection: ReportingConnection
+  #challenge: Challenge | undefined
+  #wantLog = false
+  #hasSaid = false
+  #isClosed = false
+
+  constructor(desk: Desk, connection: ReportingConnection) {
+    this.#desk = desk
+    this.#connection = connection
+    this.#ask(undefined).catch((error: unknown) => {
+      connection.log.warn({ err: error }, 'the endpoint could not be challenged; it dials again')
+      connection.end()
+    })
+  }
+
+  close(): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#desk.left(this.#connection.endpointId)
+  }
+
+  async receive(message: EvidenceMessage): Promise<void> {
+    const desk = this.#desk
+    const { endpointId, log } = this.#connection
+    const known = await desk.knownOf(endpointId)
+    const before = { challenge: this.#challenge, ratchet: known.ratchet }
+    try {
+      const accepted = await this.#accept(message.statement, known)
+      // Good once; and another connection of the same key is judged after this one.
+      this.#challenge = undefined
+      known.ratchet = accepted.ratchet
+      const attested = await this.#attest(message, known)
+      const beacon = await desk.beacons.seenIn(accepted.statement, this.#connection)
+      const changed = await this.#take({ ...accepted, attested, beacon }, known)
+      await this.#ask(accepted.ratchet.sequence)
+      if (changed || !this.#hasSaid) await this.#say()
+    } catch (error) {
+      if (!(error instanceof EvidenceError) && !(error instanceof TpmError)) {
+        // The database is away: the same message comes again.
+        this.#challenge = before.challenge
+        known.ratchet = before.ratchet
+        throw error
+      }
+      log.warn({ code: error.code, reason: error.message }, 'evidence was refused')
+      this.#challenge = undefined
+      await desk.refuse(endpointId, error)
+      await this.#ask(undefined)
+      await this.#say(error)
+    }
+  }
+
+  async #accept(statement: string, known: Known): Promise<AcceptedEvidence> {
+    const { site, secret } = this.#desk
+    const { endpointId, publicKey, exporter } = this.#connection
+    if (known.isForked)
+      throw new EvidenceError('EVIDENCE_FORKED', 'this identity was seen on two machines, or was put back', {
+        remedy: 'An admin lets it begin anew, or revokes it.',
+      })
+    const nowMs = site.now()
+    const expected = {
+      endpointId,
+      siteId: site.siteId,
+      challenge: this.#challenge,
+      ratchet: known.ratchet,
+      secret,
+      exporter,
+      nowMs,
+    }
+    try {
+      return acceptEvidence(statement, { ...expected, keys: [publicKey] })
+    } catch (error) {
+      if (!(error instanceof EvidenceError) || error.code !== 'EVIDENCE_FORGED') throw error
+      // Its certificate was renewed since it connected.
+      const rows = await endpointKeys(site.store.db, endpointId, new Date(nowMs))
+      const keys = rows.map((key) => createPublicKey({ key, format: 'der', type: 'spki' }))
+      return acceptEvidence(statement, { ...expected, keys })
+    }
+  }
+
+  async #attest(
+    { attestation, statement }: EvidenceMessage,
+    known: Known,
+  ): Promise<AttestedValues | undefined> {
+    if (attestation === undefined) return undefined
+    const { site } = this.#desk
+    known.agent ??= await agentById(site.store.db, this.#connection.endpointId)
+    if (known.agent === undefined) return undefined
+    const attested = await attest(site, known.agent, attestation, hash('sha256', statement, 'buffer'))
+    // The log has told more of this boot than the row that was read before.
+    if (attestation.eventLog !== undefined) known.agent = undefined
+    this.#wantLog = attested.wantLog
+    const { deviceKey, secureBoot, bootState, detail } = attested
+    return { deviceKey, secureBoot, bootState, detail }
+  }
+
+  /** @returns whether there is something new to say to the endpoint */
+  async #take(taken: Taken, known: Known): Promise<boolean> {
+    const { statement, ratchet, seen, attested, beacon } = taken
+    const desk = this.#desk
+    const { endpointId, address } = this.#connection
+    const { observations } = statement
+    const now = desk.site.now()
+    desk.site.metrics.count('evidence_accepted')
+    const fingerprint = fingerprintOf({ observations, attested, seen, address, beacon })
+    const details = detailsOf(observations)
+    const isWorded = details === known.details || now - known.writtenAt < detailMs
+    // A beacon's word counts for as long as it is written to be old.
+    if (known.isQuiet && beacon === undefined && fingerprint === known.fingerprint && isWorded) {
+      desk.repeat(endpointId, known, ratchet)
+      return false
+    }
+    desk.drop(endpointId)
+    const written = await changeKnowledge(desk.site, endpointId, (before) => {
+      // Somebody else may have accepted evidence of this endpoint since this node looked.
+      if (Number(before?.sequence ?? 0) > known.stored) follow(ratchetOf(before), ratchet)
+      const { path } = knowledgeOf(before)
+      return {
+        knowledge: { lastAt: now, observations, attested, seen, path, isForked: false },
+        ratchet,
+        address,
+        beacon,
+        silent: false,
+      }
+    })
+    Object.assign(known, { fingerprint, details, writtenAt: now, isQuiet: true, stored: ratchet.sequence })
+    return (written?.changes.length ?? 0) > 0
+  }
+
+  async #ask(accepted: number | undefined): Promise<void> {
+    const { endpointId, send, address } = this.#connection
+    const beacons = [...(await this.#desk.beacons.toAsk(address))]
+    if (this.#isClosed) return
+    const nonce = randomBytes(32).toString('base64url')
+    this.#challenge = { nonce, issuedAt: this.#desk.site.now() }
+    const previous =
+      accepted === undefined ? undefined : ratchetToken(this.#desk.secret, endpointId, accepted)
+    send({
+      kind: 'challenge',
+      nonce,
+      wantLog: this.#wantLog,
+      beacons,
+      ...(previous === undefined ? {} : { previous }),
+    })
+  }
+
+  async #say(error?: EvidenceError | TpmError): Promise<void> {
+    const { endpointId, send } = this.#connection
+    const { site } = this.#desk
+    const { claims } = await readEvidence(site, endpointId)
+    const row = await evidenceOf(site.store.db, endpointId)
+    this.#hasSaid = true
+    send({
+      kind: 'verdict',
+      claims: [...endpointClaimsOf(claims, row?.observations ?? [], row?.attested?.detail, site.now())],
+      ...(error === undefined
+        ? {}
+        : {
+            refused: {
+              code: error.code,
+              message: error.message.slice(0, 1000),
+              ...(error.remedy === undefined ? {} : { remedy: error.remedy }),
+            },
+          }),
+    })
+  }
+}

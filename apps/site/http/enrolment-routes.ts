@@ -1,0 +1,87 @@
+import { z } from 'zod'
+import {
+  enrolmentApproval,
+  enrolmentRequestCreate,
+  enrolmentRequestMade,
+  enrolmentRequestState,
+  enrolmentRequestView,
+  tpmChallengeAnswer,
+  tpmChallengeRequest,
+} from '#core/api/device-keys.ts'
+import { bytes32, uuid } from '#core/api/words.ts'
+import {
+  approveEnrolment,
+  enrolmentState,
+  listEnrolmentRequests,
+  refuseEnrolment,
+  requestEnrolment,
+} from '../enrolment-requests.ts'
+import type { Site } from '../site.ts'
+import { challengeTpm } from '../tpm-enrolment.ts'
+import { type Api, adminActor, callerOf } from './api.ts'
+
+const open = { access: 'public' } as const
+const admin = { access: 'admin' } as const
+const byId = z.strictObject({ id: uuid })
+const nothing = z.strictObject({})
+
+/** How machines prove their TPM, and how they come in without a token. */
+export function enrolmentRoutes(app: Api, site: Site): void {
+  app.post(
+    '/enrol/challenges',
+    { config: open, schema: { body: tpmChallengeRequest, response: { 201: tpmChallengeAnswer } } },
+    async (request, reply) => reply.code(201).send(await challengeTpm(site, request.body)),
+  )
+
+  app.post(
+    '/enrolment-requests',
+    { config: open, schema: { body: enrolmentRequestCreate, response: { 201: enrolmentRequestMade } } },
+    async (request, reply) =>
+      reply.code(201).send(await requestEnrolment(site, { ...request.body, address: request.address })),
+  )
+
+  // The secret is in the body, not in a path that logs keep.
+  app.post(
+    '/enrolment-requests/state',
+    {
+      config: open,
+      schema: { body: z.strictObject({ secret: bytes32 }), response: { 200: enrolmentRequestState } },
+    },
+    async ({ body }) => ({ state: await enrolmentState(site, body.secret) }),
+  )
+
+  const requests = z.strictObject({ requests: z.array(enrolmentRequestView) })
+  app.get(
+    '/admin/enrolment-requests',
+    { config: admin, schema: { response: { 200: requests } } },
+    async () => ({
+      requests: (await listEnrolmentRequests(site)).map((row) => ({
+        id: row.id,
+        code: row.code,
+        name: row.name,
+        address: row.address,
+        requestedAt: row.requested_at.toISOString(),
+        expiresAt: row.expires_at.toISOString(),
+      })),
+    }),
+  )
+
+  app.post(
+    '/admin/enrolment-requests/:id/approve',
+    { config: admin, schema: { params: byId, body: enrolmentApproval, response: { 200: nothing } } },
+    async (request) => {
+      const { name, group = 'default', owner } = request.body
+      await approveEnrolment(site, request.params.id, { name, group, owner }, adminActor(callerOf(request)))
+      return {}
+    },
+  )
+
+  app.post(
+    '/admin/enrolment-requests/:id/refuse',
+    { config: admin, schema: { params: byId, response: { 200: nothing } } },
+    async (request) => {
+      await refuseEnrolment(site, request.params.id, adminActor(callerOf(request)))
+      return {}
+    },
+  )
+}

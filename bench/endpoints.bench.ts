@@ -1,0 +1,225 @@
+import { spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { z } from 'zod'
+import {
+  createIdentityKey,
+  issueLeaf,
+  longestLeafMs,
+  openAuthority,
+  verifyRequest,
+} from '#adapters/pki-x509/index.ts'
+import { launchDisk } from '#apps/endpoint/launch-disk.ts'
+import { endpointClaimsAnswer } from '#core/api/evidence.ts'
+import { claimsOf, noKnowledge, type Observation } from '#core/evidence/index.ts'
+import { compilePolicy, decide, defaultPolicy } from '#core/policy/index.ts'
+import { deliveryModes, trustContext } from '#core/trust/index.ts'
+import { diskOf, enrolEndpoint } from '../interop/enrolled-endpoint.rig.ts'
+import { toldObserver } from '../interop/observed-endpoint.rig.ts'
+import { diskWorkspace, publishForTest } from '../interop/published-release.rig.ts'
+import { startSite, until } from '../interop/running-site.rig.ts'
+import { openDatabase } from '../interop/site-database.rig.ts'
+import type { Fleet, FleetCount } from './fleet.ts'
+import { median, method, quantile, report } from './report.ts'
+
+/** What many endpoints cost a site node, and how fast a change on one of them has its effect. */
+
+const endpoints = Number(process.env['TRUSTCAST_BENCH_ENDPOINTS'] ?? 10_000)
+const steadyMs = 60_000
+const turns = 40
+const ticksPerSecond = 100
+
+method(
+  `${endpoints} endpoints in a process of their own, each with its own certificate, TLS connection and WebSocket, twelve observations signed ` +
+    `every 60 s, against one site node with its PostgreSQL on the same machine; processor time of the node over ${steadyMs / 1000} s once all report. ` +
+    `Then, under that load, ${turns} times: a real agent's collector sees a fault, until the lease of its streamed disk is over on the endpoint.`,
+)
+
+await using site = await startSite({ args: ['--hosts', '1', '--gateways', '1', '--warm', '0'] })
+await using database = await openDatabase(site)
+const ada = await site.signIn('ada')
+const [pid = 0] = await site.pidsOf('site')
+const folder = await mkdtemp(join(tmpdir(), 'tc-fleet-'))
+
+decisions()
+await using fleet = await startFleet()
+await untilAllReport()
+await steady()
+await changeToEffect()
+await rm(folder, { recursive: true })
+
+/** From what the site keeps of an endpoint to a decision over every mode. */
+function decisions(): void {
+  const policy = compilePolicy(defaultPolicy)
+  const now = Date.now()
+  const observations: readonly Observation[] = [
+    { claim: 'endpoint.antivirus', value: 'off', collector: 'clamd', detail: '' },
+  ]
+  const knowledge = {
+    ...noKnowledge,
+    lastAt: now,
+    observations,
+    seen: { clock: 'right', interception: 'none' },
+  } as const
+  const times = Array.from({ length: 2_000 }, () => {
+    const from = performance.now()
+    const claims = claimsOf(knowledge, [], now)
+    const zone = { name: 'office', kind: 'inside' } as const
+    const context = trustContext({ person: { id: 'p', groups: ['employees'] }, claims, zone, now })
+    const workspace = { id: 'w', collections: [], modes: [...deliveryModes] }
+    decide(policy, { context, workspace, available: () => undefined })
+    return performance.now() - from
+  }).slice(500)
+  report('endpoints.claims-to-decision.p50', median(times), 'ms')
+  report('endpoints.claims-to-decision.p99', quantile(times, 0.99), 'ms', {
+    goal: { of: 'value', atMost: 10 },
+  })
+}
+
+/** Certificates as the site issues them, and rows as an enrolment leaves them. */
+async function startFleet() {
+  const authority = await openAuthority(join(site.state, 'pki'))
+  const members: { id: string; chainPem: string; privateKeyPem: string }[] = []
+  const now = Date.now()
+  while (members.length < endpoints) {
+    const id = randomUUID()
+    const { requestPem, privateKeyPem } = await createIdentityKey()
+    const order = {
+      publicKey: verifyRequest(requestPem),
+      role: 'endpoint',
+      id,
+      usages: 'client',
+      lifetimeMs: longestLeafMs,
+      now,
+    } as const
+    members.push({ id, privateKeyPem, chainPem: (await issueLeaf(authority, order)).chainPem })
+  }
+  await database.rows(
+    `insert into agents (id, kind, name, dns_names, pool, certificate_expires_at, report)
+     select id::uuid, 'endpoint', 'fleet-' || id, '{}', 'default', now() + interval '1 day', '{}' from unnest($1::text[]) id`,
+    [members.map(({ id }) => id)],
+  )
+  const told: Fleet = {
+    siteId: authority.siteId,
+    rootPem: authority.rootPem,
+    agentUrl: `https://localhost:${site.port + 1}`,
+    members,
+  }
+  const file = join(folder, 'fleet.json')
+  await writeFile(file, JSON.stringify(told))
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'fleet.ts'), file], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  const exited = once(child, 'exit')
+  let last: FleetCount = { connected: 0, sent: 0, refused: 0, lost: 0 }
+  createInterface(child.stdout).on('line', (line) => {
+    last = JSON.parse(line) as FleetCount
+  })
+  return {
+    count: () => last,
+    [Symbol.asyncDispose]: async () => {
+      child.kill('SIGKILL')
+      await exited
+    },
+  }
+}
+
+async function untilAllReport(): Promise<void> {
+  const from = performance.now()
+  await until(
+    async () => {
+      await sleep(1_000)
+      return (await reportingEndpoints()) >= endpoints
+    },
+    `${endpoints} endpoints report (${JSON.stringify(fleet.count())})`,
+    3_600_000,
+  )
+  report('endpoints.arrival', endpoints / ((performance.now() - from) / 1000), 'endpoints/s')
+  // Until their reports lie anywhere in the period.
+  await sleep(75_000)
+}
+
+async function reportingEndpoints(): Promise<number> {
+  const [row] = await database.rows('select count(*)::int as n from endpoint_evidence where not silent')
+  return Number(row?.['n'])
+}
+
+async function steady(): Promise<void> {
+  const sentBefore = fleet.count().sent
+  const before = await processorSeconds(pid)
+  const from = performance.now()
+  let mebibytes = 0
+  while (performance.now() - from < steadyMs) {
+    await sleep(2_000)
+    mebibytes = Math.max(mebibytes, await residentMiB(pid))
+  }
+  const seconds = (performance.now() - from) / 1000
+  const share = (((await processorSeconds(pid)) - before) / seconds) * 100
+  const { sent, refused, lost } = fleet.count()
+  report('endpoints.reports', (sent - sentBefore) / seconds, 'reports/s')
+  report('endpoints.node.cpu', share, '% of a core', { goal: { of: 'value', atMost: 25 } })
+  report('endpoints.node.memory', mebibytes, 'MiB', { goal: { of: 'value', atMost: 500 } })
+  report('endpoints.refused-or-lost', refused + lost, 'endpoints', { goal: { of: 'value', atMost: 0 } })
+}
+
+async function changeToEffect(): Promise<void> {
+  await publishForTest(ada, 'office')
+  const lab = diskWorkspace('office')
+  await ada.send('PUT', `/admin/workspaces/${lab.id}`, lab, z.unknown())
+  const observer = toldObserver()
+  await using laptop = await enrolEndpoint(site, ada, 'laptop', { report: { observers: [observer] } })
+  const nora = await site.signIn('nora')
+  const times: number[] = []
+  while (times.length < turns) {
+    await until(async () => (await antivirusOf(laptop.agent.id)) === 'unknown', 'nothing bad is known')
+    const made = await laptop.launch(nora, 'lab')
+    const opened = Promise.withResolvers<void>()
+    const stats = { bytesFetched: 0, bytesLocal: 0, percentLocal: 0, cacheHits: 0, bytesWritten: 0 }
+    const end = launchDisk(laptop.agent, { ...made, delivery: diskOf(made) }, async () => {
+      opened.resolve()
+      return {
+        run: () => new Promise<void>(() => undefined),
+        stats: () => stats,
+        [Symbol.asyncDispose]: async () => undefined,
+      }
+    })
+    await Promise.race([opened.promise, end])
+    // At any time of what the agent and the site do by themselves.
+    await sleep(Math.random() * 3_000)
+    const from = performance.now()
+    observer.see('endpoint.antivirus', 'off')
+    const { code } = await end
+    if (code !== 'LEASE_WITHDRAWN') throw new Error(`expected LEASE_WITHDRAWN, got ${code}`)
+    times.push(performance.now() - from)
+    observer.see('endpoint.antivirus', 'on')
+  }
+  report('endpoints.change-to-effect.p50', median(times) / 1000, 's', { goal: { of: 'value', atMost: 2 } })
+  report('endpoints.change-to-effect.p99', quantile(times, 0.99) / 1000, 's', {
+    goal: { of: 'value', atMost: 5 },
+  })
+}
+
+async function antivirusOf(id: string): Promise<string | undefined> {
+  const { claims } = await ada.get(`/endpoints/${id}/claims`, endpointClaimsAnswer)
+  return claims.find(({ name }) => name === 'endpoint.antivirus')?.value
+}
+
+async function processorSeconds(pid: number): Promise<number> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
+  const fields = stat
+    .slice(stat.lastIndexOf(')') + 2)
+    .split(' ')
+    .map(Number)
+  const [user = 0, system = 0] = fields.slice(11, 13)
+  return (user + system) / ticksPerSecond
+}
+
+async function residentMiB(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8')
+  return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024
+}

@@ -1,0 +1,120 @@
+import { createPrivateKey } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import type { IncomingMessage } from 'node:http'
+import { TLSSocket } from 'node:tls'
+import { WebSocket } from 'ws'
+import { channelBinding, clientTls } from '#adapters/pki-x509/index.ts'
+import { agentPath } from '#core/agent/messages.ts'
+import { evidencePeriodMs, makeEvidence, type Observation } from '#core/evidence/index.ts'
+
+/**
+ * Many endpoints in one process, each with its own certificate, connection and evidence, by the real protocol. `node fleet.ts FILE`:
+ * the file says where the site is and who they are. Prints a line of JSON a second.
+ */
+
+export interface Fleet {
+  readonly siteId: string
+  readonly rootPem: string
+  readonly agentUrl: string
+  readonly members: readonly {
+    readonly id: string
+    readonly chainPem: string
+    readonly privateKeyPem: string
+  }[]
+}
+
+export interface FleetCount {
+  readonly connected: number
+  readonly sent: number
+  readonly refused: number
+  readonly lost: number
+}
+
+const dialsAtOnce = 24
+/** As much as a real endpoint says. */
+const observations: readonly Observation[] = (
+  [
+    ['endpoint.osUpdates', 'current', 'apt'],
+    ['endpoint.antivirus', 'on', 'clamd'],
+    ['endpoint.edr', 'on', 'processes'],
+    ['endpoint.firewall', 'on', 'nft'],
+    ['endpoint.diskEncryption', 'on', 'disks'],
+    ['endpoint.secureBoot', 'on', 'efivars'],
+    ['endpoint.screenLock', 'on', 'screen-lock'],
+    ['endpoint.localAdmin', 'no', 'accounts'],
+    ['endpoint.debugger', 'absent', 'debuggers'],
+    ['endpoint.machine', 'physical', 'machine'],
+    ['network.integrity', 'clean', 'dhcp'],
+    ['network.integrity', 'clean', 'neighbours'],
+  ] as const
+).map(([claim, value, collector]) => ({
+  claim,
+  value,
+  collector,
+  detail: `what ${collector} saw when it looked last, in about as many words as it has`,
+}))
+
+const count = { connected: 0, sent: 0, refused: 0, lost: 0 }
+
+if (process.argv[2] !== undefined) await run(JSON.parse(readFileSync(process.argv[2], 'utf8')) as Fleet)
+
+async function run(fleet: Fleet): Promise<void> {
+  setInterval(() => process.stdout.write(`${JSON.stringify(count)}\n`), 1_000)
+  process.stdin.on('end', () => process.exit(0)).resume()
+  const waiting = fleet.members.values()
+  const dial = async (): Promise<void> => {
+    for (const member of waiting) await connect(fleet, member)
+  }
+  await Promise.all(Array.from({ length: dialsAtOnce }, dial))
+}
+
+async function connect(
+  { siteId, rootPem, agentUrl }: Fleet,
+  { id, chainPem, privateKeyPem }: Fleet['members'][number],
+): Promise<void> {
+  const url = new URL(agentPath, agentUrl)
+  url.protocol = 'wss:'
+  const socket = new WebSocket(url, {
+    ...clientTls(rootPem, { siteId, role: 'site' }, { chainPem, privateKeyPem }),
+    perMessageDeflate: false,
+  })
+  const key = createPrivateKey(privateKeyPem)
+  const ready = Promise.withResolvers<void>()
+  let exporter = ''
+  let sequence = 0
+  socket.on('upgrade', ({ socket: tls }: IncomingMessage) => {
+    if (tls instanceof TLSSocket) exporter = channelBinding(tls)
+  })
+  socket.on('open', () => {
+    count.connected += 1
+    socket.send(JSON.stringify({ kind: 'hello', sealKey: 'A'.repeat(43), version: 'fleet', reports: true }))
+  })
+  socket.on('message', (data: Buffer) => {
+    const message = JSON.parse(data.toString()) as {
+      kind: string
+      nonce: string
+      previous?: string
+      refused?: object
+    }
+    if (message.kind === 'verdict' && message.refused !== undefined) count.refused += 1
+    if (message.kind !== 'challenge') return
+    const { nonce, previous } = message
+    const say = (): void => {
+      sequence += 1
+      const said = { endpoint: id, site: siteId, nonce, sequence, at: Date.now(), exporter, observations }
+      const statement = makeEvidence(previous === undefined ? said : { ...said, previous }, key)
+      socket.send(JSON.stringify({ kind: 'evidence', statement }))
+      count.sent += 1
+      ready.resolve()
+    }
+    // The first at once, the second at any time of the period, and then one in each.
+    if (sequence === 0) say()
+    else setTimeout(say, sequence === 1 ? Math.random() * evidencePeriodMs : evidencePeriodMs)
+  })
+  socket.on('error', () => undefined)
+  socket.on('close', () => {
+    count.lost += 1
+    ready.resolve()
+  })
+  await ready.promise
+}

@@ -1,0 +1,135 @@
+import * as fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { digestOf } from '#core/blobs/index.ts'
+import { memoryDevice } from '#core/block/memory-device.fixture.ts'
+import { importDevice, memoryStore, noise, openDevice } from './artifact.fixture.ts'
+import { giveBack } from './give-back.ts'
+import type { StoredCache } from './stored-cache.ts'
+
+const chunk = 65_536
+const chunks = 12
+
+/** Some chunks that compress and some that do not. */
+function disk(): Uint8Array {
+  const bytes = new Uint8Array(chunks * chunk)
+  for (let at = 0; at < chunks; at++) {
+    bytes.set(at % 2 === 0 ? noise(chunk, at + 1) : Buffer.alloc(chunk, `chunk ${at} `), at * chunk)
+  }
+  return bytes
+}
+
+/** An opened disk of which two chunks stay in memory. */
+async function small() {
+  const bytes = disk()
+  const store = memoryStore()
+  const { manifestDigest } = await importDevice(memoryDevice(bytes, false), store)
+  const image = await openDevice(manifestDigest, [store], { memoryBytes: 2 * chunk })
+  return { bytes, image, device: image.device }
+}
+
+const at = (number: number): bigint => BigInt(number * chunk)
+
+test('memory is given back when everybody is done and the chunk is forgotten, not before', async () => {
+  const { bytes, image, device } = await small()
+  await using _ = image
+  for (const first of [0, 1]) {
+    const [one, other] = [await device.read(at(first), 100), await device.read(at(first), chunk)]
+    device.done(one)
+    for (const next of [4, 5, 6]) await device.read(at(next), 1)
+    expect(Buffer.compare(other, bytes.subarray(first * chunk, (first + 1) * chunk))).toBe(0)
+    device.done(other)
+    expect(other.length).toBe(0)
+  }
+  const kept = await device.read(at(8), 100)
+  device.done(kept)
+  expect(kept.length).toBe(100)
+  expect(Buffer.compare(await device.read(at(8), 100), bytes.subarray(8 * chunk, 8 * chunk + 100))).toBe(0)
+})
+
+test('what was never said to be done stays as it is', async () => {
+  const { bytes, image, device } = await small()
+  const held = await Promise.all(
+    Array.from({ length: chunks }, (_, number) => device.read(at(number), chunk)),
+  )
+  await image[Symbol.asyncDispose]()
+  expect(Buffer.compare(Buffer.concat(held), bytes)).toBe(0)
+})
+
+test('bytes that are of no device, and zeros, may be said to be done', async () => {
+  const { image, device } = await small()
+  await using _ = image
+  device.done(new Uint8Array(chunk))
+  device.done(await device.read(0n, 0))
+  expect((await device.read(0n, 10)).length).toBe(10)
+})
+
+test('whatever is read and given back in whatever order, everybody has what they read until they are done', async () => {
+  const { bytes, image, device } = await small()
+  await using _ = image
+  const read = fc.record({ from: fc.nat(bytes.length - 1), length: fc.integer({ min: 1, max: 3 * chunk }) })
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(read, { minLength: 1, maxLength: 30 }),
+      fc.infiniteStream(fc.boolean()),
+      async (reads, dones) => {
+        const held = new Map<Uint8Array, Uint8Array>()
+        const check = (): void => {
+          for (const [got, expected] of held) expect(Buffer.compare(got, expected)).toBe(0)
+        }
+        await Promise.all(
+          reads.map(async ({ from, length }) => {
+            const end = Math.min(bytes.length, from + length)
+            held.set(await device.read(BigInt(from), end - from), bytes.subarray(from, end))
+            check()
+            for (const [got] of held) {
+              if (dones.next().value !== true) continue
+              held.delete(got)
+              device.done(got)
+            }
+            check()
+          }),
+        )
+      },
+    ),
+    { numRuns: 60 },
+  )
+})
+
+test('memory that others may share is not freed', () => {
+  const part = new Uint8Array(100_000).subarray(0, 50_000)
+  giveBack(part)
+  expect(part.length).toBe(50_000)
+  const little = new Uint8Array(100)
+  giveBack(little)
+  expect(little.length).toBe(100)
+  const whole = new Uint8Array(100_000)
+  giveBack(whole.subarray(8))
+  expect(whole.length).toBe(0)
+})
+
+test('a manifest is looked at once, and only this account says that it was', async () => {
+  const store = memoryStore()
+  const { manifestDigest } = await importDevice(memoryDevice(disk(), false), store)
+  const kept = new Map<string, Uint8Array>()
+  const cache: StoredCache = {
+    get: async (name) => kept.get(name)?.slice(),
+    put: (name, value) => void kept.set(name, value.slice()),
+    drop: (name) => void kept.delete(name),
+  }
+  for (let turn = 0; turn < 2; turn++) {
+    await using image = await openDevice(manifestDigest, [store], { cache })
+    expect(image.manifest.sizeBytes).toBe(chunks * chunk)
+  }
+  const valid = `${manifestDigest.slice(7)}.valid`
+  expect(kept.has(valid)).toBe(true)
+  // Bytes that are no manifest, under their own digest: neither an invented word nor one about others helps.
+  const junk = Buffer.from('{"name":"disk","version":"1"}')
+  const digest = digestOf(junk)
+  kept.set(`${digest.slice(7)}.manifest`, junk)
+  for (const word of [new Uint8Array(32), new Uint8Array(0), kept.get(valid)!]) {
+    kept.set(`${digest.slice(7)}.valid`, word)
+    await expect(openDevice(digest, [store], { cache })).rejects.toMatchObject({
+      code: 'ARTIFACT_BAD_MANIFEST',
+    })
+  }
+})

@@ -1,0 +1,104 @@
+import * as fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { AUDIT_KINDS } from './leaf.ts'
+import { sentenceOf, type ToldEntry } from './sentence-of.ts'
+
+const names = { p1: 'Nora Lind', e1: 'laptop-7', h1: 'host-1', a1: 'Ada Berg' }
+const nora = { type: 'person', id: 'p1' }
+const system = { type: 'system', id: 'trust' }
+
+test.each<[string, ToldEntry, string]>([
+  [
+    'a launch on an endpoint',
+    {
+      kind: 'session-started',
+      actor: nora,
+      subject: 's1',
+      data: { endpoint: 'e1', workspace: 'lab', mode: 'streamed-disk', image: 'office', version: '3' },
+    },
+    'Nora Lind opened lab on laptop-7, streamed disk from office:3.',
+  ],
+  [
+    'a launch on a host',
+    {
+      kind: 'session-started',
+      actor: nora,
+      subject: 's1',
+      data: { host: 'h1', workspace: 'lab', mode: 'hosted-shared' },
+    },
+    'Nora Lind opened lab on host host-1, hosted shared.',
+  ],
+  [
+    'a key that goes out',
+    {
+      kind: 'key-released',
+      actor: nora,
+      subject: 'l1',
+      data: { endpoint: 'e1', image: 'office', version: '3', overlay: 'keep' },
+    },
+    'The key of office:3 went to laptop-7, sealed, for Nora Lind; what is written is kept.',
+  ],
+  [
+    'a lease that an admin took',
+    {
+      kind: 'lease-withdrawn',
+      actor: { type: 'admin', id: 'a1' },
+      subject: 'l1',
+      data: { endpoint: 'e1', reason: 'It was stolen.' },
+    },
+    'Ada Berg took the key back from laptop-7: It was stolen.',
+  ],
+  [
+    'a lease that ran out',
+    {
+      kind: 'lease-ended',
+      actor: system,
+      subject: 'l1',
+      data: { endpoint: 'e1', code: 'LEASE_EXPIRED', reason: '' },
+    },
+    'The lease ran out: laptop-7 must have stopped by its own clock.',
+  ],
+  [
+    'a decision that refuses',
+    {
+      kind: 'decision',
+      actor: system,
+      subject: 'p1',
+      data: {
+        cause: 'evidence',
+        workspace: 'lab',
+        mode: null,
+        zone: { name: 'cafe', kind: 'hostile' },
+        refused: [{ mode: 'streamed-disk', reason: 'The network is hostile' }],
+      },
+    },
+    'Nora Lind may not use lab from zone cafe (evidence changed): The network is hostile.',
+  ],
+  [
+    'claims that changed',
+    {
+      kind: 'trust-changed',
+      actor: { type: 'endpoint', id: 'e1' },
+      subject: 'e1',
+      data: { changes: [{ claim: 'endpoint.antivirus', from: 'current', to: 'off' }] },
+    },
+    'What is known of laptop-7 changed: endpoint.antivirus from current to off.',
+  ],
+  [
+    'a kind of a later version',
+    { kind: 'moon-landing', actor: nora, data: {} },
+    'Nora Lind did something: moon-landing.',
+  ],
+])('%s is told', (_, entry, sentence) => {
+  expect(sentenceOf(entry, names)).toBe(sentence)
+})
+
+test('whatever an entry of any kind holds, it is one sentence', () => {
+  fc.assert(
+    fc.property(fc.constantFrom(...AUDIT_KINDS), fc.jsonValue(), fc.string(), (kind, data, subject) => {
+      const sentence = sentenceOf({ kind, actor: system, subject, data }, names)
+      expect(sentence).toMatch(/[.!?]$/)
+      expect(sentence).not.toContain('undefined')
+    }),
+  )
+})

@@ -1,0 +1,184 @@
+import type { AuditKind } from './leaf.ts'
+
+/** Entries of the audit log as sentences for people. */
+
+/** An entry as it came over the API, perhaps of a kind that this version does not know. */
+export interface ToldEntry {
+  readonly kind: string
+  readonly actor: { readonly type: string; readonly id: string }
+  readonly subject?: string | undefined
+  readonly data: unknown
+}
+
+/**
+ * What happened, in a sentence.
+ *
+ * @param names of the people and machines that ids name; ids without one are shortened
+ */
+export function sentenceOf(entry: ToldEntry, names: Readonly<Record<string, string>>): string {
+  const teller = new Teller(entry, names)
+  const tell = Object.hasOwn(sentences, entry.kind) ? sentences[entry.kind as AuditKind] : undefined
+  return tell === undefined ? `${teller.actor} did something: ${entry.kind}.` : tidy(tell(teller))
+}
+
+const sentences: Readonly<Record<AuditKind, (entry: Teller) => string>> = {
+  'sign-in': (e) => `${e.actor} signed in from ${e.text('address')}`,
+  'sign-in-refused': (e) =>
+    `Somebody at ${e.text('address')} failed to sign in${e.subject === '' ? '' : ` as ${e.subject}`}`,
+  'sign-out': (e) => `${e.actor} signed out`,
+  decision: decided,
+  'ticket-issued': (e) => `${e.actor} got a ticket to the session on ${e.named('host')}`,
+  'ticket-redeemed': (e) => `The ticket was used at ${e.actor}`,
+  'handoff-issued': (e) => `${e.actor} got a code to open ${e.text('workspace', 'this site')} on a device`,
+  'handoff-redeemed': (e) => `${e.actor} brought the code of ${e.subject} to open ${e.text('workspace')}`,
+  'handoff-refused': (e) => `${e.actor} brought a code that was refused: ${e.text('code')}`,
+  'session-started': (e) => {
+    const image = e.text('image') === '' ? '' : ` from ${e.text('image')}:${e.text('version')}`
+    const where = e.named('endpoint') === '' ? `host ${e.named('host')}` : e.named('endpoint')
+    return `${e.actor} opened ${e.text('workspace')} on ${where}, ${modeName(e.text('mode'))}${image}`
+  },
+  'session-changed': (e) =>
+    e.is('frozen')
+      ? `The session was frozen: ${e.text('reason')}`
+      : `The rights of the session became ${e.list('rights')}`,
+  'session-ended': (e) => `The session of ${e.named('person')} ended: ${e.text('reason')}`,
+  'key-released': (e) =>
+    `The key of ${e.text('image')}:${e.text('version')} went to ${e.named('endpoint')}, sealed, for ${e.actor}; what is written is ${e.text('overlay') === 'keep' ? 'kept' : 'discarded'}`,
+  'lease-withdrawn': (e) => `${e.actor} took the key back from ${e.named('endpoint')}: ${e.text('reason')}`,
+  'lease-ended': (e) =>
+    e.text('code') === 'LEASE_EXPIRED' && e.type !== 'endpoint'
+      ? `The lease ran out: ${e.named('endpoint')} must have stopped by its own clock`
+      : `${e.named('endpoint')} said that nothing is readable there any more: ${e.text('reason')}`,
+  'trust-changed': (e) => `What is known of ${e.subject} changed: ${e.changes()}`,
+  'evidence-refused': (e) => `Evidence of ${e.actor} was not taken: ${e.text('reason', e.text('code'))}`,
+  'statement-made': (e) => `${e.actor} made statements about ${e.subject}`,
+  'alarm-raised': (e) => `An alarm was raised: ${e.text('message', e.text('key'))}`,
+  'alarm-ended': (e) => `The alarm ${e.text('key')} ended`,
+  'image-registered': (e) => `${e.actor} registered the image ${e.subject}`,
+  'release-proposed': (e) =>
+    e.is('withdrawn')
+      ? `${e.actor} withdrew what was proposed for ${e.subject}`
+      : `${e.actor} proposed ${e.subject}`,
+  'release-signed': (e) => `${e.actor} brought a signature on ${e.subject}`,
+  'release-published': (e) => `${e.actor} published release metadata`,
+  'channel-changed': (e) => `${e.actor} pointed ${e.subject} at ${e.text('next', e.text('current'))}`,
+  'admin-change': (e) => `${e.actor} changed the site: ${e.text('change', e.text('evidence'))} ${e.subject}`,
+  'policy-activated': (e) => `${e.actor} activated the policy ${e.text('digest').slice(0, 12)}`,
+  'enrolment-token': (e) => `${e.actor} made a token for the ${e.text('kind')} ${e.text('name')}`,
+  'enrolment-requested': (e) => `A machine that calls itself ${e.text('name')} asked to be let in`,
+  enrolled: (e) =>
+    e.is('renewal')
+      ? `The certificate of ${e.text('name')} was renewed`
+      : `${e.text('name')} was enrolled as ${e.text('kind')}`,
+  'boot-changed': (e) => `${e.actor} booted something else than expected: ${e.list('difference')}`,
+  revoked: (e) => `${e.actor} revoked ${e.text('name', e.subject)}`,
+}
+
+function decided(e: Teller): string {
+  const cause = causes[e.text('cause')] ?? e.text('cause')
+  const zone = e.inner('zone', 'name')
+  const from = zone === '' ? '' : ` from zone ${zone}`
+  const mode = e.text('mode')
+  if (mode !== '') return `${e.subject} may use ${e.text('workspace')}${from}, ${modeName(mode)} (${cause})`
+  return `${e.subject} may not use ${e.text('workspace')}${from} (${cause}): ${e.firstOf('refused', 'reason')}`
+}
+
+const causes: Readonly<Record<string, string>> = {
+  launch: 'at a launch',
+  reconnect: 'on coming back',
+  group: 'a group changed',
+  zone: 'the network changed',
+  policy: 'the policy changed',
+  evidence: 'evidence changed',
+  sweep: 'looked at regularly',
+}
+
+function modeName(mode: string): string {
+  return mode.replace('-', ' ')
+}
+
+/** What was missing leaves no gaps. */
+function tidy(sentence: string): string {
+  const text = sentence
+    .replace(/\s+/g, ' ')
+    .replace(/: $|:\.?$/, '')
+    .trim()
+  return /[.!?]$/.test(text) ? text : `${text}.`
+}
+
+/** Reads an entry's fields as words; what is not there, or is something else, is nothing. */
+class Teller {
+  readonly type: string
+  readonly #entry: ToldEntry
+  readonly #names: Readonly<Record<string, string>>
+
+  constructor(entry: ToldEntry, names: Readonly<Record<string, string>>) {
+    this.type = entry.actor.type
+    this.#entry = entry
+    this.#names = names
+  }
+
+  get actor(): string {
+    const { type, id } = this.#entry.actor
+    return type === 'system' || type === 'site' ? 'The site' : this.#name(id)
+  }
+
+  get subject(): string {
+    return this.#name(this.#entry.subject ?? '')
+  }
+
+  text(name: string, otherwise = ''): string {
+    return wordOf(this.#field(name)) || otherwise
+  }
+
+  /** The name of the person or machine whose id it is. */
+  named(name: string): string {
+    return this.#name(this.text(name))
+  }
+
+  is(name: string): boolean {
+    return this.#field(name) === true
+  }
+
+  list(name: string): string {
+    const value = this.#field(name)
+    return (Array.isArray(value) ? value.map(wordOf).filter(Boolean).join(', ') : '') || 'none'
+  }
+
+  inner(name: string, field: string): string {
+    return wordOf(fieldOf(this.#field(name), field))
+  }
+
+  firstOf(name: string, field: string): string {
+    const value = this.#field(name)
+    return Array.isArray(value) ? wordOf(fieldOf(value[0], field)) : ''
+  }
+
+  changes(): string {
+    const value = this.#field('changes')
+    if (!Array.isArray(value)) return ''
+    return value
+      .map((one) => [wordOf(fieldOf(one, 'claim')), wordOf(fieldOf(one, 'from')), wordOf(fieldOf(one, 'to'))])
+      .map(([claim, from, to]) => `${claim} from ${from} to ${to}`)
+      .join(', ')
+  }
+
+  #field(name: string): unknown {
+    return fieldOf(this.#entry.data, name)
+  }
+
+  #name(id: string): string {
+    const known = Object.hasOwn(this.#names, id) ? this.#names[id] : undefined
+    return known ?? (/^[0-9a-f]{8}-[0-9a-f-]{27}$/.test(id) ? `${id.slice(0, 8)}…` : id)
+  }
+}
+
+function fieldOf(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null && Object.hasOwn(value, name)
+    ? (value as Readonly<Record<string, unknown>>)[name]
+    : undefined
+}
+
+function wordOf(value: unknown): string {
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : ''
+}

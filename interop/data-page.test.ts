@@ -1,0 +1,328 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { z } from 'zod'
+import { call } from '#apps/cli/api-client.ts'
+import { type DiskToOpen, launchDisk, type OpenedDisk } from '#apps/endpoint/launch-disk.ts'
+import {
+  type DataAnswer,
+  type DataCopy,
+  dataAnswer,
+  type TimelineAnswer,
+  timelineAnswer,
+  withdrawAnswer,
+} from '#core/api/data.ts'
+import type { LeaseStats } from '#core/api/lease.ts'
+import { AUDIT_KINDS, decodeEntry, openTlogProof, parseVerifierKey } from '#core/audit/index.ts'
+import { sentenceOf } from '#core/audit/sentence-of.ts'
+import { defaultPolicy } from '#core/policy/index.ts'
+import { diskOf, type EndpointLaunch, type EnrolledEndpoint, enrolEndpoint } from './enrolled-endpoint.rig.ts'
+import { launch } from './hosted-person.rig.ts'
+import { diskWorkspace, publishForTest } from './published-release.rig.ts'
+import { passwordOf, type RunningSite, type SignedInClient, startSite, until } from './running-site.rig.ts'
+import { openDatabase, type SiteDatabase } from './site-database.rig.ts'
+
+/** Where data is, its time lines, the proof of them, and taking it back: on a real site and its database. */
+
+let site: RunningSite
+let database: SiteDatabase
+let ada: SignedInClient
+let olaf: SignedInClient
+let laptop: EnrolledEndpoint
+let undo: AsyncDisposableStack
+
+beforeAll(async () => {
+  undo = new AsyncDisposableStack()
+  site = undo.use(await startSite({ args: ['--hosts', '1', '--gateways', '1'] }))
+  database = undo.use(await openDatabase(site))
+  ada = await site.signIn('ada')
+  olaf = await site.signIn('olaf')
+  await publishForTest(ada, 'office')
+  await ada.send('PUT', '/admin/workspaces/lab', diskWorkspace('office'), z.unknown())
+  laptop = undo.use(await enrolEndpoint(site, ada, 'laptop-7'))
+})
+afterAll(() => undo.disposeAsync())
+
+test('whoever is no auditor is told nothing, and an auditor withdraws nothing', async () => {
+  const nora = await site.signIn('nora')
+  const refused = { code: 'NOT_ALLOWED' }
+  for (const path of ['/data', '/timeline?person=nora', '/audit/proof/0'])
+    await expect(nora.get(path, z.unknown()), path).rejects.toMatchObject(refused)
+  const path = `/leases/${crypto.randomUUID()}/withdraw`
+  for (const client of [nora, olaf])
+    await expect(client.send('POST', path, { reason: 'no' }, z.unknown())).rejects.toMatchObject(refused)
+})
+
+test('what an endpoint holds and what a host runs are both shown, with where, for whom and what protects it', async () => {
+  const nora = await site.signIn('nora')
+  await launch(await site.signIn('carl'), 'desktop')
+  const use = await inUse(await laptop.launch(nora, 'lab'))
+  use.stats.bytesWritten = 8192
+  await until(async () => (await copyOf(use.leaseId))?.stats?.bytesWritten === 8192, 'counts arrived')
+
+  const { copies, summary } = await data()
+  expect(copies.find(({ leaseId }) => leaseId === use.leaseId)).toMatchObject({
+    id: use.leaseId,
+    workspace: { id: 'lab', name: 'Laboratory' },
+    person: { login: 'nora' },
+    machine: { name: 'laptop-7', kind: 'endpoint', online: true },
+    mode: 'streamed-disk',
+    place: 'endpoint',
+    zone: { kind: 'inside' },
+    image: { name: 'office', version: '1' },
+    state: 'held',
+    protection: ['key-in-memory', 'overlay-discarded'],
+  })
+  expect(copies.find(({ person }) => person.login === 'carl')).toMatchObject({
+    workspace: { id: 'desktop' },
+    machine: { name: 'host-1', kind: 'host' },
+    place: 'datacenter',
+    zone: { kind: 'inside' },
+    protection: ['stays-on-host'],
+  })
+  expect(summary).toMatchObject({
+    total: 2,
+    outside: 1,
+    readable: 1,
+    byPlace: { endpoint: 1, datacenter: 1 },
+  })
+
+  const zones = await ada.get('/admin/zones', z.object({ zones: z.array(z.record(z.string(), z.unknown())) }))
+  const hostile = zones.zones.map((zone) => (zone['kind'] === 'inside' ? { ...zone, kind: 'outside' } : zone))
+  await ada.send('PUT', '/admin/zones', { zones: hostile }, z.unknown())
+  expect((await data()).copies.map(({ zone }) => zone.kind)).toEqual(['outside', 'outside'])
+  await ada.send('PUT', '/admin/zones', zones, z.unknown())
+  use.finish()
+  await use.end
+  await until(async () => (await copyOf(use.leaseId)) === undefined, 'it is gone when the lease is over')
+})
+
+test('a lease is withdrawn in the log first: without the log nothing is withdrawn', async () => {
+  const nora = await site.signIn('nora')
+  const use = await inUse(await laptop.launch(nora, 'lab'))
+  const path = `/leases/${use.leaseId}/withdraw`
+  await expect(ada.send('POST', path, { reason: '  ' }, z.unknown())).rejects.toMatchObject({
+    code: 'BAD_REQUEST',
+  })
+  await database.rows(
+    `create function refuse() returns trigger language plpgsql as $$ begin raise 'full'; end $$`,
+  )
+  await database.rows('create trigger refuse before insert on audit_entries execute function refuse()')
+  const wish = { reason: 'The laptop was left in a train' }
+  await expect(ada.send('POST', path, wish, z.unknown())).rejects.toMatchObject({ code: 'SITE_BROKEN' })
+  expect(await copyOf(use.leaseId)).toMatchObject({ state: 'held' })
+  expect(use.isOver()).toBe(false)
+  await database.rows('drop trigger refuse on audit_entries')
+
+  expect(await ada.send('POST', path, wish, withdrawAnswer)).toMatchObject({ id: use.leaseId })
+  expect(await use.end).toMatchObject({
+    code: 'LEASE_WITHDRAWN',
+    notice: { code: 'LEASE_WITHDRAWN_BY_ADMIN', reason: wish.reason },
+  })
+  expect(Buffer.from(use.opened.key).every((byte) => byte === 0)).toBe(true)
+  await until(async () => (await copyOf(use.leaseId)) === undefined, 'its endpoint has confirmed it')
+  const told = await timeline({ lease: use.leaseId })
+  expect(told.entries.map(({ kind }) => kind)).toEqual(['lease-ended', 'lease-withdrawn', 'key-released'])
+  expect(told.entries[1]).toMatchObject({ actor: { type: 'admin' }, data: { reason: wish.reason } })
+  const [row] = await database.rows(
+    `select l.withdrawn_at, s."end"->>'code' as code from leases l join sessions s on s.id = l.session_id where l.id = $1`,
+    [use.leaseId],
+  )
+  expect(row).toMatchObject({ code: 'SESSION_LEASE_WITHDRAWN' })
+  expect(Date.parse(told.entries[1]?.at ?? '')).toBeLessThanOrEqual(Number(row?.['withdrawn_at']))
+
+  const again = ada.send('POST', path, wish, z.unknown())
+  await expect(again).rejects.toMatchObject({ code: 'LEASE_OVER', remedy: expect.any(String) })
+  const unknown = `/leases/${crypto.randomUUID()}/withdraw`
+  await expect(ada.send('POST', unknown, wish, z.unknown())).rejects.toMatchObject({ code: 'NOT_FOUND' })
+})
+
+test('what a lease left on an endpoint is shown until the endpoint has said that it was discarded', async () => {
+  const kept = { text: defaultPolicy.replace('@overlay("discard")', '@overlay("keep")') }
+  await ada.send('PUT', '/admin/policy', kept, z.unknown())
+  const nora = await site.signIn('nora')
+  const first = await inUse(await laptop.launch(nora, 'lab'))
+  first.stats.bytesWritten = 4096
+  await until(async () => (await copyOf(first.leaseId))?.stats?.bytesWritten === 4096, 'counts arrived')
+  expect(await copyOf(first.leaseId)).toMatchObject({ protection: ['key-in-memory', 'overlay-kept'] })
+  first.finish()
+  await first.end
+  await until(async () => (await copyOf(first.leaseId))?.state === 'kept', 'it was left there')
+  const left = await copyOf(first.leaseId)
+  expect(left).toMatchObject({ protection: ['no-key'], stats: { bytesWritten: 4096 }, place: 'endpoint' })
+  expect(left).not.toHaveProperty('until')
+
+  const second = await inUse(await laptop.launch(nora, 'lab'))
+  expect(await copyOf(first.leaseId)).toBeUndefined()
+  expect(await copyOf(second.leaseId)).toMatchObject({ state: 'held' })
+  await ada.send('PUT', '/admin/policy', { text: defaultPolicy }, z.unknown())
+  await until(
+    async () => (await copyOf(second.leaseId))?.protection.includes('overlay-discarded') === true,
+    'the policy discards',
+    40_000,
+  )
+  second.finish()
+  await second.end
+  await until(async () => (await data()).copies.every(({ place }) => place !== 'endpoint'), 'nothing is left')
+}, 120_000)
+
+test('a time line tells all that the log has about a thing, by its id or its name, page by page', async () => {
+  const byWorkspace = await timeline({ workspace: 'lab', limit: '200' })
+  const kinds = new Set(byWorkspace.entries.map(({ kind }) => kind))
+  for (const kind of [
+    'admin-change',
+    'decision',
+    'session-started',
+    'key-released',
+    'lease-withdrawn',
+    'lease-ended',
+  ])
+    expect(kinds, kind).toContain(kind)
+  const indexes = byWorkspace.entries.map(({ index }) => Number(index))
+  expect(indexes).toEqual(indexes.toSorted((a, b) => b - a))
+  const [log] = [await entries()]
+  for (const { index, ...told } of byWorkspace.entries) expect(told).toEqual(log[Number(index)])
+
+  const paged: TimelineAnswer['entries'] = []
+  for (let before: string | undefined; ; ) {
+    const page = await timeline({ workspace: 'lab', limit: '7', ...(before && { before }) })
+    paged.push(...page.entries)
+    before = page.next
+    if (before === undefined) break
+  }
+  expect(paged).toEqual(byWorkspace.entries)
+
+  const byName = await timeline({ endpoint: 'laptop-7', limit: '200' })
+  expect(byName).toEqual(await timeline({ endpoint: laptop.agent.id, limit: '200' }))
+  expect(byName.names).toMatchObject({ [laptop.agent.id]: 'laptop-7' })
+  expect(byName.entries.map(({ kind }) => kind)).toEqual(
+    expect.arrayContaining(['enrolled', 'lease-withdrawn']),
+  )
+  const nora = await timeline({ person: 'nora' })
+  expect(nora.entries.some(({ kind }) => kind === 'sign-in')).toBe(true)
+  expect((await timeline({ person: 'nobody' })).entries).toEqual([])
+  for (const query of ['', 'workspace=lab&person=nora', 'workspace=lab&limit=0'])
+    await expect(olaf.get(`/timeline?${query}`, z.unknown()), query).rejects.toMatchObject({
+      code: 'BAD_REQUEST',
+    })
+})
+
+test('entries from before the index are found as soon as somebody asks', async () => {
+  const before = await timeline({ workspace: 'lab', limit: '200' })
+  await database.rows('truncate audit_subjects, audit_sessions')
+  await database.rows('update audit_head set indexed = 0')
+  expect(await timeline({ workspace: 'lab', limit: '200' })).toEqual(before)
+})
+
+test('each entry of a time line comes with a proof that holds without the site, and not when it is tampered with', async () => {
+  const { key } = await olaf.get('/audit/key', z.object({ key: z.string() }))
+  const verifier = parseVerifierKey(key)
+  const told = await timeline({ workspace: 'lab', limit: '50' })
+  for (const { index, ...entry } of told.entries) {
+    const proven = openTlogProof(await proofOf(index), verifier)
+    expect(proven.index).toBe(BigInt(index))
+    expect(decodeEntry(proven.entry)).toEqual(entry)
+  }
+  const withdrawn = told.entries.find(({ kind }) => kind === 'lease-withdrawn')
+  const file = join(site.state, 'withdrawn.tlog-proof')
+  await writeFile(file, await proofOf(withdrawn?.index ?? ''))
+  const good = await site.cli(['audit', 'verify', '--proof', file, '--key', key])
+  expect(good).toMatchObject({ code: 0, stderr: '' })
+  expect(good.stdout).toContain(`entry ${withdrawn?.index} of`)
+  expect(good.stdout).toContain('The laptop was left in a train')
+
+  const text = await readFile(file, 'utf8')
+  const entry = /^extra (.*)$/m.exec(text)?.[1] ?? ''
+  const lie = Buffer.from(String(Buffer.from(entry, 'base64')).replace('a train', 'a plane')).toString(
+    'base64',
+  )
+  await writeFile(file, text.replace(entry, lie))
+  const bad = await site.cli(['audit', 'verify', '--proof', file, '--key', key, '--json'])
+  expect(bad.code).toBe(1)
+  expect(JSON.parse(bad.stdout)).toMatchObject({ ok: false, code: 'AUDIT_NOT_INCLUDED' })
+  expect(await site.cli(['audit', 'verify', '--proof', file])).toMatchObject({ code: 2 })
+  await expect(olaf.get('/audit/proof/999999999', z.unknown())).rejects.toMatchObject({ code: 'NOT_FOUND' })
+})
+
+test('the command line lists, withdraws, tells and proves', async () => {
+  await writeFile(join(site.state, 'root.crt'), site.address.ca ?? '')
+  const login = ['login', site.url, '--user', 'ada', '--ca', join(site.state, 'root.crt')]
+  expect(await site.cli(login, { login: 'ada', input: `${passwordOf('ada')}\n` })).toMatchObject({ code: 0 })
+  const run = async (...words: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await site.cli(words, { login: 'ada' })
+    expect({ code, stderr }, words.join(' ')).toEqual({ code: 0, stderr: '' })
+    return stdout
+  }
+  expect(await run('lease', 'list')).toBe('No endpoint holds anything.\n')
+  const use = await inUse(await laptop.launch(await site.signIn('nora'), 'lab'))
+  expect(await run('lease', 'list')).toMatch(new RegExp(`${use.leaseId}  laptop-7 .* held .* in memory only`))
+  expect(await run('lease', 'withdraw', use.leaseId, '--reason', 'A drill')).toMatch(/^Withdrawn/)
+  expect(await use.end).toMatchObject({ code: 'LEASE_WITHDRAWN', notice: { reason: 'A drill' } })
+  const again = await site.cli(['lease', 'withdraw', use.leaseId, '--reason', 'x'], { login: 'ada' })
+  expect(again).toMatchObject({ code: 1, stderr: expect.stringContaining('LEASE_OVER') })
+  expect(await site.cli(['lease', 'withdraw', use.leaseId], { login: 'ada' })).toMatchObject({ code: 2 })
+
+  const told = await run('audit', 'show', '--about', 'endpoint:laptop-7', '--last', '300')
+  expect(told).toMatch(/^\d+ {2}\S+Z {2}laptop-7 was enrolled as endpoint\.$/m)
+  const line = /^(\d+) .* took the key back from laptop-7: A drill\.$/m.exec(told)
+  const file = join(site.state, 'drill.tlog-proof')
+  await run('audit', 'proof', line?.[1] ?? '', file)
+  const { key } = await olaf.get('/audit/key', z.object({ key: z.string() }))
+  expect(await run('audit', 'verify', '--proof', file, '--key', key)).toContain('A drill')
+}, 120_000)
+
+test('every entry of this site’s log is told in a sentence of its own kind', async () => {
+  const log = await entries()
+  for (const entry of log) {
+    expect(AUDIT_KINDS).toContain(entry.kind)
+    expect(sentenceOf(entry, {}), entry.kind).not.toMatch(/undefined|null|\[object|did something| {2}|: \.$/)
+  }
+})
+
+/** A launch whose disk is a stand-in that does what a real one does with its lease, and no more. */
+async function inUse(made: EndpointLaunch) {
+  const opened = Promise.withResolvers<DiskToOpen>()
+  const done = Promise.withResolvers<void>()
+  const stats: { -readonly [Name in keyof LeaseStats]: LeaseStats[Name] } = {
+    bytesFetched: 0,
+    bytesLocal: 0,
+    percentLocal: 0,
+    cacheHits: 0,
+    bytesWritten: 0,
+  }
+  const open = async (disk: DiskToOpen): Promise<OpenedDisk> => {
+    opened.resolve(disk)
+    return { run: () => done.promise, stats: () => stats, [Symbol.asyncDispose]: async () => undefined }
+  }
+  let isOver = false
+  const leaseId = diskOf(made).lease.id
+  const end = launchDisk(laptop.agent, { ...made, delivery: diskOf(made) }, open)
+  end.then(() => (isOver = true), opened.reject)
+  const disk = await opened.promise
+  await until(async () => (await copyOf(leaseId))?.state === 'held', 'the lease is held')
+  return { end, leaseId, opened: disk, stats, isOver: () => isOver, finish: () => done.resolve() }
+}
+
+async function data(): Promise<DataAnswer> {
+  return olaf.get('/data', dataAnswer)
+}
+
+async function copyOf(id: string): Promise<DataCopy | undefined> {
+  return (await data()).copies.find((copy) => copy.id === id)
+}
+
+async function timeline(query: Readonly<Record<string, string>>): Promise<TimelineAnswer> {
+  return olaf.get(`/timeline?${new URLSearchParams(query).toString()}`, timelineAnswer)
+}
+
+async function proofOf(index: string): Promise<Buffer> {
+  const path = `/api/v1/audit/proof/${index}`
+  const { body, headers } = await call(site.address, { method: 'GET', path }, olaf.credentials)
+  expect(headers['content-disposition']).toContain(`audit-${index}.tlog-proof`)
+  return body
+}
+
+async function entries() {
+  const rows = await database.rows('select entry from audit_entries order by index')
+  return rows.map(({ entry }) => decodeEntry(entry as Buffer))
+}

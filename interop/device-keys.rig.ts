@@ -1,0 +1,94 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import { z } from 'zod'
+import { type AgentRow, agentById, openStore, type Store } from '#adapters/store-postgres/index.ts'
+import { type SoftwareTpm, startSoftwareTpm } from '#adapters/tpm/swtpm.rig.ts'
+import { type AgentIdentity, enrolAgent, type TpmChoice } from '#apps/agent-client/index.ts'
+import { readText } from '#apps/cli/read-text.ts'
+import { siteConfig } from '#apps/site/config.ts'
+import { openSite } from '#apps/site/run-site.ts'
+import type { Site } from '#apps/site/site.ts'
+import { tokenAnswer } from '#core/api/admin.ts'
+import { type EndpointView, endpointView } from '#core/api/lease.ts'
+import { parseConfig } from '#core/config/parse-config.ts'
+import { type RunningSite, type SignedInClient, startSite } from './running-site.rig.ts'
+
+/** A site that trusts the authority of one TPM, with that TPM; and a node's view of the site, for what has no route. */
+export interface TpmSite extends AsyncDisposable {
+  readonly site: RunningSite
+  readonly node: Site
+  readonly admin: SignedInClient
+  readonly tpm: SoftwareTpm
+  /** A folder that is gone afterwards. */
+  readonly dir: string
+  token(name: string): Promise<string>
+  enrol(name: string, tpm: TpmChoice): Promise<{ readonly dir: string; readonly identity: AgentIdentity }>
+  row(id: string): Promise<AgentRow>
+  view(id: string): Promise<EndpointView>
+}
+
+export async function startTpmSite(): Promise<TpmSite> {
+  await using undo = new AsyncDisposableStack()
+  const dir = await mkdtemp(join(tmpdir(), 'tc-device-keys-'))
+  undo.defer(() => rm(dir, { recursive: true, force: true }))
+  const tpm = undo.use(await startSoftwareTpm())
+  const authority = join(dir, 'tpm-authority.pem')
+  await writeFile(authority, tpm.authority)
+  const site = undo.use(
+    await startSite({ args: ['--hosts', '1', '--gateways', '1', '--tpm-authority', authority] }),
+  )
+  const stop = new AbortController()
+  const store = undo.adopt(storeOf(site), (one) => one.close())
+  undo.defer(() => stop.abort())
+  const config = parseConfig(await readText(join(site.state, 'site.yaml')), siteConfig, 'site.yaml')
+  const node = await openSite(config, store, pino({ level: 'silent' }), stop.signal)
+  const admin = await site.signIn('ada')
+  const token = async (name: string): Promise<string> =>
+    (await admin.send('POST', '/admin/enrolment-tokens', { kind: 'endpoint', name }, tokenAnswer)).token
+  const all = undo.move()
+  return {
+    site,
+    node,
+    admin,
+    tpm,
+    dir,
+    token,
+    enrol: async (name, choice) => {
+      const at = join(dir, name)
+      const wish = {
+        url: site.url,
+        token: await token(name),
+        dir: at,
+        kind: 'endpoint',
+        tpm: choice,
+      } as const
+      return { dir: at, identity: await enrolAgent(wish) }
+    },
+    row: async (id) => {
+      const row = await agentById(store.db, id)
+      if (row === undefined) throw new Error(`there is no ${id}`)
+      return row
+    },
+    view: async (id) => {
+      const { endpoints } = await admin.get(
+        '/endpoints',
+        z.strictObject({ endpoints: z.array(endpointView) }),
+      )
+      const view = endpoints.find((one) => one.id === id)
+      if (view === undefined) throw new Error(`no endpoint ${id} is shown`)
+      return view
+    },
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  }
+}
+
+function storeOf(site: RunningSite): Store {
+  return openStore({
+    host: join(site.state, 'postgres-run'),
+    port: 5432,
+    user: 'trustcast',
+    database: 'trustcast',
+  })
+}

@@ -1,0 +1,198 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { z } from 'zod'
+import { tpm2 } from '#adapters/tpm/swtpm.rig.ts'
+import { quoteOver, readIdentity } from '#apps/agent-client/index.ts'
+import { renewIdentity } from '#apps/agent-client/keep-renewed.ts'
+import { startEndpointAgent } from '#apps/endpoint/endpoint-agent.ts'
+import { attest } from '#apps/site/attesting.ts'
+import { enrolmentRequestView } from '#core/api/device-keys.ts'
+import { logOf, measured, variable } from '#core/tpm/event-log.fixture.ts'
+import { type Attestation, quotedPcrs } from '#core/tpm/index.ts'
+import { startTpmSite, type TpmSite } from './device-keys.rig.ts'
+import { until } from './running-site.rig.ts'
+
+vi.setConfig({ testTimeout: 180_000 })
+const silent = { info: () => undefined, warn: () => undefined }
+let at: TpmSite
+
+beforeAll(async () => {
+  at = await startTpmSite()
+}, 240_000)
+afterAll(() => at[Symbol.asyncDispose]())
+
+test('a machine with a TPM is enrolled by the command line and known by it', async () => {
+  const dir = join(at.dir, 'laptop-1')
+  const words = ['enroll', at.site.url, '--token', await at.token('laptop-1'), '--state', dir, '--json']
+  const done = await at.site.cli([...words, '--tpm', at.tpm.tcti])
+  expect(done).toMatchObject({ code: 0 })
+  const { id, deviceKey } = JSON.parse(done.stdout) as { id: string; deviceKey: string }
+  expect(deviceKey).toBe('tpm')
+  const file = await readFile(join(dir, 'agent.json'), 'utf8')
+  expect(file).not.toContain('PRIVATE KEY')
+  expect(await readIdentity(dir, 'endpoint')).toMatchObject({ id, tpm: { tcti: at.tpm.tcti } })
+  expect(await at.view(id)).toMatchObject({
+    deviceKey: 'tpm',
+    enrolledAt: expect.any(String),
+    boot: { state: 'expected', secureBoot: 'unknown', difference: [] },
+  })
+})
+
+test('a machine without one is known by a key file that is encrypted on disk', async () => {
+  const { dir, identity } = await at.enrol('laptop-2', 'auto')
+  expect(await readFile(join(dir, 'agent.json'), 'utf8')).not.toContain('PRIVATE KEY')
+  expect(await at.view(identity.id)).toMatchObject({ deviceKey: 'file' })
+  expect((await at.view(identity.id)).boot).toBeUndefined()
+  expect(await quoteOver(dir, randomBytes(32), { withLog: true })).toBeUndefined()
+  const agent = await startEndpointAgent({ dir, version: 'test', log: silent })
+  expect(await agent.untilConnected(20_000)).toBe(true)
+  await agent[Symbol.asyncDispose]()
+  expect(await readFile(join(dir, 'seal-key'), 'utf8')).toMatch(/^tcs1\./)
+})
+
+test('a certificate is renewed with a quote over the request for it', async () => {
+  const { dir, identity } = await at.enrol('laptop-3', { tcti: at.tpm.tcti })
+  const renewed = await renewIdentity(dir, identity)
+  expect(renewed.privateKeyPem).not.toBe(identity.privateKeyPem)
+  expect(await readIdentity(dir)).toEqual(renewed)
+})
+
+test('the first boot is the expected one; another one is changed until an admin accepts it', async () => {
+  const { dir, identity } = await at.enrol('laptop-4', { tcti: at.tpm.tcti })
+  const { id } = identity
+  const attested = async () => {
+    const extraData = randomBytes(32)
+    return attest(at.node, await at.row(id), await quoted(dir, extraData), extraData)
+  }
+  expect(await attested()).toMatchObject({
+    deviceKey: 'tpm',
+    bootState: 'expected',
+    secureBoot: 'unknown',
+    wantLog: true,
+  })
+  await tpm2(at.tpm, `pcrextend 4:sha256=${'ab'.repeat(32)}`)
+  expect(await attested()).toMatchObject({ bootState: 'changed', detail: 'boot loader changed (PCR 4)' })
+  const { boot } = await at.view(id)
+  expect(boot).toMatchObject({ state: 'changed', difference: ['boot loader changed (PCR 4)'] })
+  const accept = (boot: string): Promise<unknown> =>
+    at.admin.send('POST', `/admin/endpoints/${id}/accept-boot`, { id: boot }, z.unknown())
+  await expect(accept('0'.repeat(16))).rejects.toMatchObject({ code: 'CONFLICT' })
+  await accept(boot?.id ?? '')
+  expect(await at.view(id)).toMatchObject({ boot: { state: 'expected', difference: [] } })
+  expect(await attested()).toMatchObject({ bootState: 'expected' })
+})
+
+test('the event log explains what the TPM holds', async () => {
+  await at.tpm.restart()
+  const { dir, identity } = await at.enrol('laptop-5', { tcti: at.tpm.tcti, eventLog: join(at.dir, 'log') })
+  // A machine that boots: each thing is measured and written down.
+  const events = [
+    measured(7, 0x80000001, variable('SecureBoot', Buffer.from([1]))),
+    measured(7, 4, Buffer.alloc(4)),
+    measured(9, 0xd, Buffer.from('/vmlinuz-6.1\0')),
+  ]
+  for (const { pcr, digest } of events) await tpm2(at.tpm, `pcrextend ${pcr}:sha256=${digest}`)
+  await writeFile(join(at.dir, 'log'), logOf(events))
+  expect(quotedPcrs).toContain(9)
+  const extraData = randomBytes(32)
+  const first = await attest(at.node, await at.row(identity.id), await quoted(dir, extraData), extraData)
+  expect(first).toMatchObject({ secureBoot: 'on', bootState: 'changed', wantLog: false })
+  const { boot } = await at.view(identity.id)
+  await at.admin.send('POST', `/admin/endpoints/${identity.id}/accept-boot`, { id: boot?.id }, z.unknown())
+  // Known from then on, without the log.
+  const without = await attest(
+    at.node,
+    await at.row(identity.id),
+    await quoted(dir, extraData, false),
+    extraData,
+  )
+  expect(without).toMatchObject({ secureBoot: 'on', bootState: 'expected', wantLog: false })
+  const update = measured(9, 0xd, Buffer.from('/vmlinuz-6.2\0'))
+  await tpm2(at.tpm, `pcrextend 9:sha256=${update.digest}`)
+  await writeFile(join(at.dir, 'log'), logOf([...events, update]))
+  const next = await attest(at.node, await at.row(identity.id), await quoted(dir, extraData), extraData)
+  expect(next).toMatchObject({ bootState: 'changed', detail: 'kernel is new (/vmlinuz-6.2)' })
+})
+
+test('a machine without a token waits until an admin lets it in, as whose it is', async () => {
+  const dir = join(at.dir, 'desk-1')
+  await using waiting = await waitingCommand(['--name', 'desk-1', '--state', dir])
+  const { id } = await requestWith(waiting.code)
+  await at.admin.send(
+    'POST',
+    `/admin/enrolment-requests/${id}/approve`,
+    { name: 'desk-1', owner: 'nora' },
+    z.unknown(),
+  )
+  expect(await waiting.ended()).toBe(0)
+  const identity = await readIdentity(dir, 'endpoint')
+  expect(await at.view(identity.id)).toMatchObject({
+    name: 'desk-1',
+    owner: { login: 'nora' },
+    deviceKey: 'file',
+  })
+  await at.admin.send('POST', `/admin/endpoints/${identity.id}/owner`, { owner: null }, z.unknown())
+  expect((await at.view(identity.id)).owner).toBeUndefined()
+})
+
+test('a machine that is refused stops waiting and is nothing', async () => {
+  const dir = join(at.dir, 'desk-2')
+  await using waiting = await waitingCommand(['--name', 'desk-2', '--state', dir])
+  const { id } = await requestWith(waiting.code)
+  await at.admin.send('POST', `/admin/enrolment-requests/${id}/refuse`, undefined, z.unknown())
+  expect(await waiting.ended()).toBe(1)
+  await expect(readIdentity(dir)).rejects.toMatchObject({ code: 'AGENT_NOT_ENROLLED' })
+  await expect(
+    at.admin.send('POST', `/admin/enrolment-requests/${id}/approve`, { name: 'desk-2' }, z.unknown()),
+  ).rejects.toMatchObject({ code: 'CONFLICT' })
+})
+
+test('revocation cuts off an agent that is connected', async () => {
+  const { dir, identity } = await at.enrol('laptop-6', 'none')
+  const agent = await startEndpointAgent({ dir, version: 'test', log: silent })
+  expect(await agent.untilConnected(20_000)).toBe(true)
+  await at.admin.send('POST', `/admin/agents/${identity.id}/revoke`, undefined, z.unknown())
+  await until(() => !agent.isConnected, 'the agent was cut off')
+  await expect(renewIdentity(dir, identity)).rejects.toMatchObject({ siteCode: 'NOT_ALLOWED' })
+  await agent[Symbol.asyncDispose]()
+})
+
+async function quoted(dir: string, extraData: Uint8Array, withLog = true): Promise<Attestation> {
+  const attestation = await quoteOver(dir, extraData, { withLog })
+  if (attestation === undefined) throw new Error('it has no TPM')
+  return attestation
+}
+
+/** `trustcast enroll` without a token, which waits. */
+async function waitingCommand(args: readonly string[]) {
+  const ca = join(at.dir, 'root.pem')
+  await writeFile(ca, at.site.address.ca ?? '')
+  const program = join(import.meta.dirname, '../trustcast')
+  const child: ChildProcess = spawn(program, ['enroll', at.site.url, '--ca', ca, '--tpm', 'none', ...args])
+  let text = ''
+  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (data) => (text += String(data)))
+  const exited = once(child, 'exit')
+  await until(() => /code: \S+/.test(text) || child.exitCode !== null, 'the code is shown')
+  return {
+    code: /code: (\S+)/.exec(text)?.[1] ?? `none in ${text}`,
+    ended: async (): Promise<unknown> => (await exited)[0],
+    [Symbol.asyncDispose]: async () => {
+      child.kill()
+      await exited
+    },
+  }
+}
+
+async function requestWith(code: string): Promise<z.infer<typeof enrolmentRequestView>> {
+  const { requests } = await at.admin.get(
+    '/admin/enrolment-requests',
+    z.strictObject({ requests: z.array(enrolmentRequestView) }),
+  )
+  const found = requests.find((one) => one.code === code)
+  if (found === undefined) throw new Error(`no request has the code ${code}`)
+  return found
+}

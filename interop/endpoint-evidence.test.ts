@@ -1,0 +1,243 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { z } from 'zod'
+import { callJson } from '#apps/cli/api-client.ts'
+import { readEndpointCredentials } from '#apps/endpoint/endpoint-agent.ts'
+import { launchDisk } from '#apps/endpoint/launch-disk.ts'
+import { alarmsAnswer, type EndpointClaim, endpointClaimsAnswer } from '#core/api/evidence.ts'
+import { endpointView } from '#core/api/lease.ts'
+import { workspaceView } from '#core/api/person.ts'
+import { decodeEntry } from '#core/audit/index.ts'
+import { diskOf, type EndpointLaunch, type EnrolledEndpoint, enrolEndpoint } from './enrolled-endpoint.rig.ts'
+import { type ToldObserver, toldObserver } from './observed-endpoint.rig.ts'
+import { diskWorkspace, publishForTest } from './published-release.rig.ts'
+import { type RunningSite, type SignedInClient, startSite, until } from './running-site.rig.ts'
+import { openDatabase, type SiteDatabase } from './site-database.rig.ts'
+
+let site: RunningSite
+let database: SiteDatabase
+let ada: SignedInClient
+let laptop: EnrolledEndpoint
+let seen: ToldObserver
+let undo: AsyncDisposableStack
+
+beforeAll(async () => {
+  undo = new AsyncDisposableStack()
+  site = undo.use(await startSite({ args: ['--hosts', '1', '--gateways', '1'] }))
+  database = undo.use(await openDatabase(site))
+  ada = await site.signIn('ada')
+  await publishForTest(ada, 'office')
+  const lab = diskWorkspace('office')
+  await ada.send('PUT', `/admin/workspaces/${lab.id}`, lab, z.unknown())
+  seen = toldObserver()
+  laptop = undo.use(await enrolEndpoint(site, ada, 'laptop-1', { report: { observers: [seen] } }))
+})
+afterAll(() => undo.disposeAsync())
+
+test('an endpoint that reports is known, each claim with its source and what it is worth', async () => {
+  await untilClaim('endpoint.reporting', 'current')
+  const nora = await site.signIn('nora')
+  const answer = await callJson(
+    site.address,
+    { method: 'GET', path: '/api/v1/endpoint/claims' },
+    endpointClaimsAnswer,
+    { ...nora.credentials, endpoint: await readEndpointCredentials(laptop.dir) },
+  )
+  const claims = new Map(answer.claims.map((claim) => [claim.name, claim]))
+  expect(claims.get('endpoint.reporting')).toMatchObject({ value: 'current', source: 'server' })
+  expect(claims.get('endpoint.deviceKey')).toMatchObject({ value: 'file', source: 'server' })
+  expect(claims.get('network.interception')).toMatchObject({ value: 'none', source: 'server' })
+  expect(claims.get('endpoint.clock')).toMatchObject({ value: 'right', source: 'server' })
+  // Its own good word is known and raises nothing.
+  expect(claims.get('endpoint.antivirus')).toMatchObject({ value: 'unknown', selfReported: 'on' })
+})
+
+test('a fault on the endpoint takes the disk from it; the workspace opens hosted at once, and the way back is shown', async () => {
+  const nora = await site.signIn('nora')
+  const made = await laptop.launch(nora, 'lab')
+  const use = inUse(made)
+  seen.see('endpoint.antivirus', 'off')
+  const end = await use
+  expect(end).toMatchObject({
+    code: 'LEASE_WITHDRAWN',
+    notice: { code: 'TRUST_LOST', stepDown: 'hosted-shared', remedy: expect.stringContaining('antivirus') },
+  })
+  const down = await laptop.launch(nora, 'lab')
+  expect(down.delivery).toMatchObject({ kind: 'hosted', session: { mode: 'hosted-shared' } })
+  expect((await workspaceOf(nora, 'lab')).better).toBeUndefined()
+
+  seen.see('endpoint.antivirus', 'on')
+  await until(
+    async () => (await workspaceOf(nora, 'lab')).better?.mode === 'streamed-disk',
+    'the better mode is offered',
+  )
+  const up = await laptop.launch(nora, 'lab', { switch: true })
+  expect(up.delivery.kind).toBe('streamed-disk')
+  await nora.send('DELETE', `/sessions/${up.delivery.session.id}`, undefined, z.unknown())
+})
+
+test('who asks to switch and would be given the same again keeps what runs', async () => {
+  seen.see('endpoint.antivirus', 'off')
+  await untilClaim('endpoint.antivirus', 'off')
+  const nora = await site.signIn('nora')
+  const first = await laptop.launch(nora, 'lab')
+  const again = await laptop.launch(nora, 'lab', { switch: true })
+  expect(again.delivery.session.id).toBe(first.delivery.session.id)
+  seen.see('endpoint.antivirus', 'on')
+  await nora.send('DELETE', `/sessions/${first.delivery.session.id}`, undefined, z.unknown())
+})
+
+test('what another system says too is corroborated; what it says otherwise counts', async () => {
+  const say = async (value: string, validMinutes?: number): Promise<unknown> =>
+    ada.send(
+      'PUT',
+      `/endpoints/${laptop.agent.id}/statements`,
+      {
+        statements: [
+          {
+            system: 'mdm',
+            claim: 'endpoint.firewall',
+            value,
+            at: new Date().toISOString(),
+            ...(validMinutes === undefined ? {} : { validMinutes }),
+          },
+        ],
+      },
+      z.unknown(),
+    )
+  await say('on')
+  expect(await claimOf('endpoint.firewall')).toMatchObject({ value: 'on', source: 'corroborated' })
+  await say('off')
+  expect(await claimOf('endpoint.firewall')).toMatchObject({ value: 'off', source: 'server' })
+  await say('on')
+  seen.see('endpoint.firewall', 'off')
+  await untilClaim('endpoint.firewall', 'off')
+  expect(await claimOf('endpoint.firewall')).toMatchObject({ source: 'self' })
+  seen.see('endpoint.firewall', 'on')
+  await untilClaim('endpoint.firewall', 'on')
+  await expect(
+    ada.send(
+      'PUT',
+      `/endpoints/${laptop.agent.id}/statements`,
+      {
+        statements: [
+          { system: 'mdm', claim: 'endpoint.bootState', value: 'expected', at: new Date().toISOString() },
+        ],
+      },
+      z.unknown(),
+    ),
+  ).rejects.toMatchObject({ code: 'BAD_REQUEST' })
+  await database.rows(`update endpoint_statements set expires_at = now()`)
+  expect(await claimOf('endpoint.firewall')).toMatchObject({ value: 'unknown', selfReported: 'on' })
+})
+
+test('an endpoint that falls silent is trusted less, and more again when it speaks', async () => {
+  const silent = toldObserver()
+  await using quiet = await enrolEndpoint(site, ada, 'laptop-2', { report: { observers: [silent] } })
+  await untilClaim('endpoint.reporting', 'current', quiet)
+  // As if two periods had passed without a word.
+  await database.rows(
+    `update endpoint_evidence set last_at = last_at - interval '3 minutes' where endpoint_id = $1`,
+    [quiet.agent.id],
+  )
+  expect(await claimOf('endpoint.reporting', quiet)).toMatchObject({ value: 'silent' })
+  silent.see('endpoint.edr', 'on')
+  await untilClaim('endpoint.reporting', 'current', quiet)
+})
+
+test('every change of claims is in the audit log', async () => {
+  const rows = await database.rows('select entry from audit_entries order by index')
+  const changed = rows
+    .map(({ entry }) => decodeEntry(entry as Buffer))
+    .filter(({ kind }) => kind === 'trust-changed')
+  expect(JSON.stringify(changed)).toContain('"claim":"endpoint.antivirus","from":"unknown","to":"off"')
+})
+
+test('when many fall at once running work is not cut, new launches follow the policy, and admins are called', async () => {
+  const fleet = await Promise.all(
+    Array.from({ length: 11 }, async (_, index) => {
+      const observer = toldObserver()
+      const endpoint = undo.use(
+        await enrolEndpoint(site, ada, `fleet-${index}`, { report: { observers: [observer] } }),
+      )
+      return { endpoint, observer }
+    }),
+  )
+  const [first] = fleet
+  if (first === undefined) throw new Error('there is a fleet')
+  for (const { endpoint } of fleet) await untilClaim('endpoint.reporting', 'current', endpoint)
+  const nora = await site.signIn('nora')
+  const made = await first.endpoint.launch(nora, 'lab')
+  let ended: unknown
+  const use = inUse(made, first.endpoint).then((end) => (ended = end))
+  // All but the one that work runs on: then the brake is on before it falls.
+  for (const { observer } of fleet.slice(1)) observer.see('endpoint.firewall', 'off')
+  await until(async () => (await alarms()).some(({ kind }) => kind === 'brake'), 'the brake is on', 40_000)
+  first.observer.see('endpoint.firewall', 'off')
+  await untilClaim('endpoint.firewall', 'off', first.endpoint)
+  await ada.send('PUT', '/admin/policy', { text: `${await policyText()}\n// Decided again.\n` }, z.unknown())
+  await new Promise((resolve) => setTimeout(resolve, 2_000))
+  expect(ended).toBeUndefined()
+  // Somebody who launches now is given what the policy gives.
+  const launched = await first.endpoint.launch(ada, 'lab')
+  expect(launched.delivery.kind).toBe('hosted')
+  const [alarm] = await alarms()
+  await ada.send('POST', `/alarms/${alarm?.id}/acknowledge`, undefined, z.unknown())
+  expect((await alarms())[0]?.acknowledged?.by).toBeDefined()
+  await ada.send('POST', `/alarms/${alarm?.id}/lift`, undefined, z.unknown())
+  await use
+  expect(ended).toMatchObject({ code: 'LEASE_WITHDRAWN', notice: { code: 'TRUST_LOST' } })
+  expect(await alarms()).toEqual([])
+}, 180_000)
+
+/** A launch whose disk does nothing but hold its lease. @returns why the lease ended */
+async function inUse(made: EndpointLaunch, endpoint = laptop) {
+  const opened = Promise.withResolvers<void>()
+  const end = launchDisk(endpoint.agent, { ...made, delivery: diskOf(made) }, async () => {
+    opened.resolve()
+    return {
+      run: (signal?: AbortSignal) =>
+        new Promise<void>((resolve) => signal?.addEventListener('abort', () => resolve())),
+      stats: () => ({ bytesFetched: 0, bytesLocal: 0, percentLocal: 0, cacheHits: 0, bytesWritten: 0 }),
+      [Symbol.asyncDispose]: async () => undefined,
+    }
+  })
+  await Promise.race([opened.promise, end])
+  return end
+}
+
+async function claimOf(name: string, endpoint = laptop): Promise<EndpointClaim | undefined> {
+  const { claims } = await ada.get(`/endpoints/${endpoint.agent.id}/claims`, endpointClaimsAnswer)
+  return claims.find((claim) => claim.name === name)
+}
+
+async function untilClaim(name: string, value: string, endpoint = laptop): Promise<void> {
+  await until(async () => (await claimOf(name, endpoint))?.value === value, `${name} is ${value}`)
+}
+
+async function workspaceOf(client: SignedInClient, id: string) {
+  const endpoint = await readEndpointCredentials(laptop.dir)
+  const { workspaces } = await callJson(
+    site.address,
+    { method: 'GET', path: '/api/v1/workspaces' },
+    z.object({ workspaces: z.array(workspaceView) }),
+    { ...client.credentials, endpoint },
+  )
+  const found = workspaces.find((one) => one.id === id)
+  if (found === undefined) throw new Error(`no workspace ${id}`)
+  return found
+}
+
+async function alarms() {
+  return (await ada.get('/alarms', alarmsAnswer)).alarms
+}
+
+async function policyText(): Promise<string> {
+  return (await ada.get('/admin/policy', z.object({ text: z.string() }))).text
+}
+
+test('the list of endpoints shows claims, changes and no fork', async () => {
+  const { endpoints } = await ada.get('/endpoints', z.object({ endpoints: z.array(endpointView) }))
+  const shown = endpoints.find(({ id }) => id === laptop.agent.id)
+  expect(shown).toMatchObject({ online: true, forked: false })
+  expect(shown?.changes[0]?.changes.length).toBeGreaterThan(0)
+})

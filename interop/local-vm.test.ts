@@ -1,0 +1,355 @@
+import { spawn } from 'node:child_process'
+import { hash } from 'node:crypto'
+import { once } from 'node:events'
+import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { z } from 'zod'
+import { releaseMetadata } from '#apps/cli/release-metadata.ts'
+import { LocalVms, type LocalVmsOptions, type OpenVm } from '#apps/endpoint/vm/local-vms.ts'
+import { vmControlOf } from '#apps/endpoint/vm/vm-control.ts'
+import { readVms } from '#apps/endpoint/vm/vm-record.ts'
+import type { RfbPerson } from '#apps/host/rfb-person.rig.ts'
+import { personView, tokenAnswer } from '#core/api/admin.ts'
+import { workspaceView } from '#core/api/person.ts'
+import { decodeManifest, encodeManifest } from '#core/artifact/index.ts'
+import { type EndpointLaunch, type EnrolledEndpoint, enrolEndpoint } from './enrolled-endpoint.rig.ts'
+import { diskWorkspace, type ImageForTest, publishForTest } from './published-release.rig.ts'
+import {
+  passwordOf,
+  pidsMatching,
+  type RunningSite,
+  type SignedInClient,
+  startSite,
+  until,
+} from './running-site.rig.ts'
+import { importTinyVm, marker, markerAt, personAt } from './tiny-guest.rig.ts'
+
+/**
+ * A local VM, with nothing left out but a person: an image that describes one is imported, signed and published on a real
+ * site, launched on an enrolled endpoint, and boots there in QEMU. What is typed at its screen is written by the guest.
+ */
+
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 300_000 })
+
+let folder: string
+let site: RunningSite
+let ada: SignedInClient
+let laptop: EnrolledEndpoint
+let tiny: ImageForTest
+let undo: AsyncDisposableStack
+const inFolder = (name: string): string => join(folder, name)
+
+const policy = (more = ''): string => `
+@id("vm-inside")
+@overlay("keep")
+${more}
+permit (principal in Group::"employees", action == Action::"local-vm", resource)
+when { context.endpoint.management.value == "managed" };
+
+@id("hosted")
+permit (principal, action == Action::"hosted-shared", resource);
+
+@id("works")
+permit (principal, action in [Action::"input", Action::"clipboard-in"], resource);
+`
+
+beforeAll(async () => {
+  undo = new AsyncDisposableStack()
+  folder = await mkdtemp('/var/tmp/tc-localvm-')
+  undo.defer(() => rm(folder, { recursive: true, force: true }))
+  site = undo.use(await startSite({ args: ['--hosts', '1', '--gateways', '1'] }))
+  ada = await site.signIn('ada')
+  await ada.send('PUT', '/admin/policy', { text: policy() }, z.unknown())
+  tiny = await importTinyVm(folder, 'tiny')
+  await publishForTest(ada, 'tiny', tiny)
+  const modes = ['local-vm', 'hosted-shared'] as const
+  const disk = { image: 'tiny', channel: 'production' } as const
+  const workspace = diskWorkspace('tiny', { id: 'desk', modes: [...modes], disk })
+  await ada.send('PUT', '/admin/workspaces/desk', workspace, z.unknown())
+  laptop = undo.use(await enrolEndpoint(site, ada, 'laptop-1'))
+})
+afterAll(() => undo.disposeAsync())
+
+test('what a VM is stands in what is signed, and is shown', async () => {
+  const { stdout } = await site.cli(['image', 'inspect', 'tiny:1', '--store', inFolder('store')])
+  expect(stdout).toContain('vm machine    q35 with BIOS, 1 CPUs, 32 MiB')
+  expect(stdout).toContain('vm network    none')
+  await writeFile(inFolder('bad.yaml'), 'memoryMiB: 32\nshare: /home\n')
+  const words = ['image', 'import', inFolder('tiny.raw'), 'tiny:9', '--store', inFolder('store')]
+  const refused = await site.cli([...words, '--vm', inFolder('bad.yaml')])
+  expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('bad.yaml:2') })
+})
+
+test('a browser is given the same workspace from the data centre', async () => {
+  const nora = await site.signIn('nora')
+  const { workspaces } = await nora.get('/workspaces', z.looseObject({ workspaces: z.array(workspaceView) }))
+  const { decision } = workspaces.find(({ id }) => id === 'desk')!
+  expect(decision.outcome?.mode).toBe('hosted-shared')
+  expect(decision.refused).toMatchObject([{ mode: 'local-vm' }])
+})
+
+test('it boots from the stream, is worked with at its screen, pauses, goes on, and keeps what was written', async () => {
+  await using vms = localVms()
+  const nora = await site.signIn('nora')
+  const first = await running(vms, await laptop.launch(nora, 'desk'))
+  await typed(first, 'a')
+  const runDir = inFolder('run')
+  const [record] = await readVms(runDir)
+  const control = vmControlOf(runDir, record!)
+  expect(await control.status()).toMatchObject({ state: 'running', viewers: 1 })
+  await control.suspend()
+  expect(await control.status()).toMatchObject({ state: 'suspended' })
+  await control.resume()
+  await typed(first, 'b')
+  expect(await control.snapshot('take', 'at-b')).toMatchObject([{ name: 'at-b' }])
+  await typed(first, 'c')
+  expect(await onDisk(first)).toBe('c')
+  await control.snapshot('return', 'at-b')
+  expect(await onDisk(first)).toBe('b')
+  await typed(first, 'd')
+  await expect(control.snapshot('return', 'nothing')).rejects.toMatchObject({ code: 'SNAPSHOT_UNKNOWN' })
+  await control.stop(true)
+  expect(await first.end).toMatchObject({ code: 'LEASE_ENDED' })
+  expect(await readVms(runDir)).toEqual([])
+
+  const second = await running(vms, await laptop.launch(nora, 'desk'))
+  expect(await onDisk(second)).toBe('d')
+  await vmControlOf(runDir, second.open.record).stop(true)
+  await second.end
+})
+
+test('the rest of the image is fetched meanwhile, and then its store is not needed', async () => {
+  await using vms = localVms({ backgroundBytesPerSecond: 16 << 20 })
+  const nora = await site.signIn('nora')
+  const one = await running(vms, await laptop.launch(nora, 'desk'))
+  const control = vmControlOf(inFolder('run'), one.open.record)
+  await until(async () => (await control.status()).copy.isComplete, 'the copy is complete', 60_000)
+  expect((await control.status()).stats.percentLocal).toBe(100)
+  await rename(inFolder('store'), inFolder('store-away'))
+  try {
+    // Reads a part of the disk that nobody has read before, and says so.
+    await typed(one, 'e')
+    expect(one.person.pictures).toBeGreaterThan(0)
+  } finally {
+    await rename(inFolder('store-away'), inFolder('store'))
+  }
+  await control.stop(true)
+  await one.end
+})
+
+test('what the decision permits passes its screen, also when it changes meanwhile', async () => {
+  await using vms = localVms()
+  const nora = await site.signIn('nora')
+  const one = await running(vms, await laptop.launch(nora, 'desk'))
+  await typed(one, 'f')
+  await ada.send('PUT', '/admin/policy', { text: policy().replace('Action::"input", ', '') }, z.unknown())
+  await until(async () => {
+    one.person.type('g')
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    const before = await onDisk(one)
+    one.person.type(before === 'h' ? 'i' : 'h')
+    await new Promise((resolve) => setTimeout(resolve, 1_000))
+    return (await onDisk(one)) === before
+  }, 'keys do not pass any more')
+  await ada.send('PUT', '/admin/policy', { text: policy() }, z.unknown())
+  await typed(one, 'j')
+  await vmControlOf(inFolder('run'), one.open.record).stop(true)
+  await one.end
+})
+
+test('when trust is lost it is paused without a key, and goes on where it was when its person launches it again', async () => {
+  await using vms = localVms()
+  const nora = await site.signIn('nora')
+  const one = await running(vms, await laptop.launch(nora, 'desk'))
+  await typed(one, 'k')
+  const { pid } = one.open.vm
+  await setGroups('nora', ['contractors'])
+  expect(await one.end).toMatchObject({ notice: { code: 'TRUST_LOST', stepDown: 'hosted-shared' } })
+  expect(one.open.vm.state).toBe('withdrawn')
+  expect(one.person.closedBy).toBeDefined()
+  expect(await stateOf(pid)).toBe('alive')
+  const control = vmControlOf(inFolder('run'), one.open.record)
+  await expect(control.resume()).rejects.toMatchObject({ code: 'LOCAL_VM_WITHDRAWN' })
+  expect(await plaintextIn(laptop.dir)).toEqual([])
+
+  await setGroups('nora', ['employees'])
+  const again = await running(vms, await laptop.launch(nora, 'desk'))
+  expect(again.open.vm.pid).toBe(pid)
+  await typed(again, 'l')
+  await control.stop(true)
+  await again.end
+})
+
+test('after revocation nothing of it runs, and what is left on the disk yields no plaintext', async () => {
+  await using stolen = await enrolEndpoint(site, ada, 'laptop-2')
+  await using vms = localVms({ dir: stolen.dir })
+  const nora = await site.signIn('nora')
+  const one = await running(vms, await stolen.launch(nora, 'desk'), stolen)
+  await typed(one, 'm')
+  const { pid } = one.open.vm
+  await ada.send('POST', `/admin/agents/${stolen.agent.id}/revoke`, undefined, z.unknown())
+  expect(await one.end).toMatchObject({ code: 'LEASE_WITHDRAWN' })
+  await until(async () => (await stateOf(pid)) === 'gone', 'QEMU is gone')
+  expect(await readVms(inFolder('run'))).toEqual([])
+  const files = await filesIn(stolen.dir)
+  expect(files.some((file) => file.includes('/vms/') && file.endsWith('/data'))).toBe(true)
+  expect(await plaintextIn(stolen.dir)).toEqual([])
+  expect(await plaintextIn(inFolder('run'))).toEqual([])
+})
+
+test('a VM that nobody signed does not start', async () => {
+  // Whoever has the store gives the machine more than was signed.
+  const altered = inFolder('store-altered')
+  await cp(inFolder('store'), altered, { recursive: true })
+  const path = join(altered, 'blobs/sha256', hash('sha256', tiny.manifest))
+  const manifest = decodeManifest(await readFile(path))
+  const vm = { ...manifest.vm!, memoryMiB: 4096 }
+  await writeFile(path, encodeManifest({ ...manifest, vm }))
+  await using fresh = await enrolEndpoint(site, ada, 'laptop-3')
+  await using vms = localVms({ dir: fresh.dir })
+  const nora = await site.signIn('nora')
+  const made = await fresh.launch(nora, 'desk')
+  if (made.delivery.kind !== 'local-vm') throw new Error('expected a VM')
+  const delivery = { ...made.delivery, stores: [altered] }
+  await expect(running(vms, { ...made, delivery }, fresh)).rejects.toMatchObject({
+    code: expect.stringMatching(/^(BLOB_WRONG_ANSWER|ARTIFACT_OTHER_IMAGE|ARTIFACT_BAD_MANIFEST)$/),
+  })
+  expect(await readVms(inFolder('run'))).toEqual([])
+})
+
+test('the command line runs it, lists it, and ends it; another launch lets one go on that waits', async () => {
+  const state = inFolder('desk-state')
+  const env = {
+    ...process.env,
+    TRUSTCAST_LOGIN: inFolder('desk-login.json'),
+    TRUSTCAST_ENDPOINT: state,
+    TRUSTCAST_RUN: inFolder('desk-run'),
+  }
+  const cli = async (args: readonly string[], input = '') => {
+    const child = spawn(join(import.meta.dirname, '..', 'trustcast'), args, {
+      env,
+      stdio: ['pipe', 'pipe', 'pipe'],
+    })
+    let [stdout, stderr] = ['', '']
+    child.stdout.on('data', (text) => (stdout += String(text)))
+    child.stderr.on('data', (text) => (stderr += String(text)))
+    child.stdin.end(input)
+    const ended = once(child, 'close').then(([code]: unknown[]) => ({ code, stdout, stderr }))
+    return { child, ended, output: () => stdout + stderr }
+  }
+  const token = await ada.send(
+    'POST',
+    '/admin/enrolment-tokens',
+    { kind: 'endpoint', name: 'desk' },
+    tokenAnswer,
+  )
+  await writeFile(inFolder('root.crt'), site.address.ca ?? '')
+  expect(
+    await (await cli(['enroll', site.url, '--token', token.token, '--state', state])).ended,
+  ).toMatchObject({ code: 0 })
+  const signIn = ['login', site.url, '--user', 'nora', '--ca', inFolder('root.crt')]
+  expect(await (await cli(signIn, `${passwordOf('nora')}\n`)).ended).toMatchObject({ code: 0 })
+
+  const launched = await cli(['launch', 'desk'])
+  try {
+    await until(() => /screen is on (\S+)/.test(launched.output()), `it runs: ${launched.output()}`, 60_000)
+    const display = /screen is on (\S+)/.exec(launched.output())?.[1] ?? ''
+    const person = personAt(connect(display))
+    await person.ready
+    const listed = await (await cli(['vm', 'list'])).ended
+    expect(listed.stdout).toMatch(/desk\s+Nora\S* \S+\s+running\s+tiny:1/)
+    await setGroups('nora', ['contractors'])
+    await until(() => launched.output().includes('is paused and waits'), 'it waits')
+    expect(launched.output()).toContain('Go on in the data centre')
+    await setGroups('nora', ['employees'])
+    expect(await (await cli(['launch', 'desk'])).ended).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('goes on'),
+    })
+    expect(await (await cli(['vm', 'suspend', 'desk'])).ended).toMatchObject({ code: 0 })
+    expect((await (await cli(['vm', 'list'])).ended).stdout).toContain('suspended')
+    expect(await (await cli(['vm', 'stop', 'desk', '--force'])).ended).toMatchObject({ code: 0 })
+    expect(await launched.ended).toMatchObject({ code: 0 })
+    expect((await (await cli(['vm', 'list'])).ended).stdout).toContain('No VM runs here')
+  } finally {
+    launched.child.kill('SIGKILL')
+  }
+  expect(await pidsMatching('process=trustcast-vm')).toEqual([])
+})
+
+interface RunningVm {
+  readonly open: OpenVm
+  readonly person: RfbPerson
+  readonly end: ReturnType<LocalVms['run']>
+}
+
+function localVms(more: Partial<LocalVmsOptions> = {}): LocalVms {
+  return new LocalVms({
+    dir: laptop.dir,
+    runDir: inFolder('run'),
+    memoryBytes: 16 << 20,
+    storeOptions: {},
+    fetch: releaseMetadata(site.address),
+    warn: () => undefined,
+    ...more,
+  })
+}
+
+/** Runs what was delivered until it is open, and sits down at its screen. */
+async function running(vms: LocalVms, made: EndpointLaunch, endpoint = laptop): Promise<RunningVm> {
+  const { delivery, nonce, askedAt } = made
+  if (delivery.kind !== 'local-vm') throw new Error(`expected a VM, got ${delivery.kind}`)
+  const opened = Promise.withResolvers<OpenVm>()
+  const end = vms.run(endpoint.agent, { delivery, nonce, askedAt, onOpen: opened.resolve })
+  end.catch(opened.reject)
+  const open = await opened.promise
+  const person = personAt(connect(open.record.display))
+  await person.ready
+  return { open, person, end }
+}
+
+/** Presses a key until the guest has written it: one that boots may miss the first. */
+async function typed(one: RunningVm, key: string): Promise<void> {
+  let tries = 0
+  await until(async () => {
+    if (tries++ % 20 === 0) one.person.type(key)
+    return (await onDisk(one)) === key
+  }, `the guest has written ${key}`)
+}
+
+/** The key that the guest wrote last, as its disk has it. */
+async function onDisk({ open }: RunningVm): Promise<string> {
+  return open.vm.peek(markerAt, marker.length + 1).then((bytes) => {
+    const text = Buffer.from(bytes).toString('latin1')
+    return text.startsWith(marker) ? text.slice(marker.length) : ''
+  })
+}
+
+async function setGroups(login: string, groups: readonly string[]): Promise<void> {
+  const { people } = await ada.get('/admin/people', z.object({ people: z.array(personView) }))
+  const person = people.find((one) => one.login === login)
+  await ada.send('PATCH', `/admin/people/${person?.id}`, { groups }, z.unknown())
+}
+
+async function filesIn(dir: string): Promise<readonly string[]> {
+  const entries = await readdir(dir, { recursive: true, withFileTypes: true })
+  return entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name))
+}
+
+/** Files that hold what the guest wrote, or its first sector, as they are. */
+async function plaintextIn(dir: string): Promise<readonly string[]> {
+  await mkdir(dir, { recursive: true })
+  const found: string[] = []
+  for (const file of await filesIn(dir)) {
+    const bytes = await readFile(file)
+    if (bytes.includes(marker) || bytes.includes('Trustcast guest')) found.push(file)
+  }
+  return found
+}
+
+async function stateOf(pid: number): Promise<'alive' | 'gone'> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ') Z')
+  return stat.includes(') Z') ? 'gone' : 'alive'
+}

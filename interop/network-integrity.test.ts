@@ -1,0 +1,183 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import type { CollectorsRigOptions } from './network-collectors.rig.ts'
+import { createLan, end, type Lan, type NetworkNamespace } from './network-namespace.rig.ts'
+import { startArpSpoofer, startDnsmasq } from './rogue-dhcp.rig.ts'
+import { startWireGuard } from './wireguard.rig.ts'
+
+/** What an endpoint sees of networks that are not honest: each is a real one, in namespaces. */
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 })
+
+let folder: string
+let lan: Lan
+let endpoint: NetworkNamespace
+let server: NetworkNamespace
+let attacker: NetworkNamespace
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'tc-net-'))
+  await writeFile(join(folder, 'resolv.conf'), '')
+  lan = await createLan()
+  endpoint = await lan.join('e', { host: 10 })
+  server = await lan.join('s', { host: 2 })
+  attacker = await lan.join('x', { host: 66 })
+})
+
+afterEach(async () => {
+  await lan?.[Symbol.asyncDispose]()
+  await rm(folder, { recursive: true })
+})
+
+test('an honest network has nothing said against it', async () => {
+  await using _dhcp = await startDnsmasq(server, honest())
+  await using looking = startLooking()
+  expect(await looking.until((seen) => seen.dhcp !== undefined)).toEqual({
+    routes: unknownIntegrity,
+    dhcp: unknownIntegrity,
+    gateway: unknownIntegrity,
+    'site-path': unknownIntegrity,
+  })
+})
+
+test('a second DHCP server is noticed', async () => {
+  await using _dhcp = await startDnsmasq(server, honest())
+  await using _rogue = await startDnsmasq(attacker, { ...honest(), router: attacker.address })
+  await using looking = startLooking()
+  const { dhcp } = await looking.until((seen) => seen.dhcp?.value === 'suspicious')
+  expect(dhcp?.detail).toContain('more than one DHCP server answers')
+  for (const { address } of [server, attacker]) expect(dhcp?.detail).toContain(address)
+})
+
+test('a gateway that becomes another machine is noticed while it happens', async () => {
+  await using looking = startLooking()
+  await looking.until((seen) => seen.gateway?.value === 'unknown')
+  await using _spoofer = await startArpSpoofer(attacker, { victim: endpoint.address, address: lan.gateway })
+  const { gateway } = await looking.until((seen) => seen.gateway?.value === 'suspicious')
+  expect(gateway?.detail).toContain(attacker.mac)
+})
+
+test('what was remembered of a gateway outlives the service', async () => {
+  {
+    await using looking = startLooking()
+    await looking.until((seen) => seen.gateway?.value === 'unknown')
+  }
+  await endpoint.ip(
+    'neigh',
+    'replace',
+    lan.gateway,
+    'lladdr',
+    attacker.mac,
+    'nud',
+    'permanent',
+    'dev',
+    'eth0',
+  )
+  await using looking = startLooking()
+  const { gateway } = await looking.until((seen) => seen.gateway?.value === 'suspicious')
+  expect(gateway?.detail).toContain(`became ${attacker.mac}`)
+})
+
+test('routes that DHCP pushes past the VPN are noticed, offered or taken', async () => {
+  await using tunnel = await startWireGuard(lan, endpoint)
+  const inside = tunnel.network.replace('.0/24', '.128/25')
+  {
+    await using _rogue = await startDnsmasq(attacker, {
+      ...honest(),
+      options: [`121,${inside},${attacker.address}`],
+    })
+    await using looking = startLooking()
+    const { dhcp } = await looking.until((seen) => seen.dhcp?.value === 'suspicious')
+    expect(dhcp?.detail).toContain(`DHCP pushes a route to ${inside} by ${attacker.address}`)
+  }
+  await using looking = startLooking()
+  await looking.until((seen) => seen.routes?.value === 'unknown')
+  await endpoint.ip('route', 'add', inside, 'via', attacker.address, 'proto', 'dhcp')
+  await looking.until((seen) => seen.routes?.value === 'suspicious')
+  await endpoint.ip('route', 'del', inside)
+  await looking.until((seen) => seen.routes?.value === 'unknown')
+})
+
+test('a captive portal that DHCP names and that holds the device back is noticed, and is forgiven when it lets go', async () => {
+  await using portal = await startPortal()
+  await using _dhcp = await startDnsmasq(server, {
+    ...honest(),
+    options: [`114,http://${server.address}:8080/api`],
+  })
+  await using looking = startLooking()
+  const { dhcp } = await looking.until((seen) => seen.dhcp?.value === 'suspicious')
+  expect(dhcp?.detail).toContain('captive portal')
+  portal.letGo()
+  await looking.until((seen) => seen.dhcp?.value === 'unknown')
+})
+
+test('DNS that finds what cannot exist is noticed', async () => {
+  await writeFile(join(folder, 'resolv.conf'), `nameserver ${attacker.address}\n`)
+  await using _liar = await startDnsmasq(attacker, { ...honest(), lies: attacker.address })
+  await using looking = startLooking()
+  const seen = await looking.until((all) => all['site-path']?.value === 'suspicious')
+  expect(seen['site-path']?.detail).toContain('finds names that do not exist')
+})
+
+const unknownIntegrity = { value: 'unknown', detail: 'nothing speaks against this network' }
+
+function honest() {
+  return { subnet: lan.subnet, range: [100, 120], router: lan.gateway } as const
+}
+
+type Seen = Readonly<Record<string, { readonly value: string; readonly detail: string } | undefined>>
+
+interface Looking extends AsyncDisposable {
+  until(isTrue: (seen: Seen) => boolean): Promise<Seen>
+}
+
+/** The collectors of an endpoint, in its namespace. */
+function startLooking(change: Partial<CollectorsRigOptions> = {}): Looking {
+  const options: CollectorsRigOptions = {
+    memory: join(folder, 'gateways.json'),
+    resolvConf: join(folder, 'resolv.conf'),
+    ...change,
+  }
+  const child = endpoint.spawn(
+    process.execPath,
+    [join(import.meta.dirname, 'network-collectors.rig.ts'), JSON.stringify(options)],
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  )
+  let [printed, said] = ['', '']
+  child.stdout?.on('data', (data) => (printed += String(data)))
+  child.stderr?.on('data', (data) => (said += String(data)))
+  return {
+    until: async (isTrue) => {
+      const seen = (): Seen => JSON.parse(printed.trim().split('\n').at(-1) || '{}') as Seen
+      await expect
+        .poll(() => isTrue(seen()), { timeout: 60_000, message: `${printed}\n${said}` })
+        .toBe(true)
+        .catch((error: unknown) => {
+          throw new Error(`it was never seen:\n${printed}\n${said}`, { cause: error })
+        })
+      return seen()
+    },
+    [Symbol.asyncDispose]: () => end(child),
+  }
+}
+
+/** A portal of RFC 8908 in the server's namespace. */
+async function startPortal(): Promise<{ letGo(): void } & AsyncDisposable> {
+  const word = randomBytes(4).toString('hex')
+  const script = `
+let captive = true
+process.stdin.on('data', () => { captive = false })
+require('node:http').createServer((request, response) => {
+  response.setHeader('content-type', 'application/captive+json')
+  response.end(JSON.stringify({ captive, 'user-portal-url': 'http://portal.test/' }))
+}).listen(8080, '0.0.0.0', () => console.log('${word}'))
+`
+  const child = server.spawn(process.execPath, ['-e', script], { stdio: ['pipe', 'pipe', 'inherit'] })
+  await new Promise((resolve) => child.stdout?.once('data', resolve))
+  return {
+    letGo: () => void child.stdin?.write('x\n'),
+    [Symbol.asyncDispose]: () => end(child),
+  }
+}

@@ -1,0 +1,86 @@
+import { createPrivateKey, type KeyObject } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import { TLSSocket } from 'node:tls'
+import { WebSocket } from 'ws'
+import { channelBinding, clientTls } from '#adapters/pki-x509/index.ts'
+import type { AgentIdentity } from '#apps/agent-client/index.ts'
+import { type SiteToEndpoint, siteToEndpoint } from '#core/agent/endpoint-messages.ts'
+import { agentPath } from '#core/agent/messages.ts'
+import { type EvidenceStatement, makeEvidence, type Observation } from '#core/evidence/index.ts'
+
+/** An agent that says what its test wants, over a real connection with a real certificate. */
+export interface RawEndpoint extends Disposable {
+  readonly exporter: string
+  /** The next message of this kind that was not taken yet. */
+  next<Kind extends SiteToEndpoint['kind']>(kind: Kind): Promise<Extract<SiteToEndpoint, { kind: Kind }>>
+  say(message: object): void
+  /** A statement that answers the challenge as it should be, but for `change`. */
+  statement(nonce: string, change?: Partial<EvidenceStatement>, key?: KeyObject): string
+  /** Sends a statement. @returns what the site refused it with; undefined when it did not */
+  tell(statement: string): Promise<string | undefined>
+  /** Resolves with the code of its end. */
+  readonly closed: Promise<number>
+}
+
+export async function dialAsEndpoint(identity: AgentIdentity, reports = true): Promise<RawEndpoint> {
+  const url = new URL(agentPath, identity.agentUrl)
+  url.protocol = 'wss:'
+  const socket = new WebSocket(url, {
+    ...clientTls(identity.rootPem, { siteId: identity.siteId, role: 'site' }, identity),
+    perMessageDeflate: false,
+  })
+  const opened = Promise.withResolvers<void>()
+  const closed = Promise.withResolvers<number>()
+  let exporter = ''
+  socket.on('upgrade', ({ socket: tls }: IncomingMessage) => {
+    if (tls instanceof TLSSocket) exporter = channelBinding(tls)
+  })
+  socket.on('open', opened.resolve).on('error', opened.reject)
+  socket.on('close', closed.resolve)
+  const box = mailbox(socket)
+  await opened.promise
+  const say = (message: object): void => socket.send(JSON.stringify(message))
+  const key = createPrivateKey(identity.privateKeyPem)
+  say({ kind: 'hello', sealKey: 'A'.repeat(43), version: 'test', reports })
+  return {
+    exporter,
+    next: box,
+    say,
+    closed: closed.promise,
+    statement: (nonce, change = {}, by = key) => {
+      const base = {
+        endpoint: identity.id,
+        site: identity.siteId,
+        nonce,
+        sequence: 1,
+        at: Date.now(),
+        exporter,
+        observations: [] as readonly Observation[],
+      }
+      return makeEvidence({ ...base, ...change }, by)
+    },
+    tell: async (statement) => {
+      say({ kind: 'evidence', statement })
+      return (await box('verdict')).refused?.code
+    },
+    [Symbol.dispose]: () => socket.terminate(),
+  }
+}
+
+function mailbox(socket: WebSocket): RawEndpoint['next'] {
+  const messages: SiteToEndpoint[] = []
+  let arrived = Promise.withResolvers<void>()
+  socket.on('message', (data: Buffer) => {
+    messages.push(siteToEndpoint.parse(JSON.parse(data.toString())))
+    arrived.resolve()
+  })
+  return async <Kind extends SiteToEndpoint['kind']>(kind: Kind) => {
+    for (;;) {
+      const index = messages.findIndex((message) => message.kind === kind)
+      const [found] = index < 0 ? [] : messages.splice(index, 1)
+      if (found !== undefined) return found as Extract<SiteToEndpoint, { kind: Kind }>
+      arrived = Promise.withResolvers<void>()
+      await arrived.promise
+    }
+  }
+}

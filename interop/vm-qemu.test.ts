@@ -1,0 +1,163 @@
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
+import { connect, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { NbdServer } from '#adapters/nbd-server/index.ts'
+import { endsWithin, type QemuVm, startQemu } from '#adapters/vm-qemu/index.ts'
+import { memoryDevice } from '#core/block/memory-device.fixture.ts'
+import { type VmConfig, vmConfigFile } from '#core/vm/index.ts'
+import { until } from './running-site.rig.ts'
+import { marker, markerAt, personAt, tinyDisk } from './tiny-guest.rig.ts'
+
+/** A virtual machine as QEMU runs it: what it can reach, and that it ends. */
+
+const run = promisify(execFile)
+let folder: string
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'tc-vm-'))
+})
+
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true })
+})
+
+const configOf = (more: object = {}): VmConfig => vmConfigFile.parse({ memoryMiB: 32, ...more })
+
+interface Started extends AsyncDisposable {
+  readonly vm: QemuVm
+  readonly disk: Buffer
+}
+
+async function start(config: VmConfig): Promise<Started> {
+  const disk = tinyDisk(4)
+  const device = memoryDevice(disk)
+  const server = new NbdServer({ exports: [{ name: 'disk', description: '', device }] })
+  const vm = await startQemu({
+    config,
+    dir: join(folder, `vm-${performance.now()}`),
+    serveDisk: (stream) => void server.serve(stream),
+    warn: () => undefined,
+  })
+  return {
+    vm,
+    disk,
+    [Symbol.asyncDispose]: async () => {
+      await vm[Symbol.asyncDispose]()
+      await server.close()
+    },
+  }
+}
+
+test.each([
+  ['q35', 'virtio'],
+  ['q35', 'sata'],
+  ['pc', 'virtio'],
+  ['pc', 'sata'],
+] as const)('a guest boots on %s from a %s disk, sees keys, and writes', async (machine, disk) => {
+  await using started = await start(configOf({ machine, devices: { disk } }))
+  const person = personAt(connect(started.vm.displaySocket))
+  await person.ready
+  await typed(person, started, 'k')
+  expect(person.pictures).toBeGreaterThan(0)
+})
+
+test('firmware of the UEFI kind comes up, with variables of its own', async () => {
+  await using started = await start(configOf({ firmware: 'uefi', memoryMiB: 256 }))
+  expect(await started.vm.monitor.status()).toBe('running')
+  const person = personAt(connect(started.vm.displaySocket))
+  await person.ready
+  await until(() => person.pictures > 0, 'there is a picture')
+})
+
+test('it is paused, goes on, and ends when it is told to, or killed', async () => {
+  await using started = await start(configOf())
+  const { vm } = started
+  const person = personAt(connect(vm.displaySocket))
+  await person.ready
+  await typed(person, started, 'a')
+  const seen: string[] = []
+  vm.monitor.on('event', (name) => seen.push(name))
+  await vm.monitor.pause()
+  expect(await vm.monitor.status()).toBe('paused')
+  await vm.monitor.continue()
+  expect(await vm.monitor.status()).toBe('running')
+  await typed(person, started, 'b')
+  await vm.monitor.quit()
+  expect(await endsWithin(vm, 20_000)).toBe(true)
+  expect(seen).toContain('STOP')
+  await expect(vm.monitor.status()).rejects.toMatchObject({ code: 'VM_GONE' })
+})
+
+test('its process has an account of its own, no network, no privileges and no other files of its account', async () => {
+  await using started = await start(configOf())
+  const { pid, displaySocket } = started.vm
+  const status = await readFile(`/proc/${pid}/status`, 'utf8')
+  expect(status).toMatch(/^Uid:\s+(19\d{8})\s+\1\s+\1\s+\1$/m)
+  expect(status).toMatch(/^Cap(Eff|Prm|Bnd):\s+0{16}$/m)
+  expect(status).toMatch(/^NoNewPrivs:\s+1$/m)
+  expect(status).toMatch(/^Seccomp:\s+2$/m)
+  expect(status).toMatch(/^Groups:\s*$/m)
+  expect((await stat(displaySocket)).mode & 0o777).toBe(0o600)
+  const { stdout } = await run('nsenter', [`--net=/proc/${pid}/ns/net`, 'ip', '-o', 'link'])
+  expect(stdout.trim().split('\n')).toHaveLength(1)
+})
+
+test('it may reach what its release lists and nothing else, by name and by address', async () => {
+  const server = createServer((socket) => socket.end('hello from outside'))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  const allow = [
+    { host: '127.0.0.1', ports: [port] },
+    { host: 'listed.example', ports: [port] },
+  ]
+  const network = { kind: 'user', model: 'virtio', allow }
+  await using started = await start(configOf({ network }))
+  // What a guest dials, QEMU dials for it in this network.
+  const inside = async (address: string, to: number): Promise<string> => {
+    const script = `exec 3<>/dev/tcp/${address}/${to} && timeout 5 cat <&3`
+    const words = [`--net=/proc/${started.vm.pid}/ns/net`, 'bash', '-c', script]
+    return run('nsenter', words, { timeout: 10_000 }).then(
+      ({ stdout }) => stdout,
+      () => 'refused',
+    )
+  }
+  expect(await inside('127.0.0.1', port)).toBe('hello from outside')
+  // Listed, but no such name exists.
+  expect(await inside('198.18.0.2', port)).toBe('')
+  expect(await inside('203.0.113.9', port)).toBe('')
+  expect(await inside('127.0.0.1', port - 1)).toBe('refused')
+  expect(await ask(started.vm.pid, 'listed.example')).toBe('198.18.0.2')
+  expect(await ask(started.vm.pid, 'evil.example')).toBe('none')
+  server.close()
+})
+
+/** Presses a key until the guest has written it: one that boots may miss the first. */
+async function typed(person: ReturnType<typeof personAt>, { disk }: Started, key: string): Promise<void> {
+  const wanted = `${marker}${key}`
+  let tries = 0
+  await until(() => {
+    if (tries++ % 20 === 0) person.type(key)
+    return disk.subarray(markerAt, markerAt + wanted.length).toString('latin1') === wanted
+  }, 'the guest has written what was typed')
+}
+
+/** Asks the VM's name server, as the guest's questions reach it. */
+async function ask(pid: number, name: string): Promise<string> {
+  const script = `
+    const { createSocket } = require('node:dgram')
+    const labels = '${name}'.split('.').flatMap((label) => [label.length, ...Buffer.from(label)])
+    const socket = createSocket('udp4')
+    socket.on('message', (answer) => {
+      console.log(answer[7] === 1 ? [...answer.subarray(-4)].join('.') : 'none')
+      socket.close()
+    })
+    socket.send(Uint8Array.from([1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, ...labels, 0, 0, 1, 0, 1]), 53, '192.0.2.53')`
+  const words = [`--net=/proc/${pid}/ns/net`, process.execPath, '-e', script]
+  return (await run('nsenter', words, { timeout: 10_000 })).stdout.trim()
+}
