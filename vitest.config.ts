@@ -6,6 +6,8 @@ const real: string[] = ['adapters/**/*.test.ts', 'apps/**/*.test.ts', 'interop/*
 /** `unit` needs only Node and takes seconds; `real` drives real peers and fails when one is missing. */
 const config: ViteUserConfig = defineConfig({
   test: {
+    // Most of them wait for other programs most of the time.
+    maxWorkers: 3,
     projects: [
       // The limit is for hanging tests; a busy machine must not fail slow ones.
       { test: { name: 'unit', include: quick, testTimeout: 30_000 } },

@@ -19,7 +19,7 @@ const turns = 3
 const lineMs = 20
 
 method(
-  `Raw disks, nginx with TLS 1.3; each turn starts a server anew, with its defaults and an empty cache, and copies all of it with nbdcopy; ${turns} turns each, median; a relay adds the round trip of ${lineMs} ms. MB/s of the disk. copy: ${mebibytes} MiB of random hexadecimal digits, the hardest to unpack; debian: a bootable Debian 12 on a disk just large enough for it, so that hardly any of it is zeros.`,
+  `Raw disks, nginx with TLS 1.3; each turn starts a server anew, with its defaults and an empty cache, and copies all of it with nbdcopy; ${turns} turns each, median; a relay adds the round trip of ${lineMs} ms. MB/s of the disk. copy: ${mebibytes} MiB of random hexadecimal digits, the hardest to unpack; debian: a bootable Debian 12 on a disk just large enough for it, an eighth of which is zeros.`,
 )
 await using folder = await benchFolder()
 await mkdir(folder.path('www'))

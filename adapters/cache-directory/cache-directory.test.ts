@@ -356,6 +356,17 @@ async function inNamespace(
   }
 }
 
+test('what was got before it was written stays as it is, and may be altered', async () => {
+  const bytes = new Uint8Array(300_000).fill(5)
+  await using cache = open()
+  cache.put('a', bytes)
+  const [one, other] = [await cache.get('a'), await cache.get('a')]
+  one?.fill(6)
+  await vi.waitFor(() => expect(cache.stats()).toMatchObject({ kept: 1, pendingBytes: 0 }))
+  expect(other).toEqual(bytes)
+  expect(await cache.get('a')).toEqual(Buffer.from(bytes))
+})
+
 test('a full disk ends the keeping, and what was kept is read on', async () => {
   const result = await inNamespace('mount -t tmpfs -o size=2m none "$1"', 200)
   expect(result).toMatchObject({ failure: 'ENOSPC', wrong: 0, damaged: 0 })

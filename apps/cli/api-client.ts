@@ -7,7 +7,12 @@ import { channelBinding, isUnknownAuthority } from '#adapters/pki-x509/index.ts'
 import type { EndpointCredentials } from '#apps/endpoint/endpoint-agent.ts'
 import { apiError } from '#core/api/words.ts'
 import { CodedError } from '#core/errors/coded-error.ts'
-import { endpointProofHeader, makeEndpointProof } from '#core/identity/endpoint-proof.ts'
+import {
+  attestationHeader,
+  endpointProofHeader,
+  makeEndpointProof,
+  quotedProof,
+} from '#core/identity/endpoint-proof.ts'
 import { makeProof, type ProofKeyPair, proofHeader } from '#core/identity/proof.ts'
 import { CliError } from './cli-error.ts'
 
@@ -63,7 +68,11 @@ export async function call(
     if (endpoint !== undefined) {
       const { id: endpointId, siteId, key } = endpoint
       const exporter = channelBinding(socket)
-      headers[endpointProofHeader] = makeEndpointProof({ endpointId, siteId, key, proof, nowMs, exporter })
+      const token = makeEndpointProof({ endpointId, siteId, key, proof, nowMs, exporter })
+      headers[endpointProofHeader] = token
+      const attestation = await endpoint.quoteOver?.(quotedProof(token))
+      if (attestation !== undefined)
+        headers[attestationHeader] = Buffer.from(JSON.stringify(attestation)).toString('base64url')
     }
   }
   const answer = await send(socket, site, { method, path, headers, body })

@@ -18,6 +18,7 @@ import {
 } from '#core/agent/endpoint-messages.ts'
 import { encodeBase64url } from '#core/bytes/index.ts'
 import { type CryptoKeyPair, exportPublic } from '#core/channel/index.ts'
+import type { Attestation } from '#core/tpm/index.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import { isForeignPeer, reportPath } from './report-path.ts'
 import { Reporter, type ReportSources } from './reporting.ts'
@@ -170,6 +171,8 @@ export interface EndpointCredentials {
   readonly id: string
   readonly siteId: string
   readonly key: KeyObject
+  /** A quote of the TPM that it was enrolled with over 32 bytes; undefined when that cannot be had now. Absent without a TPM. */
+  readonly quoteOver?: (extraData: Uint8Array) => Promise<Attestation | undefined>
 }
 
 /**
@@ -178,6 +181,14 @@ export interface EndpointCredentials {
  * @throws {AgentError} AGENT_NOT_ENROLLED, AGENT_WRONG_KIND
  */
 export async function readEndpointCredentials(dir: string): Promise<EndpointCredentials> {
-  const { id, siteId, privateKeyPem } = await readIdentity(dir, 'endpoint')
-  return { id, siteId, key: createPrivateKey(privateKeyPem) }
+  const identity = await readIdentity(dir, 'endpoint')
+  const { id, siteId, privateKeyPem, tpm } = identity
+  const credentials = { id, siteId, key: createPrivateKey(privateKeyPem) }
+  if (tpm === undefined) return credentials
+  const quote = async (extraData: Uint8Array): Promise<Attestation | undefined> => {
+    const { quoteOver } = await import('#apps/agent-client/quote-over.ts')
+    // Whoever may read the key file need not be one who may use the TPM: then the file is all that is proven.
+    return quoteOver(identity, extraData, { withLog: false }).catch(() => undefined)
+  }
+  return { ...credentials, quoteOver: quote }
 }

@@ -209,6 +209,8 @@ export async function recordDecision(
     readonly person: PersonRow
     readonly workspaceId: string
     readonly sessionId: string | undefined
+    /** The machine that the person has proved to be at. */
+    readonly endpointId: string | undefined
     readonly cause: DecisionCause
     readonly context: TrustContext
     readonly decision: DecisionView
@@ -222,6 +224,7 @@ export async function recordDecision(
     cause: made.cause,
     workspace: made.workspaceId,
     session: made.sessionId ?? null,
+    endpoint: made.endpointId ?? null,
     mode: decision.outcome?.mode ?? null,
     rights: decision.outcome?.rights ?? [],
     obligations: decision.outcome === undefined ? null : { ...decision.outcome.obligations },

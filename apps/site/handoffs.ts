@@ -85,6 +85,7 @@ export interface Redemption {
   readonly endpoint: AgentRow
   /** Whether somebody opens the connection that it asks over. */
   readonly interception: Interception
+  readonly deviceKey: 'file' | 'tpm'
   /** From where it asks, as the site sees it. */
   readonly address: string
   readonly code: string
@@ -155,7 +156,7 @@ function wrongFor(handoff: HandoffRow, endpoint: AgentRow, now: number): SiteErr
 async function holderOf(
   site: Site,
   handoff: HandoffRow,
-  { endpoint, address, interception }: Redemption,
+  { endpoint, address, interception, deviceKey }: Redemption,
 ): Promise<SignedIn> {
   const { db } = site.store
   const [person, webSession, rules] = await Promise.all([
@@ -171,7 +172,11 @@ async function holderOf(
   const rank = (where: string): number => ['hostile', 'outside', 'inside'].indexOf(rules.zoneOf(where).kind)
   const worse = rank(webSession.address) < rank(address) ? webSession.address : address
   const signedInAt = webSession.created_at.getTime()
-  return { person, webSession, circumstances: { person, signedInAt, address: worse, endpoint, interception } }
+  return {
+    person,
+    webSession,
+    circumstances: { person, signedInAt, address: worse, endpoint, interception, deviceKey },
+  }
 }
 
 /**

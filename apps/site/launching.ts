@@ -172,6 +172,7 @@ async function decideFor(
     person: holder.person,
     workspaceId: workspace.id,
     sessionId: existing?.id,
+    endpointId: holder.circumstances.endpoint?.id,
     cause: existing === undefined ? 'launch' : 'reconnect',
     context,
     decision,

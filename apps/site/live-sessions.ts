@@ -162,6 +162,7 @@ async function redecide(site: Site, sessionId: string, cause: DecisionCause): Pr
     person,
     workspaceId: session.workspace_id,
     sessionId: session.id,
+    endpointId: endpoint?.id,
     cause,
     context,
     decision,

@@ -4,8 +4,11 @@ import {
   claimedEndpoint,
   compareExporters,
   EndpointProofError,
+  quotedProof,
   verifyEndpointProof,
 } from '#core/identity/endpoint-proof.ts'
+import { attestation as attestationSchema, TpmError } from '#core/tpm/index.ts'
+import { attest } from './attesting.ts'
 import { noteInterception } from './evidence.ts'
 import type { Site } from './site.ts'
 import { SiteError } from './site-error.ts'
@@ -21,6 +24,8 @@ export interface ProvenEndpoint {
   readonly endpoint: AgentRow
   /** Of the connection that the request came over. */
   readonly interception: Interception
+  /** `tpm` when a quote of its TPM came with the proof; whoever has copied the key file can make the proof alone. */
+  readonly deviceKey: 'file' | 'tpm'
 }
 
 /** While connections are being opened it is written down so often; it counts for as long as evidence. */
@@ -37,10 +42,13 @@ export async function provenEndpoint(
   {
     proof = '',
     endpointProof,
+    attestation,
     exporter,
   }: {
     readonly proof: string | undefined
     readonly endpointProof: string | undefined
+    /** Value of the header that carries a quote over the endpoint's proof. */
+    readonly attestation: string | undefined
     /** Of the site's end of the connection; undefined where it cannot be compared. */
     readonly exporter: string | undefined
   },
@@ -64,11 +72,33 @@ export async function provenEndpoint(
     })
     if (endpoint.revoked_at !== null) throw refused(`endpoint ${endpoint.name} was revoked`)
     const interception = compareExporters(said.exporter, exporter)
+    const deviceKey =
+      attestation === undefined ? 'file' : await attestedKey(site, endpoint, attestation, endpointProof)
     await notePath(site, id, interception)
-    return { endpoint, interception }
+    return { endpoint, interception, deviceKey }
   } catch (error) {
-    if (error instanceof EndpointProofError) throw refused(error.message, error)
+    if (error instanceof EndpointProofError || error instanceof TpmError) throw refused(error.message, error)
     throw error
+  }
+}
+
+/** @throws {TpmError} for a quote that is not of the enrolled TPM, or not over this proof */
+async function attestedKey(
+  site: Site,
+  endpoint: AgentRow,
+  header: string,
+  endpointProof: string,
+): Promise<'tpm'> {
+  const read = attestationSchema.safeParse(jsonOf(header))
+  if (!read.success) throw new TpmError('TPM_MALFORMED', 'expected an attestation, JSON in base64url')
+  return (await attest(site, endpoint, read.data, quotedProof(endpointProof))).deviceKey
+}
+
+function jsonOf(header: string): unknown {
+  try {
+    return JSON.parse(Buffer.from(header, 'base64url').toString())
+  } catch {
+    return undefined
   }
 }
 

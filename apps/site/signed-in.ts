@@ -56,6 +56,8 @@ export interface ArrivedRequest {
   readonly proof: string | undefined
   /** Value of the header by which an endpoint co-signs the proof. */
   readonly endpointProof: string | undefined
+  /** Value of the header by which its TPM quotes the co-signature. */
+  readonly attestation: string | undefined
   /** Of the connection it came over, see `exporterOf`. */
   readonly exporter: string | undefined
   readonly address: string
@@ -85,6 +87,7 @@ export function createAuthenticate(site: Site): Authenticate {
         address: request.address,
         endpoint: proven?.endpoint,
         interception: proven?.interception,
+        deviceKey: proven?.deviceKey,
       },
     }
   }

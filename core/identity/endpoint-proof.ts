@@ -1,4 +1,4 @@
-import { hash, type KeyObject } from 'node:crypto'
+import { createHash, hash, type KeyObject } from 'node:crypto'
 import { CodedError } from '#core/errors/coded-error.ts'
 import { type CompactJws, makeCompactJws, readCompactJws } from './compact-jws.ts'
 
@@ -25,6 +25,13 @@ export class EndpointProofError extends CodedError<EndpointProofErrorCode> {}
 
 /** Name of the request header that carries the proof. */
 export const endpointProofHeader = 'Trustcast-Endpoint'
+/** Name of the request header that carries a quote of the endpoint's TPM over its proof: JSON of an `Attestation`, base64url. */
+export const attestationHeader = 'Trustcast-Attestation'
+
+/** What a quote beside a proof is over: 32 bytes. The proof names its request, so the quote is good for that alone, too. */
+export function quotedProof(token: string): Buffer {
+  return createHash('sha256').update(`trustcast endpoint proof|${token}`).digest()
+}
 
 const type = 'trustcast-endpoint+jwt'
 const maxProofChars = 1024

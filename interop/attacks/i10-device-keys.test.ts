@@ -15,11 +15,13 @@ import {
 } from '#apps/agent-client/index.ts'
 import { renewIdentity } from '#apps/agent-client/keep-renewed.ts'
 import { postJson } from '#apps/agent-client/request-json.ts'
+import { call } from '#apps/cli/api-client.ts'
+import { readEndpointCredentials } from '#apps/endpoint/endpoint-agent.ts'
 import { attest } from '#apps/site/attesting.ts'
 import { enrolAnswer } from '#core/api/admin.ts'
 import { tpmChallengeAnswer } from '#core/api/device-keys.ts'
 import { logOf, measured } from '#core/tpm/event-log.fixture.ts'
-import { requestHash } from '#core/tpm/index.ts'
+import { type Attestation, requestHash } from '#core/tpm/index.ts'
 import { startTpmSite, type TpmSite } from '../device-keys.rig.ts'
 import { openDatabase } from '../site-database.rig.ts'
 
@@ -52,6 +54,20 @@ test('a TPM that no trusted authority has certified enrols nothing, and the toke
   const { tpm } = await enrolAgent(wish)
   expect(tpm).toBeUndefined()
   expect(await at.view((await readIdentity(wish.dir)).id)).toMatchObject({ deviceKey: 'file' })
+})
+
+test('a request is quoted by the TPM that was enrolled, for itself alone', async () => {
+  expect(await asked(quoted)).toBe(200)
+  // Without a quote it is signed by a file, which is less, and no lie.
+  expect(await asked(undefined)).toBe(200)
+  await expect(asked(() => quoted(randomBytes(32)))).rejects.toMatchObject({ code: 'ENDPOINT_REFUSED' })
+  const earlier = await quoted(randomBytes(32))
+  await expect(asked(async () => earlier)).rejects.toMatchObject({ code: 'ENDPOINT_REFUSED' })
+  const key = await openTpm({ tcti: other.tcti }).createAttestationKey()
+  const borrowed = { ...laptop.identity, tpm: { tcti: other.tcti, handle: key.handle } }
+  await expect(asked((over) => quoteOver(borrowed, over, { withLog: false }))).rejects.toMatchObject({
+    code: 'ENDPOINT_REFUSED',
+  })
 })
 
 test('a key file does not pass for a TPM', async () => {
@@ -225,6 +241,17 @@ async function challenge(name: string, token?: string) {
   }
 }
 
+/** A request that laptop co-signs, quoted as told. */
+async function asked(
+  quote: ((proof: Uint8Array) => Promise<Attestation | undefined>) | undefined,
+): Promise<number> {
+  const { quoteOver: own, ...file } = await readEndpointCredentials(laptop.dir)
+  const endpoint = { ...file, ...(quote === undefined ? {} : { quoteOver: quote }) }
+  expect(own).toBeDefined()
+  const request = { method: 'GET', path: '/api/v1/me' }
+  return (await call(at.site.address, request, { ...at.admin.credentials, endpoint })).status
+}
+
 async function enrolWith(body: object) {
   return send('/api/v1/enrol', body, enrolAnswer)
 }
@@ -232,6 +259,11 @@ async function enrolWith(body: object) {
 async function send<T>(path: string, body: object, answer: z.ZodType<T>): Promise<T> {
   const { rootPem, siteId } = laptop.identity
   return postJson(new URL(path, at.site.url), body, answer, clientTls(rootPem, { siteId, role: 'site' }))
+}
+
+/** Of the endpoint's own TPM. */
+async function quoted(over: Uint8Array): Promise<Attestation | undefined> {
+  return quoteOver(laptop.identity, over, { withLog: false })
 }
 
 async function renewWith(identity: AgentIdentity, request: string, attestation: object): Promise<unknown> {

@@ -24,13 +24,14 @@ export function handoffRoutes(app: Api, site: Site): void {
     '/handoffs/redeem',
     { config: { access: 'public' }, schema: { body: redeemRequest, response: { 201: redeemAnswer } } },
     async (request, reply) => {
-      const { endpoint, interception } = await endpointOf(site, request)
+      const { endpoint, interception, deviceKey } = await endpointOf(site, request)
       // A code cannot be guessed; that nobody tries for ever is for the database's sake.
       requirePace(site.now(), endpoint.id, paces)
       const { code, nonce, clientKey } = request.body
       const answer = await redeemHandoff(site, {
         endpoint,
         interception,
+        deviceKey,
         address: request.address,
         code,
         nonce,
@@ -59,7 +60,12 @@ async function endpointOf(site: Site, request: FastifyRequest): Promise<ProvenEn
     if (error instanceof ProofError) throw notProven(error.message, error)
     throw error
   }
-  const endpoint = await provenEndpoint(site, { proof, endpointProof, exporter: exporterOf(site, request) })
+  const endpoint = await provenEndpoint(site, {
+    proof,
+    endpointProof,
+    attestation: single(headers['trustcast-attestation']),
+    exporter: exporterOf(site, request),
+  })
   if (endpoint === undefined) throw notProven('no endpoint has signed this request')
   return endpoint
 }

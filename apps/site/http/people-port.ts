@@ -93,6 +93,7 @@ function requireCallers(app: Api, site: Site): void {
       cookie: readCookie(headers.cookie),
       proof,
       endpointProof,
+      attestation: single(headers, 'trustcast-attestation'),
       exporter: exporterOf(site, request),
     })
     requireAccess(access, request.caller)
