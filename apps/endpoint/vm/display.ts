@@ -27,6 +27,7 @@ export class VmDisplay implements AsyncDisposable {
   #server: Server | undefined
   #path: string | undefined
   #terms: DisplayTerms | undefined
+  #usedAt = performance.now()
 
   constructor(options: VmDisplayOptions) {
     this.#options = { now: Date.now, ...options }
@@ -35,12 +36,18 @@ export class VmDisplay implements AsyncDisposable {
     this.#clock.unref()
   }
 
+  /** Since somebody used keyboard or pointer, or could begin to, ms. */
+  get idleMs(): number {
+    return performance.now() - this.#usedAt
+  }
+
   get viewers(): number {
     return this.#viewers.size
   }
 
   /** Enforces other terms, on everybody who looks on, at once; undefined closes it until there are terms again. */
   apply(terms: DisplayTerms | undefined): void {
+    if (this.#terms === undefined) this.#usedAt = performance.now()
     this.#terms = terms
     if (terms === undefined) for (const viewer of this.#viewers) viewer.end()
     else this.#update()
@@ -53,9 +60,14 @@ export class VmDisplay implements AsyncDisposable {
       stream.destroy()
       return
     }
-    const viewer = new Viewer(stream, this.#options.source, rightsOf(terms, this.#options.now()), (cause) => {
-      this.#viewers.delete(viewer)
-      if (cause !== undefined) this.#options.warn(cause)
+    const viewer = new Viewer(stream, this.#options.source, rightsOf(terms, this.#options.now()), {
+      onInput: () => {
+        this.#usedAt = performance.now()
+      },
+      onEnd: (cause) => {
+        this.#viewers.delete(viewer)
+        if (cause !== undefined) this.#options.warn(cause)
+      },
     })
     this.#viewers.add(viewer)
   }
@@ -105,18 +117,23 @@ function rightsOf({ rights, obligations, fullName }: DisplayTerms, now: number):
   }
 }
 
+interface ViewerEvents {
+  readonly onInput: () => void
+  readonly onEnd: (cause: unknown) => void
+}
+
 /** One viewer and a connection to the display, with a filter between. */
 class Viewer {
   readonly #stream: Duplex
   readonly #display: Socket
   readonly #filter: RfbFilter
-  readonly #onEnd: (cause: unknown) => void
+  readonly #events: ViewerEvents
   #isOver = false
 
-  constructor(stream: Duplex, source: string, rights: RfbRights, onEnd: (cause: unknown) => void) {
+  constructor(stream: Duplex, source: string, rights: RfbRights, events: ViewerEvents) {
     this.#stream = stream
     this.#filter = createRfbFilter({ rights, inflate })
-    this.#onEnd = onEnd
+    this.#events = events
     this.#display = connect(source)
     this.#display.on('data', (bytes) => this.#pass(() => this.#filter.fromServer(bytes)))
     stream.on('data', (bytes: Uint8Array) => this.#pass(() => this.#filter.fromClient(bytes)))
@@ -137,13 +154,14 @@ class Viewer {
     this.#isOver = true
     this.#stream.destroy()
     this.#display.destroy()
-    this.#onEnd(cause)
+    this.#events.onEnd(cause)
   }
 
   #pass(filter: () => RfbOutput): void {
     if (this.#isOver) return
     try {
-      const { toClient, toServer } = filter()
+      const { toClient, toServer, events } = filter()
+      if (events.some(({ kind }) => kind === 'input')) this.#events.onInput()
       if (toServer.length > 0 && !this.#display.write(Buffer.concat(toServer))) this.#stream.pause()
       if (toClient.length > 0 && !this.#stream.write(Buffer.concat(toClient))) this.#display.pause()
     } catch (error) {

@@ -35,6 +35,7 @@ export interface TenureOptions {
 
 /** What may be written out of an overlay that is kept, when its key is taken back. */
 const farewellMs = 2_000
+const idleTickMs = 5_000
 
 /** A VM under one lease, from when it has its disk until that is taken back. */
 export class VmTenure implements OpenedDisk {
@@ -61,7 +62,14 @@ export class VmTenure implements OpenedDisk {
   }
 
   async run(): Promise<void> {
-    await this.#options.vm.ended
+    const { vm, disk } = this.#options
+    const idle = setInterval(() => this.#endWhenIdle(), idleTickMs)
+    disk.signal.addEventListener('abort', () => clearInterval(idle), { once: true })
+    try {
+      await vm.ended
+    } finally {
+      clearInterval(idle)
+    }
   }
 
   stats(): LeaseStats {
@@ -90,6 +98,13 @@ export class VmTenure implements OpenedDisk {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#over ??= this.#takeBack()
     await this.#over
+  }
+
+  #endWhenIdle(): void {
+    const { vm, disk } = this.#options
+    const { idleMinutes } = disk.lease.display?.obligations ?? {}
+    if (idleMinutes === undefined || vm.display.idleMs < idleMinutes * 60_000) return
+    disk.lease.end({ code: 'SESSION_IDLE', reason: `Nobody used it for ${idleMinutes} min` })
   }
 
   async #return(name: string): Promise<void> {
