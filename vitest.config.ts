@@ -7,7 +7,7 @@ const real: string[] = ['adapters/**/*.test.ts', 'apps/**/*.test.ts', 'interop/*
 const config: ViteUserConfig = defineConfig({
   test: {
     // Most of them wait for other programs most of the time.
-    maxWorkers: 3,
+    maxWorkers: 2,
     projects: [
       // The limit is for hanging tests; a busy machine must not fail slow ones.
       { test: { name: 'unit', include: quick, testTimeout: 30_000 } },
@@ -17,8 +17,8 @@ const config: ViteUserConfig = defineConfig({
           include: real,
           globalSetup: ['./interop/host-secret.setup.ts'],
           exclude: ['**/*.unit.test.ts', '**/node_modules/**'],
-          testTimeout: 60_000,
-          hookTimeout: 120_000,
+          testTimeout: 120_000,
+          hookTimeout: 300_000,
           expect: { poll: { timeout: 20_000 } },
         },
       },
