@@ -225,9 +225,9 @@ interface Operation {
 }
 
 /** Who may do what without being asked who they are; each can be refused for other reasons. */
-const forEverybody = /^GET \/(site|authorities|openapi\.json)$/
+const forEverybody = /^(GET \/(site|authorities|openapi\.json)|POST \/endpoints\/\{id\}\/challenge)$/
 const forNora =
-  /^(GET \/(me|workspaces|explain|sessions|events)|DELETE \/web-sessions\/current|POST \/launches)$/
+  /^(GET \/(me|workspaces|explain|sessions|events)|DELETE \/web-sessions\/current|POST \/(launches|handoffs))$/
 
 test('whatever is sent to any route, strangers and people get a coded refusal where they have no business', async () => {
   const operations = await allOperations()
