@@ -1,4 +1,5 @@
 import type { KeyObject } from 'node:crypto'
+import { compareExporters } from '#core/identity/endpoint-proof.ts'
 import { refused } from './evidence-error.ts'
 import { advanceRatchet, type Ratchet } from './ratchet.ts'
 import { type EvidenceStatement, verifyEvidence } from './statement.ts'
@@ -73,7 +74,6 @@ export function seenWith(
 ): EvidenceSeen {
   return {
     clock: Math.abs(at - expected.nowMs) > maxClockSkewMs ? 'wrong' : 'right',
-    interception:
-      expected.exporter === undefined ? 'unknown' : exporter === expected.exporter ? 'none' : 'detected',
+    interception: compareExporters(exporter, expected.exporter),
   }
 }

@@ -1,4 +1,5 @@
-import { type KeyObject, sign, verify } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
+import { type CompactJws, makeCompactJws, readCompactJws } from '#core/identity/compact-jws.ts'
 import { isClaimName } from '#core/trust/index.ts'
 import { type EvidenceError, refused } from './evidence-error.ts'
 import type { Observation } from './observation.ts'
@@ -38,16 +39,11 @@ export const maxDetailChars = 300
 export const maxStatementChars = 128 * 1024
 export const maxBeaconChars = 4096
 const maxNameChars = 64
-const base64urlPattern = /^[A-Za-z0-9_-]*$/
 const bytes32Pattern = /^[A-Za-z0-9_-]{43}$/
-const signatureBytes = 64
 
 /** @param key private half of the key in the endpoint's certificate, P-256 */
 export function makeEvidence(statement: EvidenceStatement, key: KeyObject): string {
-  const header = { typ: type, alg: 'ES256', kid: statement.endpoint }
-  const signed = `${encodeJson(header)}.${encodeJson(statement)}`
-  const signature = sign('sha256', Buffer.from(signed), { key, dsaEncoding: 'ieee-p1363' })
-  return `${signed}.${signature.toString('base64url')}`
+  return makeCompactJws({ typ: type, alg: 'ES256', kid: statement.endpoint }, statement, key)
 }
 
 /**
@@ -63,18 +59,15 @@ export function verifyEvidence(
   endpointId: string,
   keys: readonly KeyObject[],
 ): EvidenceStatement {
-  const [header, payload, signature] = partsOf(token)
-  const { typ, alg, kid, ...others } = parseJson(header)
+  const jws = read(token)
+  const { typ, alg, kid, ...others } = jws.header
   if (typ !== type || alg !== 'ES256' || typeof kid !== 'string' || Object.keys(others).length > 0)
     throw malformed(`typ ${type}, alg ES256 and kid in the header`)
   if (kid !== endpointId)
     throw refused('EVIDENCE_OTHER_ENDPOINT', 'the evidence says that it is of another endpoint')
-  const bytes = Buffer.from(signature, 'base64url')
-  const signed = Buffer.from(`${header}.${payload}`)
-  const isSigned = keys.some((key) => verify('sha256', signed, { key, dsaEncoding: 'ieee-p1363' }, bytes))
-  if (bytes.length !== signatureBytes || !isSigned)
+  if (!jws.isSignedBy(keys))
     throw refused('EVIDENCE_FORGED', 'the endpoint that the evidence names did not sign it')
-  const statement = readStatement(parseJson(payload))
+  const statement = readStatement(payloadOf(jws))
   if (statement.endpoint !== endpointId)
     throw refused('EVIDENCE_OTHER_ENDPOINT', 'the evidence is about another endpoint')
   return statement
@@ -127,23 +120,23 @@ function readObservation(item: unknown): readonly Observation[] {
   return isClaimName(observation.claim) ? [observation] : []
 }
 
-function partsOf(token: string): readonly [string, string, string] {
-  const [header, payload, signature, ...more] = token.length > maxStatementChars ? [] : token.split('.')
-  const parts = [header, payload, signature]
-  if (more.length > 0 || !parts.every((part) => part !== undefined && base64urlPattern.test(part)))
-    throw malformed(`three parts of base64url, ${maxStatementChars} characters at most`)
-  return parts as [string, string, string]
+function read(token: string): CompactJws {
+  try {
+    return readCompactJws(token, 'ES256', maxStatementChars)
+  } catch (cause) {
+    throw malformed(
+      `three parts of base64url, ${maxStatementChars} characters at most, the first a JSON object`,
+      cause,
+    )
+  }
 }
 
-function parseJson(part: string): Readonly<Record<string, unknown>> {
-  let value: unknown
+function payloadOf(jws: CompactJws): Readonly<Record<string, unknown>> {
   try {
-    value = JSON.parse(Buffer.from(part, 'base64url').toString())
+    return jws.payload()
   } catch (cause) {
-    throw malformed('parts that are JSON', cause)
+    throw malformed('a payload that is a JSON object', cause)
   }
-  if (!isRecord(value)) throw malformed('JSON objects')
-  return value
 }
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
@@ -160,10 +153,6 @@ function isBytes32(value: unknown): value is string {
 
 function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0
-}
-
-function encodeJson(value: object): string {
-  return Buffer.from(JSON.stringify(value)).toString('base64url')
 }
 
 function malformed(expected: string, cause?: unknown): EvidenceError {

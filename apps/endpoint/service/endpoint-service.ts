@@ -55,10 +55,10 @@ export async function startEndpointService(options: EndpointServiceOptions): Pro
   const site = await siteOfEndpoint(options.dir, options.site)
   await using undo = new AsyncDisposableStack()
   const people = new Map<number, Desktop>()
-  const watch = trustWatch((notice) => tellAll(notice, people, options))
+  const warn = warnerOf(options)
+  const watch = trustWatch((notice) => void tellAll(notice, people, options).catch(warn))
   const agent = undo.use(await startEndpointAgent({ ...options, onVerdict: watch }))
   const { dir, network, storeOptions } = options
-  const warn = warnerOf(options)
   const opener = deliveryOpener({ agent, dir, site, storeOptions, network, warn })
   const service = serviceOf(options, agent, site, opener, people)
   const path = deviceSocketPath(runDirectory(process.env, process.getuid?.()))

@@ -67,8 +67,11 @@ async function makeVms({ dir, site, storeOptions, warn }: OpenOptions, runDir: s
 /** One that another process keeps waiting for a key is ended: its person has come here. */
 async function endElsewhere(vms: LocalVms, runDir: string, workspaceId: string): Promise<void> {
   if (vms.waiting(workspaceId) !== undefined) return
-  const { findVm, vmControlOf } = await import('../vm/vm-control.ts')
-  const record = await findVm(runDir, workspaceId).catch(() => undefined)
+  const [{ vmControlOf }, { readVms }] = await Promise.all([
+    import('../vm/vm-control.ts'),
+    import('../vm/vm-record.ts'),
+  ])
+  const record = (await readVms(runDir)).find(({ workspace }) => workspace.id === workspaceId)
   if (record === undefined || record.pid === process.pid) return
   const control = vmControlOf(runDir, record)
   if ((await control.status()).state === 'withdrawn') await control.stop(true)

@@ -8,16 +8,15 @@ type Claim = Verdict['claims'][number]
  * Watches what the site makes of this device, and tells when something about it is known to be bad that was not before, with what to do;
  * and when all of that is mended.
  */
-export function trustWatch(tell: (notice: DesktopNotice) => Promise<void>): (verdict: Verdict) => void {
+export function trustWatch(tell: (notice: DesktopNotice) => void): (verdict: Verdict) => void {
   let before: ReadonlySet<string> | undefined
   return ({ claims }) => {
     const bad = claims.filter(isBad)
     const known = before
     before = new Set(bad.map(({ name, value }) => `${name} ${value}`))
     const fresh = bad.filter(({ name, value }) => known?.has(`${name} ${value}`) !== true)
-    if (fresh.length > 0) void tell(lost(fresh)).catch(() => undefined)
-    else if (bad.length === 0 && known !== undefined && known.size > 0)
-      void tell(mended).catch(() => undefined)
+    if (fresh.length > 0) tell(lost(fresh))
+    else if (bad.length === 0 && known !== undefined && known.size > 0) tell(mended)
   }
 }
 

@@ -17,7 +17,7 @@ function verdict(value: string, remedy?: string): Verdict {
 
 test('a person is told once when something goes bad, with the remedy, and once when it is mended', () => {
   const told: DesktopNotice[] = []
-  const watch = trustWatch(async (notice) => void told.push(notice))
+  const watch = trustWatch((notice) => told.push(notice))
   watch(verdict('on'))
   watch(verdict('unknown'))
   expect(told).toEqual([])
