@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { chown, copyFile, mkdir, open, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -37,8 +38,11 @@ const program = 'qemu-system-x86_64'
 const displayName = 'display.sock'
 const variablesName = 'variables.fd'
 const firmware = { code: '/usr/share/OVMF/OVMF_CODE_4M.fd', variables: '/usr/share/OVMF/OVMF_VARS_4M.fd' }
-/** Accounts that nobody has: beyond what systemd and containers give out. */
-const firstUid = 1_900_000_000
+/**
+ * Accounts that nobody has: beyond what systemd, containers and displays are given. Each VM draws one of its own: those of one process
+ * are strangers to each other, too.
+ */
+const uids = { first: 1_920_000_000, count: 2 ** 26 }
 const longestLog = 16_384
 
 /**
@@ -55,7 +59,7 @@ export async function startQemu(options: StartQemuOptions): Promise<QemuVm> {
   await using starting = new AsyncDisposableStack()
   await mkdir(dir, { recursive: true, mode: 0o700 })
   starting.defer(() => rm(dir, { recursive: true, force: true }))
-  const uid = process.getuid?.() === 0 ? firstUid + process.pid : undefined
+  const uid = process.getuid?.() === 0 ? uids.first + randomInt(uids.count) : undefined
   if (uid !== undefined) await chown(dir, uid, uid)
   const networking = starting.use(await enterNetwork(config.network, { dir, uid, warn: options.warn }))
   const accelerator = (await isKvmUsable()) ? 'kvm' : 'tcg'
