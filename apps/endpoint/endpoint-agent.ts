@@ -119,9 +119,8 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
     untilConnected: (timeoutMs) => Promise.race([noted.promise, sleep(timeoutMs, false, { ref: false })]),
     [Symbol.asyncDispose]: async () => {
       leases.close()
-      reporter?.[Symbol.dispose]()
       stop.abort()
-      await Promise.all([site.done, renewing])
+      await Promise.all([site.done, renewing, reporter?.[Symbol.asyncDispose]()])
     },
   }
 }

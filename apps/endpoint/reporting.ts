@@ -47,12 +47,14 @@ export interface ReporterOptions {
  * Says to the site what this machine sees of itself: on each new connection, once a minute, and at once when something changes. Each
  * statement answers the challenge that is open, so that none is said in advance or twice.
  */
-export class Reporter implements Disposable {
+export class Reporter implements AsyncDisposable {
   readonly #options: ReporterOptions
   readonly #offs: readonly (() => void)[]
   #terms: SiteConnectionTerms | undefined
   #challenge: Challenge | undefined
   #isBusy = false
+  /** The report that is under way. */
+  #reporting: Promise<void> = Promise.resolve()
   #isDue = false
   #sentAt = Number.NEGATIVE_INFINITY
   #timer: NodeJS.Timeout | undefined
@@ -109,10 +111,12 @@ export class Reporter implements Disposable {
     this.#plan()
   }
 
-  [Symbol.dispose](): void {
+  /** Nothing of it is written any more when this resolves. */
+  async [Symbol.asyncDispose](): Promise<void> {
     for (const off of this.#offs) off()
     clearTimeout(this.#timer)
     this.lost()
+    await this.#reporting
   }
 
   #plan(): void {
@@ -120,7 +124,9 @@ export class Reporter implements Disposable {
     if (this.#challenge === undefined || this.#isBusy) return
     const pauseMs = this.#isDue ? shortestGapMs : evidencePeriodMs
     const waitMs = Math.max(0, this.#sentAt + pauseMs - performance.now())
-    this.#timer = setTimeout(() => void this.#report(), waitMs)
+    this.#timer = setTimeout(() => {
+      this.#reporting = this.#report()
+    }, waitMs)
     this.#timer.unref()
   }
 
