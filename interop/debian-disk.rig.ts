@@ -103,10 +103,15 @@ async function installLoader(partition: string): Promise<void> {
  * Starts QEMU from a drive, without KVM, and waits until its guest is up.
  *
  * @param drive as `-drive` takes it
- * @returns how long that took, ms
+ * @param whenUp is waited for before the machine is ended
+ * @returns how long it took until it was up, ms
  * @throws when it ends before, or with the reason of `signal`
  */
-export async function bootDisk(drive: string, signal?: AbortSignal): Promise<number> {
+export async function bootDisk(
+  drive: string,
+  signal?: AbortSignal,
+  whenUp?: () => Promise<void>,
+): Promise<number> {
   const words = '-accel tcg -m 512 -display none -serial stdio -no-reboot -nic none -drive'.split(' ')
   const started = performance.now()
   const machine = spawn('qemu-system-x86_64', [...words, drive], { stdio: ['ignore', 'pipe', 'pipe'] })
@@ -118,7 +123,10 @@ export async function bootDisk(drive: string, signal?: AbortSignal): Promise<num
   try {
     for await (const text of machine.stdout) {
       output += String(text)
-      if (output.includes(bootedLine)) return performance.now() - started
+      if (!output.includes(bootedLine)) continue
+      const tookMs = performance.now() - started
+      await whenUp?.()
+      return tookMs
     }
     signal?.throwIfAborted()
     throw new Error(`the machine did not come up:\n${output}`)

@@ -28,9 +28,13 @@ export async function reportOfMachine({
     const { agentUrl, rootPem } = await readIdentity(dir, 'endpoint')
     return { url: agentUrl, rootPem }
   }
+  const rules = await readPostureRules()
+  const { dhcpServers } = rules
   const network =
-    process.platform === 'linux' ? networkCollectors({ memory: join(dir, 'gateways.json'), site }) : []
-  const collectors = [...(await endpointCollectors(await readPostureRules())), ...network]
+    process.platform === 'linux'
+      ? networkCollectors({ memory: join(dir, 'gateways.json'), site, dhcpServers })
+      : []
+  const collectors = [...(await endpointCollectors(rules)), ...network]
   const collecting = createCollecting({ collectors, everyMs, log })
   return {
     observers: [collecting],

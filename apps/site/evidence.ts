@@ -243,6 +243,7 @@ export async function markForked(site: Site, endpointId: string): Promise<void> 
 
 /** Lets an endpoint that was put back begin anew: whichever machine of its key reports first from now on is it. */
 export async function forgiveFork(site: Site, endpointId: string, actor: AuditActor): Promise<boolean> {
+  if ((await evidenceOf(site.store.db, endpointId))?.forked_at == null) return false
   await site.audit.record('admin-change', actor, endpointId, { evidence: 'begins anew' })
   const changed = await changeKnowledge(
     site,

@@ -14,16 +14,24 @@ export interface Offer {
   readonly portal: string | undefined
 }
 
-/** Two servers that both hand out addresses: one of them is not the network's, or the network is set up twice. */
+/**
+ * Two servers that both hand out addresses: one of them is not the network's, or the network is set up twice.
+ *
+ * @param expected servers that an organisation runs beside each other, which count as one where any of them answers
+ */
 export function judgeOffers(offers: readonly Offer[], expected: readonly string[]): Suspicions {
-  const servers = [...new Set(offers.map(({ server }) => server))].filter(
-    (server) => !expected.includes(server),
-  )
-  if (servers.length + (expected.length > 0 ? 1 : 0) > 1)
-    return [`more than one DHCP server answers: ${servers.join(', ')}`]
+  const servers = new Set(offers.map(({ server }) => server))
+  const others = [...servers].filter((server) => !expected.includes(server))
+  const isExpected = others.length < servers.size
+  if (others.length + (isExpected ? 1 : 0) > 1)
+    return [
+      isExpected
+        ? `a DHCP server answers that is none of the expected ones: ${others.join(', ')}`
+        : `more than one DHCP server answers: ${others.join(', ')}`,
+    ]
   const answers = new Set(offers.map(({ server, routers, dns }) => JSON.stringify([server, routers, dns])))
-  return expected.length === 0 && answers.size > 1
-    ? [`two answers in the name of one DHCP server, ${servers.join(', ')}`]
+  return answers.size > servers.size
+    ? [`two answers in the name of one DHCP server, of ${[...servers].join(', ')}`]
     : []
 }
 

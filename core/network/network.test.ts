@@ -207,6 +207,13 @@ test('two DHCP servers are suspicious, unless both are expected', () => {
   expect(judgeOffers([offer, second], ['10.0.0.1'])).toHaveLength(1)
   expect(judgeOffers([offer, { ...offer, routers: ['10.0.0.66'] }], [])).toHaveLength(1)
   expect(judgeOffers([], [])).toEqual([])
+  const pair = ['10.0.0.1', '10.0.0.9']
+  expect(judgeOffers([offer, second, { ...offer, server: '10.0.0.66' }], pair)).toMatchObject([
+    expect.stringContaining('10.0.0.66'),
+  ])
+  expect(judgeOffers([offer, second, { ...offer, routers: ['10.0.0.66'] }], pair)).toHaveLength(1)
+  // At home none of the organisation's servers answers.
+  expect(judgeOffers([{ ...offer, server: '192.168.1.1' }], pair)).toEqual([])
 })
 
 const wire: Link = {

@@ -22,10 +22,17 @@ export interface PostureRules {
   readonly antivirus: readonly ProgramRule[]
   /** clamd.conf, where it is in no usual place. */
   readonly clamdConfiguration?: string | undefined
+  /** Addresses of DHCP servers that the organisation runs beside each other. Without any, a second one that answers is a fault. */
+  readonly dhcpServers: readonly string[]
   readonly limits: PostureLimits
 }
 
-export const defaultRules: PostureRules = { edr: [], antivirus: [], limits: defaultLimits }
+export const defaultRules: PostureRules = {
+  edr: [],
+  antivirus: [],
+  dhcpServers: [],
+  limits: defaultLimits,
+}
 
 const pattern = z.string().min(1).max(200)
 const program = z
@@ -41,6 +48,7 @@ export const postureRules: z.ZodType<PostureRules> = z.strictObject({
   edr: programs,
   antivirus: programs,
   clamdConfiguration: z.string().startsWith('/').max(4096).optional(),
+  dhcpServers: z.array(z.ipv4()).max(16).default([]),
   limits: z
     .strictObject({
       updateGraceDays: dayCount.default(defaultLimits.updateGraceDays),

@@ -106,18 +106,21 @@ test('kill -9 of the site during a burst of requests: what it had acknowledged i
   const acknowledged: string[] = []
   for (let round = 0; round < 3; round++) {
     const [pid = 0] = await site.pidsOf('site')
+    const killed = new AbortController()
+    const marks = { acknowledged, until: killed.signal }
     const burst = [
       ...[ada, nora, carl].flatMap((client) =>
-        ['terminal', 'editor', 'desktop'].map((workspace) => launchOften(client, workspace, acknowledged)),
+        ['terminal', 'editor', 'desktop'].map((workspace) => launchOften(client, workspace, marks)),
       ),
-      renameOften(carl, acknowledged),
-      tokenOften(acknowledged),
-      signInOften(acknowledged),
+      renameOften(carl, marks),
+      tokenOften(marks),
+      signInOften(marks),
     ]
     const start = acknowledged.length
     await until(() => acknowledged.length > start + 10, 'the site is busy')
     await sleep(randomInt(200))
     process.kill(pid, 'SIGKILL')
+    killed.abort()
     await Promise.all(burst)
     await until(
       async () => (await site.pidsOf('site')).some((one) => one !== pid),
@@ -306,21 +309,26 @@ async function missingInLog(): Promise<readonly string[]> {
     .map(({ kind, mark }) => `${String(kind)} ${String(mark)}`)
 }
 
-/** Goes on until the site is gone. Each acknowledged answer leaves a mark that the log must hold. */
-async function often(acknowledged: string[], deed: () => Promise<string>): Promise<void> {
-  for (;;) {
+interface Marks {
+  /** What each acknowledged answer leaves, and the log must hold. */
+  readonly acknowledged: string[]
+  /** Aborts when the site was killed: it is started again so soon that nobody need notice. */
+  readonly until: AbortSignal
+}
+
+async function often({ acknowledged, until: killed }: Marks, deed: () => Promise<string>): Promise<void> {
+  while (!killed.aborted) {
     try {
       acknowledged.push(await deed())
-    } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'CLI_SITE_AWAY') return
-      // Refused, such as a launch while the same one is under way.
+    } catch {
+      // Refused, such as a launch while the same one is under way, or cut off.
       await sleep(20)
     }
   }
 }
 
-function launchOften(client: SignedInClient, workspaceId: string, acknowledged: string[]): Promise<void> {
-  return often(acknowledged, async () => {
+function launchOften(client: SignedInClient, workspaceId: string, marks: Marks): Promise<void> {
+  return often(marks, async () => {
     const { clientKey } = await newKey()
     const answer = await client.send('POST', '/launches', { workspaceId, clientKey }, hostedLaunchAnswer)
     return markOf(hostedDelivery.parse(answer.delivery).ticket)
@@ -331,25 +339,25 @@ async function markOf(ticket: string): Promise<string> {
   return encodeHex(await ticketId(Buffer.from(ticket, 'base64url')))
 }
 
-async function renameOften(client: SignedInClient, acknowledged: string[]): Promise<void> {
+async function renameOften(client: SignedInClient, marks: Marks): Promise<void> {
   const { id } = await client.get('/me', z.object({ id: z.uuid() }))
-  return often(acknowledged, async () => {
+  return often(marks, async () => {
     const name = `Carl ${randomBytes(6).toString('hex')}`
     await ada.send('PATCH', `/admin/people/${id}`, { name }, z.unknown())
     return name
   })
 }
 
-function tokenOften(acknowledged: string[]): Promise<void> {
-  return often(acknowledged, async () => {
+function tokenOften(marks: Marks): Promise<void> {
+  return often(marks, async () => {
     const name = `t${randomBytes(6).toString('hex')}`
     await ada.send('POST', '/admin/enrolment-tokens', { kind: 'gateway', name }, z.unknown())
     return name
   })
 }
 
-function signInOften(acknowledged: string[]): Promise<void> {
-  return often(acknowledged, async () => {
+function signInOften(marks: Marks): Promise<void> {
+  return often(marks, async () => {
     const client = await site.signIn('nora')
     return (await client.get('/me', z.object({ id: z.uuid() }))).id
   })

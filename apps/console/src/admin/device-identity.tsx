@@ -28,18 +28,32 @@ export function KnownBy({ machine }: { readonly machine: Machine }): ReactElemen
   )
 }
 
+/** Whether another endpoint booted something else in the same way, as after one update of many machines. */
+export function isBootAlike(machine: Machine, other: Machine & { readonly revoked: boolean }): boolean {
+  return (
+    other.id !== machine.id &&
+    !other.revoked &&
+    other.boot?.state === 'changed' &&
+    other.boot.difference.join('\n') === machine.boot?.difference.join('\n')
+  )
+}
+
 /** Shows what differs between the boot that is expected of an endpoint and its last one, to be accepted. */
 export function AcceptBoot(props: {
   readonly machine: Machine
+  /** Others that differ in the same way. */
+  readonly alike: readonly Machine[]
   readonly onChange: () => void
 }): ReactElement {
-  const { machine, onChange } = props
+  const { machine, alike, onChange } = props
   const { name, boot } = machine
   const [looking, setLooking] = useState(false)
+  const [withAlike, setWithAlike] = useState(false)
   const { busy, error, run } = useAction()
   const accept = () =>
     run(async () => {
-      await endpointsApi.acceptBoot(machine.id, boot?.id ?? '')
+      for (const one of [machine, ...(withAlike ? alike : [])])
+        await endpointsApi.acceptBoot(one.id, one.boot?.id ?? '')
       setLooking(false)
       onChange()
     })
@@ -66,6 +80,16 @@ export function AcceptBoot(props: {
               After an update of the system that is as it should be. Accept it only when you know why: from
               then on this boot is the expected one.
             </p>
+            {alike.length > 0 && (
+              <label className="check">
+                <input
+                  type="checkbox"
+                  checked={withAlike}
+                  onChange={(event) => setWithAlike(event.currentTarget.checked)}
+                />
+                Accept it also on {names(alike)}, where the same differs
+              </label>
+            )}
             {error !== undefined && <Problem error={error} />}
           </div>
           <footer className="dialog-foot">
@@ -73,13 +97,21 @@ export function AcceptBoot(props: {
               Cancel
             </button>
             <button type="button" className="button button-danger" disabled={busy} onClick={accept}>
-              Accept this boot
+              {withAlike && alike.length > 0
+                ? `Accept these ${alike.length + 1} boots`
+                : 'Accept this boot'}
             </button>
           </footer>
         </Dialog>
       )}
     </>
   )
+}
+
+function names(machines: readonly Machine[]): string {
+  const shown = machines.slice(0, 5).map(({ name }) => name)
+  const more = machines.length - shown.length
+  return more > 0 ? `${shown.join(', ')} and ${more} more` : shown.join(', ')
 }
 
 /** Whose endpoint it is, to be changed. */

@@ -8,7 +8,7 @@ import { Empty, Problem, Waiting } from '../ui/message.tsx'
 import { useInterval, useNow, useResource } from '../ui/use-resource.ts'
 import { ago, leaseStateNames } from '../words.ts'
 import { AddMachine } from './add-machine.tsx'
-import { AcceptBoot, ChangeOwner, KnownBy } from './device-identity.tsx'
+import { AcceptBoot, ChangeOwner, isBootAlike, KnownBy } from './device-identity.tsx'
 import { EndpointTrust } from './endpoint-trust.tsx'
 import { MachineState, timeLeft } from './machine-state.tsx'
 import { PageHead } from './page-head.tsx'
@@ -73,7 +73,11 @@ function EndpointTable(props: {
         actions: me.admin && !endpoint.revoked && (
           <>
             {endpoint.boot?.state === 'changed' && (
-              <AcceptBoot machine={endpoint} onChange={props.onChange} />
+              <AcceptBoot
+                machine={endpoint}
+                alike={props.endpoints.filter((one) => isBootAlike(endpoint, one))}
+                onChange={props.onChange}
+              />
             )}
             <ChangeOwner machine={endpoint} onChange={props.onChange} />
             <Revoke machine={endpoint} onChange={props.onChange} />
