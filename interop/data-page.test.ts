@@ -2,8 +2,8 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
-import { call } from '#apps/cli/api-client.ts'
 import { type DiskToOpen, launchDisk, type OpenedDisk } from '#apps/endpoint/launch-disk.ts'
+import { call } from '#apps/site-client/call.ts'
 import {
   type DataAnswer,
   type DataCopy,

@@ -3,7 +3,6 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { enrolAgent } from '#apps/agent-client/index.ts'
-import { callJson } from '#apps/cli/api-client.ts'
 import {
   type EndpointAgent,
   type EndpointAgentOptions,
@@ -11,6 +10,7 @@ import {
   startEndpointAgent,
 } from '#apps/endpoint/endpoint-agent.ts'
 import { steadyMs } from '#apps/endpoint/steady-clock.ts'
+import { callJson } from '#apps/site-client/call.ts'
 import { tokenAnswer } from '#core/api/admin.ts'
 import { type DiskDelivery, launchAnswer } from '#core/api/person.ts'
 import { newKey } from './hosted-person.rig.ts'

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
-import { callJson } from '#apps/cli/api-client.ts'
+import { callJson } from '#apps/site-client/call.ts'
 import { hostView, personView, tokenAnswer, workspaceDefinition } from '#core/api/admin.ts'
 import { launchAnswer, siteView, workspaceView } from '#core/api/person.ts'
 import { exportPublic, generateX25519 } from '#core/channel/index.ts'

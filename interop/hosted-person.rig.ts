@@ -1,9 +1,9 @@
 import { randomInt } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { SiteAddress } from '#apps/cli/api-client.ts'
 import { dialRoute } from '#apps/cli/dial-route.ts'
 import { RfbPerson } from '#apps/host/rfb-person.rig.ts'
+import type { SiteAddress } from '#apps/site-client/call.ts'
 import { type HostedDelivery, hostedLaunchAnswer, type Route } from '#core/api/person.ts'
 import {
   type Channel,

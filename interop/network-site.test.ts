@@ -66,7 +66,7 @@ test('a proxy that ends TLS is found, also when the endpoint trusts it', async (
   await lan.serve({ [site.port]: proxy.port, [site.port + 1]: site.port + 1 })
   try {
     const refused = await cli(['list'])
-    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('CLI_SITE_AWAY') })
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('SITE_AWAY') })
     const trusting = { SSL_CERT_FILE: proxy.caFile, SSL_CERT_DIR: folder }
     // Signing in is possible, with an authority that the machine trusts and nobody has to name.
     await signInHere(trusting, [])

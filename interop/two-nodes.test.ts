@@ -76,7 +76,7 @@ test('a change at one node is decided at once for what was launched at the other
 
 test('a web session of one node is one of the other, and so is its end', async () => {
   const carl = await site.signIn('carl')
-  const { callJson } = await import('#apps/cli/api-client.ts')
+  const { callJson } = await import('#apps/site-client/call.ts')
   const ask = () => callJson(second, { method: 'GET', path: '/api/v1/sessions' }, sessions, carl.credentials)
   expect(await ask()).toEqual({ sessions: [] })
   await carl.send('DELETE', '/web-sessions/current', undefined, z.strictObject({}))

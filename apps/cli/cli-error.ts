@@ -4,7 +4,6 @@ export type CliErrorCode =
   | 'USAGE'
   | 'CLI_NOT_SIGNED_IN'
   | 'CLI_SITE_UNKNOWN'
-  | 'CLI_SITE_AWAY'
   | 'CLI_FILE_MISSING'
   | 'CLI_NEEDS_ROOT'
   | 'CLI_NO_ACCOUNT'

@@ -1,6 +1,7 @@
 import { request } from 'node:http'
 import type { z } from 'zod'
 import { runDirectory } from '#apps/endpoint/disk/run-dir.ts'
+import { ApiRefusal } from '#apps/site-client/call.ts'
 import {
   type DeviceLaunchAnswer,
   type DeviceStatus,
@@ -8,7 +9,6 @@ import {
   deviceStatus,
 } from '#core/api/handoff.ts'
 import { apiError } from '#core/api/words.ts'
-import { ApiRefusal } from './api-client.ts'
 import { CliError } from './cli-error.ts'
 
 /** Talks to the service of this endpoint over its unix socket. */

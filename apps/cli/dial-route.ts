@@ -1,8 +1,8 @@
 import { WebSocket } from 'ws'
+import { type SiteAddress, trustOf } from '#apps/site-client/call.ts'
 import { channelProtocol, routePrefix } from '#core/agent/messages.ts'
 import type { Route } from '#core/api/person.ts'
 import { type Transport, webSocketTransport } from '#core/channel/index.ts'
-import { type SiteAddress, trustOf } from './api-client.ts'
 
 /** Opens a WebSocket to a gateway, proven by the site's authority, for a channel to run in. */
 export async function dialRoute(

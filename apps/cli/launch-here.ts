@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { pino } from 'pino'
 import { type EndpointAgent, startEndpointAgent } from '#apps/endpoint/endpoint-agent.ts'
+import { callJson } from '#apps/site-client/call.ts'
 import { type Delivery, launchAnswer } from '#core/api/person.ts'
 import type { DecisionView } from '#core/api/words.ts'
 import { type CryptoKeyPair, exportPublic, generateX25519 } from '#core/channel/index.ts'
-import { callJson } from './api-client.ts'
 import type { Login } from './login-file.ts'
 import { endpointDir } from './this-endpoint.ts'
 import { version } from './version.ts'
@@ -34,7 +34,7 @@ export interface Launched {
 
 /**
  * @param signal ends it before the site is asked. After that the answer is waited for: what it brings must be given back.
- * @throws {ApiRefusal} LAUNCH_REFUSED and others of the site; {CliError} CLI_SITE_AWAY
+ * @throws {ApiRefusal} LAUNCH_REFUSED and others of the site; {SiteAwayError} SITE_AWAY
  */
 export async function launchHere(
   { site, credentials }: Login,

@@ -3,8 +3,8 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
+import type { Credentials, SiteAddress } from '#apps/site-client/call.ts'
 import { proofKey } from '#core/api/person.ts'
-import type { Credentials, SiteAddress } from './api-client.ts'
 import { CliError } from './cli-error.ts'
 
 const loginFile = z.strictObject({

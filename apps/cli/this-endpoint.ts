@@ -1,7 +1,7 @@
 import { AgentError } from '#apps/agent-client/index.ts'
 import { readEndpointCredentials } from '#apps/endpoint/endpoint-agent.ts'
+import { callJson } from '#apps/site-client/call.ts'
 import { siteView } from '#core/api/person.ts'
-import { callJson } from './api-client.ts'
 import type { Login } from './login-file.ts'
 
 /** Where this machine's endpoint identity is: `$TRUSTCAST_ENDPOINT`, else where `enroll` puts it. */

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { Credentials } from '#apps/cli/api-client.ts'
+import type { Credentials } from '#apps/site-client/call.ts'
 import { hostedLaunchAnswer, me } from '#core/api/person.ts'
 import { claimNames, claimVocabulary } from '#core/trust/index.ts'
 import { newKey } from '../hosted-person.rig.ts'

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { request as httpsRequest } from 'node:https'
-import type { Credentials } from '#apps/cli/api-client.ts'
 import { createLoginKey } from '#apps/cli/login-file.ts'
+import type { Credentials } from '#apps/site-client/call.ts'
 import { type ApiError, apiError } from '#core/api/words.ts'
 import { exportProofKey, makeProof, proofHeader } from '#core/identity/proof.ts'
 import { passwordOf, type RunningSite } from '../running-site.rig.ts'

@@ -1,6 +1,6 @@
+import { callJson } from '#apps/site-client/call.ts'
 import { type TimelineAnswer, type TimelineTopic, timelineAnswer, timelineTopics } from '#core/api/data.ts'
 import { sentenceOf } from '#core/audit/sentence-of.ts'
-import { callJson } from '../api-client.ts'
 import { usage } from '../cli-error.ts'
 import type { Output } from '../command.ts'
 import type { Login } from '../login-file.ts'

@@ -1,4 +1,5 @@
 import { open, writeFile } from 'node:fs/promises'
+import { call } from '#apps/site-client/call.ts'
 import {
   AuditError,
   decodeEntry,
@@ -7,7 +8,6 @@ import {
   parseVerifierKey,
 } from '#core/audit/index.ts'
 import { sentenceOf } from '#core/audit/sentence-of.ts'
-import { call } from '../api-client.ts'
 import { CliError, usage } from '../cli-error.ts'
 import type { Output } from '../command.ts'
 import type { Login } from '../login-file.ts'

@@ -1,6 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
+import { ApiRefusal, call, callJson } from '#apps/site-client/call.ts'
 import {
   changedTiles,
   decodeEntry,
@@ -11,7 +12,6 @@ import {
   tilePath,
   verifyLog,
 } from '#core/audit/index.ts'
-import { ApiRefusal, call, callJson } from '../api-client.ts'
 import { CliError, usage } from '../cli-error.ts'
 import { type Command, type Output, type Parsed, parse } from '../command.ts'
 import { type Login, readLogin } from '../login-file.ts'

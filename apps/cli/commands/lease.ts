@@ -1,7 +1,7 @@
+import { callJson } from '#apps/site-client/call.ts'
 import { type DataCopy, dataAnswer, withdrawAnswer } from '#core/api/data.ts'
 import { uuid } from '#core/api/words.ts'
 import { isOutside, protectionSentences } from '#core/data/index.ts'
-import { callJson } from '../api-client.ts'
 import { usage } from '../cli-error.ts'
 import { type Command, commandGroup, parse, table } from '../command.ts'
 import { readLogin } from '../login-file.ts'

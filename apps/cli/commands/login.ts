@@ -1,8 +1,8 @@
 import { createHash, X509Certificate } from 'node:crypto'
 import { request } from 'node:https'
 import { z } from 'zod'
+import { call, callJson, connectTo, type SiteAddress, SiteAwayError } from '#apps/site-client/call.ts'
 import { exportProofKey } from '#core/identity/proof.ts'
-import { call, callJson, connectTo, type SiteAddress } from '../api-client.ts'
 import { ask } from '../ask.ts'
 import { CliError } from '../cli-error.ts'
 import { type Command, type Output, parse } from '../command.ts'
@@ -123,7 +123,7 @@ async function fetchAuthority(url: string): Promise<string> {
       },
     )
       .on('error', (cause) =>
-        reject(new CliError('CLI_SITE_AWAY', `${url} cannot be reached: ${cause.message}`, { cause })),
+        reject(new SiteAwayError('SITE_AWAY', `${url} cannot be reached: ${cause.message}`, { cause })),
       )
       .end()
   })

@@ -1,7 +1,7 @@
 import { z } from 'zod'
+import { callJson } from '#apps/site-client/call.ts'
 import { explainAnswer, sessionView, workspaceView } from '#core/api/person.ts'
 import { type DecisionView, uuid } from '#core/api/words.ts'
-import { callJson } from '../api-client.ts'
 import { usage } from '../cli-error.ts'
 import { type Command, parse, table } from '../command.ts'
 import { readLogin } from '../login-file.ts'

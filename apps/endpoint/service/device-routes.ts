@@ -18,7 +18,7 @@ const status: Readonly<Record<string, number>> = {
   SERVICE_NO_ACCOUNT: 403,
   SERVICE_TOO_FAST: 429,
   SERVICE_FULL: 503,
-  CLI_SITE_AWAY: 503,
+  SITE_AWAY: 503,
 }
 
 /** @throws {ServiceError} {HandoffError} and what a launch throws */

@@ -72,7 +72,7 @@ export class Launches {
   /**
    * Brings a code to the site and begins to open what comes back; does not wait until it is open.
    *
-   * @throws {ServiceError} SERVICE_FULL; {ApiRefusal}; {CliError} CLI_SITE_AWAY
+   * @throws {ServiceError} SERVICE_FULL; {ApiRefusal}; {SiteAwayError} SITE_AWAY
    */
   async launch(code: string, asker: Asker): Promise<DeviceLaunchAnswer> {
     if (this.#running.size >= maxRunning)

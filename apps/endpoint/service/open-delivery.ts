@@ -1,8 +1,8 @@
 import { mkdtemp, rmdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { SiteAddress } from '#apps/cli/api-client.ts'
 import type { StoreOptions } from '#apps/images/open-store.ts'
+import type { SiteAddress } from '#apps/site-client/call.ts'
 import type { DiskDelivery } from '#core/api/person.ts'
 import { runDirectory } from '../disk/run-dir.ts'
 import type { EndpointAgent } from '../endpoint-agent.ts'
@@ -76,7 +76,7 @@ async function disksFor(
   const user = await account()
   const [{ diskDeliverer, runApplication }, { releaseMetadata }] = await Promise.all([
     import('../deliver-disk.ts'),
-    import('#apps/cli/release-metadata.ts'),
+    import('#apps/site-client/release-metadata.ts'),
   ])
   const { display, authority } = desktop
   const screen = display !== undefined && {

@@ -59,7 +59,7 @@ export function vmOpener(options: OpenOptions): VmOpener {
 async function makeVms({ dir, site, storeOptions, warn }: OpenOptions, runDir: string): Promise<LocalVms> {
   const [{ LocalVms }, { releaseMetadata }] = await Promise.all([
     import('../vm/local-vms.ts'),
-    import('#apps/cli/release-metadata.ts'),
+    import('#apps/site-client/release-metadata.ts'),
   ])
   return new LocalVms({ dir, runDir, memoryBytes, storeOptions, fetch: releaseMetadata(site), warn })
 }

@@ -1,5 +1,5 @@
 import { randomBytes, webcrypto } from 'node:crypto'
-import { call, type SiteAddress } from '#apps/cli/api-client.ts'
+import { call, type SiteAddress } from '#apps/site-client/call.ts'
 import { type RedeemAnswer, redeemAnswer } from '#core/api/handoff.ts'
 import { exportPublic, generateX25519 } from '#core/channel/index.ts'
 import { type EndpointAgent, readEndpointCredentials } from '../endpoint-agent.ts'
@@ -19,7 +19,7 @@ export type Redeem = (code: string) => Promise<Redeemed>
  * Brings codes to the site, signed by this endpoint. The proof that the endpoint co-signs needs a key, as a person's does; nobody is signed in
  * here, so each request has one of its own.
  *
- * @throws {ApiRefusal} with the site's code; {CliError} CLI_SITE_AWAY
+ * @throws {ApiRefusal} with the site's code; {SiteAwayError} SITE_AWAY
  */
 export function redeemer(agent: EndpointAgent, dir: string, site: SiteAddress): Redeem {
   return async (code) => {

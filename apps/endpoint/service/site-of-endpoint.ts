@@ -1,5 +1,5 @@
 import { readIdentity } from '#apps/agent-client/index.ts'
-import type { SiteAddress } from '#apps/cli/api-client.ts'
+import type { SiteAddress } from '#apps/site-client/call.ts'
 import { ServiceError } from './service-error.ts'
 
 /**

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { DeliveredDisk } from '#apps/endpoint/serve-delivered.ts'
+import { callJson } from '#apps/site-client/call.ts'
 import { workspaceView } from '#core/api/person.ts'
-import { callJson } from '../../api-client.ts'
 import { CliError } from '../../cli-error.ts'
 import type { Output } from '../../command.ts'
 import { type DiskUse, deliverHere } from '../../deliver-here.ts'

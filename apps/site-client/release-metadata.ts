@@ -1,5 +1,5 @@
 import type { ReleaseFetch } from '#adapters/releases-tuf/index.ts'
-import { ApiRefusal, call, type SiteAddress } from './api-client.ts'
+import { ApiRefusal, call, type SiteAddress } from './call.ts'
 
 /** What the site publishes of its releases, file by file; signed, so that nobody need trust the way. */
 export function releaseMetadata(site: SiteAddress): ReleaseFetch {

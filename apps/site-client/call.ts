@@ -14,10 +14,12 @@ import {
   quotedProof,
 } from '#core/identity/endpoint-proof.ts'
 import { makeProof, type ProofKeyPair, proofHeader } from '#core/identity/proof.ts'
-import { CliError } from './cli-error.ts'
 
 /** A refusal of the site, with the site's own code. */
 export class ApiRefusal extends CodedError {}
+
+/** Nobody answers where the site should be, or somebody else does. */
+export class SiteAwayError extends CodedError<'SITE_AWAY'> {}
 
 export interface SiteAddress {
   /** `https://name:port` */
@@ -47,7 +49,7 @@ const maxAnswerBytes = 64 * 1024 * 1024
  * in between opens it, also one whose authority this machine trusts.
  *
  * @param path from `/api/v1` on
- * @throws {CliError} CLI_SITE_AWAY; {ApiRefusal} with the site's code
+ * @throws {SiteAwayError} SITE_AWAY; {ApiRefusal} with the site's code
  */
 export async function call(
   site: SiteAddress,
@@ -104,7 +106,7 @@ export function trustOf({ url, ca }: SiteAddress): { readonly ca: string[] } {
  * Opens a connection to a site that Node's own authorities, the site's or the machine's vouch for. A proxy that the machine trusts
  * gets through here: it is the site that finds it.
  *
- * @throws {CliError} CLI_SITE_AWAY
+ * @throws {SiteAwayError} SITE_AWAY
  */
 export async function connectTo(site: SiteAddress): Promise<TLSSocket> {
   try {
@@ -180,9 +182,9 @@ async function send(
   return promise.finally(() => socket.destroy())
 }
 
-function away({ url }: SiteAddress, cause: unknown): CliError {
+function away({ url }: SiteAddress, cause: unknown): SiteAwayError {
   const why = cause instanceof Error ? cause.message : String(cause)
-  return new CliError('CLI_SITE_AWAY', `${url} cannot be reached: ${why}`, {
+  return new SiteAwayError('SITE_AWAY', `${url} cannot be reached: ${why}`, {
     remedy: 'Check the address and that the site runs.',
     cause,
   })
@@ -193,7 +195,7 @@ function refusalOf({ status, body }: Answer): Error {
     const { code, message, remedy } = apiError.parse(JSON.parse(String(body)))
     return new ApiRefusal(code, message, remedy === undefined ? {} : { remedy })
   } catch (cause) {
-    return new CliError('CLI_SITE_AWAY', `the site answered ${status} with something else than JSON`, {
+    return new SiteAwayError('SITE_AWAY', `the site answered ${status} with something else than JSON`, {
       cause,
     })
   }
