@@ -72,6 +72,7 @@ export async function serveDelivered(
     await end()
     signal.throwIfAborted()
   }
+  void attached.pin()
   return {
     run: async () => {
       // Whoever detaches the disk from elsewhere ends the launch, too.

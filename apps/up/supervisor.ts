@@ -19,7 +19,8 @@ export interface Supervisor {
   stop(): Promise<void>
 }
 
-const main = join(import.meta.dirname, '../cli/main.ts')
+/** Knows how each command is best run. */
+const program = join(import.meta.dirname, '../../trustcast')
 const longestPauseMs = 10_000
 const healthyMs = 20_000
 const stopMs = 8_000
@@ -78,7 +79,7 @@ export function createSupervisor(logDir: string, onEnd: (name: string, how: stri
 function start({ name, args }: Part, logDir: string): ChildProcess {
   const log = openSync(rotated(join(logDir, `${name}.log`)), 'a', 0o600)
   try {
-    return spawn(process.execPath, ['--disable-warning=ExperimentalWarning', main, ...args], {
+    return spawn(program, args, {
       stdio: ['pipe', log, log],
       env: { ...process.env, TRUSTCAST_SUPERVISED: '1' },
     })

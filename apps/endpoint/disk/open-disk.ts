@@ -66,8 +66,11 @@ export interface OpenDisk extends AsyncDisposable {
   readonly name: string
   readonly description: string
   stats(): DiskStats
-  /** Resolves when folders that it is read from know it, so that nothing of it is collected. */
-  readonly pinned: Promise<unknown>
+  /**
+   * Has folders that it is read from know it, so that nothing of it is collected; to be called once it is in use. That
+   * takes another program, and what was just read is too young to be collected.
+   */
+  pin(): Promise<void>
   /** Its image, for whoever has all of that kept on this machine. */
   readonly copy: ImageCopy
   /**
@@ -104,7 +107,7 @@ export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
   // Before anything is waited for: the caller's key may be wiped meanwhile.
   const overlayKey = overlayKeyOf(options.key)
   opening.defer(() => void overlayKey.fill(0))
-  const pins: Promise<unknown>[] = []
+  const pins: Pin[] = []
   const image = opening.use(await openWith(options, cache, pins))
   const slots = await openSlots(options, image, overlayKey)
   if (options.signal?.aborted === true) await slots?.[Symbol.asyncDispose]()
@@ -146,7 +149,7 @@ export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
     name: options.reference.name,
     description: `${formatReference(options.reference)}, verified`,
     stats: () => statsOf(image, cache, counts.bytesWritten),
-    pinned: Promise.all(pins),
+    pin: async () => void (await Promise.all(pins.map((pin) => pin()))),
     copy: {
       extents: (offset, length) => image.device.extents(offset, length),
       keep: (offset, length) => image.device.keep(offset, length),
@@ -161,7 +164,7 @@ export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
 async function openWith(
   options: OpenDiskOptions,
   cache: CacheDirectory | undefined,
-  pins: Promise<unknown>[],
+  pins: Pin[],
 ): Promise<OpenedImage> {
   const { reference, manifestDigest, key, memoryBytes, signal } = options
   await using opened = new AsyncDisposableStack()
@@ -186,11 +189,7 @@ async function openWith(
  * A store that cannot be opened now is one that is away: others may have the image, or this machine has all of it. What
  * is read from a folder is kept from being collected meanwhile, where the folder can be written.
  */
-async function openStore(
-  address: string,
-  options: OpenDiskOptions,
-  pins: Promise<unknown>[],
-): Promise<BlobReader> {
+async function openStore(address: string, options: OpenDiskOptions, pins: Pin[]): Promise<BlobReader> {
   try {
     const store = await openUpstream(address, options.storeOptions)
     return 'pin' in store ? pinned(store, options.reference, pins) : store
@@ -199,17 +198,19 @@ async function openStore(
   }
 }
 
-/** The pin is taken beside all else: it needs another program, and what was just read is too young to be collected. */
-function pinned(store: DirectoryStore, reference: ImageReference, pins: Promise<unknown>[]): BlobReader {
-  const pin = pinOf(store, reference).catch(() => undefined)
-  pins.push(pin)
+/** Takes a pin, once. */
+type Pin = () => Promise<unknown>
+
+function pinned(store: DirectoryStore, reference: ImageReference, pins: Pin[]): BlobReader {
+  let taken: Promise<AsyncDisposable | undefined> | undefined
+  pins.push(() => (taken ??= pinOf(store, reference).catch(() => undefined)))
   return {
     name: store.name,
     read: (digest, offset, length, signal) => store.read(digest, offset, length, signal),
     manifest: (wanted, signal) => store.manifest(wanted, signal),
     references: (signal) => store.references(signal),
     [Symbol.asyncDispose]: async () => {
-      await (await pin)?.[Symbol.asyncDispose]()
+      await (await taken)?.[Symbol.asyncDispose]()
       await store[Symbol.asyncDispose]()
     },
   }

@@ -208,6 +208,7 @@ export class LocalVms implements AsyncDisposable {
       signal: disk.signal,
       warn,
     })
+    void attached.pin()
     cache.maximumBytes = Math.ceil(attached.manifest.storedBytes * copySlack) + copyRoomBytes
     return attached
   }

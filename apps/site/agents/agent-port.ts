@@ -1,4 +1,3 @@
-import { on } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer, type Server } from 'node:https'
 import type { Duplex } from 'node:stream'
@@ -59,7 +58,8 @@ export function createAgentPort(
   signal: AbortSignal,
 ): Server {
   const server = createServer(
-    { ...serverTls(tls, site.authority.rootPem), maxHeaderSize: 16_384 },
+    // Node copies the names of protocols for each connection, into memory that 64 KiB of others' then hang on.
+    { ...serverTls(tls, site.authority.rootPem), ALPNProtocols: [], maxHeaderSize: 16_384 },
     (request, response) => void answer(site, request, response),
   )
   const sockets = new WebSocketServer({
@@ -145,7 +145,7 @@ function serve(site: Site, desk: EvidenceDesk, ws: WebSocket, peer: PeerIdentity
   ws.on('message', () => {
     alive = true
   })
-  void receiveInOrder(ws, link, log)
+  receiveInOrder(ws, link, log)
   ws.on('error', () => ws.terminate())
   ws.once('close', () => {
     clearInterval(timer)
@@ -187,24 +187,33 @@ function connectionOf(site: Site, endpointId: string, socket: Duplex): EndpointC
 
 /**
  * One message after the other: a report that overtook another would bring back the past. While the database is away the message
- * waits, since some are said only once; an agent that talks on without end meanwhile is cut and begins anew.
+ * waits, since some are said only once; an agent that talks on without end meanwhile is read no further.
  */
-async function receiveInOrder(ws: WebSocket, link: AgentLink, log: Logger): Promise<void> {
-  const waiting = on(ws, 'message', { close: ['close'], highWaterMark: maxWaitingMessages }) as AsyncIterable<
-    readonly [Buffer, boolean]
-  >
-  try {
-    for await (const [data, isBinary] of waiting) {
+function receiveInOrder(ws: WebSocket, link: AgentLink, log: Logger): void {
+  let last = Promise.resolve()
+  let waiting = 0
+  let isRefused = false
+  const receive = async (data: Buffer, isBinary: boolean): Promise<void> => {
+    if (isRefused) return
+    try {
       if (isBinary) throw new Error('expected text')
       await whenDatabaseIsThere(
         () => link.receive(data.toString()),
         () => ws.readyState === ws.OPEN,
       )
+    } catch (error) {
+      isRefused = true
+      log.warn({ err: error }, 'a message of an agent was refused')
+      ws.close(1008)
     }
-  } catch (error) {
-    log.warn({ err: error }, 'a message of an agent was refused')
-    ws.close(1008)
+    waiting -= 1
+    if (ws.isPaused && waiting < maxWaitingMessages / 2) ws.resume()
   }
+  ws.on('message', (data: Buffer, isBinary) => {
+    waiting += 1
+    if (waiting >= maxWaitingMessages) ws.pause()
+    last = last.then(() => receive(data, isBinary))
+  })
 }
 
 async function whenDatabaseIsThere(work: () => Promise<void>, worthWaiting: () => boolean): Promise<void> {

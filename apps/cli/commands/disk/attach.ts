@@ -68,7 +68,7 @@ export const attachCommand: Command = {
       onDetach: async () => opened[Symbol.asyncDispose](),
       warn,
     })
-    await opened.pinned
+    await opened.pin()
     say(disk.record)
     const { lazily } = await disk.ended
     if (!isSilent) sayEnd(out, lazily)

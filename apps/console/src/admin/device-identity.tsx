@@ -97,9 +97,7 @@ export function AcceptBoot(props: {
               Cancel
             </button>
             <button type="button" className="button button-danger" disabled={busy} onClick={accept}>
-              {withAlike && alike.length > 0
-                ? `Accept these ${alike.length + 1} boots`
-                : 'Accept this boot'}
+              {withAlike && alike.length > 0 ? `Accept these ${alike.length + 1} boots` : 'Accept this boot'}
             </button>
           </footer>
         </Dialog>
