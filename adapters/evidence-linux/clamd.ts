@@ -30,6 +30,8 @@ export const clamdConfigurations: readonly string[] = [
 const answerMs = 3_000
 const pingMs = 5_000
 const againMs = 1_000
+/** Where none has ever answered, one that is started may wait this long to be noticed. */
+const absentMs = 5_000
 const maxAnswerChars = 1_000
 
 /**
@@ -117,12 +119,14 @@ async function keepSession(
   changed: () => void,
   signal: AbortSignal,
 ): Promise<void> {
+  let isKnown = false
   while (!signal.aborted) {
     const places = await placesOf(configurations).catch(() => undefined)
     const socket = places === undefined ? undefined : dial(places)
     const hadAnswered = socket !== undefined && (await untilSilent(socket, changed, signal))
     if (hadAnswered && !signal.aborted) changed()
-    await pause(againMs, signal)
+    isKnown ||= hadAnswered
+    await pause(isKnown ? againMs : absentMs, signal)
   }
 }
 

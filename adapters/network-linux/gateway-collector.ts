@@ -10,7 +10,7 @@ import {
 } from '#core/network/index.ts'
 import type { WatchingCollector } from '#core/posture/index.ts'
 import type { Monitor } from './monitor.ts'
-import { readNeighbours, readTables } from './read-tables.ts'
+import { readNeighbours, type SharedTables } from './read-tables.ts'
 import { run } from './run.ts'
 import { integrity, said } from './said.ts'
 
@@ -22,14 +22,18 @@ const maxEntries = 10_000
  *
  * @param path of the file that it is remembered in
  */
-export function gatewayCollector(path: string, monitor: Monitor, now: () => number): WatchingCollector {
+export function gatewayCollector(
+  path: string,
+  { monitor, tables }: { readonly monitor: Monitor; readonly tables: SharedTables },
+  now: () => number,
+): WatchingCollector {
   const memory = openMemory(path)
   const entries = new Map<string, string>()
   return {
     name: 'gateway',
     claims: [integrity],
     collect: async (signal) => {
-      const { links, routes } = await readTables(signal)
+      const { links, routes } = await tables.read(signal)
       const { boot, known } = await memory
       const kept = new Map<string, GatewayMemory>()
       const suspicions: string[] = []
@@ -49,7 +53,8 @@ export function gatewayCollector(path: string, monitor: Monitor, now: () => numb
       for (const [key, seen] of kept) known.set(key, seen)
       return said('gateway', suspicions)
     },
-    watch: (changed, signal) =>
+    watch: (changed, signal) => {
+      tables.keep(signal)
       monitor(({ table, line }) => {
         if (table === 'ROUTE') changed()
         if (table !== 'NEIGH') return
@@ -61,7 +66,8 @@ export function gatewayCollector(path: string, monitor: Monitor, now: () => numb
         entries.set(key, mac)
         // Entries come and go by themselves; that one becomes another machine is news.
         if (before !== undefined && before !== mac) changed()
-      }, signal),
+      }, signal)
+    },
   }
 }
 

@@ -10,7 +10,7 @@ import { unknown, type WatchingCollector } from '#core/posture/index.ts'
 import { discoverDhcp } from './discover-dhcp.ts'
 import { gatewayCollector } from './gateway-collector.ts'
 import { type NetworkChange, sharedMonitor } from './monitor.ts'
-import { readTables, type Tables } from './read-tables.ts'
+import { sharedTables, type Tables } from './read-tables.ts'
 import { integrity, said } from './said.ts'
 import { type KnownSite, lookAtNames, lookAtPortal, lookAtSite } from './site-path.ts'
 
@@ -38,21 +38,24 @@ export function networkCollectors(options: NetworkCollectorOptions): readonly Wa
   const { now = Date.now, resolvConf = '/etc/resolv.conf', dhcpServers = [] } = options
   const path = remembered<Suspicions>(siteEveryMs, now)
   const offers = remembered<readonly Offer[] | undefined>(dhcpEveryMs, now)
-  const offersFor = async (tables: Tables, signal: AbortSignal): Promise<readonly Offer[] | undefined> =>
-    offers(keyOf(tables), () => offersOf(tables, signal))
+  const offersFor = async (now: Tables, signal: AbortSignal): Promise<readonly Offer[] | undefined> =>
+    offers(keyOf(now), () => offersOf(now, signal))
   const monitor = sharedMonitor()
-  const watching = (...tables: readonly NetworkChange['table'][]): Required<WatchingCollector>['watch'] => {
-    return (changed, signal) =>
+  const tables = sharedTables(monitor)
+  const watching = (...wanted: readonly NetworkChange['table'][]): Required<WatchingCollector>['watch'] => {
+    return (changed, signal) => {
+      tables.keep(signal)
       monitor(({ table }) => {
-        if (tables.includes(table)) changed()
+        if (wanted.includes(table)) changed()
       }, signal)
+    }
   }
   return [
     {
       name: 'routes',
       claims: [integrity],
       collect: async (signal) => {
-        const { links, routes } = await readTables(signal)
+        const { links, routes } = await tables.read(signal)
         return said('routes', judgeRoutes([], routes, links))
       },
       watch: watching('LINK', 'ROUTE'),
@@ -61,24 +64,24 @@ export function networkCollectors(options: NetworkCollectorOptions): readonly Wa
       name: 'dhcp',
       claims: [integrity],
       collect: async (signal) => {
-        const tables = await readTables(signal)
-        const found = await offersFor(tables, signal)
+        const seen = await tables.read(signal)
+        const found = await offersFor(seen, signal)
         if (found === undefined) return [unknown(integrity, 'dhcp', 'only root may ask DHCP servers')]
         const pushed = found.flatMap((offer) => offer.routes)
         return said('dhcp', [
           ...judgeOffers(found, dhcpServers),
-          ...judgeRoutes(pushed, tables.routes, tables.links),
+          ...judgeRoutes(pushed, seen.routes, seen.links),
           ...(await portalsOf(found, signal)),
         ])
       },
       watch: watching('LINK', 'ADDR', 'ROUTE'),
     },
-    gatewayCollector(options.memory, monitor, now),
+    gatewayCollector(options.memory, { monitor, tables }, now),
     {
       name: 'site-path',
       claims: [integrity],
       collect: async (signal) => {
-        const key = keyOf(await readTables(signal))
+        const key = keyOf(await tables.read(signal))
         return said('site-path', await path(key, () => lookAtPath(options.site, resolvConf, signal)))
       },
       watch: watching('ADDR', 'ROUTE'),

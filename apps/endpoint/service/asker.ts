@@ -10,7 +10,8 @@ import { promisify } from 'node:util'
  */
 export interface Asker {
   readonly uid: number
-  readonly pid?: number
+  /** Looks through all processes that this one may see. */
+  readonly findPid?: () => Promise<number | undefined>
 }
 
 const run = promisify(execFile)
@@ -24,8 +25,7 @@ export async function askerOfTcp({
   if (remoteAddress !== '127.0.0.1' || remotePort === undefined || localPort === undefined) return undefined
   const found = clientOf(await readFile('/proc/net/tcp', 'latin1'), remotePort, localPort)
   if (found === undefined) return undefined
-  const pid = await holderOf(found.inode)
-  return { uid: found.uid, ...(pid !== undefined && { pid }) }
+  return { uid: found.uid, findPid: () => holderOf(found.inode) }
 }
 
 /**
@@ -61,7 +61,7 @@ export async function askerOfUnix(socket: Socket): Promise<Asker | undefined> {
   const pid = peerOf(stdout, inode)
   if (pid === undefined) return undefined
   const uid = (await stat(`/proc/${pid}`).catch(() => undefined))?.uid
-  return uid === undefined ? undefined : { uid, pid }
+  return uid === undefined ? undefined : { uid, findPid: async () => pid }
 }
 
 /**
@@ -102,7 +102,8 @@ export interface Desktop {
 }
 
 /** Of the asking program; it is that account's own word about its own desktop, so a file it names must be its own. */
-export async function desktopOf({ pid, uid }: Asker): Promise<Desktop> {
+export async function desktopOf({ uid, findPid }: Asker): Promise<Desktop> {
+  const pid = await findPid?.()
   if (pid === undefined) return {}
   const text = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '')
   const all = new Map(text.split('\0').map((entry) => splitOnce(entry)))
