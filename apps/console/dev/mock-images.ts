@@ -223,6 +223,13 @@ function endpoints(): EndpointView[] {
         }),
       ],
     },
+    {
+      ...machine,
+      id: id(75),
+      name: 'ward-3-station-2',
+      deviceKey: 'tpm',
+      boot: boot({ state: 'changed', difference: ['kernel changed (/boot/vmlinuz-6.1.0-56-amd64)'] }),
+    },
     { ...machine, id: id(73), name: 'reception', online: false, lastSeenAt: soon(-60 * 19) },
     { ...machine, id: id(74), name: 'old-cart', online: false, revoked: true, lastSeenAt: soon(-day * 40) },
   ]

@@ -85,18 +85,26 @@ function EndpointTable(props: {
         ),
         cells: {
           Endpoint: endpoint.name,
-          State: <MachineState machine={endpoint} />,
+          State: (
+            <>
+              <MachineState machine={endpoint} />
+              {!endpoint.online && <span className="muted small"> {lastSeen(endpoint, now)}</span>}
+            </>
+          ),
           'Known by': <KnownBy machine={endpoint} />,
           Trust: <EndpointTrust machine={endpoint} now={now} onChange={props.onChange} />,
           Owner: endpoint.owner?.name ?? <span className="muted">Nobody</span>,
           Group: endpoint.group,
           Holds: <Holds leases={endpoint.leases} />,
-          Seen: endpoint.lastSeenAt === undefined ? 'never' : ago(endpoint.lastSeenAt, now),
           Certificate: endpoint.revoked ? 'withdrawn' : timeLeft(endpoint.certificateExpiresAt, now),
         },
       }))}
     />
   )
+}
+
+function lastSeen({ lastSeenAt }: Pick<EndpointView, 'lastSeenAt'>, now: number): string {
+  return lastSeenAt === undefined ? 'never seen' : `seen ${ago(lastSeenAt, now)}`
 }
 
 function Holds({ leases }: Pick<EndpointView, 'leases'>): ReactElement {
