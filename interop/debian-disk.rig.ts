@@ -110,7 +110,7 @@ async function installLoader(partition: string): Promise<void> {
 export async function bootDisk(
   drive: string,
   signal?: AbortSignal,
-  whenUp?: () => Promise<void>,
+  whenUp?: () => Promise<void> | undefined,
 ): Promise<number> {
   const words = '-accel tcg -m 512 -display none -serial stdio -no-reboot -nic none -drive'.split(' ')
   const started = performance.now()
