@@ -289,6 +289,60 @@ test('the command line runs it, lists it, and ends it; another launch lets one g
   expect(await pidsMatching('process=trustcast-vm')).toEqual([])
 })
 
+test('what is written in it is in the data centre where the policy says so, is shown there, and is gone on with elsewhere', async () => {
+  await ada.send('PUT', '/admin/policy', { text: policy().replace('"keep"', '"replicate"') }, z.unknown())
+  await using spare = await enrolEndpoint(site, ada, 'laptop-spare')
+  const more = { replicaIntervalMs: 200 }
+  await using vms = localVms(more)
+  await using elsewhere = localVms({ ...more, dir: spare.dir, runDir: inFolder('run-spare') })
+  const nora = await site.signIn('nora')
+  const one = await running(vms, await laptop.launch(nora, 'desk'))
+  await typed(one, 'r')
+  const control = vmControlOf(inFolder('run'), one.open.record)
+  await until(async () => {
+    const { replica } = await control.status()
+    return replica?.copiedAt !== undefined && replica.waitingBytes === 0
+  }, 'what was written is in the data centre')
+  process.env['TRUSTCAST_RUN'] = inFolder('run')
+  const { stdout } = await site.cli(['vm', 'list'])
+  expect(stdout).toMatch(/DATA CENTRE[\s\S]*\d{4}-\d\d-\d\dT/)
+  delete process.env['TRUSTCAST_RUN']
+
+  // Taken back, it waits; meanwhile its person goes on elsewhere.
+  await setGroups('nora', ['contractors'])
+  expect(await one.end).toMatchObject({ notice: { code: 'TRUST_LOST' } })
+  await setGroups('nora', ['employees'])
+  await until(async () => {
+    const { sessions } = await nora.get('/sessions', z.looseObject({ sessions: z.array(z.unknown()) }))
+    return sessions.length === 0
+  }, 'its session has ended')
+  const two = await running(elsewhere, await spare.launch(nora, 'desk'), spare)
+  expect(await onDisk(two)).toBe('r')
+  await typed(two, 's')
+  await vmControlOf(inFolder('run-spare'), two.open.record).stop(true)
+  await two.end
+  expect(one.open.vm.state).toBe('withdrawn')
+
+  // What is in its memory does not fit the disk that it is given now: it starts anew.
+  const three = await running(vms, await untilLaunched(nora))
+  expect(one.open.vm.state).toBe('ended')
+  expect(three.open.vm).not.toBe(one.open.vm)
+  expect(await onDisk(three)).toBe('s')
+  await vmControlOf(inFolder('run'), three.open.record).stop(true)
+  await three.end
+  await ada.send('PUT', '/admin/policy', { text: policy() }, z.unknown())
+})
+
+/** As soon as the site has heard that it is over elsewhere. */
+async function untilLaunched(client: SignedInClient): Promise<EndpointLaunch> {
+  let launched: EndpointLaunch | undefined
+  await until(async () => {
+    launched = await laptop.launch(client, 'desk').catch(() => undefined)
+    return launched !== undefined
+  }, 'it can be launched')
+  return launched!
+}
+
 interface RunningVm {
   readonly open: OpenVm
   readonly person: RfbPerson

@@ -151,7 +151,6 @@ async function takeUp(
   const bytes = new Uint8Array(unitBytes)
   const length = await file.read(bytes, 0)
   const { header, keys } = decodeHeader(bytes.subarray(0, length), { key, base, blocks })
-  if (data === undefined) throw filesDamaged('expected the data of the overlay beside its journal, got none')
   const journalOptions: JournalOptions = {
     folder,
     base,
@@ -160,12 +159,19 @@ async function takeUp(
     shortEntries: options.shortEntries,
   }
   const journal = await Journal.open(file, header, journalOptions, (block, slot, rest) => {
+    // Both files are made together: power that is lost then may leave a journal alone, with nothing in it.
+    if (data === undefined)
+      throw filesDamaged('expected the data of the overlay beside its journal, got none')
     const end = block + (slot === undefined ? Number(rest) : 1)
     if (end > blocks) throw filesDamaged(`the journal names block ${end - 1} of ${blocks}`)
     if (slot === undefined) map.setZero(block, Number(rest), () => {})
     else map.setSlot(block, slot, rest)
   })
-  return { journal, data, cipher: new SlotCipher(keys.data, header.overlayId, random) }
+  const cipher = new SlotCipher(keys.data, header.overlayId, random)
+  const there = data ?? (await folder.create(dataName))
+  // A process that was killed may have left names that are not on the disk yet.
+  await folder.sync()
+  return { journal, data: there, cipher }
 }
 
 function mostSlots(maximumBytes = Number.POSITIVE_INFINITY): number {

@@ -29,11 +29,17 @@ export interface OverlayFolder {
   /** Puts one file in the place of another at once. Durable when it returns, and so are all names in the folder. */
   replace(name: string, target: string): Promise<void>
   remove(name: string): Promise<void>
+  /** All names in the folder are durable. */
+  sync(): Promise<void>
 }
 
 /** A folder on a disk; made if it is missing, closed to others. */
 export async function diskFolder(path: string): Promise<OverlayFolder> {
   await mkdir(path, { recursive: true, mode: 0o700 })
+  const sync = async (): Promise<void> => {
+    await using folder = await open(path)
+    await folder.sync()
+  }
   return {
     open: async (name) => {
       const file = await open(join(path, name), 'r+').catch((error: NodeJS.ErrnoException) => {
@@ -45,10 +51,10 @@ export async function diskFolder(path: string): Promise<OverlayFolder> {
     create: async (name) => diskFile(await open(join(path, name), 'w+', 0o600)),
     replace: async (name, target) => {
       await rename(join(path, name), join(path, target))
-      await using folder = await open(path)
-      await folder.sync()
+      await sync()
     },
     remove: (name) => rm(join(path, name), { force: true }),
+    sync,
   }
 }
 

@@ -72,6 +72,10 @@ export class FragileFolder implements OverlayFolder {
     this.#files.delete(name)
     this.#files.set(target, state)
     // Renamed, but perhaps not on the disk.
+    await this.sync()
+  }
+
+  async sync(): Promise<void> {
     await this.#step()
     this.#durableNames = new Map(this.#files)
   }

@@ -97,7 +97,7 @@ export async function keptCopies(db: Db): Promise<readonly KeptCopyRow[]> {
         max(l.ended_at) filter (where l.overlay = 'discard' and l.ended_at <= l.expires_at) over same as discarded_at,
         bool_or(l.state <> 'ended') over same as is_open
       from leases l
-      where l.overlay_at_start = 'keep'
+      where l.overlay_at_start <> 'discard'
       window same as (partition by l.endpoint_id, l.person_id, l.image, l.version)
     ) k
     where not k.is_open and k.written > 0 and (k.discarded_at is null or k.ended_at > k.discarded_at)

@@ -11,6 +11,8 @@ export * from './leases.ts'
 export { migrate } from './migrate.ts'
 export * from './people.ts'
 export * from './releases.ts'
+export * from './replicas.ts'
+export type { ReplicaRow } from './replicas-table.ts'
 export type {
   AgentReport,
   AgentRow,

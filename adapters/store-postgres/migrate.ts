@@ -7,6 +7,7 @@ import { up as evidence } from './migrations/0006-evidence.ts'
 import { up as tpm } from './migrations/0007-tpm.ts'
 import { up as timeline } from './migrations/0008-timeline.ts'
 import { up as handoff } from './migrations/0009-handoff.ts'
+import { up as replicas } from './migrations/0010-replicas.ts'
 import type { Database } from './schema.ts'
 import { isAway, StoreError } from './store-error.ts'
 
@@ -19,6 +20,7 @@ const migrations: Readonly<Record<string, Migration>> = {
   '0007-tpm': { up: tpm },
   '0008-timeline': { up: timeline },
   '0009-handoff': { up: handoff },
+  '0010-replicas': { up: replicas },
 }
 
 /**

@@ -17,6 +17,7 @@ import type { Wave } from '#core/release/index.ts'
 import type { Boot } from '#core/tpm/index.ts'
 import type { BeaconSeen, ClaimName } from '#core/trust/index.ts'
 import type { Claim, DeliveryMode, Obligations, Overlay, Right } from '#core/trust/words.ts'
+import type { ReplicasTable } from './replicas-table.ts'
 
 /** The site's tables. Migrations make them; this file says what they hold. */
 export interface Database {
@@ -38,6 +39,7 @@ export interface Database {
   handoffs: HandoffsTable
   browser_endpoints: BrowserEndpointsTable
   leases: LeasesTable
+  replicas: ReplicasTable
   image_keys: ImageKeysTable
   images: ImagesTable
   release_metadata: ReleaseMetadataTable
@@ -359,6 +361,9 @@ interface LeasesTable {
   /** Why it was withdrawn, as the person is told. */
   notice: Json<LeaseNotice> | null
   stats: Json<LeaseStats> | null
+  /** When the audit log was told that what is written under it is copied to the data centre, and that such a copy was read. */
+  replica_kept_at: ColumnType<Date | null, Date | null | undefined, Date | null>
+  replica_read_at: ColumnType<Date | null, Date | null | undefined, Date | null>
 }
 
 /** Keys of image families. INVARIANT: none is here in the clear, and none leaves the site but sealed under a lease. */

@@ -23,13 +23,17 @@ import {
 import type { Obligations } from '#core/trust/words.ts'
 import {
   addEndpointKey,
+  allReplicaIds,
   appendAudit,
   armTicket,
+  beginReplica,
   catchUpIndex,
+  commitReplica,
   countFailure,
   countFallen,
   countOpenTickets,
   type Db,
+  deleteReplica,
   deleteWebSessionsOf,
   depositImageKey,
   endAlarm,
@@ -59,6 +63,7 @@ import {
   type NewEvidence,
   type NewSession,
   noteKeyReleased,
+  noteReplicaUse,
   openAlarms,
   openLeases,
   openStore,
@@ -77,7 +82,11 @@ import {
   recordRepeatedEvidence,
   redeemTicket,
   renewLease,
+  replicaById,
+  replicaCopies,
+  replicaOf,
   requestRedecisions,
+  reserveReplicaRoom,
   revokeAgent,
   type Store,
   type StoreAddress,
@@ -85,6 +94,7 @@ import {
   setDraining,
   statementsOf,
   type TimelinePage,
+  tidyReplica,
   updatePerson,
   updateSession,
   useEnrolmentToken,
@@ -519,6 +529,84 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         await placeSession(db, sessionOf(personId, hosted.host_id, 'browser'))
         await requestRedecisions(db, 'evidence', new Date(), { fromEndpointId: endpointId })
         expect((await workAll(db)).map(({ id }) => id).toSorted()).toEqual([session.id, hosted.id].toSorted())
+      })
+    })
+
+    describe('replicas', () => {
+      let lease: Awaited<ReturnType<typeof addDisk>>['lease']
+      const keyOf = () => ({ person_id: lease.person_id, scope: '', image: 'office', version: '1' })
+      const begun = async () => {
+        const row = { ...keyOf(), id: randomUUID(), lease_id: lease.id, made_at: new Date() }
+        return (await beginReplica(db, row))!
+      }
+      const committed = (sequence: number) => ({
+        sequence,
+        manifest: 'a'.repeat(64),
+        bytes: 10,
+        lease_id: lease.id,
+        committed_at: new Date(),
+      })
+
+      beforeEach(async () => {
+        await migrate(db)
+        await writeWorkspace(db, workspace, 0)
+        ;({ lease } = await addDisk(db, await addPerson(db), await addEndpoint(db)))
+      })
+
+      test('an overlay has one replica, whoever begins it', async () => {
+        expect(await replicaOf(db, keyOf())).toBeUndefined()
+        const all = await Promise.all([begun(), begun(), begun()])
+        expect(new Set(all.map(({ id }) => id)).size).toBe(1)
+        expect(await replicaOf(db, { ...keyOf(), scope: 'desk' })).toBeUndefined()
+        expect(await replicaCopies(db, 10)).toEqual([])
+        await commitReplica(db, all[0].id, async () => committed(1))
+        expect(await replicaCopies(db, 10)).toMatchObject([
+          { id: all[0].id, sequence: '1', bytes: '10', endpoint_id: lease.endpoint_id },
+        ])
+      })
+
+      test('of many who commit at once each sees what the one before has made', async () => {
+        const { id } = await begun()
+        const seen: string[] = []
+        await Promise.all(
+          Array.from({ length: 8 }, (_, i) =>
+            commitReplica(i % 2 === 0 ? db : other, id, async ({ sequence }) => {
+              seen.push(sequence)
+              return committed(Number(sequence) + 1)
+            }),
+          ),
+        )
+        expect(seen.map(Number).toSorted((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
+        await expect(
+          commitReplica(db, id, async () => {
+            throw new Error('refused')
+          }),
+        ).rejects.toThrow('refused')
+        expect((await replicaById(db, id))?.sequence).toBe('8')
+      })
+
+      test('room is taken up to a bound, and given back when it is tidied', async () => {
+        const { id } = await begun()
+        const taken = await Promise.all(
+          Array.from({ length: 10 }, (_, i) => reserveReplicaRoom(i % 2 === 0 ? db : other, id, 30, 100)),
+        )
+        expect(taken.filter(Boolean)).toHaveLength(3)
+        await tidyReplica(db, id, async ({ stored }) => Number(stored) - 60)
+        expect((await replicaById(db, id))?.stored).toBe('30')
+        expect(await deleteReplica(db, id)).toBe(true)
+        expect(await deleteReplica(other, id)).toBe(false)
+        expect(await commitReplica(db, id, async () => committed(1))).toBe(false)
+        expect(await allReplicaIds(db)).toEqual([])
+      })
+
+      test('a lease that replicates leaves a copy on its endpoint as one that keeps does', async () => {
+        await renewLease(db, lease.id, { expires_at: lease.expires_at, overlay: 'replicate' })
+        await noteReplicaUse(db, lease.id, 'replica_kept_at', new Date(7))
+        expect(await leaseById(db, lease.id)).toMatchObject({
+          overlay: 'replicate',
+          replica_kept_at: new Date(7),
+          replica_read_at: null,
+        })
       })
     })
 

@@ -37,17 +37,26 @@ export async function deliverHere(
   out: Output,
 ): Promise<void> {
   const dir = endpointDir()
+  const stopping = new AbortController()
+  let isReplicated = false
   const open = diskDeliverer({
     dir,
     cache: { dir: join(dir, 'chunks'), maximumBytes: cacheBytes, ...cache },
     memoryBytes,
     fetch: releaseMetadata(site),
     ...use,
+    say: (sentence) => out.say(sentence),
+    stop: stopping.signal,
+    use: async (disk) => {
+      isReplicated = disk.isReplicated
+      await use.use(disk)
+    },
     warn: (error) => {
       process.stderr.write(`${isCoded(error) ? `${error.code}: ${error.message}` : String(error)}\n`)
     },
   })
-  const close = (): void => agent.leases.close()
+  // What was written is sent first, where it is to be sent.
+  const close = (): void => (isReplicated ? stopping.abort() : agent.leases.close())
   // Whoever gave up while the site was asked has a lease that is to be given back, too.
   if (out.signal.aborted) close()
   else out.signal.addEventListener('abort', close, { once: true })

@@ -51,6 +51,7 @@ export async function runVmHere(use: VmUse, out: Output): Promise<void> {
     // For whoever is signed in by then.
     relaunch: async () =>
       next.resolve(vmOf(await launchHere(await atThisEndpoint(await readLogin()), agent, workspaceId))),
+    say: (sentence) => out.say(sentence),
     warn: (error) => {
       process.stderr.write(`${isCoded(error) ? `${error.code}: ${error.message}` : String(error)}\n`)
     },

@@ -7,8 +7,10 @@ import { BlobError } from '#core/blobs/index.ts'
 import { CodedError } from '#core/errors/coded-error.ts'
 import { acceptRelease, type SignedRelease, type VerifiedDirection } from '#core/release/index.ts'
 import { openDisk } from './disk/open-disk.ts'
-import type { OpenDisk } from './launch-disk.ts'
+import type { DiskToOpen, OpenDisk } from './launch-disk.ts'
+import type { OpenReplicated } from './replica/replicated-overlay.ts'
 import { type DeliveredDisk, type ServeOptions, serveDelivered } from './serve-delivered.ts'
+import { type OverlayPlace, overlayPlace } from './vm/snapshots.ts'
 
 export type DeliverErrorCode =
   /** This endpoint was enrolled before the site had release keys, so it cannot tell what they signed. */
@@ -28,6 +30,10 @@ export interface DeliverOptions extends ServeOptions {
   readonly storeOptions: StoreOptions
   /** Release metadata of the site. */
   readonly fetch: ReleaseFetch
+  /** What is written is sent to the data centre so often, where the site asks for that; absent: once a minute. */
+  readonly replicaIntervalMs?: number
+  /** Tells the person what they wait for. */
+  readonly say?: (sentence: string) => void
 }
 
 /**
@@ -43,7 +49,9 @@ export function diskDeliverer(options: DeliverOptions): OpenDisk {
     const { name, contentVersion: version } = release
     // By person: what one wrote is no concern of the next who uses this machine.
     const overlayDir = join(options.dir, 'overlays', disk.personId)
+    const place = overlayPlace(overlayDir, name, version)
     const overlay = options.readOnly === true ? 'read-only' : disk.overlay()
+    const replicated = overlay === 'replicate' ? await replicaOf(options, disk, place) : undefined
     // From here on the key may be zeros.
     signal.throwIfAborted()
     const attached = await openDisk({
@@ -56,11 +64,24 @@ export function diskDeliverer(options: DeliverOptions): OpenDisk {
       memoryBytes: options.memoryBytes,
       overlay,
       overlayDir,
+      replicated,
       signal,
       warn: options.warn,
     })
-    return serveDelivered(options, disk, { attached, overlay, keptIn: join(overlayDir, name, version) })
+    return serveDelivered(options, disk, { attached, overlay, place })
   }
+}
+
+/** What sends it is loaded where something is to be sent. */
+async function replicaOf(
+  { dir, replicaIntervalMs: intervalMs, say, warn }: DeliverOptions,
+  disk: DiskToOpen,
+  place: OverlayPlace,
+): Promise<OpenReplicated> {
+  const { replicatedOverlay } = await import('./replica/replicated-overlay.ts')
+  const { personId, lease, signal } = disk
+  const about = { dir, leaseId: lease.id, personId, scope: '', place, overlayNow: () => disk.overlay() }
+  return replicatedOverlay({ ...about, intervalMs, say, warn, signal })
 }
 
 /**

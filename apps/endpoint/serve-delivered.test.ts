@@ -14,6 +14,7 @@ import type { Overlay } from '#core/trust/words.ts'
 import { openDisk } from './disk/open-disk.ts'
 import type { OpenedDisk } from './launch-disk.ts'
 import { type Delivered, serveDelivered } from './serve-delivered.ts'
+import { overlayPlace } from './vm/snapshots.ts'
 
 const run = promisify(execFile)
 const reference = { name: 'base', version: '1' }
@@ -127,7 +128,7 @@ async function opened(overlay: Overlay): Promise<Delivered> {
     overlayDir: join(folder, 'overlays'),
     warn: (error) => void warned.push(error),
   })
-  return { attached, overlay, keptIn }
+  return { attached, overlay, place: overlayPlace(join(folder, 'overlays'), 'base', '1') }
 }
 
 async function served(

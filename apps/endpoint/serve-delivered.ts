@@ -1,10 +1,11 @@
-import { rm } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { LeaseStats } from '#core/api/lease.ts'
 import type { ImageManifest } from '#core/artifact/index.ts'
+import { isKept } from '#core/trust/words.ts'
 import type { OpenDisk as AttachedDisk, OverlayMode } from './disk/open-disk.ts'
 import { type ServeDiskOptions, type ServedDisk, serveDisk } from './disk/serve-disk.ts'
 import type { DiskToOpen, OpenedDisk } from './launch-disk.ts'
+import { forgetOverlay, type OverlayPlace } from './vm/snapshots.ts'
 
 export interface ServeOptions {
   /** How the disk is exported, and where it is mounted. */
@@ -12,6 +13,8 @@ export interface ServeOptions {
     ServeDiskOptions,
     'device' | 'name' | 'description' | 'stats' | 'onDetach' | 'warn' | 'signal'
   >
+  /** Ends what uses a disk that is replicated, in good order: what was written is sent before the lease is given back. */
+  readonly stop?: AbortSignal
   /** What is done with the disk when it is there; the launch is over when that is. */
   readonly use: (disk: DeliveredDisk) => Promise<void>
   readonly warn: (error: unknown) => void
@@ -24,7 +27,9 @@ export interface DeliveredDisk {
   readonly manifest: ImageManifest
   /** What the workspace starts. */
   readonly application: string | undefined
-  /** Aborts when the lease is over. */
+  /** What is written is copied to the data centre. */
+  readonly isReplicated: boolean
+  /** Aborts when the lease is over, or the use is to end. */
   readonly signal: AbortSignal
 }
 
@@ -33,8 +38,13 @@ export interface Delivered {
   readonly attached: AttachedDisk
   /** As it was opened. */
   readonly overlay: OverlayMode
-  /** The folder of its overlay, if that is kept. */
-  readonly keptIn: string
+  /** Where its overlay is, if that is kept. */
+  readonly place: OverlayPlace
+}
+
+/** Whether nothing uses the disk any more, and what was written is sent. */
+interface LastRound {
+  isBegun: boolean
 }
 
 type Lease = Pick<DiskToOpen, 'application' | 'signal' | 'overlay'>
@@ -54,17 +64,18 @@ export async function serveDelivered(
   delivered: Delivered,
 ): Promise<OpenedDisk> {
   const { attached } = delivered
-  const { warn, use } = options
+  const { warn, use, stop } = options
   const { application, signal } = disk
-  const served = await serveUnderLease(options, disk, delivered)
+  const last: LastRound = { isBegun: false }
+  const served = await serveUnderLease(options, disk, delivered, last)
   let ending: Promise<void> | undefined
   const end = (): Promise<void> => {
-    ending ??= takeDown(disk, delivered, served, warn)
+    ending ??= takeDown(disk, delivered, served, last, warn)
     return ending
   }
   const cutOff = (): void => {
     // At once, also while it is being taken down in good order.
-    if (!isKept(disk, delivered)) void attached.withdraw(signal.reason as Error).catch(warn)
+    if (!staysKept(disk, delivered)) void attached.withdraw(signal.reason as Error).catch(warn)
     end().catch(warn)
   }
   signal.addEventListener('abort', cutOff, { once: true })
@@ -75,8 +86,11 @@ export async function serveDelivered(
   void attached.pin()
   return {
     run: async () => {
+      const isReplicated = attached.replica !== undefined
+      const until = stop === undefined || !isReplicated ? signal : AbortSignal.any([signal, stop])
+      const using = use({ served, manifest: attached.manifest, application, isReplicated, signal: until })
       // Whoever detaches the disk from elsewhere ends the launch, too.
-      await Promise.race([use({ served, manifest: attached.manifest, application, signal }), served.ended])
+      await Promise.race([using, served.ended, isReplicated ? stopped(stop) : never])
     },
     stats: () => leaseStatsOf(attached),
     [Symbol.asyncDispose]: end,
@@ -88,6 +102,7 @@ async function serveUnderLease(
   { warn, serving }: ServeOptions,
   { signal, overlay }: Lease,
   delivered: Delivered,
+  last: LastRound,
 ): Promise<ServedDisk> {
   const { attached } = delivered
   // Not the lease's own: the end of that leaves a disk that is there some time to be unmounted.
@@ -105,7 +120,11 @@ async function serveUnderLease(
       name: attached.name,
       description: attached.description,
       stats: () => attached.stats(),
-      onDetach: async () => attached[Symbol.asyncDispose](),
+      onDetach: async () => {
+        last.isBegun = true
+        if (!signal.aborted) await attached.replica?.finish()
+        await attached[Symbol.asyncDispose]()
+      },
       warn,
       signal: opening.signal,
     })
@@ -126,21 +145,22 @@ async function takeDown(
   disk: Lease,
   delivered: Delivered,
   served: ServedDisk,
+  last: LastRound,
   warn: (error: unknown) => void,
 ): Promise<void> {
   const { signal } = disk
   const { attached } = delivered
   const reason = signal.aborted ? (signal.reason as Error) : new Error('the disk was closed')
-  const isOrderly = isKept(disk, delivered) || !signal.aborted
-  if (!(isOrderly && (await isDetachedWithin(served, farewellMs)))) {
+  const isOrderly = staysKept(disk, delivered) || !signal.aborted
+  if (!(isOrderly && (await isDetachedWithin(served, last, farewellMs)))) {
     await attached.withdraw(reason).catch(warn)
     await served.detach(true).catch(warn)
   }
   await settleOverlay(disk, delivered, warn)
 }
 
-function isKept(disk: Pick<Lease, 'overlay'>, { overlay }: Delivered): boolean {
-  return overlay === 'keep' && disk.overlay() === 'keep'
+function staysKept(disk: Pick<Lease, 'overlay'>, { overlay }: Delivered): boolean {
+  return isKept(overlay) && isKept(disk.overlay())
 }
 
 /** The site may have decided while the disk was open that nothing is kept. */
@@ -149,12 +169,12 @@ async function settleOverlay(
   delivered: Delivered,
   warn: (error: unknown) => void,
 ): Promise<void> {
-  if (delivered.overlay !== 'keep' || isKept(disk, delivered)) return
-  await rm(delivered.keptIn, { recursive: true, force: true }).catch(warn)
+  if (!isKept(delivered.overlay) || staysKept(disk, delivered)) return
+  await forgetOverlay(delivered.place).catch(warn)
 }
 
-/** Unmounts as soon as nobody uses it: what ran from the disk may take a moment to be gone. */
-async function isDetachedWithin(served: ServedDisk, ms: number): Promise<boolean> {
+/** Unmounts as soon as nobody uses it: what ran from the disk may take a moment to be gone. What is being sent then has its own time. */
+async function isDetachedWithin(served: ServedDisk, last: LastRound, ms: number): Promise<boolean> {
   const until = performance.now() + ms
   while (performance.now() < until) {
     const detached = served.detach(false).then(
@@ -162,9 +182,20 @@ async function isDetachedWithin(served: ServedDisk, ms: number): Promise<boolean
       () => false,
     )
     if (await Promise.race([detached, sleep(until - performance.now(), false)])) return true
+    if (last.isBegun) return detached
     await sleep(100)
   }
   return false
+}
+
+const never = new Promise<never>(() => {})
+
+async function stopped(stop: AbortSignal | undefined): Promise<void> {
+  if (stop === undefined) return never
+  await new Promise<void>((resolve) => {
+    if (stop.aborted) resolve()
+    else stop.addEventListener('abort', () => resolve(), { once: true })
+  })
 }
 
 export function leaseStatsOf(attached: AttachedDisk): LeaseStats {

@@ -41,6 +41,15 @@ export const siteConfig = z.strictObject({
   pools: z.record(z.string(), z.strictObject({ warm: z.int().min(0).max(100) })).default({}),
   /** Where endpoints fetch the bytes of images: folders, HTTP servers, registries; the first that answers is used. */
   stores: z.array(z.string().min(1).max(500)).max(20).default([]),
+  /** Copies of what is written on endpoints. Several nodes need one folder, on a file system that all of them see. */
+  replicas: z
+    .strictObject({
+      /** Absent: `replicas` in the state folder. */
+      folder: z.string().min(1).max(500).exactOptional(),
+      /** Of one overlay of one person, as it is stored. */
+      limitMiB: z.int().min(1).default(65_536),
+    })
+    .prefault({}),
   /** Files with certificates (PEM) of those who certify TPMs: makers of chips, or of virtual machines. */
   tpm: z.strictObject({ authorities: z.array(z.string().min(1).max(500)).max(100).default([]) }).prefault({}),
   /** When so many devices, and more than this share of those that report, fall in trust within so many minutes, running work is held. */

@@ -1,6 +1,12 @@
-import type { HostedCopyRow, KeptCopyRow, LeasedCopyRow } from '#adapters/store-postgres/index.ts'
+import type {
+  HostedCopyRow,
+  KeptCopyRow,
+  LeasedCopyRow,
+  ReplicaCopyRow,
+} from '#adapters/store-postgres/index.ts'
 import type { CopyState, DataCopy, Protection } from '#core/api/data.ts'
 import { type BeaconSeen, placeOf } from '#core/trust/index.ts'
+import type { Overlay } from '#core/trust/words.ts'
 import { seenArrival } from './arrival.ts'
 import { agentSilenceMs, endpointSilenceMs } from './deciding.ts'
 import type { Rules } from './rules.ts'
@@ -52,6 +58,34 @@ export function keptCopyOf(row: KeptCopyRow, sight: Sight): DataCopy {
     protection: ['no-key'],
     since: (row.ended_at ?? row.expires_at).toISOString(),
     ...(row.stats === null ? {} : { stats: { ...row.stats, bytesWritten } }),
+  }
+}
+
+/** What the data centre has of an overlay. @param site of this one: `{id, name}` */
+export function replicaCopyOf(
+  row: ReplicaCopyRow,
+  site: { readonly id: string; readonly name: string },
+): DataCopy {
+  const { person_id, person_login, person_name, workspace_id, workspace, mode } = row
+  return {
+    id: row.id,
+    sessionId: row.session_id,
+    leaseId: row.lease_id,
+    workspace: { id: workspace_id, name: workspace.name },
+    person: { id: person_id, login: person_login, name: person_name },
+    machine: { ...site, kind: 'site', online: true },
+    mode,
+    place: 'datacenter',
+    zone: { name: 'unknown', kind: 'unknown' },
+    image: { name: row.image, version: row.version, manifestDigest: row.manifest_digest },
+    state: 'replicated',
+    protection: ['replica-sealed'],
+    since: row.made_at.toISOString(),
+    replica: {
+      sizeBytes: Number(row.bytes),
+      copiedAt: (row.committed_at ?? row.made_at).toISOString(),
+      endpoint: { id: row.endpoint_id, name: row.endpoint_name },
+    },
   }
 }
 
@@ -110,8 +144,14 @@ function hostedState({ state, connected }: HostedCopyRow): CopyState {
   return connected ? 'in-use' : 'disconnected'
 }
 
+const overlayProtection: Readonly<Record<Overlay, Protection>> = {
+  discard: 'overlay-discarded',
+  keep: 'overlay-kept',
+  replicate: 'overlay-replicated',
+}
+
 function leaseProtection({ state, key_released_at, overlay }: LeasedCopyRow): Protection[] {
-  const written = overlay === 'keep' ? 'overlay-kept' : 'overlay-discarded'
+  const written = overlayProtection[overlay]
   if (state === 'withdrawn') return ['key-withdrawn', written]
   return [key_released_at === null ? 'key-not-sent' : 'key-in-memory', written]
 }

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import type { HostedCopyRow, KeptCopyRow, LeasedCopyRow } from '#adapters/store-postgres/index.ts'
 import { type DataCopy, dataCopy } from '#core/api/data.ts'
 import { compileZones, findZone, parseAddress } from '#core/trust/index.ts'
-import { hostedCopyOf, keptCopyOf, leasedCopyOf, type Sight } from './data-copies.ts'
+import { hostedCopyOf, keptCopyOf, leasedCopyOf, replicaCopyOf, type Sight } from './data-copies.ts'
 
 const zones = compileZones([
   { name: 'office', kind: 'inside', networks: ['10.0.0.0/8'] },
@@ -38,6 +38,8 @@ const row: LeasedCopyRow = {
   withdrawn_at: null,
   ended_at: null,
   notice: null,
+  replica_kept_at: null,
+  replica_read_at: null,
   stats: { bytesFetched: 1, bytesLocal: 2, percentLocal: 3, cacheHits: 4, bytesWritten: 5 },
   person_login: 'nora',
   person_name: 'Nora Lind',
@@ -93,6 +95,32 @@ test('what protects a lease follows its key and its overlay', () => {
     'overlay-discarded',
   ])
   expect(protectionOf({ state: 'withdrawn' })).toEqual(['key-withdrawn', 'overlay-kept'])
+})
+
+test('what is replicated is a copy in the data centre, with its size and from where it came', () => {
+  const copy = replicaCopyOf(
+    {
+      ...row,
+      scope: '',
+      sequence: '7',
+      manifest: 'ab',
+      bytes: '4096',
+      stored: '8192',
+      lease_id: lease,
+      committed_at: at(-1),
+      endpoint_name: 'laptop-7',
+    },
+    { id: session, name: 'Demo' },
+  )
+  expect(dataCopy.parse(copy)).toEqual(copy)
+  expect(copy).toMatchObject({
+    place: 'datacenter',
+    state: 'replicated',
+    machine: { name: 'Demo', kind: 'site' },
+    replica: { sizeBytes: 4096, copiedAt: at(-1).toISOString(), endpoint: { name: 'laptop-7' } },
+    protection: ['replica-sealed'],
+  })
+  expect(protectionOf({ overlay: 'replicate' })).toEqual(['key-in-memory', 'overlay-replicated'])
 })
 
 test('what was left behind is unreadable since the lease ended, where its endpoint was, with all that was written', () => {

@@ -1,25 +1,33 @@
-import { hostedCopies, keptCopies, leasedCopies, mostCopies } from '#adapters/store-postgres/index.ts'
+import {
+  hostedCopies,
+  keptCopies,
+  leasedCopies,
+  mostCopies,
+  replicaCopies,
+} from '#adapters/store-postgres/index.ts'
 import type { DataAnswer } from '#core/api/data.ts'
 import { summaryOf } from '#core/data/index.ts'
-import { hostedCopyOf, keptCopyOf, leasedCopyOf, type Sight } from './data-copies.ts'
+import { hostedCopyOf, keptCopyOf, leasedCopyOf, replicaCopyOf, type Sight } from './data-copies.ts'
 import { readRules } from './rules.ts'
 import type { Site } from './site.ts'
 
-/** Every copy of data as the site knows it now: what runs on hosts, what endpoints hold, and what was left on them. */
+/** Every copy of data as the site knows it now: what runs on hosts, what endpoints hold, what was left on them, and replicas of it. */
 export async function readData(site: Site): Promise<DataAnswer> {
   const { db } = site.store
-  const [rules, hosted, leased, kept] = await Promise.all([
+  const [rules, hosted, leased, kept, replicas] = await Promise.all([
     readRules(db),
     hostedCopies(db),
     leasedCopies(db),
     keptCopies(db),
+    replicaCopies(db, mostCopies),
   ])
   const sight: Sight = { now: site.now(), rules }
   const copies = [
     ...leased.map((row) => leasedCopyOf(row, sight)),
     ...kept.map((row) => keptCopyOf(row, sight)),
     ...hosted.map((row) => hostedCopyOf(row, sight)),
+    ...replicas.map((row) => replicaCopyOf(row, { id: site.siteId, name: site.config.name })),
   ]
-  const complete = [hosted, leased, kept].every(({ length }) => length < mostCopies)
+  const complete = [hosted, leased, kept, replicas].every(({ length }) => length < mostCopies)
   return { at: new Date(sight.now).toISOString(), copies, complete, summary: summaryOf(copies) }
 }

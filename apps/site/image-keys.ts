@@ -46,6 +46,23 @@ export async function sealKeyFor(
   sealKey: Uint8Array,
   sealedFor: SealedFor,
 ): Promise<{ readonly keyId: string; readonly sealed: string }> {
+  return withImageKey(site, name, async (key, keyId) => {
+    const sealed = await sealImageKey(sealKey, key, sealedFor)
+    return { keyId, sealed: Buffer.from(sealed).toString('base64url') }
+  })
+}
+
+/**
+ * Lends the key of an image: it is zeros afterwards.
+ *
+ * @throws {SiteError} CONFLICT when the site has no key of the image
+ * @throws {LeaseError} LEASE_SECRET_UNUSABLE
+ */
+export async function withImageKey<Result>(
+  site: Site,
+  name: string,
+  use: (key: Uint8Array, keyId: string) => Result | Promise<Result>,
+): Promise<Result> {
   const row = await imageKey(site.store.db, name)
   if (row === undefined)
     throw new SiteError('CONFLICT', `the key of image ${name} was not deposited with this site`, {
@@ -53,8 +70,7 @@ export async function sealKeyFor(
     })
   const key = decryptImageKey(site.imageSecret, name, row.sealed)
   try {
-    const sealed = await sealImageKey(sealKey, key, sealedFor)
-    return { keyId: row.key_id, sealed: Buffer.from(sealed).toString('base64url') }
+    return await use(key, row.key_id)
   } finally {
     key.fill(0)
   }

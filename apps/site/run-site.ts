@@ -24,6 +24,7 @@ import {
   type TlsIdentity,
   verifyRequest,
 } from '#adapters/pki-x509/index.ts'
+import { openReplicaDirectory } from '#adapters/replica-directory/index.ts'
 import {
   catchUpIndex,
   deleteExpiredWebSessions,
@@ -50,11 +51,13 @@ import { watchSessions } from './live-sessions.ts'
 import { createMetrics } from './metrics.ts'
 import { findDirected } from './release-channels.ts'
 import { renewReleases } from './release-publishing.ts'
+import { tidyReplicas } from './replicas.ts'
 import type { Site } from './site.ts'
 import { watchEvidence } from './watch-evidence.ts'
 
 /** How late it may be noticed that a web session has expired: then what was opened from it is frozen. */
 const storeSweepMs = 60_000
+const replicaSweepMs = 30 * 60_000
 
 /** The console as `npm run console` builds it. */
 const consoleDir = join(import.meta.dirname, '../console/dist')
@@ -84,6 +87,7 @@ export async function runSite(
   await people.listen({ port: config.listen.port, host: config.listen.address })
   void renewOwn(site, agents, people.server as unknown as Server, signal)
   void sweepStore(site, signal)
+  void sweepReplicas(site, signal)
   void renewReleases(site, signal)
   onReady(site)
   await watchSessions(site, signal)
@@ -123,6 +127,7 @@ export async function openSite(
       timestamp: memorySigner(await signingKeyIn(config.state, 'timestamp'), 'timestamp'),
     },
     findRelease: findDirected(store.db),
+    replicas: openReplicaDirectory(config.replicas.folder ?? join(config.state, 'replicas')),
     auditKey: encodeVerifierKey(auditSigner.name, auditSigner.privateKey),
     trustedProxies: config.trustedProxies.map(parseNetwork),
     tpmAuthorities: await tpmAuthoritiesOf(config),
@@ -253,6 +258,18 @@ async function listen(server: Server, port: number, host: string): Promise<void>
     server.once('error', reject)
     server.listen({ port, host }, resolve)
   })
+}
+
+/** Any node does it; of several at once each finds less to do. */
+async function sweepReplicas(site: Site, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      await sleep(replicaSweepMs * (0.5 + Math.random()), undefined, { signal })
+      await tidyReplicas(site)
+    } catch (error) {
+      if (!signal.aborted && !isAway(error)) site.log.error({ err: error }, 'replicas could not be tidied up')
+    }
+  }
 }
 
 /** Removes what nobody needs any more. */

@@ -25,6 +25,13 @@ export const siteErrorStatus = {
   LAUNCH_HOSTED_NOW: 409,
   /** There is nothing left to withdraw. */
   LEASE_OVER: 409,
+  /** Somebody else has gone on with a replica, or it was removed. */
+  REPLICA_CONFLICT: 409,
+  /** A manifest names pieces that were not sent. */
+  REPLICA_INCOMPLETE: 409,
+  REPLICA_MALFORMED: 400,
+  /** Beyond what a piece, a manifest or a replica may have. */
+  REPLICA_TOO_LARGE: 413,
   SIGN_IN_SLOWED: 429,
   TOO_FAST: 429,
   SITE_BROKEN: 500,

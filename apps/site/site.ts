@@ -4,6 +4,7 @@ import type { PasswordHasher } from '#adapters/identity-local/index.ts'
 import type { Authority } from '#adapters/pki-x509/index.ts'
 import type { Store } from '#adapters/store-postgres/index.ts'
 import type { OnlineKeys } from '#core/release/index.ts'
+import type { ReplicaStore } from '#core/replica/index.ts'
 import type { Network } from '#core/trust/index.ts'
 import type { AuditLog } from './audit-log.ts'
 import type { SiteConfig } from './config.ts'
@@ -31,6 +32,8 @@ export interface Site {
   readonly releaseKeys: OnlineKeys
   /** What is published for endpoints. */
   readonly findRelease: FindRelease
+  /** Copies of what is written on endpoints. */
+  readonly replicas: ReplicaStore
   /** The audit log's verifier key, for auditors. */
   readonly auditKey: string
   readonly trustedProxies: readonly Network[]

@@ -15,7 +15,9 @@ export const protections = [
   'key-withdrawn',
   'overlay-discarded',
   'overlay-kept',
+  'overlay-replicated',
   'no-key',
+  'replica-sealed',
 ] as const
 export type Protection = (typeof protections)[number]
 
@@ -31,12 +33,14 @@ export const copyStates = [
   'withdrawn',
   /** The lease is over; what was written stays on the endpoint, and nothing there can read it. */
   'kept',
+  /** What was written on an endpoint, in the data centre, sealed. */
+  'replicated',
 ] as const
 export type CopyState = (typeof copyStates)[number]
 
-/** One copy of data: of a session on a host, under a lease on an endpoint, or what a lease has left there. */
+/** One copy of data: of a session on a host, under a lease on an endpoint, what a lease has left there, or its replica. */
 export const dataCopy = z.strictObject({
-  /** Of its lease; of its session where there is none. */
+  /** Of its lease; of its session where there is none; of a replica its own, and session and lease are those that wrote it last. */
   id: uuid,
   sessionId: uuid,
   leaseId: uuid.optional(),
@@ -45,7 +49,7 @@ export const dataCopy = z.strictObject({
   machine: z.strictObject({
     id: uuid,
     name: z.string(),
-    kind: z.enum(['host', 'endpoint']),
+    kind: z.enum(['host', 'endpoint', 'site']),
     online: z.boolean(),
   }),
   mode: deliveryMode,
@@ -60,6 +64,17 @@ export const dataCopy = z.strictObject({
   image: z.strictObject({ name: label, version: z.string(), manifestDigest: z.string() }).optional(),
   state: z.enum(copyStates),
   protection: z.array(z.enum(protections)),
+  /** Of a replica. */
+  replica: z
+    .strictObject({
+      /** As it is stored. */
+      sizeBytes: z.int().min(0),
+      /** When the disk was as it is. */
+      copiedAt: instant,
+      /** From where it came last. */
+      endpoint: z.strictObject({ id: uuid, name: z.string() }),
+    })
+    .optional(),
   /** When it came there; of what was kept: since when nothing there can read it. */
   since: instant,
   /** Until when it can be read at the latest, unless the site prolongs that. */
@@ -99,6 +114,9 @@ export const withdrawRequest = z.strictObject({
   reason: z.string().trim().min(1).max(500),
 })
 export const withdrawAnswer = z.strictObject({ id: uuid, state: z.enum(['withdrawn', 'ended']) })
+
+export const removeRequest = z.strictObject({ reason: z.string().trim().min(1).max(500) })
+export const removeAnswer = z.strictObject({ id: uuid })
 
 /** What a time line can be about. */
 export const timelineTopics = ['workspace', 'person', 'endpoint', 'host', 'session', 'lease'] as const

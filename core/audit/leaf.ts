@@ -33,6 +33,12 @@ export const AUDIT_KINDS = [
   'lease-withdrawn',
   /** An endpoint has said that it holds nothing under a lease any more, or must have stopped by its own clock. */
   'lease-ended',
+  /** What is written on an endpoint under a lease is copied to the data centre from now on. */
+  'replica-kept',
+  /** An endpoint reads such a copy, sealed, under a lease. */
+  'replica-read',
+  /** Such a copy was removed from the data centre. */
+  'replica-removed',
   /** What is known of an endpoint became something else; with the claims. */
   'trust-changed',
   /** Evidence of an endpoint was not taken; with the code. */

@@ -39,6 +39,26 @@ test.each<[string, ToldEntry, string]>([
     'The key of office:3 went to laptop-7, sealed, for Nora Lind; what is written is kept.',
   ],
   [
+    'a replica that begins',
+    {
+      kind: 'replica-kept',
+      actor: { type: 'endpoint', id: 'e1' },
+      subject: 'r1',
+      data: { person: 'p1', endpoint: 'e1', image: 'office', version: '3' },
+    },
+    'What is written on laptop-7 for Nora Lind on office:3 is copied to the data centre, encrypted.',
+  ],
+  [
+    'a replica that was removed',
+    {
+      kind: 'replica-removed',
+      actor: { type: 'admin', id: 'a1' },
+      subject: 'r1',
+      data: { person: 'p1', image: 'office', version: '3', reason: 'She has left.' },
+    },
+    'Ada Berg removed the copy in the data centre of what Nora Lind wrote on office:3: She has left.',
+  ],
+  [
     'a lease that an admin took',
     {
       kind: 'lease-withdrawn',

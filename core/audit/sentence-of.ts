@@ -43,12 +43,18 @@ const sentences: Readonly<Record<AuditKind, (entry: Teller) => string>> = {
       : `The rights of the session became ${e.list('rights')}`,
   'session-ended': (e) => `The session of ${e.named('person')} ended: ${e.text('reason')}`,
   'key-released': (e) =>
-    `The key of ${e.text('image')}:${e.text('version')} went to ${e.named('endpoint')}, sealed, for ${e.actor}; what is written is ${e.text('overlay') === 'keep' ? 'kept' : 'discarded'}`,
+    `The key of ${e.text('image')}:${e.text('version')} went to ${e.named('endpoint')}, sealed, for ${e.actor}; what is written is ${fates[e.text('overlay')] ?? 'discarded'}`,
   'lease-withdrawn': (e) => `${e.actor} took the key back from ${e.named('endpoint')}: ${e.text('reason')}`,
   'lease-ended': (e) =>
     e.text('code') === 'LEASE_EXPIRED' && e.type !== 'endpoint'
       ? `The lease ran out: ${e.named('endpoint')} must have stopped by its own clock`
       : `${e.named('endpoint')} said that nothing is readable there any more: ${e.text('reason')}`,
+  'replica-kept': (e) =>
+    `What is written on ${e.actor} for ${e.named('person')} on ${e.text('image')}:${e.text('version')} is copied to the data centre, encrypted`,
+  'replica-read': (e) =>
+    `The copy in the data centre of what ${e.named('person')} wrote on ${e.text('image')}:${e.text('version')} was read by ${e.actor}, encrypted`,
+  'replica-removed': (e) =>
+    `${e.actor} removed the copy in the data centre of what ${e.named('person')} wrote on ${e.text('image')}:${e.text('version')}: ${e.text('reason')}`,
   'trust-changed': (e) => `What is known of ${e.subject} changed: ${e.changes()}`,
   'evidence-refused': (e) => `Evidence of ${e.actor} was not taken: ${e.text('reason', e.text('code'))}`,
   'statement-made': (e) => `${e.actor} made statements about ${e.subject}`,
@@ -72,6 +78,12 @@ const sentences: Readonly<Record<AuditKind, (entry: Teller) => string>> = {
       : `${e.text('name')} was enrolled as ${e.text('kind')}`,
   'boot-changed': (e) => `${e.actor} booted something else than expected: ${e.list('difference')}`,
   revoked: (e) => `${e.actor} revoked ${e.text('name', e.subject)}`,
+}
+
+/** What becomes of what is written, by the obligation. */
+const fates: Readonly<Record<string, string>> = {
+  keep: 'kept',
+  replicate: 'kept, and copied to the data centre',
 }
 
 function decided(e: Teller): string {

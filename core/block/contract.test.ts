@@ -2,6 +2,7 @@ import { asFixedVhd, openRaw, openVhd } from '#core/image/index.ts'
 import { memorySource } from '#core/image/memory.fixture.ts'
 import { buildVhd } from '#core/image/vhd/vhd.fixture.ts'
 import { type BlockDeviceCase, blockDeviceContract } from './block-device.contract.ts'
+import { capturable } from './capturable.ts'
 import { patternedDisk } from './disk.fixture.ts'
 import { memoryDevice } from './memory-device.fixture.ts'
 import { memorySlots } from './memory-slots.ts'
@@ -56,6 +57,17 @@ const cases: readonly BlockDeviceCase[] = [
       const content = patternedDisk(oddBytes)
       const blocks = overlayBlocks(BigInt(oddBytes))
       const slots = spilledSlots(memorySlots(blocks, 5 * 4096), memorySlots(blocks, 131_072))
+      return { device: overlay(memoryDevice(content.slice(), false), slots), content }
+    },
+  },
+  {
+    name: 'an overlay that is being captured',
+    make: async () => {
+      const content = patternedDisk(oddBytes)
+      const blocks = overlayBlocks(BigInt(oddBytes))
+      const slots = capturable(memorySlots(blocks, 131_072), blocks)
+      await slots.write(0, content.subarray(0, 8192))
+      slots.capture(memorySlots(blocks, 131_072))
       return { device: overlay(memoryDevice(content.slice(), false), slots), content }
     },
   },

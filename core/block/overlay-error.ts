@@ -7,6 +7,8 @@ export type OverlayErrorCode =
   | 'OVERLAY_CORRUPT'
   /** The disk, or the store of an overlay, is larger than block numbers reach. */
   | 'OVERLAY_TOO_LARGE'
+  /** What was to be captured could not be kept aside from those who write: nothing was captured. */
+  | 'OVERLAY_CAPTURE_ABANDONED'
 
 /** What is wrong with the writable layer of a disk. */
 export class OverlayError extends CodedError<OverlayErrorCode> {}

@@ -26,6 +26,10 @@ const sentences: Readonly<Record<Protection, (copy: Told, time: (instant: string
   'overlay-discarded': () => 'What is written is under a key in memory and discarded at the end.',
   'overlay-kept': () =>
     'What is written stays on the endpoint under AES-256, unreadable there without the site.',
+  'overlay-replicated': () =>
+    'What is written stays on the endpoint under AES-256, and is copied to the data centre under the same key.',
   'no-key': ({ since }, time) =>
     `What was written is there under AES-256, without its key since ${time(since)}: unreadable without the site.`,
+  'replica-sealed': ({ since }, time) =>
+    `Sealed by its endpoint under AES-256, in the data centre since ${time(since)}; its key follows from the image’s, which the site has encrypted.`,
 }

@@ -34,9 +34,9 @@ const kinds: { readonly [Name in keyof Obligations]: ObligationKind<Obligations[
   disconnectMinutes: wholeNumber(1, aWeekMinutes),
   leaseMinutes: wholeNumber(1, aDayMinutes),
   overlay: {
-    expects: '"discard" or "keep"',
+    expects: '"discard", "keep" or "replicate"',
     parse: (text) => overlays.find((overlay) => overlay === text),
-    stricter: (a, b) => (a === 'discard' ? a : b),
+    stricter: (a, b) => (overlays.indexOf(a) <= overlays.indexOf(b) ? a : b),
   },
 }
 

@@ -47,9 +47,17 @@ export interface Obligations {
   readonly overlay: Overlay
 }
 
-/** Stricter first: what is discarded is read by nobody. */
-export const overlays = ['discard', 'keep'] as const
+/**
+ * Stricter first: what is discarded is read by nobody, what is kept lies on one endpoint, and what is replicated is kept
+ * and lies in the data centre, too, encrypted.
+ */
+export const overlays = ['discard', 'keep', 'replicate'] as const
 export type Overlay = (typeof overlays)[number]
+
+/** Whether what was written is there the next time. */
+export function isKept(overlay: string): boolean {
+  return overlay === 'keep' || overlay === 'replicate'
+}
 
 /** How a claim came to be known, best first. */
 export const claimSources = ['attested', 'corroborated', 'server', 'self'] as const

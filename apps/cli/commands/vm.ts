@@ -3,6 +3,7 @@ import { findVm, type VmControl, type VmStatusView, vmControlOf } from '#apps/en
 import { readVms, type VmRecord } from '#apps/endpoint/vm/vm-record.ts'
 import { usage } from '../cli-error.ts'
 import { type Command, commandGroup, parse, table } from '../command.ts'
+import { replicaText } from '../replica-text.ts'
 import { sizeText } from './image/store-options.ts'
 
 export const vm: Command = commandGroup('Look after the local VMs of this machine; `launch` starts them.', {
@@ -27,7 +28,19 @@ const list: Command = {
       vms.length === 0
         ? 'No VM runs here.'
         : table(
-            ['VM', 'WORKSPACE', 'PERSON', 'STATE', 'IMAGE', 'COPY', 'WRITTEN', 'VIEWERS', 'SCREEN', 'SINCE'],
+            [
+              'VM',
+              'WORKSPACE',
+              'PERSON',
+              'STATE',
+              'IMAGE',
+              'COPY',
+              'WRITTEN',
+              'DATA CENTRE',
+              'VIEWERS',
+              'SCREEN',
+              'SINCE',
+            ],
             vms.map(rowOf),
           ),
     )
@@ -37,7 +50,7 @@ const list: Command = {
 function rowOf({ record, status }: { record: VmRecord; status: VmStatusView }): readonly string[] {
   const { id, workspace, person, image, display, since } = record
   const { state, stats, viewers } = status
-  const words = [sizeText(stats.bytesWritten), String(viewers), display, since]
+  const words = [sizeText(stats.bytesWritten), replicaText(status.replica), String(viewers), display, since]
   return [id, workspace.id, person.name, state, image, copyText(status), ...words]
 }
 

@@ -93,6 +93,24 @@ export class MockCopies {
       protection: ['no-key'],
       since: soon(-3 * 1440),
     }),
+    {
+      ...hosted(5, {
+        leaseId: id(806),
+        workspace: office,
+        person: mei,
+        machine: { id: id(99), name: 'Demo Hospital', kind: 'site', online: true },
+        mode: 'local-vm',
+        zone: { name: 'unknown', kind: 'unknown' },
+        state: 'replicated',
+        protection: ['replica-sealed'],
+        since: soon(-2880),
+        replica: {
+          sizeBytes: 430 * 2 ** 20,
+          copiedAt: soon(-1),
+          endpoint: { id: id(70), name: 'ward-3-station-1' },
+        },
+      }),
+    },
     held(4, { state: 'offered', protection: ['key-not-sent', 'overlay-discarded'], person: ada }),
     ...Array.from({ length: 23 }, (_, at) =>
       hosted(10 + at, {
@@ -113,6 +131,11 @@ export class MockCopies {
     if (path === '/data') return { status: 200, body: this.#data(empty) }
     if (path === '/timeline') return { status: 200, body: timeline() }
     if (path.startsWith('/audit/proof/')) return { status: 200, body: 'c2sp.org/tlog-proof@v1' }
+    const replica = /^\/replicas\/([^/]+)\/remove$/.exec(path)?.[1]
+    if (replica !== undefined && method === 'POST') {
+      this.#copies = this.#copies.filter((one) => one.id !== replica)
+      return { status: 200, body: { id: replica } }
+    }
     const lease = /^\/leases\/([^/]+)\/withdraw$/.exec(path)?.[1]
     if (lease === undefined || method !== 'POST') return undefined
     const copy = this.#copies.find(({ leaseId }) => leaseId === lease)

@@ -157,6 +157,10 @@ function boot(more: Partial<BootView>): BootView {
   return { id: 'b1', state: 'expected', secureBoot: 'on', difference: [], since: soon(-300), ...more }
 }
 
+function changedBoot(): BootView {
+  return boot({ state: 'changed', difference: ['kernel changed (/boot/vmlinuz-6.1.0-56-amd64)'] })
+}
+
 const waiting: readonly EnrolmentRequestView[] = [
   {
     id: id(90),
@@ -198,7 +202,7 @@ function endpoints(): EndpointView[] {
       name: 'pilot-laptop',
       deviceKey: 'tpm',
       owner: ada,
-      boot: boot({ state: 'changed', difference: ['kernel changed (/boot/vmlinuz-6.1.0-56-amd64)'] }),
+      boot: changedBoot(),
       group: 'pilots',
       leases: [lease(1, ada, { version: '2026.07', overlay: 'keep', keyReleasedAt: soon(-6) })],
     },
@@ -223,13 +227,7 @@ function endpoints(): EndpointView[] {
         }),
       ],
     },
-    {
-      ...machine,
-      id: id(75),
-      name: 'ward-3-station-2',
-      deviceKey: 'tpm',
-      boot: boot({ state: 'changed', difference: ['kernel changed (/boot/vmlinuz-6.1.0-56-amd64)'] }),
-    },
+    { ...machine, id: id(75), name: 'ward-3-station-2', deviceKey: 'tpm', boot: changedBoot() },
     { ...machine, id: id(73), name: 'reception', online: false, lastSeenAt: soon(-60 * 19) },
     { ...machine, id: id(74), name: 'old-cart', online: false, revoked: true, lastSeenAt: soon(-day * 40) },
   ]

@@ -3,12 +3,22 @@ import type { Download, Locator, Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { launchDisk } from '#apps/endpoint/launch-disk.ts'
+import { replicaClient } from '#apps/endpoint/replica/replica-client.ts'
 import type { DataCopy } from '#core/api/data.ts'
 import type { LeaseStats } from '#core/api/lease.ts'
+import { overlayKeyOf } from '#core/artifact/image-key.ts'
 import { decodeEntry, openTlogProof, parseVerifierKey } from '#core/audit/index.ts'
+import { pieceCount } from '#core/block/capturable.ts'
+import { defaultPolicy } from '#core/policy/index.ts'
+import { emptyTable, encodeManifest, ReplicaKeys } from '#core/replica/index.ts'
 import { diskOf, type EnrolledEndpoint, enrolEndpoint } from '../../../interop/enrolled-endpoint.rig.ts'
 import { launch } from '../../../interop/hosted-person.rig.ts'
-import { diskWorkspace, publishForTest } from '../../../interop/published-release.rig.ts'
+import {
+  diskWorkspace,
+  type PublishedForTest,
+  publishForTest,
+} from '../../../interop/published-release.rig.ts'
+import { overlayPolicy } from '../../../interop/replicated-disk.rig.ts'
 import { type RunningSite, type SignedInClient, startSite } from '../../../interop/running-site.rig.ts'
 import { sees, signInAt, startVisitors, type Visitors } from './browser.rig.ts'
 
@@ -19,6 +29,7 @@ let undo: AsyncDisposableStack
 let site: RunningSite
 let visitors: Visitors
 let admin: SignedInClient
+let release: PublishedForTest
 let laptop: EnrolledEndpoint
 let olaf: Page
 let ada: Page
@@ -28,7 +39,7 @@ beforeAll(async () => {
   site = undo.use(await startSite({ args: ['--hosts', '1', '--gateways', '1'] }))
   visitors = undo.use(await startVisitors(site))
   admin = await site.signIn('ada')
-  await publishForTest(admin, 'office')
+  release = await publishForTest(admin, 'office')
   await admin.send('PUT', '/admin/workspaces/lab', diskWorkspace('office'), z.unknown())
   laptop = undo.use(await enrolEndpoint(site, admin, 'laptop-7'))
   olaf = await visitors.visit()
@@ -148,6 +159,21 @@ test('an admin withdraws it with a reason; the auditor sees it go, and its perso
   await nora.context().close()
 })
 
+test('a replica is a copy in the data centre; an admin removes it with a reason', async () => {
+  const row = rowOf(ada, 'from laptop-7')
+  await ada.keyboard.press('Escape')
+  await replicate()
+  await sees(row, 'Replica')
+  await sees(row, /^Sealed by its endpoint under AES-256, in the data centre since /)
+  await sees(row, /stored$/)
+  await ada.getByRole('button', { name: /^Remove Laboratory of Nora Lind/ }).click()
+  const dialog = ada.getByRole('dialog')
+  await dialog.getByLabel('Reason').fill('She has left')
+  await dialog.getByRole('button', { name: 'Remove' }).click()
+  await dialog.waitFor({ state: 'detached' })
+  await row.waitFor({ state: 'detached' })
+})
+
 test('the page fits a phone, and no page complained', async () => {
   const phone = await visitors.visit({
     viewport: { width: 390, height: 844 },
@@ -211,4 +237,21 @@ async function hold(): Promise<void> {
   })
   taken.catch(opened.reject)
   await opened.promise
+}
+
+/** The endpoint opens the workspace for nora once more, sends what was written, which is nothing, and gives it back. */
+async function replicate(): Promise<void> {
+  await admin.send('PUT', '/admin/policy', { text: overlayPolicy('replicate') }, z.unknown())
+  const nora = await site.signIn('nora')
+  const made = await laptop.launch(nora, 'lab')
+  const delivery = diskOf(made)
+  const held = laptop.agent.leases.hold({ ...delivery.lease, askedAt: made.askedAt, key: Buffer.alloc(32) })
+  const [base, blocks] = [`office:1 ${'ab'.repeat(32)}`, 256]
+  const about = { personId: delivery.session.person.id, scope: '', base }
+  const keys = new ReplicaKeys(overlayKeyOf(release.key), about)
+  const manifest = { base, blocks, sequence: 1, writtenAt: Date.now(), ...emptyTable(pieceCount(blocks)) }
+  using client = replicaClient(laptop.dir, delivery.lease.id)
+  await client.putManifest(encodeManifest(keys, manifest), 0, new AbortController().signal)
+  held.end()
+  await admin.send('PUT', '/admin/policy', { text: defaultPolicy }, z.unknown())
 }

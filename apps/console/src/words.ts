@@ -196,6 +196,7 @@ export const copyStateNames: Readonly<Record<DataCopy['state'], string>> = {
   held: 'Held',
   withdrawn: 'Taken back',
   kept: 'Left behind',
+  replicated: 'Replica',
 }
 
 export const zoneKindNames: Readonly<Record<DataCopy['zone']['kind'], string>> = {
@@ -222,6 +223,8 @@ export function clock(instant: string): string {
 export const overlaySentences: Readonly<Record<LeaseView['overlay'], string>> = {
   discard: 'What was written on the disk since it was opened is discarded.',
   keep: 'What was written on the disk since it was opened is kept on the endpoint, encrypted.',
+  replicate:
+    'What was written on the disk since it was opened is kept on the endpoint and in the data centre, encrypted.',
 }
 
 /** What a release role is about. */

@@ -18,9 +18,26 @@ export interface DiskStats {
   readonly bytesWritten?: number
   /** How much of the image is on this machine. */
   readonly percentLocal?: number
+  /** The copy in the data centre of what is written, where there is to be one. */
+  readonly replica?: ReplicaStats
+}
+
+export interface ReplicaStats {
+  /** When it was last as the disk was; ISO 8601. */
+  readonly copiedAt?: string
+  /** What has changed since, at most. */
+  readonly waitingBytes: number
+  /** Why nothing more is sent. */
+  readonly stopped?: string
 }
 
 const count = z.number().nonnegative()
+
+export const replicaStats: z.ZodType<ReplicaStats> = z.strictObject({
+  copiedAt: z.iso.datetime().exactOptional(),
+  waitingBytes: count,
+  stopped: z.string().exactOptional(),
+})
 
 export const diskStats: z.ZodType<DiskStats> = z.strictObject({
   sizeBytes: count,
@@ -32,4 +49,5 @@ export const diskStats: z.ZodType<DiskStats> = z.strictObject({
   damaged: count,
   bytesWritten: count.exactOptional(),
   percentLocal: z.number().min(0).max(100).exactOptional(),
+  replica: replicaStats.exactOptional(),
 })

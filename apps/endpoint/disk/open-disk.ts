@@ -31,10 +31,12 @@ import { overlay, overlayBlocks } from '#core/block/overlay.ts'
 import { readAhead } from '#core/block/read-ahead.ts'
 import type { SlotStore } from '#core/block/slot-store.ts'
 import { spilledSlots } from '#core/block/spilled-slots.ts'
-import type { DiskStats } from './disk-stats.ts'
+import { isKept, type Overlay } from '#core/trust/words.ts'
+import type { OpenReplicated, ReplicatedOverlay } from '../replica/replicated-overlay.ts'
+import type { DiskStats, ReplicaStats } from './disk-stats.ts'
 
-/** What is written while a disk is attached: not allowed, forgotten at the end, or kept for the next time. */
-export type OverlayMode = 'read-only' | 'discard' | 'keep'
+/** What is written while a disk is attached: not allowed, forgotten at the end, kept for the next time, or replicated, too. */
+export type OverlayMode = 'read-only' | Overlay
 
 export interface OpenDiskOptions {
   readonly reference: ImageReference
@@ -52,6 +54,8 @@ export interface OpenDiskOptions {
   readonly overlay: OverlayMode
   /** Folder for overlays; each kept one has a folder of its own in it. */
   readonly overlayDir: string
+  /** For one that is kept: opens it together with its copy in the data centre. */
+  readonly replicated?: OpenReplicated | undefined
   /** Writes what was read, in order, to this file when the disk is closed. */
   readonly record?: string
   /** Ends the opening. */
@@ -78,6 +82,8 @@ export interface OpenDisk extends AsyncDisposable {
    * forgotten, before it resolves.
    */
   withdraw(reason: Error): Promise<void>
+  /** The copy in the data centre of what is written, if there is one. */
+  readonly replica: Pick<ReplicatedOverlay, 'status' | 'finish' | 'isTaken'> | undefined
 }
 
 export interface ImageCopy {
@@ -109,9 +115,7 @@ export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
   opening.defer(() => void overlayKey.fill(0))
   const pins: Pin[] = []
   const image = opening.use(await openWith(options, cache, pins))
-  const slots = await openSlots(options, image, overlayKey)
-  if (options.signal?.aborted === true) await slots?.[Symbol.asyncDispose]()
-  options.signal?.throwIfAborted()
+  const { slots, replica } = await openSlotsUnless(options, image, overlayKey)
   const closing = new AbortController()
   const recorder = options.record === undefined ? undefined : recorderOf(image)
   const base = baseOf(image, recorder, options.memoryBytes)
@@ -132,12 +136,14 @@ export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
   const end = async (reason: Error): Promise<void> => {
     closing.abort(reason)
     image.device.withdraw(reason.message)
+    await replica?.stop()
     if (recorder !== undefined && options.record !== undefined) {
       await writeFile(options.record, encodeTrace(recorder.trace())).catch(options.warn)
     }
     // What lies in the overlay and was not flushed is, as on a disk that is pulled out: made durable where it is kept.
     await slots?.flush().catch(options.warn)
     await resources.disposeAsync()
+    await replica?.closed().catch(options.warn)
   }
   const withdraw = (reason: Error): Promise<void> => {
     ending ??= end(reason)
@@ -148,7 +154,7 @@ export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
     manifest: image.manifest,
     name: options.reference.name,
     description: `${formatReference(options.reference)}, verified`,
-    stats: () => statsOf(image, cache, counts.bytesWritten),
+    stats: () => statsOf(image, cache, counts.bytesWritten, replica?.status()),
     pin: async () => void (await Promise.all(pins.map((pin) => pin()))),
     copy: {
       extents: (offset, length) => image.device.extents(offset, length),
@@ -157,6 +163,7 @@ export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
       refused: () => cache?.stats().refused ?? 0,
     },
     withdraw,
+    replica,
     [Symbol.asyncDispose]: () => withdraw(new Error('the disk was closed')),
   }
 }
@@ -232,23 +239,46 @@ const patience: Patience = {
   },
 }
 
+/** Nothing stays open when the opening is ended meanwhile. */
+async function openSlotsUnless(
+  options: OpenDiskOptions,
+  image: OpenedImage,
+  key: Uint8Array,
+): Promise<OpenedSlots> {
+  const opened = await openSlots(options, image, key)
+  if (options.signal?.aborted === true) {
+    await opened.replica?.stop()
+    await opened.slots?.[Symbol.asyncDispose]()
+  }
+  options.signal?.throwIfAborted()
+  return opened
+}
+
+interface OpenedSlots {
+  readonly slots?: SlotStore
+  readonly replica?: ReplicatedOverlay
+}
+
 async function openSlots(
   options: OpenDiskOptions,
   { manifest }: OpenedImage,
   key: Uint8Array,
-): Promise<SlotStore | undefined> {
-  const { overlay: mode, overlayDir } = options
-  if (mode === 'read-only') return undefined
+): Promise<OpenedSlots> {
+  const { overlay: mode, overlayDir, replicated } = options
+  if (mode === 'read-only') return {}
   const { name, version, merkleRoot } = manifest
   const blocks = overlayBlocks(BigInt(manifest.sizeBytes))
-  const folder = mode === 'keep' ? join(overlayDir, name, version) : overlayDir
-  await mkdir(folder, { recursive: true, mode: 0o700 })
-  if (mode === 'discard') {
-    const file = await openDiscardedSlots({ folder, blocks, random: fillRandom })
-    return spilledSlots(memorySlots(blocks, overlayMemoryBytes), file)
-  }
   const base = `${name}:${version} ${merkleRoot}`
-  return openKeptSlots({ folder, blocks, key, base, random: fillRandom })
+  const overlay = { blocks, key, base, random: fillRandom }
+  if (isKept(mode) && replicated !== undefined) {
+    const replica = await replicated(overlay)
+    return { slots: replica.slots, replica }
+  }
+  const folder = isKept(mode) ? join(overlayDir, name, version) : overlayDir
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  if (isKept(mode)) return { slots: await openKeptSlots({ folder, ...overlay }) }
+  const file = await openDiscardedSlots({ folder, blocks, random: fillRandom })
+  return { slots: spilledSlots(memorySlots(blocks, overlayMemoryBytes), file) }
 }
 
 function fillRandom(bytes: Uint8Array): void {
@@ -292,6 +322,7 @@ function statsOf(
   { manifest, counts }: OpenedImage,
   cache: CacheDirectory | undefined,
   bytesWritten: number,
+  replica: ReplicaStats | undefined,
 ): DiskStats {
   const { bytesFetched, bytesFromCache, requests, hits, misses, damaged, localChunks } = counts
   const { sizeBytes, storedChunks } = manifest
@@ -306,5 +337,6 @@ function statsOf(
     damaged,
     bytesWritten,
     ...(cache !== undefined && { percentLocal }),
+    ...(replica && { replica }),
   }
 }

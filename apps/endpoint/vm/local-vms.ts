@@ -7,15 +7,17 @@ import type { StoreOptions } from '#apps/images/open-store.ts'
 import type { LeaseStats } from '#core/api/lease.ts'
 import type { VmDelivery } from '#core/api/person.ts'
 import type { SignedRelease } from '#core/release/index.ts'
+import { isKept } from '#core/trust/words.ts'
 import { acceptedRelease, requireStores } from '../deliver-disk.ts'
 import { type OpenDisk as AttachedDisk, openDisk } from '../disk/open-disk.ts'
 import type { EndpointAgent } from '../endpoint-agent.ts'
 import { type DiskEnd, type DiskToOpen, launchDisk, type OpenedDisk } from '../launch-disk.ts'
+import type { OpenReplicated } from '../replica/replicated-overlay.ts'
 import { LocalVm } from './local-vm.ts'
-import { type OverlayPlace, overlayPlace, recoverOverlay } from './snapshots.ts'
+import { type OverlayPlace, overlayPlace, overlayStamp, recoverOverlay } from './snapshots.ts'
 import { LocalVmError, serveVmControl, type VmStatusView } from './vm-control.ts'
 import { makeVmFolder, registerVm, unregisterVm, type VmFolder, type VmRecord } from './vm-record.ts'
-import { overlayStamp, VmTenure } from './vm-tenure.ts'
+import { VmTenure } from './vm-tenure.ts'
 
 export interface LocalVmsOptions {
   /** The endpoint's state: its identity, what it has seen of releases, copies of images, what was written. */
@@ -26,8 +28,12 @@ export interface LocalVmsOptions {
   readonly memoryBytes: number
   readonly storeOptions: StoreOptions
   readonly fetch: ReleaseFetch
-  /** For completing copies, bytes a second from stores; absent: what is left beside what is read. */
+  /** For completing copies, bytes a second from stores, and as many to the site; absent: what is left beside what is read. */
   readonly backgroundBytesPerSecond?: number | undefined
+  /** What is written is sent to the data centre so often, where the site asks for that; absent: once a minute. */
+  readonly replicaIntervalMs?: number
+  /** Tells the person what they wait for. */
+  readonly say?: (sentence: string) => void
   /** How long a VM whose key was taken back may wait in memory for another one. */
   readonly graceMs?: number
   /** Launches a workspace again for whoever is signed in here; absent: others do. */
@@ -120,15 +126,20 @@ export class LocalVms implements AsyncDisposable {
       release.name,
       release.contentVersion,
     )
-    const kept = await this.#takeWaiting(`${disk.personId} ${workspace.id}`, release, disk, place)
+    let kept = await this.#takeWaiting(`${disk.personId} ${workspace.id}`, release, disk, place)
     // Only for one that waited its overlay is certainly whole.
     if (kept === undefined) await recoverOverlay(place)
     const overlay = disk.overlay()
-    const attach = (): Promise<AttachedDisk> => this.#attach(disk, release, place)
+    const attach = (): Promise<AttachedDisk> => this.#attach(workspace.id, disk, release, place)
     let attached: AttachedDisk | undefined
     try {
       disk.signal.throwIfAborted()
       attached = await attach()
+      if (attached.replica?.isTaken === true) {
+        // Another device went on with its disk: what is in its memory fits no more.
+        await kept?.vm[Symbol.asyncDispose]()
+        kept = undefined
+      }
       const open = kept ?? (await this.#begin(launch, disk, release, attached))
       const tenure = new VmTenure({
         vm: open.vm,
@@ -175,7 +186,7 @@ export class LocalVms implements AsyncDisposable {
     const fits =
       waiting !== undefined &&
       kept.manifestDigest === release.manifestDigest &&
-      disk.overlay() === 'keep' &&
+      isKept(disk.overlay()) &&
       waiting.stamp === (await overlayStamp(place))
     if (fits) return kept
     await kept.vm[Symbol.asyncDispose]()
@@ -191,8 +202,15 @@ export class LocalVms implements AsyncDisposable {
     kept.waiting = { stamp, timer, off: agent.leases.onNothingHeld(end) }
   }
 
-  async #attach(disk: DiskToOpen, release: SignedRelease, place: OverlayPlace): Promise<AttachedDisk> {
+  async #attach(
+    workspaceId: string,
+    disk: DiskToOpen,
+    release: SignedRelease,
+    place: OverlayPlace,
+  ): Promise<AttachedDisk> {
     const { dir, memoryBytes, storeOptions, warn } = this.#options
+    const overlay = disk.overlay()
+    const replicated = overlay === 'replicate' ? await this.#replicaOf(workspaceId, disk, place) : undefined
     // A copy of its own for each family: nothing else makes room in it, whatever else this machine fetches.
     const cache = { dir: join(dir, 'copies', release.name), maximumBytes: Number.MAX_SAFE_INTEGER }
     const attached = await openDisk({
@@ -203,7 +221,8 @@ export class LocalVms implements AsyncDisposable {
       key: disk.key,
       cache,
       memoryBytes,
-      overlay: disk.overlay(),
+      overlay,
+      replicated,
       overlayDir: join(place.dir, '..', '..'),
       signal: disk.signal,
       warn,
@@ -211,6 +230,22 @@ export class LocalVms implements AsyncDisposable {
     void attached.pin()
     cache.maximumBytes = Math.ceil(attached.manifest.storedBytes * copySlack) + copyRoomBytes
     return attached
+  }
+
+  /** What sends it is loaded where something is to be sent. */
+  async #replicaOf(scope: string, disk: DiskToOpen, place: OverlayPlace): Promise<OpenReplicated> {
+    const { replicatedOverlay } = await import('../replica/replicated-overlay.ts')
+    const { dir, replicaIntervalMs: intervalMs, backgroundBytesPerSecond, say, warn } = this.#options
+    const { personId, lease, signal } = disk
+    const about = { dir, leaseId: lease.id, personId, scope, place, overlayNow: () => disk.overlay() }
+    return replicatedOverlay({
+      ...about,
+      intervalMs,
+      bytesPerSecond: backgroundBytesPerSecond,
+      say,
+      warn,
+      signal,
+    })
   }
 
   async #begin(
@@ -318,11 +353,13 @@ export class LocalVms implements AsyncDisposable {
 const nothing: LeaseStats = { bytesFetched: 0, bytesLocal: 0, percentLocal: 0, cacheHits: 0, bytesWritten: 0 }
 
 function statusOf({ vm, tenure }: Kept): VmStatusView {
+  const replica = tenure?.replica
   return {
     state: vm.state,
     accelerator: vm.accelerator,
     viewers: vm.display.viewers,
     copy: tenure?.progress ?? { doneBytes: 0, sizeBytes: 0, isComplete: false },
     stats: tenure?.stats() ?? nothing,
+    ...(replica && { replica }),
   }
 }

@@ -20,10 +20,16 @@ export interface OverlayPlace {
   readonly dir: string
   /** Its snapshots, a folder each; beside the overlays, whose names begin with a letter or digit. */
   readonly snapshots: string
+  /** What is remembered of its replica, and what is being taken from that. */
+  readonly replica: string
 }
 
 export function overlayPlace(overlayDir: string, name: string, version: string): OverlayPlace {
-  return { dir: join(overlayDir, name, version), snapshots: join(overlayDir, '.snapshots', name, version) }
+  return {
+    dir: join(overlayDir, name, version),
+    snapshots: join(overlayDir, '.snapshots', name, version),
+    replica: join(overlayDir, '.replicas', name, version),
+  }
 }
 
 const files = ['data', 'journal'] as const
@@ -97,8 +103,23 @@ export async function recoverOverlay({ dir, snapshots }: OverlayPlace): Promise<
 }
 
 /** Whatever the site decides about an overlay holds for what was kept of it. */
-export async function forgetOverlay({ dir, snapshots }: OverlayPlace): Promise<void> {
-  for (const folder of [dir, snapshots]) await rm(folder, { recursive: true, force: true })
+export async function forgetOverlay({ dir, snapshots, replica }: OverlayPlace): Promise<void> {
+  for (const folder of [dir, snapshots, replica]) await rm(folder, { recursive: true, force: true })
+}
+
+/** Changes with every change of an overlay's files. */
+export async function overlayStamp({ dir }: Pick<OverlayPlace, 'dir'>): Promise<string> {
+  const stamps = files.map(async (file) => {
+    const found = await stat(join(dir, file)).catch(() => undefined)
+    return found === undefined ? 'none' : `${found.ino} ${found.size} ${found.mtimeMs}`
+  })
+  return (await Promise.all(stamps)).join(', ')
+}
+
+/** The names in a folder are on the disk. */
+export async function syncFolder(path: string): Promise<void> {
+  await using folder = await open(path)
+  await folder.sync()
 }
 
 async function copyTo(from: string, to: string): Promise<string> {
@@ -117,11 +138,6 @@ async function copyTo(from: string, to: string): Promise<string> {
 async function writeDurably(path: string, text: string): Promise<void> {
   await writeFile(path, text, { mode: 0o600, flush: true })
   await syncFolder(dirname(path))
-}
-
-async function syncFolder(path: string): Promise<void> {
-  await using folder = await open(path)
-  await folder.sync()
 }
 
 async function readSnapshot(snapshots: string, name: string): Promise<Snapshot> {

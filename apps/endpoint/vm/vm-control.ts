@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { leaseStats } from '#core/api/lease.ts'
 import { CodedError } from '#core/errors/coded-error.ts'
 import { askControlSocket, NoAnswer, serveControlSocket } from '../control-socket.ts'
+import { replicaStats } from '../disk/disk-stats.ts'
 import { readVms, type VmRecord, vmFolder } from './vm-record.ts'
 
 export type LocalVmErrorCode =
@@ -33,6 +34,8 @@ const status = z.strictObject({
   /** How far its copy of the image has come. */
   copy: z.strictObject({ doneBytes: count, sizeBytes: count, isComplete: z.boolean() }),
   stats: leaseStats,
+  /** The copy in the data centre of what is written, where there is to be one. */
+  replica: replicaStats.exactOptional(),
 })
 export type VmStatusView = z.infer<typeof status>
 

@@ -1,7 +1,7 @@
-import { stat } from 'node:fs/promises'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { LeaseStats } from '#core/api/lease.ts'
+import { isKept } from '#core/trust/words.ts'
+import type { ReplicaStats } from '../disk/disk-stats.ts'
 import type { OpenDisk as AttachedDisk, OverlayMode } from '../disk/open-disk.ts'
 import type { DiskToOpen, OpenedDisk } from '../launch-disk.ts'
 import { leaseStatsOf } from '../serve-delivered.ts'
@@ -11,6 +11,7 @@ import {
   forgetOverlay,
   listSnapshots,
   type OverlayPlace,
+  overlayStamp,
   removeSnapshot,
   returnToSnapshot,
   type Snapshot,
@@ -72,6 +73,11 @@ export class VmTenure implements OpenedDisk {
     }
   }
 
+  /** How far the data centre is behind what was written; undefined where nothing is sent there. */
+  get replica(): ReplicaStats | undefined {
+    return this.#attached.replica?.status()
+  }
+
   stats(): LeaseStats {
     return leaseStatsOf(this.#attached)
   }
@@ -79,7 +85,7 @@ export class VmTenure implements OpenedDisk {
   /** @throws {SnapshotError} {LocalVmError} LOCAL_VM_KEEPS_NOTHING, LOCAL_VM_WITHDRAWN */
   async snapshot(act: SnapshotAct, name: string): Promise<readonly Snapshot[]> {
     const { place, vm, overlay } = this.#options
-    if (overlay !== 'keep') {
+    if (!isKept(overlay)) {
       throw new LocalVmError('LOCAL_VM_KEEPS_NOTHING', 'what is written in this VM is discarded at its end', {
         remedy: 'The policy decides that: ask an admin.',
       })
@@ -129,10 +135,11 @@ export class VmTenure implements OpenedDisk {
     const reason = signal.aborted ? (signal.reason as Error) : new Error('the disk was closed')
     disk.lease.onWord = undefined
     this.#copying.abort()
-    const keeps = overlay === 'keep' && disk.overlay() === 'keep'
+    const keeps = isKept(overlay) && isKept(disk.overlay())
     const mayWait = keeps && signal.aborted && disk.lease.notice?.code === 'TRUST_LOST'
     const halting = vm.pauseForGood()
     const isPaused = keeps ? await this.#writeOut(halting) : false
+    if (!signal.aborted) await this.#attached.replica?.finish()
     // From here on the key is gone; what is under way fails.
     vm.withdrawDisk(reason)
     await this.#attached.withdraw(reason).catch(warn)
@@ -140,7 +147,7 @@ export class VmTenure implements OpenedDisk {
     // What hung in a disk that was away has failed by now.
     if (mayWait && (isPaused || (await vm.pauseForGood()))) onWithdrawn(await overlayStamp(place))
     else await vm[Symbol.asyncDispose]()
-    if (overlay === 'keep' && !keeps) await forgetOverlay(place).catch(warn)
+    if (isKept(overlay) && !keeps) await forgetOverlay(place).catch(warn)
   }
 
   /** As far as it takes no longer than `farewellMs`. @returns whether the guest stands still */
@@ -167,13 +174,4 @@ export class VmTenure implements OpenedDisk {
       signal: this.#copying.signal,
     }).catch(warn)
   }
-}
-
-/** Changes with every change of an overlay's files: a VM that was paused on others must not go on. */
-export async function overlayStamp({ dir }: OverlayPlace): Promise<string> {
-  const files = ['data', 'journal'].map(async (file) => {
-    const found = await stat(join(dir, file)).catch(() => undefined)
-    return found === undefined ? 'none' : `${found.ino} ${found.size} ${found.mtimeMs}`
-  })
-  return (await Promise.all(files)).join(', ')
 }

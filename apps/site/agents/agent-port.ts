@@ -24,6 +24,7 @@ import { siteErrorStatus } from '../site-error.ts'
 import { createEndpointLink, type EndpointConnection } from './endpoint-link.ts'
 import { createGatewayLink } from './gateway-link.ts'
 import { createHostLink } from './host-link.ts'
+import { answerReplica, replicaWish } from './replica-requests.ts'
 
 const maxMessageBytes = 4 * 1024 * 1024
 const maxRequestBytes = 64 * 1024
@@ -253,15 +254,17 @@ async function cutOff(ws: WebSocket, link: AgentLink): Promise<void> {
   ws.terminate()
 }
 
-/** Plain requests: only the renewal of certificates. */
+/** Plain requests: the renewal of certificates, and replicas of what endpoints write. */
 async function answer(site: Site, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const reply = (status: number, body: unknown): void => {
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
   }
   try {
-    if (request.method !== 'POST' || request.url !== '/renew')
-      return reply(404, { code: 'NOT_FOUND', message: 'POST /renew is what there is' })
     const peer = provenPeer(site, request.socket)
+    const wish = replicaWish(request)
+    if (wish !== undefined) return await answerReplica(site, peer, wish, request, response)
+    if (request.method !== 'POST' || request.url !== '/renew')
+      return reply(404, { code: 'NOT_FOUND', message: 'there is POST /renew, and replicas of leases' })
     const body = renewRequest.parse(JSON.parse(await readBody(request)))
     reply(200, renewAnswer.parse(await renew(site, peer, body.request, body.attestation)))
   } catch (error) {

@@ -2,6 +2,8 @@ import { z } from 'zod'
 import { proveEntry } from '#adapters/store-postgres/index.ts'
 import {
   dataAnswer,
+  removeAnswer,
+  removeRequest,
   timelineAnswer,
   timelineQuery,
   timelineTopics,
@@ -11,6 +13,7 @@ import {
 import { uuid } from '#core/api/words.ts'
 import { formatTlogProof } from '#core/audit/index.ts'
 import { readData } from '../data.ts'
+import { removeReplica } from '../replicas.ts'
 import type { Site } from '../site.ts'
 import { notFound, SiteError } from '../site-error.ts'
 import { readTimeline } from '../timeline.ts'
@@ -65,6 +68,19 @@ export function dataRoutes(app: Api, site: Site): void {
       const { id } = request.params
       const state = await withdrawByAdmin(site, id, request.body.reason, adminActor(callerOf(request)))
       return { id, state }
+    },
+  )
+
+  app.post(
+    '/replicas/:id/remove',
+    {
+      config: { access: 'admin' },
+      schema: { params: z.strictObject({ id: uuid }), body: removeRequest, response: { 200: removeAnswer } },
+    },
+    async (request) => {
+      const { id } = request.params
+      await removeReplica(site, id, request.body.reason, adminActor(callerOf(request)))
+      return { id }
     },
   )
 }

@@ -2,6 +2,7 @@ import { type AttachedDisk, detachDisk, listDisks, statsOfDisk } from '#apps/end
 import type { DiskStats } from '#apps/endpoint/disk/disk-stats.ts'
 import { runDirectory } from '#apps/endpoint/disk/run-dir.ts'
 import { type Command, parse, table } from '../../command.ts'
+import { replicaText } from '../../replica-text.ts'
 import { sizeText } from '../image/store-options.ts'
 
 export const list: Command = {
@@ -44,7 +45,18 @@ export const stats: Command = {
       disks.length === 0
         ? 'No disk is attached.'
         : table(
-            ['DISK', 'NAME', 'FETCHED', 'FROM CACHE', 'REQUESTS', 'HITS', 'DAMAGED', 'WRITTEN', 'LOCAL'],
+            [
+              'DISK',
+              'NAME',
+              'FETCHED',
+              'FROM CACHE',
+              'REQUESTS',
+              'HITS',
+              'DAMAGED',
+              'WRITTEN',
+              'LOCAL',
+              'DATA CENTRE',
+            ],
             disks.map(({ disk, stats }) => [disk.id, disk.name, ...figures(stats)]),
           ),
     )
@@ -87,6 +99,7 @@ function figures({
   damaged,
   bytesWritten,
   percentLocal,
+  replica,
 }: DiskStats): readonly string[] {
   return [
     sizeText(bytesFetched),
@@ -96,5 +109,6 @@ function figures({
     String(damaged),
     bytesWritten === undefined ? '' : sizeText(bytesWritten),
     percentLocal === undefined ? '' : `${percentLocal} %`,
+    replicaText(replica),
   ]
 }

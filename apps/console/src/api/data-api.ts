@@ -1,4 +1,10 @@
-import { dataAnswer, type TimelineTopic, timelineAnswer, withdrawAnswer } from '#core/api/data.ts'
+import {
+  dataAnswer,
+  removeAnswer,
+  type TimelineTopic,
+  timelineAnswer,
+  withdrawAnswer,
+} from '#core/api/data.ts'
 import { request, send } from './client.ts'
 
 /** Calls about where data is, its time lines, and the proof of them. */
@@ -11,6 +17,8 @@ export const dataApi = {
   },
   withdraw: (leaseId: string, reason: string) =>
     request({ method: 'POST', path: `/leases/${leaseId}/withdraw`, body: { reason } }, withdrawAnswer),
+  removeReplica: (id: string, reason: string) =>
+    request({ method: 'POST', path: `/replicas/${id}/remove`, body: { reason } }, removeAnswer),
   /** The text of a `.tlog-proof` file. */
   proof: async (index: string) => (await send({ method: 'GET', path: `/audit/proof/${index}` })).text(),
 }

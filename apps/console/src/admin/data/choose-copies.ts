@@ -47,7 +47,7 @@ const comparisons: Readonly<Record<SortColumn, (a: DataCopy, b: DataCopy) => num
   Where: (a, b) => rankOf(a) - rankOf(b) || byText(a.machine.name, b.machine.name),
   Delivered: (a, b) => byText(modeNames[a.mode], modeNames[b.mode]) || byText(imageOf(a), imageOf(b)),
   State: (a, b) => byText(copyStateNames[a.state], copyStateNames[b.state]) || byText(a.since, b.since),
-  'On the device': (a, b) => (a.stats?.bytesWritten ?? -1) - (b.stats?.bytesWritten ?? -1),
+  'On the device': (a, b) => bytesOf(a) - bytesOf(b),
 }
 
 const areasFromWorst: readonly Area[] = ['hostile', 'unknown', 'outside', 'inside', 'datacenter']
@@ -60,13 +60,25 @@ function byText(a: string, b: string): number {
   return a.localeCompare(b)
 }
 
+function bytesOf({ stats, replica }: DataCopy): number {
+  return stats?.bytesWritten ?? replica?.sizeBytes ?? -1
+}
+
 function imageOf({ image }: DataCopy): string {
   return image === undefined ? '' : `${image.name}:${image.version}`
 }
 
 function textOf(copy: DataCopy): string {
-  const { workspace, person, machine, zone, mode, state } = copy
-  const names = [workspace.id, workspace.name, person.login, person.name, machine.name, zone.name]
+  const { workspace, person, machine, zone, mode, state, replica } = copy
+  const names = [
+    workspace.id,
+    workspace.name,
+    person.login,
+    person.name,
+    machine.name,
+    zone.name,
+    replica?.endpoint.name ?? '',
+  ]
   const shown = [zoneKindNames[zone.kind], modeNames[mode], copyStateNames[state], imageOf(copy)]
   return [...names, ...shown, ...protectionSentences(copy, () => '')].join(' ').toLowerCase()
 }

@@ -13,6 +13,7 @@ export function CopyTable(props: {
   readonly onOrder: (by: SortColumn) => void
   readonly onTimeline: (copy: DataCopy) => void
   readonly onWithdraw: (copy: DataCopy) => void
+  readonly onRemove: (copy: DataCopy) => void
 }): ReactElement {
   const { me } = usePerson()
   return (
@@ -43,6 +44,16 @@ export function CopyTable(props: {
                 Withdraw
               </button>
             )}
+            {me.admin && copy.replica !== undefined && (
+              <button
+                type="button"
+                className="button button-small"
+                aria-label={`Remove ${nameOf(copy)}`}
+                onClick={() => props.onRemove(copy)}
+              >
+                Remove
+              </button>
+            )}
           </span>
         ),
       }))}
@@ -60,7 +71,7 @@ function canWithdraw({ leaseId, state }: DataCopy): boolean {
 }
 
 function cellsOf(copy: DataCopy): DataRow['cells'] {
-  const { workspace, person, machine, zone, mode, image, state, since, until, stats, notice } = copy
+  const { workspace, person, machine, mode, image, state, since, until, notice } = copy
   const [first, ...others] = protectionSentences(copy, clock)
   return {
     'Workspace, person': <TwoLines first={workspace.name} second={`${person.name}, ${person.login}`} />,
@@ -73,7 +84,7 @@ function cellsOf(copy: DataCopy): DataRow['cells'] {
             {!machine.online && <span className="muted small">, away</span>}
           </span>
         }
-        second={<ZoneName zone={zone} isHosted={machine.kind === 'host'} />}
+        second={<SeenFrom copy={copy} />}
       />
     ),
     Delivered: (
@@ -114,25 +125,35 @@ function cellsOf(copy: DataCopy): DataRow['cells'] {
         {notice !== undefined && <span className="muted">Why: {sentence(notice.reason)}</span>}
       </div>
     ),
-    'On the device':
-      stats === undefined ? (
-        <span className="muted">–</span>
-      ) : (
-        <TwoLines
-          first={<span className="nowrap">{size(stats.bytesWritten)} written</span>}
-          second={<span className="nowrap">{Math.round(stats.percentLocal)} % of the image</span>}
-        />
-      ),
+    'On the device': <Amount copy={copy} />,
   }
 }
 
-function ZoneName(props: { readonly zone: DataCopy['zone']; readonly isHosted: boolean }): ReactElement {
-  const { name, kind, why } = props.zone
+function Amount({ copy: { stats, replica } }: { readonly copy: DataCopy }): ReactElement {
+  if (replica !== undefined)
+    return (
+      <TwoLines
+        first={<span className="nowrap">{size(replica.sizeBytes)} stored</span>}
+        second={<span className="nowrap">as of {clock(replica.copiedAt)}</span>}
+      />
+    )
+  if (stats === undefined) return <span className="muted">–</span>
+  return (
+    <TwoLines
+      first={<span className="nowrap">{size(stats.bytesWritten)} written</span>}
+      second={<span className="nowrap">{Math.round(stats.percentLocal)} % of the image</span>}
+    />
+  )
+}
+
+function SeenFrom({ copy: { machine, zone, replica } }: { readonly copy: DataCopy }): ReactElement {
+  if (replica !== undefined) return <span>from {replica.endpoint.name}</span>
+  const { name, kind, why } = zone
   const words =
     name === kind ? zoneKindNames[kind].toLowerCase() : `${name}, ${zoneKindNames[kind].toLowerCase()}`
   return (
     <span className={kind === 'hostile' ? 'zone-hostile' : ''} title={why}>
-      {props.isHosted ? `seen from ${words}` : words}
+      {machine.kind === 'host' ? `seen from ${words}` : words}
     </span>
   )
 }

@@ -12,6 +12,7 @@ import { PageHead } from '../page-head.tsx'
 import { type Area, chooseCopies, type Order, orderCopies, sortColumns } from './choose-copies.ts'
 import { CopyTable } from './copy-table.tsx'
 import { DataPicture } from './data-picture.tsx'
+import { RemoveDialog } from './remove-dialog.tsx'
 import { TimelineDialog } from './timeline-dialog.tsx'
 import { WithdrawDialog } from './withdraw-dialog.tsx'
 
@@ -64,6 +65,7 @@ function Copies({
   const [order, setOrder] = useState<Order>({ by: 'Where', descending: false })
   const [told, setTold] = useState<DataCopy>()
   const [asked, setAsked] = useState<DataCopy>()
+  const [removed, setRemoved] = useState<DataCopy>()
   const shown = orderCopies(chooseCopies(data.copies, { wanted, area }), order)
   const orderBy = (by: Order['by']) =>
     setOrder({ by, descending: order.by === by ? !order.descending : false })
@@ -101,6 +103,7 @@ function Copies({
                 onOrder={orderBy}
                 onTimeline={setTold}
                 onWithdraw={setAsked}
+                onRemove={setRemoved}
               />
             </div>
           )}
@@ -113,6 +116,16 @@ function Copies({
           onClose={() => setAsked(undefined)}
           onDone={() => {
             setAsked(undefined)
+            onChange()
+          }}
+        />
+      )}
+      {removed !== undefined && (
+        <RemoveDialog
+          copy={removed}
+          onClose={() => setRemoved(undefined)}
+          onDone={() => {
+            setRemoved(undefined)
             onChange()
           }}
         />

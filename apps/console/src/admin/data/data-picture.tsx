@@ -35,7 +35,7 @@ export function DataPicture(props: {
     <section className="where" aria-label="Picture of where data is">
       <div className="where-side">
         <h2>In the data centre</h2>
-        {part('datacenter', 'Hosts', 'Only pictures leave')}
+        {part('datacenter', 'Hosts and replicas', 'Only pictures and ciphertext leave')}
       </div>
       <div className="where-side">
         <h2>On endpoints</h2>
@@ -97,6 +97,7 @@ const markKinds: Readonly<Record<DataCopy['state'], MarkKind>> = {
   held: 'live',
   withdrawn: 'taken',
   kept: 'kept',
+  replicated: 'kept',
 }
 
 /** One mark a copy. Its shape says how it is, so that colour is not needed for that. */
@@ -133,7 +134,7 @@ const legend: readonly (readonly [MarkKind, string])[] = [
   ['live', 'In use'],
   ['waiting', 'Starting or disconnected'],
   ['taken', 'Taken back, not confirmed yet'],
-  ['kept', 'Left behind, unreadable without the site'],
+  ['kept', 'Left behind or a replica, unreadable without a lease'],
 ]
 
 function Legend(): ReactElement {

@@ -55,7 +55,7 @@ export function TimelineDialog({
   )
 }
 
-function choicesOf({ sessionId, leaseId, workspace, person, machine }: DataCopy): readonly About[] {
+function choicesOf({ sessionId, leaseId, workspace, person, machine, replica }: DataCopy): readonly About[] {
   return [
     leaseId === undefined
       ? { topic: 'session', id: sessionId, name: 'This session' }
@@ -63,7 +63,13 @@ function choicesOf({ sessionId, leaseId, workspace, person, machine }: DataCopy)
     ...(leaseId === undefined ? [] : [{ topic: 'session' as const, id: sessionId, name: 'Its session' }]),
     { topic: 'workspace', id: workspace.id, name: workspace.name },
     { topic: 'person', id: person.id, name: person.name },
-    { topic: machine.kind, id: machine.id, name: machine.name },
+    machine.kind === 'site'
+      ? {
+          topic: 'endpoint',
+          id: replica?.endpoint.id ?? machine.id,
+          name: replica?.endpoint.name ?? machine.name,
+        }
+      : { topic: machine.kind, id: machine.id, name: machine.name },
   ]
 }
 

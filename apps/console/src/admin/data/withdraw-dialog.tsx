@@ -24,7 +24,11 @@ export function WithdrawDialog(props: {
       onDone()
     })
   }
-  const overlay = copy.protection.includes('overlay-kept') ? 'keep' : 'discard'
+  const overlay = copy.protection.includes('overlay-replicated')
+    ? 'replicate'
+    : copy.protection.includes('overlay-kept')
+      ? 'keep'
+      : 'discard'
   return (
     <Dialog title={`Withdraw ${nameOf(copy)}?`} onClose={onClose}>
       <form onSubmit={withdraw}>

@@ -1,0 +1,1 @@
+export { openReplicaDirectory } from './replica-directory.ts'

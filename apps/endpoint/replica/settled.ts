@@ -1,0 +1,6 @@
+/** Waits for all, also when one fails. */
+export async function settled(parts: readonly Promise<unknown>[]): Promise<void> {
+  const results = await Promise.allSettled(parts)
+  const failed = results.find((result) => result.status === 'rejected')
+  if (failed) throw failed.reason
+}
