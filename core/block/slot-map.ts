@@ -2,6 +2,8 @@ import { OverlayError } from './overlay-error.ts'
 import type { SlotRun } from './slot-store.ts'
 
 const pageBlocks = 1024
+/** A disk of terabytes is opened as soon as a small one: groups are made when one of their pages is. */
+const groupPages = 1024
 const mostBlocks = 2 ** 32 - 2
 const absent = 0
 const zero = 1
@@ -20,7 +22,8 @@ interface Page {
 export class SlotMap {
   readonly blocks: number
   readonly #marked: boolean
-  readonly #pages: (Page | undefined)[]
+  readonly #pages: number
+  readonly #groups: ((Page | undefined)[] | undefined)[]
   /** Stands for every page of zeros; never written to. */
   readonly #zeroPage: Page
 
@@ -34,18 +37,19 @@ export class SlotMap {
     }
     this.blocks = blocks
     this.#marked = marked
-    this.#pages = Array.from({ length: Math.ceil(blocks / pageBlocks) })
+    this.#pages = Math.ceil(blocks / pageBlocks)
+    this.#groups = Array.from({ length: Math.ceil(this.#pages / groupPages) })
     this.#zeroPage = this.#newPage(zero)
   }
 
   /** The slot of a block; undefined when it has none. */
   slotOf(block: number): number | undefined {
-    const value = this.#pages[Math.floor(block / pageBlocks)]?.slots[block % pageBlocks] ?? absent
+    const value = this.#page(Math.floor(block / pageBlocks))?.slots[block % pageBlocks] ?? absent
     return value < firstSlot ? undefined : value - firstSlot
   }
 
   markOf(block: number): bigint {
-    return this.#pages[Math.floor(block / pageBlocks)]?.marks?.[block % pageBlocks] ?? 0n
+    return this.#page(Math.floor(block / pageBlocks))?.marks?.[block % pageBlocks] ?? 0n
   }
 
   /** As `SlotStore.run`. */
@@ -54,7 +58,7 @@ export class SlotMap {
     let count = 1
     while (count < most) {
       const next = block + count
-      const page = this.#pages[Math.floor(next / pageBlocks)]
+      const page = this.#page(Math.floor(next / pageBlocks))
       const isUniform = page === undefined || page === this.#zeroPage
       if (this.#kindOf(next) !== kind) break
       count += isUniform ? pageBlocks - (next % pageBlocks) : 1
@@ -77,15 +81,19 @@ export class SlotMap {
     for (let at = block; at < end; ) {
       const index = Math.floor(at / pageBlocks)
       const until = Math.min(end, (index + 1) * pageBlocks)
-      if (this.#pages[index] !== this.#zeroPage) this.#zeroWithin(index, at, until, release)
+      if (this.#page(index) !== this.#zeroPage) this.#zeroWithin(index, at, until, release)
       at = until
     }
   }
 
   /** All blocks that are kept, in order, as runs; data in runs of one block. */
   *entries(): Generator<{ block: number; run: SlotRun }, void, undefined> {
-    for (let index = 0; index < this.#pages.length; index++) {
-      if (this.#pages[index] === undefined) continue
+    for (let index = 0; index < this.#pages; index++) {
+      if (this.#page(index) === undefined) {
+        // Nothing is in the rest of its group either.
+        if (this.#groups[Math.floor(index / groupPages)] === undefined) index |= groupPages - 1
+        continue
+      }
       const end = Math.min(this.blocks, (index + 1) * pageBlocks)
       for (let block = index * pageBlocks; block < end; ) {
         const isData = this.#kindOf(block) === 'data'
@@ -97,7 +105,7 @@ export class SlotMap {
   }
 
   #kindOf(block: number): SlotRun['kind'] {
-    const value = this.#pages[Math.floor(block / pageBlocks)]?.slots[block % pageBlocks] ?? absent
+    const value = this.#page(Math.floor(block / pageBlocks))?.slots[block % pageBlocks] ?? absent
     return value === absent ? 'absent' : value === zero ? 'zero' : 'data'
   }
 
@@ -107,7 +115,7 @@ export class SlotMap {
       if (slot !== undefined) release(slot)
     }
     if (until - from === pageBlocks) {
-      this.#pages[index] = this.#zeroPage
+      this.#put(index, this.#zeroPage)
       return
     }
     const start = index * pageBlocks
@@ -115,11 +123,21 @@ export class SlotMap {
   }
 
   #ownPage(index: number): Page {
-    const page = this.#pages[index]
+    const page = this.#page(index)
     if (page !== undefined && page !== this.#zeroPage) return page
     const own = this.#newPage(page === undefined ? absent : zero)
-    this.#pages[index] = own
+    this.#put(index, own)
     return own
+  }
+
+  #page(index: number): Page | undefined {
+    return this.#groups[Math.floor(index / groupPages)]?.[index % groupPages]
+  }
+
+  #put(index: number, page: Page): void {
+    const at = Math.floor(index / groupPages)
+    const group = (this.#groups[at] ??= Array.from({ length: groupPages }))
+    group[index % groupPages] = page
   }
 
   #newPage(value: number): Page {
