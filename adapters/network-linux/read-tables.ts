@@ -26,6 +26,8 @@ export async function readTables(signal: AbortSignal): Promise<Tables> {
 
 const readMs = 30_000
 const keptMs = 120_000
+/** Before a monitor listens it does not say so, and what changes meanwhile it does not tell. */
+const deafMs = 10_000
 
 /** The tables for several who look, read anew when the kernel tells of a change. */
 export interface SharedTables {
@@ -37,6 +39,7 @@ export interface SharedTables {
 /** What was read is kept for two minutes at most: a monitor that died tells of nothing. */
 export function sharedTables(monitor: Monitor): SharedTables {
   let last: { readonly at: number; readonly tables: Promise<Tables> } | undefined
+  let isWatched = false
   let isKept = false
   return {
     read: async (signal) => {
@@ -52,12 +55,18 @@ export function sharedTables(monitor: Monitor): SharedTables {
       return tables
     },
     keep: (signal) => {
-      if (isKept || signal.aborted) return
-      isKept = true
+      if (isWatched || signal.aborted) return
+      isWatched = true
       monitor(({ table }) => {
         if (table !== 'NEIGH') last = undefined
       }, signal)
+      const listening = setTimeout(() => {
+        last = undefined
+        isKept = true
+      }, deafMs).unref()
       signal.addEventListener('abort', () => {
+        clearTimeout(listening)
+        isWatched = false
         isKept = false
       })
     },

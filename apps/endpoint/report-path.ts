@@ -105,6 +105,10 @@ async function post<T>(
   }
   const sent = request({ createConnection: () => socket, method: 'POST', path, headers })
   sent.on('error', reject)
+  // A request over a connection that is gone already hears of nothing, for ever.
+  const gone = (): void => reject(new Error('the connection was closed'))
+  socket.once('close', gone)
+  if (socket.destroyed) gone()
   sent.on('response', (response) => {
     const parts: Buffer[] = []
     let length = 0

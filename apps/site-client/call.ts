@@ -178,6 +178,10 @@ async function send(
     },
   )
   request.on('error', (cause) => reject(away(site, cause)))
+  // A request over a connection that is gone already hears of nothing, for ever.
+  const gone = (): void => reject(away(site, new Error('the connection was closed')))
+  socket.once('close', gone)
+  if (socket.destroyed) gone()
   request.end(body)
   return promise.finally(() => socket.destroy())
 }
