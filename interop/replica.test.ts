@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
@@ -16,41 +16,33 @@ import { disposable } from '#apps/site/run-site.ts'
 import { dataAnswer, timelineAnswer } from '#core/api/data.ts'
 import { decodeManifest } from '#core/replica/index.ts'
 import { diskOf, type EnrolledEndpoint, enrolEndpoint } from './enrolled-endpoint.rig.ts'
-import { diskWorkspace, publishForTest } from './published-release.rig.ts'
 import {
   accessTo,
   filesIn,
-  importDisk,
   launchedAt,
   overlayPolicy,
   type ReplicatedDisk,
   replicaFiles,
+  startReplicatingSite,
   useReplicatedDisk,
 } from './replicated-disk.rig.ts'
-import { type RunningSite, type SignedInClient, startSite, until } from './running-site.rig.ts'
-import { openDatabase, type SiteDatabase } from './site-database.rig.ts'
+import { passwordOf, type RunningSite, type SignedInClient, until } from './running-site.rig.ts'
+import type { SiteDatabase } from './site-database.rig.ts'
 
 /** What is written on an endpoint, on its way to a real site and onto another endpoint. */
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 300_000 })
 
-let folder: string
 let site: RunningSite
 let database: SiteDatabase
 let ada: SignedInClient
 let undo: AsyncDisposableStack
 const MiB = 1 << 20
+const program = join(import.meta.dirname, '..', 'trustcast')
 const secret = 'WRITTEN-ON-AN-ENDPOINT-AND-NOWHERE-READABLE'
 
 beforeAll(async () => {
   undo = new AsyncDisposableStack()
-  folder = await mkdtemp('/var/tmp/tc-replica-')
-  undo.defer(() => rm(folder, { recursive: true, force: true }))
-  site = undo.use(await startSite({ args: ['--hosts', '1', '--gateways', '1'] }))
-  database = undo.use(await openDatabase(site))
-  ada = await site.signIn('ada')
-  await ada.send('PUT', '/admin/policy', { text: overlayPolicy('replicate') }, z.unknown())
-  await publishForTest(ada, 'office', await importDisk(folder, 'office'))
-  await ada.send('PUT', '/admin/workspaces/lab', diskWorkspace('office'), z.unknown())
+  ;({ site, database, ada } = undo.use(await startReplicatingSite()))
 })
 afterAll(() => undo.disposeAsync())
 
@@ -142,6 +134,29 @@ test('whoever comes back to a device goes on with what was written elsewhere; wh
   expect(await fifth.read(17 * MiB, 21)).toBe('again from the second')
   expect(await fifth.read(16 * MiB, 4)).toBe('\0\0\0\0')
   await fifth.finish()
+})
+
+test('whoever ends the command line by Ctrl-C has the rest sent first', async () => {
+  await using laptop = await enrolEndpoint(site, ada, 'laptop-12')
+  const env = {
+    ...process.env,
+    TRUSTCAST_ENDPOINT: laptop.dir,
+    TRUSTCAST_LOGIN: join(laptop.dir, 'login.json'),
+    TRUSTCAST_RUN: join(laptop.dir, 'run'),
+  }
+  const authority = join(site.state, 'pki/root.pem')
+  const login = spawn(program, ['login', site.url, '--user', 'nora', '--ca', authority], { env })
+  login.stdin.end(`${passwordOf('nora')}\n`)
+  expect(await once(login, 'close')).toEqual([0, null])
+
+  const child = spawn(program, ['disk', 'attach', 'office', '--json'], { env })
+  undo.defer(() => void child.kill('SIGKILL'))
+  const [line] = (await once(createInterface(child.stdout), 'line')) as [string]
+  const before = await sequence()
+  await accessTo(env.TRUSTCAST_RUN, diskRecord.parse(JSON.parse(line))).write(6 * MiB, 'by hand')
+  child.kill('SIGINT')
+  await once(child, 'close')
+  expect(await sequence()).toBe(before + 1)
 })
 
 test('an endpoint that is killed at any moment goes on with all that it has', async () => {

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { randomFillSync } from 'node:crypto'
-import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -17,8 +17,14 @@ import { releaseMetadata } from '#apps/site-client/release-metadata.ts'
 import type { DiskDelivery } from '#core/api/person.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
 import type { EndpointLaunch, EnrolledEndpoint } from './enrolled-endpoint.rig.ts'
-import type { ImageForTest } from './published-release.rig.ts'
-import { type SignedInClient, until } from './running-site.rig.ts'
+import {
+  diskWorkspace,
+  type ImageForTest,
+  type PublishedForTest,
+  publishForTest,
+} from './published-release.rig.ts'
+import { type RunningSite, type SignedInClient, startSite, until } from './running-site.rig.ts'
+import { openDatabase, type SiteDatabase } from './site-database.rig.ts'
 
 const run = promisify(execFile)
 
@@ -36,8 +42,30 @@ permit (principal, action in [Action::"input", Action::"clipboard-in"], resource
 `
 }
 
+export interface ReplicatingSite extends AsyncDisposable {
+  readonly site: RunningSite
+  readonly database: SiteDatabase
+  readonly ada: SignedInClient
+  readonly release: PublishedForTest
+}
+
+/** A site whose workspace `lab` is a disk that employees write on, with a copy in the data centre. */
+export async function startReplicatingSite(): Promise<ReplicatingSite> {
+  await using starting = new AsyncDisposableStack()
+  const folder = await mkdtemp('/var/tmp/tc-replica-')
+  starting.defer(() => rm(folder, { recursive: true, force: true }))
+  const site = starting.use(await startSite({ args: ['--hosts', '1', '--gateways', '1'] }))
+  const database = starting.use(await openDatabase(site))
+  const ada = await site.signIn('ada')
+  await ada.send('PUT', '/admin/policy', { text: overlayPolicy('replicate') }, z.unknown())
+  const release = await publishForTest(ada, 'office', await importDisk(folder, 'office'))
+  await ada.send('PUT', '/admin/workspaces/lab', diskWorkspace('office'), z.unknown())
+  const running = starting.move()
+  return { site, database, ada, release, [Symbol.asyncDispose]: () => running.disposeAsync() }
+}
+
 /** Imports a disk of 32 MiB, the first of it noise and the rest zeros, by the command line. */
-export async function importDisk(folder: string, name: string): Promise<ImageForTest> {
+async function importDisk(folder: string, name: string): Promise<ImageForTest> {
   const [raw, store, keys] = ['raw', 'store', 'image-keys'].map((part) => join(folder, `${name}.${part}`))
   const disk = Buffer.alloc(32 << 20)
   randomFillSync(disk.subarray(0, 1 << 20))

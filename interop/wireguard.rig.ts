@@ -1,4 +1,4 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -21,7 +21,9 @@ export interface WireGuardTunnel extends AsyncDisposable {
 
 /** Starts `wireguard-go` on both ends: real in user space, where the kernel has no WireGuard. */
 export async function startWireGuard(lan: Lan, member: NetworkNamespace): Promise<WireGuardTunnel> {
+  await using starting = new AsyncDisposableStack()
   const folder = await mkdtemp(join(tmpdir(), 'tc-wg-'))
+  starting.defer(() => rm(folder, { recursive: true, force: true }))
   const tag = member.name.slice(2, 8)
   // Their control sockets are shared by all namespaces, so names differ.
   const [here, there] = [`wg${tag}a`, `wg${tag}b`]
@@ -40,23 +42,26 @@ export async function startWireGuard(lan: Lan, member: NetworkNamespace): Promis
   const [mine, theirs] = keys
   if (mine === undefined || theirs === undefined) throw new Error('two keys were to be made')
   const options = { stdio: 'ignore', env: { ...process.env, WG_PROCESS_FOREGROUND: '1' } } as const
-  const children: ChildProcess[] = [
+  for (const child of [
     spawn('wireguard-go', ['-f', here], options),
     member.spawn('wireguard-go', ['-f', there], options),
-  ]
+  ])
+    starting.defer(() => end(child))
   await configured([
     'wg',
     'set',
     here,
     'private-key',
     mine.file,
-    'listen-port',
-    '51820',
     'peer',
     theirs.public,
     'allowed-ips',
     `${address}/32`,
   ])
+  await run('ip', ['addr', 'add', `${gateway}/24`, 'dev', here])
+  await run('ip', ['link', 'set', here, 'up'])
+  // Chosen by the system once it is up: others may run beside this one.
+  const port = (await run('wg', ['show', here, 'listen-port'])).stdout.trim()
   const [program, words] = member.inside(
     'wg',
     'set',
@@ -68,25 +73,21 @@ export async function startWireGuard(lan: Lan, member: NetworkNamespace): Promis
     'allowed-ips',
     `${subnet}.0/24`,
     'endpoint',
-    `${lan.gateway}:51820`,
+    `${lan.gateway}:${port}`,
     'persistent-keepalive',
     '5',
   )
   await configured([program, ...words])
-  await run('ip', ['addr', 'add', `${gateway}/24`, 'dev', here])
-  await run('ip', ['link', 'set', here, 'up'])
   await member.ip('addr', 'add', `${address}/24`, 'dev', there)
   await member.ip('link', 'set', there, 'up')
+  const running = starting.move()
   return {
     gateway,
     address,
     network: `${subnet}.0/24`,
     link: here,
     memberLink: there,
-    [Symbol.asyncDispose]: async () => {
-      await Promise.all(children.map(end))
-      await rm(folder, { recursive: true, force: true })
-    },
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
   }
 }
 

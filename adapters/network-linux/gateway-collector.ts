@@ -10,9 +10,10 @@ import {
 } from '#core/network/index.ts'
 import type { WatchingCollector } from '#core/posture/index.ts'
 import type { Monitor } from './monitor.ts'
-import { readNeighbours, type SharedTables } from './read-tables.ts'
+import { readNeighbours } from './read-tables.ts'
 import { run } from './run.ts'
 import { integrity, said } from './said.ts'
+import type { SharedTables } from './shared-tables.ts'
 
 const maxEntries = 10_000
 

@@ -10,8 +10,9 @@ import { unknown, type WatchingCollector } from '#core/posture/index.ts'
 import { discoverDhcp } from './discover-dhcp.ts'
 import { gatewayCollector } from './gateway-collector.ts'
 import { type NetworkChange, sharedMonitor } from './monitor.ts'
-import { sharedTables, type Tables } from './read-tables.ts'
+import type { Tables } from './read-tables.ts'
 import { integrity, said } from './said.ts'
+import { sharedTables } from './shared-tables.ts'
 import { type KnownSite, lookAtNames, lookAtPortal, lookAtSite } from './site-path.ts'
 
 export interface NetworkCollectorOptions {
@@ -38,8 +39,8 @@ export function networkCollectors(options: NetworkCollectorOptions): readonly Wa
   const { now = Date.now, resolvConf = '/etc/resolv.conf', dhcpServers = [] } = options
   const path = remembered<Suspicions>(siteEveryMs, now)
   const offers = remembered<readonly Offer[] | undefined>(dhcpEveryMs, now)
-  const offersFor = async (now: Tables, signal: AbortSignal): Promise<readonly Offer[] | undefined> =>
-    offers(keyOf(now), () => offersOf(now, signal))
+  const offersFor = async (seen: Tables, signal: AbortSignal): Promise<readonly Offer[] | undefined> =>
+    offers(keyOf(seen), () => offersOf(seen, signal))
   const monitor = sharedMonitor()
   const tables = sharedTables(monitor)
   const watching = (...wanted: readonly NetworkChange['table'][]): Required<WatchingCollector>['watch'] => {

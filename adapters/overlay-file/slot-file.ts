@@ -1,4 +1,5 @@
 import { OverlayError } from '#core/block/overlay-error.ts'
+import { settled } from '#core/block/settled.ts'
 import { slotBytes } from '#core/block/slot-store.ts'
 import type { OverlayFile } from './overlay-folder.ts'
 import { type SlotCipher, sealedBytes } from './slot-cipher.ts'
@@ -28,8 +29,7 @@ export async function writeSlots(
     at += bytes.length
     return file.write(bytes, slot * sealedBytes)
   })
-  const failed = (await Promise.allSettled(writes)).find((result) => result.status === 'rejected')
-  if (failed) throw failed.reason
+  await settled(writes)
 }
 
 /**

@@ -56,7 +56,11 @@ export async function replicaLease(site: Site, endpointId: string, leaseId: stri
   return lease
 }
 
-/** @throws {SiteError} REPLICA_TOO_LARGE */
+/**
+ * Keeps a piece. That what is written is copied to the data centre is in the log first (I7).
+ *
+ * @throws {SiteError} REPLICA_TOO_LARGE
+ */
 export async function keepPiece(
   site: Site,
   lease: LeaseDetail,
@@ -64,6 +68,7 @@ export async function keepPiece(
   bytes: Uint8Array,
 ): Promise<void> {
   const row = await begun(site, lease)
+  await tell(site, lease, row, 'replica-kept')
   const isThere = (await site.replicas.pieceBytes(row.id, name)) !== undefined
   // What is there and what comes next are both kept until that is committed.
   const most = 2 * limitBytes(site)
@@ -79,7 +84,7 @@ export async function keepPiece(
 export async function readPiece(site: Site, lease: LeaseDetail, name: string): Promise<Uint8Array> {
   const row = await replicaOf(site.store.db, await keyOf(site, lease))
   if (row === undefined) throw notFound('piece')
-  if (lease.replica_read_at === null) await tell(site, lease, row, 'replica-read')
+  await tell(site, lease, row, 'replica-read')
   const piece = await site.replicas.piece(row.id, name)
   if (piece === undefined)
     throw new SiteError('REPLICA_INCOMPLETE', 'a piece is not where it was put', {
@@ -118,7 +123,7 @@ export async function commitManifest(
   requireNext(row, previous, manifest)
   const size = await sizeOf(site, row, manifest)
   if (size > limitBytes(site)) throw tooLarge(site)
-  if (lease.replica_kept_at === null) await tell(site, lease, row, 'replica-kept')
+  await tell(site, lease, row, 'replica-kept')
   const digest = hash('sha256', bytes)
   await site.replicas.putManifest(row.id, digest, bytes)
   const isThere = await commitReplica(db, row.id, async (now) => {
@@ -265,8 +270,25 @@ async function keyOf(site: Site, lease: LeaseDetail): Promise<ReplicaKey> {
   return { person_id, scope: mode === 'local-vm' ? workspace_id : '', image, version }
 }
 
-/** At least once for each lease. INVARIANT I7: before it is. */
+/** What the log is being told: of the pieces that come at once only one waits for it to be written. */
+const telling = new Map<string, Promise<void>>()
+
+/** For each lease, once in general, at least once for certain. INVARIANT I7: before it is. */
 async function tell(
+  site: Site,
+  lease: LeaseDetail,
+  row: ReplicaRow,
+  kind: 'replica-kept' | 'replica-read',
+): Promise<void> {
+  const column = kind === 'replica-kept' ? 'replica_kept_at' : 'replica_read_at'
+  if (lease[column] !== null) return
+  const key = `${lease.id} ${kind}`
+  const told = telling.get(key) ?? record(site, lease, row, kind).finally(() => telling.delete(key))
+  telling.set(key, told)
+  await told
+}
+
+async function record(
   site: Site,
   lease: LeaseDetail,
   row: ReplicaRow,

@@ -1,6 +1,7 @@
 import { type BlockDevice, BlockError, type Extent, requireRange } from './block-device.ts'
 import { appendExtent } from './extents.ts'
 import { RangeLock } from './range-lock.ts'
+import { settled } from './settled.ts'
 import { type SlotRun, type SlotStore, slotBytes } from './slot-store.ts'
 
 /**
@@ -209,11 +210,4 @@ class Overlay implements BlockDevice {
     blocks.set(bytes, skip)
     return blocks
   }
-}
-
-/** Waits for all, also when one fails. */
-async function settled(parts: readonly Promise<void>[]): Promise<void> {
-  const results = await Promise.allSettled(parts)
-  const failed = results.find((result) => result.status === 'rejected')
-  if (failed) throw failed.reason
 }

@@ -1,4 +1,5 @@
 import type { MemorySlots } from './memory-slots.ts'
+import { settled } from './settled.ts'
 import { type SlotRun, type SlotStore, slotBytes } from './slot-store.ts'
 
 type Discarded = SlotStore & { readonly isKept: false }
@@ -61,8 +62,7 @@ class Spilled implements Discarded {
       writes.push(target.write(block + at, bytes.subarray(at * slotBytes, (at + length) * slotBytes)))
       at += length
     }
-    const failed = (await Promise.allSettled(writes)).find((result) => result.status === 'rejected')
-    if (failed) throw failed.reason
+    await settled(writes)
   }
 
   async zero(block: number, count: number): Promise<void> {

@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import { copyFile, mkdtemp, readdir, readFile, rm, stat, unlink, writeFile } from 'node:fs/promises'
+import { copyFile, readdir, readFile, rm, stat, unlink, writeFile } from 'node:fs/promises'
 import { Agent, request } from 'node:https'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
@@ -24,17 +24,16 @@ import {
   type EnrolledEndpoint,
   enrolEndpoint,
 } from '../enrolled-endpoint.rig.ts'
-import { diskWorkspace, type PublishedForTest, publishForTest } from '../published-release.rig.ts'
+import { diskWorkspace, type PublishedForTest } from '../published-release.rig.ts'
 import {
   filesIn,
-  importDisk,
   launchedAt,
-  overlayPolicy,
   type ReplicatedDisk,
+  startReplicatingSite,
   useReplicatedDisk,
 } from '../replicated-disk.rig.ts'
-import { type RunningSite, type SignedInClient, startSite, until } from '../running-site.rig.ts'
-import { openDatabase, type SiteDatabase } from '../site-database.rig.ts'
+import { type RunningSite, type SignedInClient, until } from '../running-site.rig.ts'
+import type { SiteDatabase } from '../site-database.rig.ts'
 
 /**
  * I8, of what leaves endpoints for the data centre: only the endpoint that holds a lease uses the replica of its person,
@@ -42,7 +41,6 @@ import { openDatabase, type SiteDatabase } from '../site-database.rig.ts'
  */
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 300_000 })
 
-let folder: string
 let site: RunningSite
 let database: SiteDatabase
 let ada: SignedInClient
@@ -57,14 +55,7 @@ const noLease = { code: 'REPLICA_REFUSED', message: expect.stringContaining('NOT
 
 beforeAll(async () => {
   undo = new AsyncDisposableStack()
-  folder = await mkdtemp('/var/tmp/tc-i8r-')
-  undo.defer(() => rm(folder, { recursive: true, force: true }))
-  site = undo.use(await startSite({ args: ['--hosts', '1', '--gateways', '1'] }))
-  database = undo.use(await openDatabase(site))
-  ada = await site.signIn('ada')
-  await ada.send('PUT', '/admin/policy', { text: overlayPolicy('replicate') }, z.unknown())
-  release = await publishForTest(ada, 'office', await importDisk(folder, 'office'))
-  await ada.send('PUT', '/admin/workspaces/lab', diskWorkspace('office'), z.unknown())
+  ;({ site, database, ada, release } = undo.use(await startReplicatingSite()))
   laptop = undo.use(await enrolEndpoint(site, ada, 'laptop-1'))
   other = undo.use(await enrolEndpoint(site, ada, 'laptop-2'))
   nora = await site.signIn('nora')

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type CapturableSlots, type Capture, type PieceContent, pieceBlocks } from '#core/block/capturable.ts'
+import { settled } from '#core/block/settled.ts'
 import { type SlotStore, slotBytes } from '#core/block/slot-store.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
 import {
@@ -19,7 +20,6 @@ import {
 } from '#core/replica/index.ts'
 import type { ReplicaStats } from '../disk/disk-stats.ts'
 import { type ReplicaClient, requestsAtOnce } from './replica-client.ts'
-import { settled } from './settled.ts'
 import type { OverlayToOpen, ReplicaThere } from './take-replica.ts'
 
 export interface ReplicatorOptions {

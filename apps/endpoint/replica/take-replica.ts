@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { openKeptSlots } from '#adapters/overlay-file/index.ts'
 import { pieceBlocks, pieceCount, writePiece } from '#core/block/capturable.ts'
+import { settled } from '#core/block/settled.ts'
 import { type SlotStore, slotBytes } from '#core/block/slot-store.ts'
 import {
   emptyTable,
@@ -26,7 +27,6 @@ import {
   remember,
   statePath,
 } from './replica-place.ts'
-import { settled } from './settled.ts'
 
 /** An overlay as it is opened. */
 export interface OverlayToOpen {
