@@ -266,7 +266,7 @@ test('an application runs from the disk in a sandbox, and the lease is given bac
     }))
     expect(text).toMatch(/[0-9a-f]{64} {2}\/etc\/os-release/)
     expect(expected.length).toBeGreaterThan(0)
-    expect(text).toContain('Ended: The application has ended')
+    expect(text).toContain('Ended: Nothing uses it any more')
     await expect.poll(async () => (await leases()).map(({ state, notice }) => [state, notice])).toEqual([])
   } finally {
     await run('userdel', ['-r', 'tcdiskperson']).catch(() => {})

@@ -100,7 +100,7 @@ async function use(
     await using disk = await open({ direction, application, key, stores, personId, overlay, lease, signal })
     lease.measure(() => disk.stats())
     await Promise.race([disk.run(), aborted(lease.signal)])
-    return { code: 'LEASE_ENDED', reason: 'The application has ended' }
+    return { code: 'LEASE_ENDED', reason: 'Nothing uses it any more' }
   } catch (error) {
     // Whatever broke after the key was gone broke because of it.
     const { reason } = lease.signal as { readonly reason: unknown }
