@@ -57,9 +57,7 @@ test('a launch that was handed over runs from the streamed disk as the account o
   const answer = await service.launch(await codeFor(nora, { workspaceId: 'lab', endpointId: service.id }))
   const { id } = launchOf(answer)
   await until(async () => (await launchBy(id))?.state === 'open', 'the disk is open')
-  await until(async () => (await pidsMatching('/bin/sleep 86123')).length > 0, 'the application runs')
-  const { stdout } = await run('ps', ['-o', 'user=', '-C', 'sleep'])
-  expect(stdout).toContain(account)
+  await until(async () => (await accountsOf('sleep')).includes(account), 'the application runs')
   const shown = await launchBy(id)
   expect(shown).toMatchObject({ mode: 'streamed-disk', workspace: { id: 'lab' }, person: 'Nora Lind' })
   expect(shown?.stats.bytesFetched).toBeGreaterThan(0)
@@ -158,6 +156,13 @@ async function launchBy(id: string): Promise<DeviceLaunch | undefined> {
 function launchOf(answer: Awaited<ReturnType<RunningService['launch']>>): DeviceLaunch {
   if (answer.kind === 'launch') return answer.launch
   throw new Error('expected a launch, the device was only met')
+}
+
+/** Whose processes of this name run. */
+async function accountsOf(program: string): Promise<readonly string[]> {
+  const { stdout } = await run('ps', ['-eo', 'user:32=,comm='])
+  const processes = stdout.split('\n').map((line) => line.trim().split(/\s+/))
+  return processes.flatMap(([user = '', name]) => (name === program ? [user] : []))
 }
 
 async function status(): Promise<string> {

@@ -19,7 +19,7 @@ export interface Visitors extends AsyncDisposable {
   readonly complaints: readonly string[]
 }
 
-const chromiumPath = process.env['CHROMIUM'] ?? '/usr/bin/chromium'
+const chromiumPath = join(import.meta.dirname, 'undisturbed-chromium')
 const quiet = [
   'disable-gpu',
   'disable-background-networking',

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { passwordOf, type RunningSite, startSite } from '../../../interop/running-site.rig.ts'
 import { sees, signInAt, startVisitors, type Visitors } from './browser.rig.ts'
-import { barOf, typeLine, untilBar, untilLive } from './screen.rig.ts'
+import { barOf, typeLine, untilBar, untilDrawn, untilLive } from './screen.rig.ts'
 
 let site: RunningSite
 let visitors: Visitors
@@ -42,12 +42,12 @@ test('the keyboard alone leads from the sign-in into a session and back', async 
   await page.keyboard.press('Enter')
   await untilLive(page)
 
+  const keys = (line: string) => page.keyboard.type(`${line}\n`, { delay: 5 })
   // The session takes every key but one chord: it brings the controls, Escape gives the keyboard back.
-  await page.keyboard.type(`${barOf('3*5')}\n`, { delay: 5 })
-  await untilBar(page, 15)
+  await untilDrawn(page, 15, () => keys(barOf('3*5')))
   await page.keyboard.press('Control+Alt+Shift+M')
   await page.keyboard.press('Escape')
-  await page.keyboard.type(`${barOf('4*9')}\n`, { delay: 5 })
+  await keys(barOf('4*9'))
   await untilBar(page, 36)
   await page.keyboard.press('Control+Alt+Shift+M')
   await tabTo(page, page.getByRole('button', { name: 'Disconnect' }))
@@ -61,7 +61,7 @@ test('a session opened in another browser moves there; the first one says so and
   await signInAt(first, 'carl')
   await tileOf(first, 'Linux desktop').getByRole('button', { name: 'Open' }).click()
   await untilLive(first)
-  await typeLine(first, 'n=31')
+  await untilDrawn(first, 31, () => typeLine(first, barOf('n = 31')))
 
   await signInAt(second, 'carl')
   await second.getByRole('region', { name: 'Running now' }).getByRole('button', { name: 'Reconnect' }).click()

@@ -32,9 +32,24 @@ export function barOf(expression: string): string {
   return `clear; printf '\\033[42m%10s\\033[0m\\n\\033[41m%*s\\033[0m\\n' '' $(( ${expression} )) ''`
 }
 
+/**
+ * Has a `barOf` typed, and waits until its bar has this length. A terminal that opens after the first picture of its desktop misses what was
+ * typed before, or the beginning of it: it is typed again.
+ */
+export async function untilDrawn(page: Page, value: number, type: () => Promise<void>): Promise<void> {
+  const isDrawn = async () => {
+    await type()
+    return untilBar(page, value, 8_000).then(
+      () => true,
+      () => page.keyboard.press('Control+C').then(() => false),
+    )
+  }
+  await until(isDrawn, `the screen shows a bar of ${value}`, 30_000)
+}
+
 /** Waits until the number that the last `barOf` drew is this one. */
-export async function untilBar(page: Page, value: number): Promise<void> {
-  await until(async () => (await readBar(page)) === value, `the screen shows a bar of ${value}`)
+export async function untilBar(page: Page, value: number, timeoutMs?: number): Promise<void> {
+  await until(async () => (await readBar(page)) === value, `the screen shows a bar of ${value}`, timeoutMs)
 }
 
 /** The picture as it is now, kept in the page. */
