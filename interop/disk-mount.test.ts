@@ -88,10 +88,21 @@ async function partitioned(name: string, ...sizes: readonly number[]): Promise<v
   }
 }
 
-async function leftoverProcesses(): Promise<readonly string[]> {
+/** Of nbdfuse. */
+async function leftoverProcesses(): Promise<readonly number[]> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name))
   const lines = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')))
-  return lines.filter((line) => line.startsWith('nbdfuse') && line.includes(folder))
+  return pids
+    .filter((_, index) => lines[index]?.startsWith('nbdfuse') === true && lines[index].includes(folder))
+    .map(Number)
+}
+
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It ended by itself.
+  }
 }
 
 async function ended(child: ChildProcess): Promise<void> {
@@ -359,6 +370,31 @@ test('whenever the process is killed while it mounts, nothing is left', async ()
     expect((await mountTable()).some(({ point }) => point.startsWith(folder))).toBe(false)
     await expect.poll(leftoverProcesses).toEqual([])
   }
+})
+
+test('a service and all that it started are killed at once in a mount namespace of their own: nothing waits, nothing is left', async () => {
+  const options: RigOptions = {
+    name: 'disk',
+    format: 'raw',
+    runDir,
+    image: join(images, 'plain.img'),
+    writable: true,
+    mount: { dir, readOnly: false },
+  }
+  const words = ['--mount', '--propagation', 'slave', process.execPath, rig, JSON.stringify(options)]
+  const child = spawn('unshare', words, { stdio: ['pipe', 'pipe', 'inherit'] })
+  servers.push({ child, lines: createInterface(child.stdout)[Symbol.asyncIterator]() })
+  await once(child.stdout, 'data')
+  await run('nsenter', [`--target=${child.pid}`, '--mount', 'sh', '-c', `echo unwritten > '${dir}/late'`])
+  const [fuse = 0] = await leftoverProcesses()
+  expect(fuse).toBeGreaterThan(0)
+  child.kill('SIGKILL')
+  await ended(child)
+  killIfThere(fuse)
+  await expect.poll(leftoverProcesses).toEqual([])
+  await expect.poll(() => loopsOver('/nbd')).toEqual([])
+  // A file system that cannot be written back would keep this waiting.
+  await run('sync', ['--file-system', images], { timeout: 20_000 })
 })
 
 test('a disk that was withdrawn still detaches', async () => {

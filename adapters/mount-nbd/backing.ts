@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { MountError } from './mount-error.ts'
 import type { MountState } from './mount-state.ts'
 import { mountAt } from './mount-table.ts'
@@ -17,7 +18,7 @@ export interface Export {
 }
 
 /** Remembers what is about to be done. */
-type Remember = (step: Pick<MountState, 'fuse' | 'nbd'>) => Promise<void>
+export type Remember = (step: Partial<MountState>) => Promise<void>
 
 const connections = 4
 const fuseReadyMs = 10_000
@@ -60,11 +61,21 @@ export async function connectKernel(
   })
 }
 
+/** A file that nbdfuse shows in its own mount namespace. */
+export interface ShownFile {
+  readonly path: string
+  /** nbdfuse. */
+  readonly pid: number
+}
+
 /**
  * Shows an export as a file, by nbdfuse.
  *
+ * INVARIANT: nbdfuse's mount namespace holds no mount of a file system that lies on a disk. When all that had the last one is killed at once
+ * (by systemd, or for want of memory), whoever leaves a namespace last takes its mounts down and waits for the disk: nbdfuse would wait for
+ * itself, for ever, and with it every `sync` of the machine. So it has a root of its own, without what is mounted elsewhere.
+ *
  * @param dir a folder for it, which is made
- * @returns the file
  * @throws {MountError} MOUNT_FAILED
  */
 export async function showAsFile(
@@ -72,27 +83,51 @@ export async function showAsFile(
   dir: string,
   remember: Remember,
   signal?: AbortSignal,
-): Promise<string> {
+): Promise<ShownFile> {
   await remember({ fuse: { dir } })
   await mkdir(dir, { recursive: true, mode: 0o700 })
   const uri = `nbd+unix:///${encodeURIComponent(exportName)}?socket=${encodeURIComponent(socket)}`
-  // A process group of its own: Ctrl-C must not end it under a mounted file system.
-  const child = spawn('nbdfuse', [...(readOnly ? ['-r'] : []), dir, uri], {
+  const program = ['nbdfuse', ...(readOnly ? ['-r'] : []), dir, uri]
+  // A process group of its own: Ctrl-C must not end it under a mounted file system. It ends with the process that serves the disk.
+  const child = spawn('bwrap', [...ownRoot([dir, socket]), '--info-fd', '3', ...program], {
     env: toolEnvironment,
     detached: true,
-    stdio: ['ignore', 'ignore', 'pipe'],
+    stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
   })
   const ending = wordsAtTheEnd(child)
-  const found = child.pid === undefined ? undefined : await identify(child.pid)
+  const pid = await innerPid(child)
+  const found = pid === undefined ? undefined : await identify(pid)
   if (found) await remember({ fuse: { dir, process: found } })
-  const isShown = async (): Promise<boolean> => (await mountAt(dir))?.type.startsWith('fuse') ?? false
+  const isShown = async (): Promise<boolean> =>
+    pid !== undefined && ((await mountAt(dir, pid))?.type.startsWith('fuse') ?? false)
   const isDecided = async (): Promise<boolean> =>
     signal?.aborted === true || child.exitCode !== null || child.signalCode !== null || isShown()
   await until(isDecided, fuseReadyMs)
   signal?.throwIfAborted()
-  if (await isShown()) return join(dir, 'nbd')
+  if (pid !== undefined && (await isShown())) return { path: join(dir, 'nbd'), pid }
   child.kill('SIGKILL')
   throw new MountError('MOUNT_FAILED', `nbdfuse did not show the disk: ${await ending}`)
+}
+
+/** Words for bwrap: programs, devices and these paths, without what is mounted below others; of root's rights only that to mount. */
+function ownRoot(paths: readonly string[]): readonly string[] {
+  const links = ['bin', 'sbin', 'lib', 'lib64'].flatMap((name) => ['--symlink', `usr/${name}`, `/${name}`])
+  const shown = ['/usr', '/sys'].flatMap((path) => ['--ro-bind', path, path])
+  const cache = ['--ro-bind-try', '/etc/ld.so.cache', '/etc/ld.so.cache']
+  const used = paths.flatMap((path) => ['--bind', path, path])
+  const rights = ['--cap-drop', 'ALL', '--cap-add', 'CAP_SYS_ADMIN']
+  const apart = ['--unshare-net', '--unshare-ipc', '--unshare-uts', '--die-with-parent']
+  return [...apart, ...shown, ...links, ...cache, '--dev-bind', '/dev', '/dev', ...used, ...rights]
+}
+
+/** The process inside, as bwrap says it; undefined when it ended before. */
+async function innerPid(child: ChildProcess): Promise<number | undefined> {
+  let words = ''
+  const info = child.stdio[3] as Readable
+  info.setEncoding('utf8').on('data', (more: string) => (words += more))
+  await once(info, 'close').catch(() => undefined)
+  const pid = Number(/"child-pid":\s*(\d+)/.exec(words)?.[1])
+  return Number.isSafeInteger(pid) ? pid : undefined
 }
 
 /** Reads on what a child says, so that it never waits for us, and keeps the first of it. */

@@ -1,6 +1,6 @@
 import { mkdir, readdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
-import { connectKernel, type Export, kernelDevices, showAsFile } from './backing.ts'
+import { connectKernel, type Export, kernelDevices, type Remember, showAsFile } from './backing.ts'
 import { mountFilesystem } from './filesystem.ts'
 import { MountError } from './mount-error.ts'
 import { loadState, type MountState, saveState } from './mount-state.ts'
@@ -60,7 +60,7 @@ export async function mountDisk(options: MountOptions): Promise<Mount> {
     'blkid',
     'dmesg',
     'dd',
-    ...(devices[0] ? [] : ['nbdfuse' as const]),
+    ...(devices[0] ? [] : (['nbdfuse', 'bwrap', 'nsenter'] as const)),
   ])
   if (process.getuid?.() !== 0) {
     throw new MountError('MOUNT_NEEDS_ROOT', 'only root may mount', {
@@ -71,17 +71,22 @@ export async function mountDisk(options: MountOptions): Promise<Mount> {
     throw new MountError('MOUNT_STATE_TAKEN', `${stateDir} is the folder of another mount`)
   }
   let state: MountState = await prepare(options.dir)
-  const remember = async (step: Partial<MountState>): Promise<void> => {
+  const remember: Remember = async (step) => {
     state = { ...state, ...step }
     await saveState(stateDir, state)
   }
   await remember({})
   try {
-    const backing = devices[0]
-      ? await connectKernel(options, devices, remember, signal)
-      : await showAsFile(options, join(await realpath(stateDir), 'nbd'), remember, signal)
-    const device = devices[0] && !isPart(options) ? backing : await loopOver(backing, options)
+    const device = devices[0]
+      ? await kernelDevice(options, devices, remember)
+      : await loopOver(
+          await showAsFile(options, join(await realpath(stateDir), 'nbd'), remember, signal),
+          options,
+          remember,
+        )
     const filesystem = await mountFilesystem({ ...options, device, dir: state.dir })
+    // A loop device that is in use goes as soon as the file system does, also when nobody is left to detach it.
+    if (state.loop) await run('losetup', ['--detach', state.loop], signal)
     const through = devices[0] ? 'kernel' : 'nbdfuse'
     return mounted(stateDir, { dir: state.dir, filesystem, readOnly, through })
   } catch (error) {
@@ -120,20 +125,34 @@ function isPart({ offset, sizeBytes }: MountOptions): boolean {
   return offset !== undefined || sizeBytes !== undefined
 }
 
-/** A loop device is picked by the kernel; the kernel looks at no partitions, so a part is given by its place. */
-async function loopOver(
-  backing: string,
-  { offset = 0n, sizeBytes, readOnly, signal }: MountOptions,
+async function kernelDevice(
+  options: MountOptions,
+  devices: readonly string[],
+  remember: Remember,
 ): Promise<string> {
-  const part = [
-    '--offset',
-    String(offset),
-    ...(sizeBytes === undefined ? [] : ['--sizelimit', String(sizeBytes)]),
-  ]
-  const device = await run(
-    'losetup',
-    ['--show', '--find', ...part, ...(readOnly ? ['--read-only'] : []), backing],
-    signal,
-  )
-  return device.trim()
+  const path = await connectKernel(options, devices, remember, options.signal)
+  return isPart(options) ? loopOver({ path }, options, remember) : path
+}
+
+/**
+ * A loop device is picked by the kernel; the kernel looks at no partitions, so a part is given by its place.
+ *
+ * @param backing.pid who sees it there; absent: everybody
+ */
+async function loopOver(
+  { path, pid }: { readonly path: string; readonly pid?: number },
+  { offset = 0n, sizeBytes, readOnly, signal }: MountOptions,
+  remember: Remember,
+): Promise<string> {
+  const size = sizeBytes === undefined ? [] : ['--sizelimit', String(sizeBytes)]
+  const words = ['--show', '--find', '--offset', String(offset), ...size]
+  if (readOnly) words.push('--read-only')
+  words.push(path)
+  const device =
+    pid === undefined
+      ? await run('losetup', words, signal)
+      : await run('nsenter', ['--target', String(pid), '--mount', 'losetup', ...words], signal)
+  const loop = device.trim()
+  await remember({ loop })
+  return loop
 }

@@ -11,6 +11,8 @@ export interface MountState {
   readonly madeDir: boolean
   /** The folder in which nbdfuse shows the disk as a file, and nbdfuse. */
   readonly fuse?: { readonly dir: string; readonly process?: ProcessId }
+  /** The loop device over either. */
+  readonly loop?: string
   /** The kernel's NBD device, and the nbd-client that connected it. */
   readonly nbd?: { readonly device: string; readonly clientPid: number }
 }
@@ -23,6 +25,10 @@ const schema = z.strictObject({
       dir: z.string(),
       process: z.strictObject({ pid: z.number().int().positive(), startTime: z.string() }).optional(),
     })
+    .optional(),
+  loop: z
+    .string()
+    .regex(/^\/dev\/loop\d+$/)
     .optional(),
   nbd: z
     .strictObject({ device: z.string().regex(/^\/dev\/nbd\d+$/), clientPid: z.number().int().positive() })

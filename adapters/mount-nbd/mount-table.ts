@@ -1,4 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises'
+import { basename } from 'node:path'
 
 /** One line of a mount table. */
 export interface MountEntry {
@@ -28,23 +29,30 @@ export function parseMountinfo(text: string): readonly MountEntry[] {
   })
 }
 
-/** What this process sees mounted, lowest first. */
-export async function mountTable(): Promise<readonly MountEntry[]> {
-  return parseMountinfo(await readFile('/proc/self/mountinfo', 'utf8'))
+/** What this process, or another one, sees mounted, lowest first; nothing when it is gone. */
+export async function mountTable(pid: number | 'self' = 'self'): Promise<readonly MountEntry[]> {
+  return parseMountinfo(await readFile(`/proc/${pid}/mountinfo`, 'utf8').catch(() => ''))
 }
 
 /** What is on top at a directory, given without links. */
-export async function mountAt(dir: string): Promise<MountEntry | undefined> {
-  return (await mountTable()).findLast(({ point }) => point === dir)
+export async function mountAt(dir: string, pid?: number): Promise<MountEntry | undefined> {
+  return (await mountTable(pid)).findLast(({ point }) => point === dir)
 }
 
 /** The loop devices over a file or device, as `/dev/loopN`. */
 export async function loopsOver(backing: string): Promise<readonly string[]> {
   const names = (await readdir('/sys/block')).filter((name) => /^loop\d+$/.test(name))
-  const files = await Promise.all(
-    names.map(async (name) => readFile(`/sys/block/${name}/loop/backing_file`, 'utf8').catch(() => '')),
-  )
-  return names.filter((_, index) => files[index]?.trimEnd() === backing).map((name) => `/dev/${name}`)
+  const devices = names.map((name) => `/dev/${name}`)
+  const files = await Promise.all(devices.map(fileUnder))
+  return devices.filter((_, index) => files[index] === backing)
+}
+
+/**
+ * What a loop device lies over: a path, from the root of a mount that is gone when the file is in one; undefined when the device is free.
+ */
+export async function fileUnder(loop: string): Promise<string | undefined> {
+  const text = await readFile(`/sys/block/${basename(loop)}/loop/backing_file`, 'utf8').catch(() => undefined)
+  return text?.trimEnd()
 }
 
 function unescapeOctal(text: string): string {

@@ -11,6 +11,8 @@ const packageOf = {
   blkid: 'util-linux',
   dmesg: 'util-linux',
   dd: 'coreutils',
+  nsenter: 'util-linux',
+  bwrap: 'bubblewrap',
   nbdfuse: 'libnbd-bin',
   'nbd-client': 'nbd-client',
 } as const

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type Holder, holdersOf } from './holders.ts'
 import { MountError } from './mount-error.ts'
 import { dropState, loadState, type MountState } from './mount-state.ts'
-import { loopsOver, type MountEntry, mountAt, mountTable } from './mount-table.ts'
+import { fileUnder, loopsOver, type MountEntry, mountAt, mountTable } from './mount-table.ts'
 import { isRunning, type ProcessId } from './process-id.ts'
 import { attempt } from './tools.ts'
 
@@ -45,14 +45,13 @@ export async function undo(stateDir: string, state: MountState, force: boolean):
   const backing = await backingOf(state)
   let lazily = false
   if (backing !== undefined) {
-    lazily = await unmount(state.dir, [backing, ...(await loopsOver(backing))], force)
-    for (const loop of await loopsOver(backing)) await attempt('losetup', ['-d', loop])
-    const isFree = async (): Promise<boolean> => (await loopsOver(backing)).length === 0
+    lazily = await unmount(state.dir, [backing, ...(await loopsOf(state, backing))], force)
+    for (const loop of await loopsOf(state, backing)) await attempt('losetup', ['-d', loop])
+    const isFree = async (): Promise<boolean> => (await loopsOf(state, backing)).length === 0
     if (!(await until(isFree, patience(lazily)))) lazily = true
   }
   if (backing !== undefined && backing === state.nbd?.device) await attempt('nbd-client', ['-d', backing])
   if (state.fuse) {
-    if (!(await unmountFuse(state.fuse.dir, patience(lazily)))) lazily = true
     if (state.fuse.process) await end(state.fuse.process, patience(lazily))
     await rmdir(state.fuse.dir).catch(ignore)
   }
@@ -70,6 +69,13 @@ function patience(lazily: boolean): number {
 async function backingOf({ fuse, nbd }: MountState): Promise<string | undefined> {
   if (fuse) return join(fuse.dir, 'nbd')
   return nbd && (await clientOf(nbd.device)) === nbd.clientPid ? nbd.device : undefined
+}
+
+/** The file of an nbdfuse that is gone has lost the path to it: then ours is the device that was remembered. */
+async function loopsOf({ fuse, loop }: MountState, backing: string): Promise<readonly string[]> {
+  const found = await loopsOver(backing)
+  if (fuse === undefined || loop === undefined || found.includes(loop)) return found
+  return (await fileUnder(loop)) === `/${basename(backing)}` ? [...found, loop] : found
 }
 
 /** The pid of the client that connected an NBD device; undefined when it is free. */
@@ -118,22 +124,12 @@ function inWords({ command, pid }: Holder): string {
   return `${command} (${pid})`
 }
 
-/** A loop device lets go of its file a moment after it was detached. @returns whether nothing holds it any more */
-async function unmountFuse(dir: string, forMs: number): Promise<boolean> {
-  const isGone = async (): Promise<boolean> => !(await mountAt(dir))?.type.startsWith('fuse')
-  const isUnmounted = async (): Promise<boolean> =>
-    (await isGone()) || (await attempt('umount', [dir])).status === 0 || isGone()
-  if (await until(isUnmounted, forMs)) return true
-  await attempt('umount', ['--lazy', dir])
-  return false
-}
-
-/** nbdfuse ends when its mount does, unless a program still holds what it shows. */
+/** With nbdfuse goes the mount of its file. */
 async function end(child: ProcessId, forMs: number): Promise<void> {
   const isGone = async (): Promise<boolean> => !(await isRunning(child))
-  for (const signal of [undefined, 'SIGTERM', 'SIGKILL'] as const) {
+  for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
     try {
-      if (signal && (await isRunning(child))) process.kill(child.pid, signal)
+      if (await isRunning(child)) process.kill(child.pid, signal)
     } catch {
       // It ended by itself just now.
     }

@@ -42,7 +42,7 @@ export const enroll: Command = {
     const deviceKey = kind === 'endpoint' ? { deviceKey: identity.tpm === undefined ? 'file' : 'tpm' } : {}
     out.result({ id, kind, state: dir, ...deviceKey }, () =>
       kind === 'endpoint'
-        ? `This machine is endpoint ${id}; it is known by ${identity.tpm === undefined ? 'a key file' : 'its TPM'}.\nKeep it so with: trustcast endpoint --state ${dir}`
+        ? `This machine is endpoint ${id}; it is known by ${identity.tpm === undefined ? 'a key file' : 'its TPM'}.\nKeep it so with the service, sudo systemctl restart trustcast-endpoint, or with: trustcast endpoint --state ${dir}`
         : `This machine is ${kind} ${id}.\nStart it with: trustcast ${kind} --config FILE, where FILE says \`state: ${dir}\` (docs/configuration.md has an example).`,
     )
   },
