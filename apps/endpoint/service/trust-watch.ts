@@ -15,7 +15,7 @@ export function trustWatch(tell: (notice: DesktopNotice) => void): (verdict: Ver
     const known = before
     before = new Set(bad.map(({ name, value }) => `${name} ${value}`))
     const fresh = bad.filter(({ name, value }) => known?.has(`${name} ${value}`) !== true)
-    if (fresh.length > 0) tell(lost(fresh))
+    if (fresh.length > 0) tell(noticeOf(fresh, known === undefined ? first : fallen))
     else if (bad.length === 0 && known !== undefined && known.size > 0) tell(mended)
   }
 }
@@ -26,14 +26,18 @@ const mended: DesktopNotice = {
   isCritical: false,
 }
 
+/** Heads of a notice: of the first verdict after a start nobody knows whether it has changed anything. */
+const first = { title: 'This device could be trusted more', isCritical: false } as const
+const fallen = { title: 'Trust in this device has fallen', isCritical: true } as const
+
 /** Worse than when nothing is known. */
 function isBad({ name, value }: Claim): boolean {
   return isClaimName(name) && name.startsWith('endpoint.') && rankOf(name, value) < rankOf(name, unknownValue)
 }
 
-function lost(claims: readonly Claim[]): DesktopNotice {
+function noticeOf(claims: readonly Claim[], head: Omit<DesktopNotice, 'body'>): DesktopNotice {
   const words = claims.map(({ label, value, remedy }) =>
     remedy === undefined ? `${label}: ${value}.` : `${label}: ${value}. ${remedy.replace(/\.$/, '')}.`,
   )
-  return { title: 'Trust in this device has fallen', body: words.join('\n'), isCritical: true }
+  return { ...head, body: words.join('\n') }
 }

@@ -37,3 +37,12 @@ test('a person is told once when something goes bad, with the remedy, and once w
     'This device is trusted again',
   ])
 })
+
+test('what is bad from the start has not fallen', () => {
+  const told: DesktopNotice[] = []
+  const watch = trustWatch((notice) => told.push(notice))
+  watch(verdict('off'))
+  expect(told).toEqual([
+    { title: 'This device could be trusted more', body: 'Antivirus: off.', isCritical: false },
+  ])
+})
