@@ -5,16 +5,13 @@
  *     node bench/nbd-load.ts SOCKET DEPTH SECONDS
  */
 import { randomInt } from 'node:crypto'
-import { once } from 'node:events'
-import { connect } from 'node:net'
+import { connectNbd, encodeRead, replyHeaderBytes, requestBytes } from './nbd-client.ts'
 
 const [path = '', depthText, secondsText] = process.argv.slice(2)
 const [depth, seconds] = [Number(depthText), Number(secondsText)]
 const block = 4096
-const [requestBytes, replyBytes] = [28, 16 + block]
-const socket = connect(path)
-await once(socket, 'connect')
-const sizeBytes = await handshake()
+const replyBytes = replyHeaderBytes + block
+const { socket, sizeBytes } = await connectNbd(path)
 const requests = requestRing(65_536)
 let [sent, received, at] = [0, 0, 0]
 const started = performance.now()
@@ -27,36 +24,13 @@ socket.on('data', (bytes: Buffer) => {
 })
 send(depth)
 
-/** Asks for the default export without structured replies. @returns its size */
-async function handshake(): Promise<bigint> {
-  await read(18)
-  // NBD_FLAG_C_FIXED_NEWSTYLE and NBD_FLAG_C_NO_ZEROES; then NBD_OPT_EXPORT_NAME of the empty name.
-  const option = Buffer.alloc(20)
-  option.writeUInt32BE(3)
-  option.write('IHAVEOPT', 4)
-  option.writeUInt32BE(1, 12)
-  socket.write(option)
-  return (await read(10)).readBigUInt64BE()
-}
-
-async function read(length: number): Promise<Buffer> {
-  for (;;) {
-    const bytes = socket.read(length) as Buffer | null
-    if (bytes !== null) return bytes
-    await once(socket, 'readable')
-  }
-}
-
 /** Encoded requests, used over and over. */
 function requestRing(count: number): Buffer {
   const ring = Buffer.alloc(count * requestBytes)
   const blocks = Number(sizeBytes / BigInt(block))
   for (let index = 0; index < count; index++) {
-    const start = index * requestBytes
-    ring.writeUInt32BE(0x25609513, start)
-    ring.writeBigUInt64BE(BigInt(index), start + 8)
-    ring.writeBigUInt64BE(BigInt(randomInt(blocks)) * BigInt(block), start + 16)
-    ring.writeUInt32BE(block, start + 24)
+    const request = ring.subarray(index * requestBytes, (index + 1) * requestBytes)
+    encodeRead(request, BigInt(index), BigInt(randomInt(blocks)) * BigInt(block), block)
   }
   return ring
 }
