@@ -78,6 +78,8 @@ test('where no endpoint is, status says so and what to do', async () => {
   const env = { ...process.env, TRUSTCAST_RUN: join(root, 'run'), TRUSTCAST_ENDPOINT: join(root, 'none') }
   await expect(run(trustcast, ['status'], { env })).rejects.toMatchObject({
     code: 1,
-    stderr: expect.stringMatching(/^CLI_NO_SERVICE: .*\nStart it: /),
+    stderr: expect.stringMatching(
+      /^AGENT_NOT_ENROLLED: .*\nMake a token in the console and enrol this machine/,
+    ),
   })
 })

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { MountError } from './mount-error.ts'
 import type { MountState } from './mount-state.ts'
-import { mountAt } from './mount-table.ts'
+import { mountTableOf, topAt } from './mount-table.ts'
 import { identify } from './process-id.ts'
 import { attempt, isInstalled, toolEnvironment } from './tools.ts'
 import { clientOf, until } from './undo.ts'
@@ -99,7 +99,7 @@ export async function showAsFile(
   const found = pid === undefined ? undefined : await identify(pid)
   if (found) await remember({ fuse: { dir, process: found } })
   const isShown = async (): Promise<boolean> =>
-    pid !== undefined && ((await mountAt(dir, pid))?.type.startsWith('fuse') ?? false)
+    pid !== undefined && topAt(dir, await mountTableOf(pid))?.type.startsWith('fuse') === true
   const isDecided = async (): Promise<boolean> =>
     signal?.aborted === true || child.exitCode !== null || child.signalCode !== null || isShown()
   await until(isDecided, fuseReadyMs)

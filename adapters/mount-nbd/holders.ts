@@ -1,5 +1,5 @@
 import { readdir, readFile, readlink } from 'node:fs/promises'
-import { type MountEntry, parseMountinfo } from './mount-table.ts'
+import { type MountEntry, mountTableOf } from './mount-table.ts'
 
 /** A program that keeps a file system busy. */
 export interface Holder {
@@ -29,8 +29,7 @@ export async function holdersOf(number: string): Promise<readonly Holder[]> {
 
 /** A process that goes away meanwhile uses nothing. */
 async function uses(pid: number, number: string, ownNamespace: string): Promise<boolean> {
-  const table = parseMountinfo(await readFile(`/proc/${pid}/mountinfo`, 'utf8').catch(() => ''))
-  const mounts = table.filter(({ device }) => device === number)
+  const mounts = (await mountTableOf(pid)).filter(({ device }) => device === number)
   if (mounts.length === 0) return false
   const isOwn = (await readlink(`/proc/${pid}/ns/mnt`).catch(() => '')) === ownNamespace
   return (

@@ -29,14 +29,23 @@ export function parseMountinfo(text: string): readonly MountEntry[] {
   })
 }
 
-/** What this process, or another one, sees mounted, lowest first; nothing when it is gone. */
-export async function mountTable(pid: number | 'self' = 'self'): Promise<readonly MountEntry[]> {
+/** What this process sees mounted, lowest first. */
+export async function mountTable(): Promise<readonly MountEntry[]> {
+  return parseMountinfo(await readFile('/proc/self/mountinfo', 'utf8'))
+}
+
+/** What another process sees mounted, lowest first; nothing when it is gone. */
+export async function mountTableOf(pid: number): Promise<readonly MountEntry[]> {
   return parseMountinfo(await readFile(`/proc/${pid}/mountinfo`, 'utf8').catch(() => ''))
 }
 
 /** What is on top at a directory, given without links. */
-export async function mountAt(dir: string, pid?: number): Promise<MountEntry | undefined> {
-  return (await mountTable(pid)).findLast(({ point }) => point === dir)
+export async function mountAt(dir: string): Promise<MountEntry | undefined> {
+  return topAt(dir, await mountTable())
+}
+
+export function topAt(dir: string, table: readonly MountEntry[]): MountEntry | undefined {
+  return table.findLast(({ point }) => point === dir)
 }
 
 /** The loop devices over a file or device, as `/dev/loopN`. */

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { CliError } from './cli-error.ts'
 import type { Output } from './command.ts'
@@ -52,6 +52,12 @@ export async function install(
   out.result({ files: done, ran }, () =>
     said(done, ran, 'Next: trustcast enroll, if it is not enrolled yet; then trustcast status.'),
   )
+}
+
+/** Whether `install`, or a package, has made this machine's endpoint a service. */
+export async function hasService(): Promise<boolean> {
+  const places = [join('/', unit), join('/lib/systemd/system', basename(unit))]
+  return (await Promise.all(places.map(exists))).includes(true)
 }
 
 /**

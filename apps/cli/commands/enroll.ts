@@ -4,6 +4,7 @@ import { parseToken } from '#adapters/pki-x509/index.ts'
 import { enrolAgent, requestApproval, type TpmChoice } from '#apps/agent-client/index.ts'
 import { usage } from '../cli-error.ts'
 import { type Command, type Output, type Parsed, parse } from '../command.ts'
+import { hasService } from '../install-endpoint.ts'
 import { readText } from '../read-text.ts'
 import { siteUrl } from '../site-url.ts'
 import { agentStateDir } from './roles.ts'
@@ -39,10 +40,11 @@ export const enroll: Command = {
     const note = (text: string): void => out.say(text)
     const identity = await enrolAgent({ url, token, dir, kind, tpm, note }, out.signal)
     const { id } = identity
+    const isServed = dir === agentStateDir('endpoint') && (await hasService())
     const deviceKey = kind === 'endpoint' ? { deviceKey: identity.tpm === undefined ? 'file' : 'tpm' } : {}
     out.result({ id, kind, state: dir, ...deviceKey }, () =>
       kind === 'endpoint'
-        ? `This machine is endpoint ${id}; it is known by ${identity.tpm === undefined ? 'a key file' : 'its TPM'}.\nKeep it so with the service, sudo systemctl restart trustcast-endpoint, or with: trustcast endpoint --state ${dir}`
+        ? `This machine is endpoint ${id}; it is known by ${identity.tpm === undefined ? 'a key file' : 'its TPM'}.\n${isServed ? 'Start its service: sudo systemctl restart trustcast-endpoint' : `Keep it so with: trustcast endpoint --state ${dir}`}`
         : `This machine is ${kind} ${id}.\nStart it with: trustcast ${kind} --config FILE, where FILE says \`state: ${dir}\` (docs/configuration.md has an example).`,
     )
   },

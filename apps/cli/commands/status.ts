@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto'
-import { AgentError, readIdentity } from '#apps/agent-client/index.ts'
+import { readIdentity } from '#apps/agent-client/index.ts'
 import { type DeviceLaunch, type DeviceStatus } from '#core/api/handoff.ts'
 import { CliError } from '../cli-error.ts'
 import { type Command, parse } from '../command.ts'
@@ -25,11 +25,14 @@ export const status: Command = {
   },
 }
 
-/** What is known without the service, by whoever may read the identity. */
+/**
+ * What is known without the service, by whoever may read the identity.
+ *
+ * @throws {AgentError} AGENT_NOT_ENROLLED: the service does not start before that
+ */
 async function withoutService(away: CliError) {
   const identity = await readIdentity(endpointDir(), 'endpoint').catch((error: unknown) => {
-    const isHidden = error instanceof Error && 'code' in error && error.code === 'EACCES'
-    if (isHidden || (error instanceof AgentError && error.code === 'AGENT_NOT_ENROLLED')) return undefined
+    if (error instanceof Error && 'code' in error && error.code === 'EACCES') return undefined
     throw error
   })
   if (identity === undefined) throw away
