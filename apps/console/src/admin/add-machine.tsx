@@ -1,6 +1,6 @@
 import { type FormEvent, type ReactElement, useEffect, useRef, useState } from 'react'
 import { adminApi } from '../api/api.ts'
-import { Dialog } from '../ui/dialog.tsx'
+import { Dialog, DialogFoot } from '../ui/dialog.tsx'
 import { formValue, TextField, words } from '../ui/fields.tsx'
 import { Problem } from '../ui/message.tsx'
 import { useAction } from '../ui/use-action.ts'
@@ -75,14 +75,11 @@ export function AddMachine(props: {
             )}
             {error !== undefined && <Problem error={error} />}
           </div>
-          <footer className="dialog-foot">
-            <button type="button" className="button" onClick={onClose}>
-              Cancel
-            </button>
+          <DialogFoot onClose={onClose}>
             <button type="submit" className="button button-primary" disabled={busy}>
               Make the command
             </button>
-          </footer>
+          </DialogFoot>
         </form>
       ) : (
         <JoinCommand kind={kind} {...joined} onClose={onClose} />

@@ -1,7 +1,7 @@
 import { type FormEvent, type ReactElement, useState } from 'react'
 import type { EndpointView } from '#core/api/lease.ts'
 import { endpointsApi } from '../api/endpoints-api.ts'
-import { Dialog } from '../ui/dialog.tsx'
+import { Dialog, DialogFoot } from '../ui/dialog.tsx'
 import { formValue, TextField } from '../ui/fields.tsx'
 import { Problem } from '../ui/message.tsx'
 import { useAction } from '../ui/use-action.ts'
@@ -92,14 +92,11 @@ export function AcceptBoot(props: {
             )}
             {error !== undefined && <Problem error={error} />}
           </div>
-          <footer className="dialog-foot">
-            <button type="button" className="button" onClick={() => setLooking(false)}>
-              Cancel
-            </button>
+          <DialogFoot onClose={() => setLooking(false)}>
             <button type="button" className="button button-danger" disabled={busy} onClick={accept}>
               {withAlike && alike.length > 0 ? `Accept these ${alike.length + 1} boots` : 'Accept this boot'}
             </button>
-          </footer>
+          </DialogFoot>
         </Dialog>
       )}
     </>
@@ -154,14 +151,11 @@ export function ChangeOwner(props: {
               />
               {error !== undefined && <Problem error={error} />}
             </div>
-            <footer className="dialog-foot">
-              <button type="button" className="button" onClick={() => setChanging(false)}>
-                Cancel
-              </button>
+            <DialogFoot onClose={() => setChanging(false)}>
               <button type="submit" className="button button-primary" disabled={busy}>
                 Save
               </button>
-            </footer>
+            </DialogFoot>
           </form>
         </Dialog>
       )}

@@ -2,7 +2,7 @@ import { type FormEvent, type ReactElement, useState } from 'react'
 import type { PersonView } from '#core/api/admin.ts'
 import { adminApi } from '../api/api.ts'
 import { DataTable } from '../ui/data-table.tsx'
-import { Dialog } from '../ui/dialog.tsx'
+import { Dialog, DialogFoot } from '../ui/dialog.tsx'
 import { formValue, TextField, words } from '../ui/fields.tsx'
 import { Icon } from '../ui/icons.tsx'
 import { Problem, Waiting } from '../ui/message.tsx'
@@ -163,14 +163,11 @@ function PersonDialog(props: {
           )}
           {error !== undefined && <Problem error={error} />}
         </div>
-        <footer className="dialog-foot">
-          <button type="button" className="button" onClick={props.onClose}>
-            Cancel
-          </button>
+        <DialogFoot onClose={props.onClose}>
           <button type="submit" className="button button-primary" disabled={busy}>
             {person === undefined ? 'Add' : 'Save'}
           </button>
-        </footer>
+        </DialogFoot>
       </form>
     </Dialog>
   )

@@ -2,7 +2,7 @@ import { type FormEvent, type ReactElement, useState } from 'react'
 import type { EnrolmentRequestView } from '#core/api/device-keys.ts'
 import { endpointsApi } from '../api/endpoints-api.ts'
 import { DataTable } from '../ui/data-table.tsx'
-import { Dialog } from '../ui/dialog.tsx'
+import { Dialog, DialogFoot } from '../ui/dialog.tsx'
 import { formValue, TextField } from '../ui/fields.tsx'
 import { Problem } from '../ui/message.tsx'
 import { useAction } from '../ui/use-action.ts'
@@ -128,14 +128,11 @@ function LetIn(props: {
           />
           {error !== undefined && <Problem error={error} />}
         </div>
-        <footer className="dialog-foot">
-          <button type="button" className="button" onClick={onClose}>
-            Cancel
-          </button>
+        <DialogFoot onClose={onClose}>
           <button type="submit" className="button button-primary" disabled={busy}>
             Let it in
           </button>
-        </footer>
+        </DialogFoot>
       </form>
     </Dialog>
   )

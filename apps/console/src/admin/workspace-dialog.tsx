@@ -2,7 +2,7 @@ import { type FormEvent, type ReactElement, useState } from 'react'
 import type { WorkspaceDefinition } from '#core/api/admin.ts'
 import type { DeliveryMode } from '#core/trust/words.ts'
 import { adminApi } from '../api/api.ts'
-import { Dialog } from '../ui/dialog.tsx'
+import { Dialog, DialogFoot } from '../ui/dialog.tsx'
 import { formValue, TextField, words } from '../ui/fields.tsx'
 import { Problem } from '../ui/message.tsx'
 import { useAction } from '../ui/use-action.ts'
@@ -114,14 +114,11 @@ export function WorkspaceDialog(props: {
           />
           {error !== undefined && <Problem error={error} />}
         </div>
-        <footer className="dialog-foot">
-          <button type="button" className="button" onClick={props.onClose}>
-            Cancel
-          </button>
+        <DialogFoot onClose={props.onClose}>
           <button type="submit" className="button button-primary" disabled={busy || modes.length === 0}>
             {workspace === undefined ? 'Add' : 'Save'}
           </button>
-        </footer>
+        </DialogFoot>
       </form>
     </Dialog>
   )

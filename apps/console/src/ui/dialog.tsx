@@ -40,6 +40,21 @@ export function Dialog(props: {
   )
 }
 
+/** The way out, and beside it what the dialog is for. */
+export function DialogFoot(props: {
+  readonly onClose: () => void
+  readonly children: ReactNode
+}): ReactElement {
+  return (
+    <footer className="dialog-foot">
+      <button type="button" className="button" onClick={props.onClose}>
+        Cancel
+      </button>
+      {props.children}
+    </footer>
+  )
+}
+
 /** Asks before something that cannot be undone. */
 export function Confirm(props: {
   readonly title: string
@@ -51,14 +66,11 @@ export function Confirm(props: {
   return (
     <Dialog title={props.title} onClose={props.onClose}>
       <div className="dialog-body">{props.children}</div>
-      <footer className="dialog-foot">
-        <button type="button" className="button" onClick={props.onClose}>
-          Cancel
-        </button>
+      <DialogFoot onClose={props.onClose}>
         <button type="button" className="button button-danger" onClick={props.onConfirm}>
           {props.action}
         </button>
-      </footer>
+      </DialogFoot>
     </Dialog>
   )
 }

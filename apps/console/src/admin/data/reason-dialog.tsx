@@ -1,5 +1,5 @@
 import type { FormEvent, ReactElement, ReactNode } from 'react'
-import { Dialog } from '../../ui/dialog.tsx'
+import { Dialog, DialogFoot } from '../../ui/dialog.tsx'
 import { formValue, TextField } from '../../ui/fields.tsx'
 import { Problem } from '../../ui/message.tsx'
 import { useAction } from '../../ui/use-action.ts'
@@ -34,14 +34,11 @@ export function ReasonDialog(props: {
           <TextField label="Reason" name="reason" required maxLength={500} autoComplete="off" hint={hint} />
           {error !== undefined && <Problem error={error} />}
         </div>
-        <footer className="dialog-foot">
-          <button type="button" className="button" onClick={onClose}>
-            Cancel
-          </button>
+        <DialogFoot onClose={onClose}>
           <button type="submit" className="button button-danger" disabled={busy}>
             {verb[busy ? 1 : 0]}
           </button>
-        </footer>
+        </DialogFoot>
       </form>
     </Dialog>
   )

@@ -1,6 +1,6 @@
 import { type FormEvent, type ReactElement, useState } from 'react'
 import { imagesApi } from '../../api/images-api.ts'
-import { Dialog } from '../../ui/dialog.tsx'
+import { Dialog, DialogFoot } from '../../ui/dialog.tsx'
 import { formValue, SelectField, TextField, words } from '../../ui/fields.tsx'
 import { Problem } from '../../ui/message.tsx'
 import { useAction } from '../../ui/use-action.ts'
@@ -91,14 +91,11 @@ export function PromoteDialog(props: {
           {inWaves && mayWave && <WaveFields key={`${kind} ${version}`} wave={wave} groups={props.groups} />}
           {error !== undefined && <Problem error={error} />}
         </div>
-        <footer className="dialog-foot">
-          <button type="button" className="button" onClick={props.onClose}>
-            Cancel
-          </button>
+        <DialogFoot onClose={props.onClose}>
           <button type="submit" className="button button-primary" disabled={busy || version === ''}>
             {wave !== undefined && inWaves ? 'Change the wave' : 'Promote'}
           </button>
-        </footer>
+        </DialogFoot>
       </form>
     </Dialog>
   )

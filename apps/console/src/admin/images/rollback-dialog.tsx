@@ -2,7 +2,7 @@ import { type FormEvent, type ReactElement, useState } from 'react'
 import type { ProposalView } from '#core/api/releases.ts'
 import { imagesApi } from '../../api/images-api.ts'
 import { CommandLine } from '../../ui/copyable.tsx'
-import { Dialog } from '../../ui/dialog.tsx'
+import { Dialog, DialogFoot } from '../../ui/dialog.tsx'
 import { formValue, TextField } from '../../ui/fields.tsx'
 import { Problem } from '../../ui/message.tsx'
 import { useAction } from '../../ui/use-action.ts'
@@ -52,14 +52,11 @@ export function RollbackDialog(props: {
           />
           {error !== undefined && <Problem error={error} />}
         </div>
-        <footer className="dialog-foot">
-          <button type="button" className="button" onClick={props.onClose}>
-            Cancel
-          </button>
+        <DialogFoot onClose={props.onClose}>
           <button type="submit" className="button button-primary" disabled={busy}>
             Propose to roll back
           </button>
-        </footer>
+        </DialogFoot>
       </form>
     </Dialog>
   )
