@@ -13,7 +13,7 @@ const maxMessageBytes = 4 * 1024 * 1024
 /** For the site to answer that the agent leaves. */
 const farewellMs = 1_000
 const handshakeMs = 10_000
-/** The site pings every 10 s, endpoints every 30 s; after three missed ones it is gone. */
+/** The site pings every 10 s; after three missed ones it is gone. */
 const silenceMs = 30_000
 
 /** What one connection is made with. */

@@ -24,7 +24,7 @@ import { isForeignPeer, reportPath } from './report-path.ts'
 import { Reporter, type ReportSources } from './reporting.ts'
 import { steadyMs } from './steady-clock.ts'
 
-/** The site pings endpoints every 30 s; after three missed ones it is gone. */
+/** The site says something, or pings, within 65 s. */
 const silenceMs = 90_000
 /** While somebody else answers in the site's place, each attempt finds it anew. */
 const pathEveryMs = 30_000

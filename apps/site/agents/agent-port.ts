@@ -16,6 +16,7 @@ import { isAway, livingAgents } from '#adapters/store-postgres/index.ts'
 import { agentPath } from '#core/agent/messages.ts'
 import { renewAnswer, renewRequest } from '#core/api/admin.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
+import { evidencePeriodMs } from '#core/evidence/index.ts'
 import { contains, formatAddress, parseAddress } from '#core/trust/index.ts'
 import { livingAgent, renew } from '../enrolment.ts'
 import type { EvidenceDesk } from '../evidence-desk.ts'
@@ -29,8 +30,8 @@ import { answerReplica, replicaWish } from './replica-requests.ts'
 const maxMessageBytes = 4 * 1024 * 1024
 const maxRequestBytes = 64 * 1024
 const pingMs = 10_000
-/** Endpoints are many, and their leases end by themselves. */
-const endpointPingMs = 30_000
+/** Endpoints are many, and their leases end by themselves; who reports is answered within this time and needs no ping. */
+const endpointQuietMs = evidencePeriodMs + 5_000
 /** Beyond these the socket is not read on. */
 const maxWaitingMessages = 64
 /** For the last word to an agent that is cut off. */
@@ -126,10 +127,7 @@ function provenPeer(site: Site, socket: Duplex): PeerIdentity {
 
 function serve(site: Site, desk: EvidenceDesk, ws: WebSocket, peer: PeerIdentity, socket: Duplex): AgentLink {
   const log = site.log.child({ [peer.role]: peer.id })
-  const send = (message: unknown): void => {
-    if (ws.readyState === ws.OPEN) ws.send(JSON.stringify(message))
-  }
-  const link = linkOf(site, desk, peer, socket, send, log)
+  const isEndpoint = peer.role === 'endpoint'
   let alive = true
   const timer = setInterval(
     () => {
@@ -137,8 +135,14 @@ function serve(site: Site, desk: EvidenceDesk, ws: WebSocket, peer: PeerIdentity
       alive = false
       ws.ping()
     },
-    peer.role === 'endpoint' ? endpointPingMs : pingMs,
+    isEndpoint ? endpointQuietMs : pingMs,
   )
+  const send = (message: unknown): void => {
+    if (ws.readyState !== ws.OPEN) return
+    ws.send(JSON.stringify(message))
+    if (isEndpoint) timer.refresh()
+  }
+  const link = linkOf(site, desk, peer, socket, send, log)
   ws.on('pong', () => {
     alive = true
     link.alive?.()
