@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   evidenceOf,
@@ -51,7 +52,7 @@ export function createEvidenceDesk(site: Site, signal: AbortSignal): EvidenceDes
 
 class NodeDesk implements EvidenceDesk, Desk {
   readonly site: Site
-  readonly secret: Uint8Array
+  readonly secret: KeyObject
   readonly known = new Map<string, Promise<Known>>()
   readonly refusals = new Map<string, number>()
   readonly beacons: Beacons

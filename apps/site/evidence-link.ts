@@ -48,7 +48,7 @@ export interface EvidenceLink {
 export interface Desk {
   readonly site: Site
   /** Makes ratchet tokens. */
-  readonly secret: Uint8Array
+  readonly secret: KeyObject
   readonly beacons: Beacons
   knownOf(endpointId: string): Promise<Known>
   /** Evidence that repeats what was said is written with the next batch. */

@@ -1,4 +1,4 @@
-import { hkdfSync } from 'node:crypto'
+import { createSecretKey, hkdfSync, type KeyObject } from 'node:crypto'
 import {
   type EndpointEvidenceRow,
   type EndpointStatementRow,
@@ -29,8 +29,8 @@ import type { Site } from './site.ts'
 const keptChanges = 30
 
 /** Makes ratchet tokens and nonces; every node of the site has the same. */
-export function evidenceSecret({ imageSecret, siteId }: Pick<Site, 'imageSecret' | 'siteId'>): Uint8Array {
-  return new Uint8Array(hkdfSync('sha256', imageSecret, siteId, 'trustcast evidence', 32))
+export function evidenceSecret({ imageSecret, siteId }: Pick<Site, 'imageSecret' | 'siteId'>): KeyObject {
+  return createSecretKey(Buffer.from(hkdfSync('sha256', imageSecret, siteId, 'trustcast evidence', 32)))
 }
 
 /** What a decision knows of an endpoint beyond that it is enrolled. */

@@ -1,4 +1,4 @@
-import { generateKeyPairSync } from 'node:crypto'
+import { createSecretKey, generateKeyPairSync } from 'node:crypto'
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { acceptEvidence, type EvidenceExpected } from './accept-evidence.ts'
@@ -7,7 +7,7 @@ import { advanceRatchet, type Ratchet, ratchetToken } from './ratchet.ts'
 import { type EvidenceStatement, makeEvidence } from './statement.ts'
 
 const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-const secret = new Uint8Array(32).fill(7)
+const secret = createSecretKey(Buffer.alloc(32, 7))
 const now = 1_800_000_000_000
 const nonce = 'N'.repeat(42) + 'A'
 const exporter = 'X'.repeat(42) + 'A'

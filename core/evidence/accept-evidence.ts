@@ -30,7 +30,7 @@ export interface EvidenceExpected {
   readonly challenge: Challenge | undefined
   readonly ratchet: Ratchet | undefined
   /** Of the site; ratchet tokens are made with it. */
-  readonly secret: Uint8Array
+  readonly secret: KeyObject
   /** Of the site's end of the connection, 32 bytes, base64url; undefined when a proxy of ours stands before it. */
   readonly exporter: string | undefined
   /** Unix time, ms. */

@@ -1,4 +1,4 @@
-import { createHmac } from 'node:crypto'
+import { createHmac, type KeyObject } from 'node:crypto'
 import { constantTimeEqual } from '#core/bytes/index.ts'
 import { refused } from './evidence-error.ts'
 
@@ -19,7 +19,7 @@ export interface Ratchet {
 }
 
 /** @param secret of the site, 32 bytes */
-export function ratchetToken(secret: Uint8Array, endpointId: string, sequence: number): string {
+export function ratchetToken(secret: KeyObject, endpointId: string, sequence: number): string {
   const mac = createHmac('sha256', secret).update(`trustcast evidence|${endpointId}|${sequence}`)
   return `${sequence}.${mac.digest('base64url')}`
 }
@@ -31,7 +31,7 @@ export function ratchetToken(secret: Uint8Array, endpointId: string, sequence: n
 export function advanceRatchet(
   known: Ratchet | undefined,
   next: { readonly sequence: number; readonly previous: string | undefined },
-  made: { readonly secret: Uint8Array; readonly endpointId: string },
+  made: { readonly secret: KeyObject; readonly endpointId: string },
 ): Ratchet {
   const basis = next.previous === undefined ? 0 : acceptanceOf(next.previous, made)
   return follow(known, { sequence: next.sequence, basis })
@@ -61,7 +61,7 @@ export function follow(known: Ratchet | undefined, next: Ratchet): Ratchet {
 
 function acceptanceOf(
   token: string,
-  { secret, endpointId }: { readonly secret: Uint8Array; readonly endpointId: string },
+  { secret, endpointId }: { readonly secret: KeyObject; readonly endpointId: string },
 ): number {
   const [, digits = ''] = /^([1-9]\d{0,15})\.[A-Za-z0-9_-]{43}$/.exec(token) ?? []
   const sequence = Number(digits)
