@@ -15,7 +15,7 @@ const config: ViteUserConfig = defineConfig({
         test: {
           name: 'real',
           include: real,
-          globalSetup: ['./interop/host-secret.setup.ts'],
+          globalSetup: ['./interop/host-secret.setup.ts', './interop/site-state.setup.ts'],
           exclude: ['**/*.unit.test.ts', '**/node_modules/**'],
           testTimeout: 120_000,
           hookTimeout: 300_000,

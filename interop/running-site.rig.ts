@@ -1,8 +1,9 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import type { z } from 'zod'
 import { removeAccount } from '#adapters/display-xvnc/index.ts'
 import { createLoginKey } from '#apps/cli/login-file.ts'
@@ -62,6 +63,7 @@ export interface SiteOptions {
 export async function startSite(options: SiteOptions = {}): Promise<RunningSite> {
   // Short: the paths of sockets are bounded. Reachable: other accounts must pass.
   const state = options.again?.state ?? (await mkdtemp('/var/tmp/tc-'))
+  if (options.again === undefined) await beginWith(state)
   const port = options.again?.port ?? (await freePorts())
   const words = [
     'up',
@@ -96,6 +98,14 @@ export async function startSite(options: SiteOptions = {}): Promise<RunningSite>
     cli: (args, { login = 'nobody', input } = {}) => runCli(state, login, args, input),
     [Symbol.asyncDispose]: () => stop(child, state),
   }
+}
+
+/** The database is set up already: see `site-state.setup.ts`. Benchmarks, which have none, set up their own. */
+async function beginWith(state: string): Promise<void> {
+  const ready = process.env['TRUSTCAST_TEST_STATE']
+  if (ready === undefined) return
+  const parts = ['engine', 'postgres'].map((name) => join(ready, name))
+  await promisify(execFile)('cp', ['-a', '--reflink=auto', ...parts, state])
 }
 
 export function passwordOf(login: string): string {

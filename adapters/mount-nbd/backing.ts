@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, readdir } from 'node:fs/promises'
+import { mkdir, readdir, readlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { MountError } from './mount-error.ts'
@@ -23,11 +23,25 @@ export type Remember = (step: Partial<MountState>) => Promise<void>
 const connections = 4
 const fuseReadyMs = 10_000
 
-/** The kernel's NBD devices; none when it has no such driver or the client is not installed. */
+/**
+ * The kernel's NBD devices; none when it has no such driver or the client is not installed.
+ *
+ * INVARIANT: who serves a disk is in no mount namespace that ends with it and has the disk's file system. A process that is killed leaves its
+ * namespace before it closes its sockets: were it the last, the file system would be written back to a server that is gone and not away, for
+ * ever, and with it every `sync` of the machine. A service under systemd has a namespace of its own, and nbdfuse instead.
+ */
 export async function kernelDevices(): Promise<readonly string[]> {
-  if (!isInstalled('nbd-client')) return []
+  if (!isInstalled('nbd-client') || (await hasOwnNamespace())) return []
   const names = (await readdir('/sys/block')).filter((name) => /^nbd\d+$/.test(name))
   return names.toSorted((a, b) => Number(a.slice(3)) - Number(b.slice(3))).map((name) => `/dev/${name}`)
+}
+
+/** Whether what this process mounts is not there for the whole machine. */
+async function hasOwnNamespace(): Promise<boolean> {
+  const [own, first] = await Promise.all(
+    ['self', '1'].map(async (pid) => readlink(`/proc/${pid}/ns/mnt`).catch(() => undefined)),
+  )
+  return own === undefined || own !== first
 }
 
 /**

@@ -18,9 +18,16 @@ export interface SoftwareTpm extends AsyncDisposable {
 
 const run = promisify(execFile)
 
-/** Makes a TPM with swtpm_setup and runs it with swtpm. @param caDir of its authority, to be shared by several; its own when absent */
-export async function startSoftwareTpm(caDir?: string): Promise<SoftwareTpm> {
-  const dir = await mkdtemp(join(tmpdir(), 'tc-swtpm-'))
+/** A TPM that does not run yet. */
+export interface TpmState {
+  /** What `--tpmstate` of swtpm names. */
+  readonly state: string
+  /** PEM: who certified its endorsement key. */
+  readonly authority: string
+}
+
+/** Makes a TPM with swtpm_setup. @param caDir of its authority, to be shared by several; its own when absent */
+export async function makeTpm(dir: string, caDir?: string): Promise<TpmState> {
   const [state, ca] = [join(dir, 'state'), caDir ?? join(dir, 'ca')]
   for (const one of [state, ca]) await mkdir(one, { recursive: true })
   await writeFile(
@@ -41,12 +48,19 @@ export async function startSoftwareTpm(caDir?: string): Promise<SoftwareTpm> {
       ' ',
     ),
   )
+  return { state, authority: await readFile(join(ca, 'issuercert.pem'), 'utf8') }
+}
+
+/** Makes a TPM and runs it. @param caDir as for `makeTpm` */
+export async function startSoftwareTpm(caDir?: string): Promise<SoftwareTpm> {
+  const dir = await mkdtemp(join(tmpdir(), 'tc-swtpm-'))
+  const { state, authority } = await makeTpm(dir, caDir)
   const socket = join(dir, 's')
   let child = await startSwtpm(state, socket)
   return {
     dir,
     tcti: `swtpm:path=${socket}`,
-    authority: await readFile(join(ca, 'issuercert.pem'), 'utf8'),
+    authority,
     restart: async () => {
       await end(child)
       child = await startSwtpm(state, socket)

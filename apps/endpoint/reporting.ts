@@ -56,6 +56,7 @@ export class Reporter implements AsyncDisposable {
   /** The report that is under way. */
   #reporting: Promise<void> = Promise.resolve()
   #isDue = false
+  #wasAskedForLog = false
   #sentAt = Number.NEGATIVE_INFINITY
   #timer: NodeJS.Timeout | undefined
   #verdict: Verdict | undefined
@@ -82,6 +83,7 @@ export class Reporter implements AsyncDisposable {
     this.#terms = terms
     this.#challenge = undefined
     this.#isDue = true
+    this.#wasAskedForLog = false
   }
 
   lost(): void {
@@ -108,6 +110,11 @@ export class Reporter implements AsyncDisposable {
       this.#acceptedAt = (this.#options.now ?? Date.now)()
     this.#previous = message.previous
     this.#challenge = message
+    // What this machine booted is told at once; but once, or a log that explains nothing would be told for ever.
+    if (message.wantLog && !this.#wasAskedForLog) {
+      this.#wasAskedForLog = true
+      this.#isDue = true
+    }
     this.#plan()
   }
 
