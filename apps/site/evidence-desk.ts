@@ -43,8 +43,8 @@ export interface DeskHealth {
 }
 
 const flushMs = 1_000
-/** An agent's presence is written this often; see `endpointSilenceMs`. */
-const presenceMs = 60_000
+/** An agent's presence is written this often at most, so with each report; see `endpointSilenceMs`. */
+const presenceMs = 45_000
 const refusalMs = 5 * 60_000
 export function createEvidenceDesk(site: Site, signal: AbortSignal): EvidenceDesk {
   return new NodeDesk(site, signal)
