@@ -32,7 +32,7 @@ const megabytes = 64 * 1024 * 1024
 const there = '/run/guest'
 const diskBytes = 1024 ** 3
 /** Without KVM. */
-const bootMs = 180_000
+const bootMs = 400_000
 /** Firmware with Secure Boot on, and the key that it trusts: everybody has the private half of it, with this passphrase. */
 const firmware = {
   code: '/usr/share/OVMF/OVMF_CODE_4M.secboot.fd',
