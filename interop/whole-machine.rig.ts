@@ -110,7 +110,7 @@ export async function buildMachine(folder: string): Promise<WholeMachine> {
   for (const [name, text] of Object.entries(units)) await writeFile(join(shared, 'units', name), text)
   await writeFile(join(shared, 'shell.sh'), shell)
   const kernel = await unpackKernel(join(folder, 'kernel'))
-  await execute('cp', ['-al', kernel.modules, join(shared, 'modules')])
+  await execute('cp', ['-al', join(kernel.root, 'lib/modules'), join(shared, 'modules')])
   const firstFiles = await packFirstFiles(folder, kernel)
   const variables = join(folder, 'variables.fd')
   await copyFile(firmware.variables, variables)
@@ -133,15 +133,14 @@ export async function buildMachine(folder: string): Promise<WholeMachine> {
     `-serial stdio -chardev socket,id=control,path=${control},server=on,wait=off -serial chardev:control`,
     `-kernel ${kernel.image} -initrd ${firstFiles} -append console=ttyS0`,
   ].flatMap((line) => line.split(' '))
-  let machine: { readonly process: ChildProcess; readonly shell: RemoteShell } | undefined
+  let running: readonly ChildProcess[] = []
+  let line: RemoteShell | undefined
   const turnOff = async (): Promise<void> => {
-    const { process: child, shell: line } = machine ?? {}
-    machine = undefined
     line?.close()
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
-    const gone = once(child, 'exit')
-    child.kill('SIGKILL')
-    await gone
+    line = undefined
+    // QEMU first, or it would see its TPM go.
+    for (const child of running) await end(child)
+    running = []
   }
   return {
     tpmAuthority: tpm.authority,
@@ -152,30 +151,38 @@ export async function buildMachine(folder: string): Promise<WholeMachine> {
     },
     turnOn: async () => {
       await rm(control, { force: true })
-      await startTpm(tpm.state, tpmControl)
-      const child = spawn('qemu-system-x86_64', words, {
-        stdio: ['ignore', 'pipe', 'pipe'],
-      })
-      machine = { process: child, shell: await openShell(child, control, join(shared, 'scripts')) }
+      const chip = await startTpm(tpm.state, tpmControl)
+      running = [chip]
+      const computer = spawn('qemu-system-x86_64', words, { stdio: ['ignore', 'pipe', 'pipe'] })
+      running = [computer, chip]
+      line = await openShell(computer, control, join(shared, 'scripts'))
     },
     turnOff,
     run: async (script) => {
-      if (machine === undefined) throw new Error('the machine is off')
-      return machine.shell.run(script)
+      if (line === undefined) throw new Error('the machine is off')
+      return line.run(script)
     },
     [Symbol.asyncDispose]: turnOff,
   }
 }
 
-/** Its power is the machine's: it ends when QEMU does. */
-async function startTpm(state: string, control: string): Promise<void> {
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const gone = once(child, 'exit')
+  child.kill('SIGKILL')
+  await gone
+}
+
+/** Its power is the machine's. */
+async function startTpm(state: string, control: string): Promise<ChildProcess> {
   await rm(control, { force: true })
-  const words = `socket --tpm2 --tpmstate dir=${state} --ctrl type=unixio,path=${control} --flags startup-clear --terminate`
-  spawn('swtpm', words.split(' '), { stdio: 'ignore' })
+  const words = `socket --tpm2 --tpmstate dir=${state} --ctrl type=unixio,path=${control} --flags startup-clear`
+  const child = spawn('swtpm', words.split(' '), { stdio: 'ignore' })
   for (let tries = 0; (await stat(control).catch(() => undefined)) === undefined; tries++) {
-    if (tries > 400) throw new Error('swtpm does not start')
+    if (tries > 400 || child.exitCode !== null) throw new Error('swtpm does not start')
     await sleep(25)
   }
+  return child
 }
 
 interface Kernel {
@@ -183,7 +190,6 @@ interface Kernel {
   readonly version: string
   /** The folder that has `lib/modules`. */
   readonly root: string
-  readonly modules: string
 }
 
 /** Debian's own, as it is for every machine, signed for this one's firmware. */
@@ -207,7 +213,7 @@ async function unpackKernel(folder: string): Promise<Kernel> {
   await execute('openssl', ['rsa', '-in', key, '-passin', `pass:${passphrase}`, '-out', plainKey])
   const unsigned = join(root, 'boot', `vmlinuz-${version}`)
   await execute('sbsign', ['--key', plainKey, '--cert', certificate, '--output', image, unsigned])
-  return { image, version, root, modules: join(root, 'lib/modules') }
+  return { image, version, root }
 }
 
 /** The initial file system: busybox and the few modules with which the rest is found. @returns its path */
