@@ -163,7 +163,9 @@ test('a wave of the next release starts with canaries and only grows', async () 
   expect(await dialog.isVisible()).toBe(true)
   await dialog.getByLabel('Percent of the other endpoints').fill('100')
   await dialog.getByRole('button', { name: 'Change the wave' }).click()
-  await sees(release('2'), 'production')
+  await dialog.waitFor({ state: 'detached' })
+  // Not `production 10 %`, as it was before.
+  await release('2').getByText('production', { exact: true }).waitFor()
 })
 
 test('going back is proposed, and says what must be signed for it', async () => {
