@@ -14,6 +14,8 @@ import { type Performing, perform, refuse } from './perform.ts'
 
 /** No further request is taken while this much is in flight, so that memory is bounded by it and one request more. */
 const inFlightBytes = 16_777_216
+/** Once it was, none is taken until this much is left: many then come in one piece, instead of each by itself. */
+const resumeBytes = 12_582_912
 /** Shorter parts of a reply are headers, or not worth while. */
 const leastDataBytes = 512
 /** What a request costs beside its data. */
@@ -154,7 +156,7 @@ export class Transmission {
   #release(cost: number): void {
     this.#inFlight -= cost
     this.#endWhenIdle()
-    if (this.#piece) this.#pull()
+    if (this.#piece && this.#inFlight < resumeBytes) this.#pull()
   }
 
   /** The client sends nothing more. */
