@@ -1,6 +1,7 @@
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { clientTls } from '#adapters/pki-x509/index.ts'
 import {
   AgentError,
   type AgentIdentity,
@@ -8,6 +9,7 @@ import {
   connectToSite,
   keepRenewed,
   loadX25519Key,
+  postJson,
   readIdentity,
 } from '#apps/agent-client/index.ts'
 import {
@@ -16,6 +18,7 @@ import {
   siteToEndpoint,
   type Verdict,
 } from '#core/agent/endpoint-messages.ts'
+import { leaseKeyAnswer } from '#core/api/lease.ts'
 import { encodeBase64url } from '#core/bytes/index.ts'
 import { type CryptoKeyPair, exportPublic } from '#core/channel/index.ts'
 import type { Attestation } from '#core/tpm/index.ts'
@@ -56,6 +59,13 @@ export interface EndpointAgent extends AsyncDisposable {
   /** Of a process that reports. */
   readonly reporter: Reporter | undefined
   steadyMs(): number
+  /**
+   * Asks the site, over mutual TLS, for the key of the image that a lease is about, once the lease was given and before it is held.
+   *
+   * @returns sealed to `sealKeys`
+   * @throws {AgentError} AGENT_SITE_AWAY, AGENT_SITE_REFUSED, AGENT_SITE_MALFORMED
+   */
+  askForKey(leaseId: string): Promise<Uint8Array>
   /** Whether the connection to the site stands now. */
   readonly isConnected: boolean
   /** @returns whether the site has taken note of this agent within the time */
@@ -113,6 +123,7 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
     leases,
     reporter,
     steadyMs: clock,
+    askForKey: (leaseId) => askForKey(dir, leaseId, stop.signal),
     get isConnected() {
       return site.isConnected
     },
@@ -123,6 +134,15 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
       await Promise.all([site.done, renewing, reporter?.[Symbol.asyncDispose]()])
     },
   }
+}
+
+async function askForKey(dir: string, leaseId: string, signal: AbortSignal): Promise<Uint8Array> {
+  const identity = await readIdentity(dir, 'endpoint')
+  const { rootPem, siteId, agentUrl } = identity
+  const url = new URL(`/leases/${leaseId}/key`, agentUrl)
+  const tls = clientTls(rootPem, { siteId, role: 'site' }, identity)
+  const { sealedKey } = await postJson(url, {}, leaseKeyAnswer, tls, signal)
+  return Buffer.from(sealedKey, 'base64url')
 }
 
 /** Asks the site what it sees of the way to it, when somebody else answers in its place. */

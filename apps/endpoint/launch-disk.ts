@@ -44,11 +44,12 @@ export interface DiskEnd {
 }
 
 /**
- * From a delivery to its end: unseals the key into the agent's keeper, opens the disk, runs the application, and closes everything when
+ * From a delivery to its end: gets the key into the agent's keeper, opens the disk, runs the application, and closes everything when
  * either it or the lease is over.
  *
  * @param launch.askedAt on the agent's clock, from before the launch was asked for
  * @param launch.nonce that the launch brought
+ * @throws {AgentError} the site did not hand out the key
  * @throws {LeaseError} LEASE_KEY_UNREADABLE
  * @throws {ReleaseError} RELEASE_NOT_DIRECTED, RELEASE_DIRECTION_STALE, RELEASE_MALFORMED
  * @throws what `open` and `run` throw, unless the lease was over before
@@ -60,9 +61,14 @@ export async function launchDisk(
 ): Promise<DiskEnd> {
   const { delivery, nonce, askedAt } = launch
   const { id, leftMs, overlay } = delivery.lease
-  const sealed = Buffer.from(delivery.sealedKey, 'base64url')
-  const key = await unsealImageKey(agent.sealKeys, sealed, { leaseId: id, endpointId: agent.id })
-  const lease = agent.leases.hold({ id, leftMs, overlay, askedAt, key, ...displayOf(delivery) })
+  const hold = (key: Uint8Array): HeldLease =>
+    agent.leases.hold({ id, leftMs, overlay, askedAt, key, ...displayOf(delivery) })
+  const key = await keyOf(agent, id).catch((error: unknown) => {
+    // The site hears why nothing comes of the lease, and offers the workspace again.
+    hold(new Uint8Array(0)).end(reasonOf(error))
+    throw error
+  })
+  const lease = hold(key)
   try {
     const direction = verifyDirection(Buffer.from(delivery.direction, 'base64url'), {
       publicKey: agent.directorKey,
@@ -73,11 +79,20 @@ export async function launchDisk(
     })
     return await use(lease, delivery, direction, open)
   } catch (error) {
-    if (isCoded(error)) lease.end({ code: error.code, reason: error.message })
+    lease.end(reasonOf(error))
     throw error
   } finally {
     lease.end()
   }
+}
+
+async function keyOf(agent: EndpointAgent, leaseId: string): Promise<Uint8Array> {
+  const sealed = await agent.askForKey(leaseId)
+  return unsealImageKey(agent.sealKeys, sealed, { leaseId, endpointId: agent.id })
+}
+
+function reasonOf(error: unknown): { readonly code: string; readonly reason: string } | undefined {
+  return isCoded(error) ? { code: error.code, reason: error.message } : undefined
 }
 
 /** What the first word of the site will repeat. */

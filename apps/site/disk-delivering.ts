@@ -3,7 +3,6 @@ import {
   type AgentRow,
   imageOf,
   leaseOfSession,
-  noteKeyReleased,
   placeOnEndpoint,
   releaseRow,
   type SessionDetail,
@@ -17,29 +16,27 @@ import { leaseUntil } from '#core/lease/index.ts'
 import { decideAgain } from './decide-again.ts'
 import type { RecordedDecision } from './deciding.ts'
 import { direct, type PublishedRelease } from './directing.ts'
-import { sealKeyFor } from './image-keys.ts'
 import type { LaunchWish } from './launching.ts'
 import { finishSession } from './live-sessions.ts'
-import { actorOf, type SignedIn } from './signed-in.ts'
+import type { SignedIn } from './signed-in.ts'
 import type { Site } from './site.ts'
 import { notFound, SiteError } from './site-error.ts'
 import { sessionViewOf } from './views.ts'
 
-/** How a disk reaches an endpoint, to be streamed or for a VM: a session and its lease, the director's word, and the image key, sealed. */
+/** How a disk reaches an endpoint, to be streamed or for a VM: a session, its lease and the director's word. The key follows: `key-release.ts`. */
 
 /** What a launch on an endpoint is about, once everything it needs is there. */
 interface DiskLaunch {
   readonly endpoint: AgentRow
-  readonly sealKey: Buffer
   readonly disk: NonNullable<WorkspaceDefinition['disk']>
   readonly release: PublishedRelease
   readonly nonce: string
 }
 
 /**
- * INVARIANT I7: the session, and then that the key goes out, are in the audit log before either happens.
+ * INVARIANT I7: the session is in the audit log before it is there.
  *
- * @throws {SiteError} BAD_REQUEST without a nonce, CONFLICT, LAUNCH_LATE when the lease was withdrawn meanwhile
+ * @throws {SiteError} BAD_REQUEST without a nonce, CONFLICT
  */
 export async function beginOnEndpoint(
   site: Site,
@@ -53,12 +50,12 @@ export async function beginOnEndpoint(
   try {
     // What the decision rests on may have changed before the session was there to be decided again.
     await decideAgain(site, 'sweep', { sessionId: session.id })
-    const delivery = await deliverUnderLease(site, holder, session, launch)
+    const delivery = await deliverUnderLease(site, session, launch)
     return session.mode === 'local-vm'
       ? { kind: 'local-vm', ...delivery }
       : { kind: 'streamed-disk', ...delivery, application: applicationOf(launch) }
   } catch (error) {
-    const end = { code: 'SESSION_NOT_DELIVERED', reason: 'Its key could not be handed out' }
+    const end = { code: 'SESSION_NOT_DELIVERED', reason: 'It could not be handed out' }
     await finishSession(site, session.id, end, { type: 'site', id: site.siteId })
     throw error
   }
@@ -83,7 +80,7 @@ async function prepare(
       remedy: 'Try again in a moment.',
       retryAfter: 1,
     })
-  return { endpoint, sealKey: endpoint.seal_key, disk, release, nonce }
+  return { endpoint, disk, release, nonce }
 }
 
 async function placeWithLease(
@@ -182,32 +179,12 @@ function applicationOf({ disk: { application } }: DiskLaunch): string {
 
 async function deliverUnderLease(
   site: Site,
-  holder: SignedIn,
   session: SessionDetail,
-  { endpoint, sealKey, disk, release, nonce }: DiskLaunch,
+  { endpoint, disk, release, nonce }: DiskLaunch,
 ): Promise<LeasedDelivery> {
-  const { db } = site.store
-  const lease = await leaseOfSession(db, session.id)
+  const lease = await leaseOfSession(site.store.db, session.id)
   if (lease === undefined) throw notFound('lease')
-  const sealedFor = { leaseId: lease.id, endpointId: endpoint.id }
   const direction = direct(site, release, { endpointId: endpoint.id, nonce, channel: disk.channel })
-  const { keyId, sealed } = await sealKeyFor(site, release.name, sealKey, sealedFor)
-  await site.audit.record('key-released', actorOf(holder), lease.id, {
-    session: session.id,
-    endpoint: endpoint.id,
-    image: release.name,
-    version: release.version,
-    manifestDigest: release.manifestDigest,
-    keyId,
-    overlay: lease.overlay,
-    until: lease.expires_at.toISOString(),
-    untilAtMost: session.ends_at.toISOString(),
-  })
-  if (!(await noteKeyReleased(db, lease.id, new Date(site.now()))))
-    throw new SiteError('LAUNCH_LATE', 'the lease was withdrawn before its key went out', {
-      remedy: 'Try again in a moment.',
-      retryAfter: 1,
-    })
   return {
     session: { ...sessionViewOf(session), endpoint: { id: endpoint.id, name: endpoint.name } },
     lease: {
@@ -224,7 +201,6 @@ async function deliverUnderLease(
     },
     direction,
     stores: await storesOf(site, release),
-    sealedKey: sealed,
   }
 }
 

@@ -7,6 +7,10 @@ import { deliveryMode, instant, label, slug, uuid } from './words.ts'
 
 /** Endpoints and what they hold, as people and agents are told of it. */
 
+/** The key of the image that a lease is about, sealed to the endpoint's key for this lease (`core/lease`), base64url. */
+export const leaseKeyAnswer = z.strictObject({ sealedKey: z.string().max(500) })
+export type LeaseKeyAnswer = z.infer<typeof leaseKeyAnswer>
+
 /** What an endpoint reports of one disk; counts are bytes since the lease began. */
 export const leaseStats = z.strictObject({
   bytesFetched: z.int().min(0),

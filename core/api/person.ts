@@ -179,8 +179,6 @@ const leased = z.strictObject({
   direction: z.string().max(20_000),
   /** Where the image's bytes can be fetched: folders, HTTP servers, registries. */
   stores: z.array(z.string()),
-  /** The image key, sealed to the endpoint's key for this lease (`core/lease`), base64url. */
-  sealedKey: z.string().max(500),
 })
 /** What every delivery to an endpoint has, whatever it does with the disk. */
 export type LeasedDelivery = z.infer<typeof leased>

@@ -3,6 +3,8 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
+import { clientTls } from '#adapters/pki-x509/index.ts'
+import { postJson, readIdentity } from '#apps/agent-client/index.ts'
 import { type EndpointCredentials, readEndpointCredentials } from '#apps/endpoint/endpoint-agent.ts'
 import type { Credentials } from '#apps/site-client/call.ts'
 import { endpointView } from '#core/api/lease.ts'
@@ -99,7 +101,14 @@ test('a request that was seen opens nothing a second time, nor together with ano
 
 test('a key goes to one endpoint under one lease, and stands in no other answer, table or log', async () => {
   const made = diskOf(await laptop.launch(nora, 'lab'))
-  const sealed = Buffer.from(made.sealedKey, 'base64url')
+  // The launch alone brought none, and nobody else gets it, also who proves a certificate of this site.
+  expect(await keysReleased()).toBe(0)
+  const refused = { code: 'AGENT_SITE_REFUSED', siteCode: 'NOT_FOUND' }
+  await expect(other.agent.askForKey(made.lease.id)).rejects.toMatchObject(refused)
+  await expect(laptop.agent.askForKey(crypto.randomUUID())).rejects.toMatchObject(refused)
+  await expect(askWithoutCertificate(made.lease.id)).rejects.toThrow()
+  expect(await keysReleased()).toBe(0)
+  const sealed = await laptop.agent.askForKey(made.lease.id)
   const mine = { leaseId: made.lease.id, endpointId: laptop.agent.id }
   expect(Buffer.from(await unsealImageKey(laptop.agent.sealKeys, sealed, mine))).toEqual(release.key)
   const unusable = { code: 'LEASE_KEY_UNREADABLE' }
@@ -165,12 +174,16 @@ test('an endpoint speaks about its own leases alone', async () => {
   }, 'the forged report was answered')
   const [row] = await database.rows('select state, stats from leases where id = $1', [made.lease.id])
   expect(row).toMatchObject({ state: 'held', stats: { bytesWritten: 0 } })
+  // Who says to hold it has the key, and gets no second one.
+  const refused = { code: 'AGENT_SITE_REFUSED', siteCode: 'NOT_FOUND' }
+  await expect(laptop.agent.askForKey(made.lease.id)).rejects.toMatchObject(refused)
   held.end()
   await until(async () => (await stateOf(made.lease.id)) === 'ended', 'its own endpoint gave it back')
+  await expect(laptop.agent.askForKey(made.lease.id)).rejects.toMatchObject(refused)
 })
 
 test('for every key that ever went out there is a lease that says to whom, where and until when', async () => {
-  await laptop.launch(nora, 'lab')
+  await laptop.agent.askForKey(diskOf(await laptop.launch(nora, 'lab')).lease.id)
   const [rows, entries] = [
     await database.rows('select * from leases'),
     await database.rows('select entry from audit_entries order by index'),
@@ -247,8 +260,15 @@ function by(
   return makeEndpointProof({ endpointId: id, siteId, key, nowMs: Date.now(), ...change })
 }
 
+/** Trusts the site, and proves nothing of itself. */
+async function askWithoutCertificate(leaseId: string): Promise<unknown> {
+  const { agentUrl, rootPem, siteId } = await readIdentity(laptop.dir, 'endpoint')
+  const url = new URL(`/leases/${leaseId}/key`, agentUrl)
+  return postJson(url, {}, z.unknown(), clientTls(rootPem, { siteId, role: 'site' }))
+}
+
 async function keysReleased(): Promise<number> {
-  return (await database.rows('select id from leases')).length
+  return (await database.rows('select id from leases where key_released_at is not null')).length
 }
 
 async function stateOf(lease: string): Promise<unknown> {

@@ -15,11 +15,13 @@ import {
 import { isAway, livingAgents } from '#adapters/store-postgres/index.ts'
 import { agentPath } from '#core/agent/messages.ts'
 import { renewAnswer, renewRequest } from '#core/api/admin.ts'
+import type { LeaseKeyAnswer } from '#core/api/lease.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
 import { evidencePeriodMs } from '#core/evidence/index.ts'
 import { contains, formatAddress, parseAddress } from '#core/trust/index.ts'
 import { livingAgent, renew } from '../enrolment.ts'
 import type { EvidenceDesk } from '../evidence-desk.ts'
+import { releaseKey } from '../key-release.ts'
 import type { Site } from '../site.ts'
 import { siteErrorStatus } from '../site-error.ts'
 import { createEndpointLink, type EndpointConnection } from './endpoint-link.ts'
@@ -258,7 +260,7 @@ async function cutOff(ws: WebSocket, link: AgentLink): Promise<void> {
   ws.terminate()
 }
 
-/** Plain requests: the renewal of certificates, and replicas of what endpoints write. */
+/** Plain requests: the renewal of certificates, keys under leases, and replicas of what endpoints write. */
 async function answer(site: Site, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const reply = (status: number, body: unknown): void => {
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
@@ -267,18 +269,29 @@ async function answer(site: Site, request: IncomingMessage, response: ServerResp
     const peer = provenPeer(site, request.socket)
     const wish = replicaWish(request)
     if (wish !== undefined) return await answerReplica(site, peer, wish, request, response)
+    const leaseId = request.method === 'POST' ? keyWish(request.url) : undefined
+    if (leaseId !== undefined) {
+      const endpoint = await livingAgent(site, peer)
+      return reply(200, { sealedKey: await releaseKey(site, endpoint, leaseId) } satisfies LeaseKeyAnswer)
+    }
     if (request.method !== 'POST' || request.url !== '/renew')
-      return reply(404, { code: 'NOT_FOUND', message: 'there is POST /renew, and replicas of leases' })
+      return reply(404, { code: 'NOT_FOUND', message: 'there is POST /renew, and what leases have' })
     const body = renewRequest.parse(JSON.parse(await readBody(request)))
     reply(200, renewAnswer.parse(await renew(site, peer, body.request, body.attestation)))
   } catch (error) {
     if (isAway(error))
       return reply(503, { code: 'SITE_BUSY', message: 'the database is away', retryAfter: 5 })
-    const code = isCoded(error) ? error.code : 'BAD_REQUEST'
+    const { code, remedy } = isCoded(error) ? error : { code: 'BAD_REQUEST', remedy: undefined }
     const status = code in siteErrorStatus ? siteErrorStatus[code as keyof typeof siteErrorStatus] : 400
-    site.log.warn({ err: error }, 'a renewal was refused')
-    reply(status, { code, message: error instanceof Error ? error.message : 'refused' })
+    site.log.warn({ err: error }, 'a request of an agent was refused')
+    const message = error instanceof Error ? error.message : 'refused'
+    reply(status, { code, message, ...(remedy === undefined ? {} : { remedy }) })
   }
+}
+
+/** `POST /leases/LEASE/key` */
+function keyWish(url = ''): string | undefined {
+  return /^\/leases\/(?<leaseId>[0-9a-f-]{36})\/key$/.exec(url)?.groups?.['leaseId']
 }
 
 async function readBody(request: IncomingMessage): Promise<string> {
