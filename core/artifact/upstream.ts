@@ -87,7 +87,9 @@ export function upstreamChunks(blobs: BlobReader, counts: FetchCounts, signal: A
       const flight = flights.get(key) ?? begin(key, chunk)
       const hurry = (): void => {
         // Unless it is on its way already.
-        if (ahead.delete(key)) urgent.set(key, flight)
+        if (!ahead.delete(key)) return
+        urgent.set(key, flight)
+        schedule()
       }
       if (wish.urgent) hurry()
       else wish.hurry = hurry
