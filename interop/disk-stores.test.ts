@@ -1,0 +1,201 @@
+import { once } from 'node:events'
+import { cp, mkdtemp, open, readdir, rm } from 'node:fs/promises'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openDirectoryStore } from '#adapters/blobs-directory/index.ts'
+import { type OpenDisk, type OpenDiskOptions, openDisk } from '#apps/endpoint/disk/open-disk.ts'
+import { importDevice, noise, testKey } from '#core/artifact/artifact.fixture.ts'
+import type { BlobDigest } from '#core/blobs/index.ts'
+import { memoryDevice } from '#core/block/memory-device.fixture.ts'
+import { freePort, makePki, type RunningServer, startNginx, type TestPki } from './blob-servers.rig.ts'
+
+/** A disk whose stores are web servers that go away, cut off or lie. */
+
+const chunk = 65_536
+const size = 160 * chunk
+
+let folder: string
+let original: Uint8Array
+let manifestDigest: BlobDigest
+let pki: TestPki
+let nginx: RunningServer
+let caches = 0
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'disk-stores-'))
+  original = new Uint8Array(size)
+  original.set(noise(140 * chunk, 1), 10 * chunk)
+  {
+    await using store = await openDirectoryStore(join(folder, 'honest'), { create: true })
+    ;({ manifestDigest } = await importDevice(memoryDevice(original, false), store))
+  }
+  await cp(join(folder, 'honest'), join(folder, 'liar'), { recursive: true })
+  await alterPacks(join(folder, 'liar'))
+  pki = await makePki()
+  nginx = await startNginx(folder, pki)
+})
+
+afterAll(async () => {
+  await nginx[Symbol.asyncDispose]()
+  await pki[Symbol.asyncDispose]()
+  await rm(folder, { recursive: true })
+})
+
+/** In each pack a bit of every chunk; manifests and the index stay as they are. */
+async function alterPacks(store: string): Promise<void> {
+  const blobs = join(store, 'blobs/sha256')
+  for (const name of await readdir(blobs)) {
+    await using file = await open(join(blobs, name), 'r+')
+    const { size: bytes } = await file.stat()
+    if (bytes < 1_048_576) continue
+    const byte = Buffer.alloc(1)
+    for (let at = 1000; at < bytes; at += chunk / 2) {
+      await file.read(byte, 0, 1, at)
+      await file.write(
+        byte.map((value) => value ^ 1),
+        0,
+        1,
+        at,
+      )
+    }
+  }
+}
+
+function address(name: 'honest' | 'liar', port = nginx.port): string {
+  return `https://localhost:${port}/${name}/`
+}
+
+/** With an empty cache of its own. */
+function opened(stores: OpenDiskOptions['stores'], memoryBytes = 16 * chunk): Promise<OpenDisk> {
+  caches += 1
+  return openDisk({
+    reference: { name: 'disk', version: '1' },
+    manifestDigest,
+    stores,
+    storeOptions: { ca: pki.ca },
+    key: testKey,
+    cache: { dir: join(folder, `cache-${caches}`), maximumBytes: 1e9 },
+    memoryBytes,
+    overlay: 'read-only',
+    overlayDir: join(folder, 'overlays'),
+    warn: () => {},
+  })
+}
+
+/** Fails the test unless all of it reads as it was imported. */
+async function expectWhole({ device }: OpenDisk): Promise<void> {
+  const step = 20 * chunk
+  const parts = Array.from({ length: size / step }, async (_, part) => {
+    const bytes = await device.read(BigInt(part * step), step)
+    return Buffer.compare(bytes, original.subarray(part * step, (part + 1) * step))
+  })
+  expect(await Promise.all(parts)).toEqual(Array<number>(size / step).fill(0))
+}
+
+test('a store that is gone only delays reads, and the opening of a disk', async () => {
+  await using disk = await opened([address('honest')])
+  await disk.device.read(BigInt(10 * chunk), chunk)
+  await nginx.kill()
+  let isBack = false
+  const start = async (): Promise<void> => {
+    await sleep(2500)
+    isBack = true
+    await nginx.start()
+  }
+  const starting = start()
+  const opening = opened([address('honest')])
+  await expectWhole(disk)
+  expect(isBack).toBe(true)
+  await starting
+  await using late = await opening
+  await expectWhole(late)
+})
+
+test('a store that nobody answers for, or that lies, is left for another one', async () => {
+  const dead = await freePort()
+  await using first = await opened([address('honest', dead), address('honest')])
+  await expectWhole(first)
+  await using second = await opened([address('liar'), address('honest')])
+  await expectWhole(second)
+  await using third = await opened([address('liar'), address('honest', dead), join(folder, 'honest')])
+  await expectWhole(third)
+})
+
+test('what only a liar has is not read', async () => {
+  await using disk = await opened([address('liar')])
+  await expect(disk.device.read(BigInt(50 * chunk), chunk)).rejects.toMatchObject({
+    code: 'ARTIFACT_WRONG_CHUNK',
+  })
+})
+
+test('an answer that is cut off in its middle only delays reads', async () => {
+  await using proxy = await cutting(nginx.port, { connections: 20, afterBytes: 150_000 })
+  await using disk = await opened([address('honest', proxy.port)])
+  await expectWhole(disk)
+  expect(proxy.cut()).toBeGreaterThan(10)
+})
+
+test('whoever reads in order is read ahead of, and whoever reads one place is not', async () => {
+  await using disk = await opened([address('honest')], 32 * 1_048_576)
+  const stored = chunk + 100
+  await disk.device.read(BigInt(100 * chunk), 16_384)
+  expect(disk.stats().bytesFetched).toBeLessThan(stored)
+  const until = 26 * chunk
+  for (let at = 10 * chunk; at < until; at += 16_384) await disk.device.read(BigInt(at), 16_384)
+  await expect.poll(() => disk.stats().bytesFetched).toBeGreaterThan((1 + 16 + 8) * stored)
+  const { requests } = disk.stats()
+  await disk.device.read(BigInt(until), 4 * chunk)
+  expect(disk.stats().requests).toBe(requests)
+})
+
+interface Cutting extends AsyncDisposable {
+  readonly port: number
+  /** Connections that were cut off. */
+  cut(): number
+}
+
+/** Passes bytes on to a port of this machine, and cuts the first connections off after so many of an answer. */
+async function cutting(
+  port: number,
+  limits: { readonly connections: number; readonly afterBytes: number },
+): Promise<Cutting> {
+  const sockets = new Set<Socket>()
+  let cut = 0
+  let left = limits.connections
+  const server = createServer((near) => {
+    const far = connect(port, '127.0.0.1')
+    const isShort = left > 0
+    if (isShort) left -= 1
+    let passed = 0
+    const end = (): void => {
+      near.destroy()
+      far.destroy()
+    }
+    for (const socket of [near, far]) {
+      sockets.add(socket)
+      socket.on('close', end).on('error', end)
+    }
+    near.pipe(far)
+    far.on('data', (bytes: Buffer) => {
+      passed += bytes.length
+      near.write(bytes)
+      if (!isShort || passed < limits.afterBytes) return
+      cut += 1
+      end()
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    port: (server.address() as AddressInfo).port,
+    cut: () => cut,
+    async [Symbol.asyncDispose]() {
+      server.close()
+      for (const socket of sockets) socket.destroy()
+      await once(server, 'close')
+    },
+  }
+}
