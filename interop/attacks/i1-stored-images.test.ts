@@ -7,9 +7,11 @@ import { openDirectoryStore } from '#adapters/blobs-directory/index.ts'
 import { type OpenDisk, openDisk } from '#apps/endpoint/disk/open-disk.ts'
 import { importDevice, noise, testKey } from '#core/artifact/artifact.fixture.ts'
 import { readKnownChunks } from '#core/artifact/index.ts'
+import { placeAt, recordBytes, recordsAt } from '#core/artifact/index-format.ts'
 import { type BlobDigest, decodeOciManifest, mediaTypes, type OciManifest } from '#core/blobs/index.ts'
 import { memoryDevice } from '#core/block/memory-device.fixture.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
+import { pageBytes } from '#core/merkle/index.ts'
 
 /**
  * I1 and I3: whoever keeps an image, in a store or in this machine's cache, tries to have something else read. Every
@@ -78,6 +80,38 @@ describe('a store', () => {
     expect(await readAll()).toBe('right')
     await using _ = await altered(packs[0]!.digest, (bytes) => bytes.subarray(0, bytes.length - 1))
     expect(await readAll()).not.toBe('right')
+  })
+
+  test('that swaps two chunks, or says of each that it lies where the other does, is found out', async () => {
+    const index = indexOf(images['1']!)
+    const packs = images['1']!.layers.filter(({ mediaType }) => mediaType === mediaTypes.pack)
+    const leaf = recordsAt({ packs: packs.length }) + recordBytes
+    const record = (await readFile(blobPath(index.digest))).subarray(leaf, leaf + recordBytes)
+    // Noise of the disk: none of it compresses, so that all of these chunks are equally long.
+    const [a, b] = [40, 41]
+    const [one, two] = [placeAt(record, a), placeAt(record, b)]
+    expect(one).toMatchObject({ pack: two.pack, length: two.length })
+    expect(one.length).toBeGreaterThan(chunk)
+    {
+      await using _ = await altered(packs[one.pack]!.digest, (bytes) =>
+        swap(bytes, one.offset, two.offset, one.length),
+      )
+      expect(await readAll()).toBe('ARTIFACT_WRONG_CHUNK')
+    }
+    const [digests, places] = [leaf, leaf + pageBytes]
+    const swapPlaces = (bytes: Buffer): void => swap(bytes, places + a * 16, places + b * 16, 16)
+    {
+      await using _ = await altered(index.digest, swapPlaces)
+      expect(await readAll()).toBe('ARTIFACT_WRONG_CHUNK')
+    }
+    {
+      await using _ = await altered(index.digest, (bytes) => {
+        swapPlaces(bytes)
+        swap(bytes, digests + a * 32, digests + b * 32, 32)
+      })
+      expect(await readAll()).toBe('MERKLE_WRONG_PAGE')
+    }
+    expect(await readAll()).toBe('right')
   })
 
   test('that shows the index, or all, of another version is found out', async () => {
@@ -173,6 +207,13 @@ async function readAll(cache?: string, key = testKey): Promise<string> {
     if (isCoded(error)) return error.code
     throw error
   }
+}
+
+/** Exchanges two parts that do not overlap. */
+function swap(bytes: Buffer, a: number, b: number, length: number): void {
+  const kept = Buffer.from(bytes.subarray(a, a + length))
+  bytes.copyWithin(a, b, b + length)
+  kept.copy(bytes, b)
 }
 
 /** A blob that is something else until it is disposed of. */
