@@ -2,6 +2,7 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { decodeOciManifest, digestOf, encodeOciManifest } from '#core/blobs/index.ts'
 import { memoryDevice } from '#core/block/memory-device.fixture.ts'
+import { isCoded } from '#core/errors/coded-error.ts'
 import { pageBytes } from '#core/merkle/index.ts'
 import {
   importDevice,
@@ -12,7 +13,7 @@ import {
   testKey,
 } from './artifact.fixture.ts'
 import { chunkKeysOf, openChunk, readKnownChunks, sealChunk } from './index.ts'
-import { recordBytes, recordsAt } from './index-format.ts'
+import { headerBytes, recordBytes, recordsAt } from './index-format.ts'
 import type { StoredCache } from './stored-cache.ts'
 
 const chunk = 65_536
@@ -26,10 +27,20 @@ function disk(seed = 1): Uint8Array {
   return bytes
 }
 
+/** Bytes that are written over others: few, and those at which numbers go wrong. */
+const edges: fc.Arbitrary<Uint8Array> = fc.oneof(
+  fc.uint8Array({ minLength: 1, maxLength: 8 }),
+  fc.constantFrom(new Uint8Array(4), new Uint8Array(4).fill(0xff), Uint8Array.of(0x80, 0, 0, 0)),
+)
+
+/** What has no code, such as a failed expectation, rises. */
 async function codeOf(promise: Promise<unknown>): Promise<string> {
   return promise.then(
     () => 'none',
-    (error: { code?: string }) => error.code ?? 'broken',
+    (error: unknown) => {
+      if (isCoded(error)) return error.code
+      throw error
+    },
   )
 }
 
@@ -114,6 +125,48 @@ describe('a store that lies', () => {
       ),
       { numRuns: 60 },
     )
+  })
+
+  test('cannot have anything else read by an index of its own', async () => {
+    const bytes = new Uint8Array(140 * chunk)
+    bytes.set(noise(3 * chunk, 1), 2 * chunk)
+    bytes.set(noise(2 * chunk, 2), 130 * chunk)
+    const store = memoryStore()
+    const { manifestDigest } = await importDevice(memoryDevice(bytes, false), store)
+    const oci = decodeOciManifest(store.tags.get('disk:1')!)
+    const [indexLayer, ...packs] = oci.layers
+    const whole = store.blobs.get(indexLayer!.digest)!
+    const start = recordsAt({ packs: packs.length })
+    const fields = fc.oneof(
+      fc.nat(headerBytes - 1),
+      fc.nat(39).map((within) => headerBytes + within),
+      // The root's first child, and places of both pages of leaves.
+      fc.nat(7).map((within) => start + pageBytes + within),
+      fc.nat(5 * 16).map((within) => start + recordBytes + pageBytes + 2 * 16 + within),
+      fc.nat(4 * 16).map((within) => start + 2 * recordBytes + pageBytes + 2 * 16 + within),
+      fc.nat(whole.length - 1),
+    )
+    const edit = fc.record({ at: fields, value: edges })
+    const cut = fc.option(fc.nat(whole.length), { freq: 8 })
+    const codes = new Set<string>()
+    await fc.assert(
+      fc.asyncProperty(fc.array(edit, { maxLength: 4 }), cut, fc.boolean(), async (edits, end, isAsSaid) => {
+        const index = whole.slice(0, end ?? whole.length)
+        for (const { at, value } of edits)
+          index.set(value.subarray(0, Math.max(0, index.length - at)), Math.min(at, index.length))
+        const view = new DataView(index.buffer)
+        const [packCount, records] = index.length < 28 ? [0, 0] : [view.getUint32(20), view.getUint32(24)]
+        const size = isAsSaid ? recordsAt({ packs: packCount }) + records * recordBytes : index.length
+        const layer = { ...indexLayer!, digest: digestOf(index), size }
+        const liar = copyOf(store)
+        liar.blobs.set(layer.digest, index)
+        liar.tags.set('disk:1', encodeOciManifest({ ...oci, layers: [layer, ...packs] }))
+        codes.add(await readsRightOrFails(liar, manifestDigest, bytes))
+      }),
+      { numRuns: 200 },
+    )
+    expect([...codes]).toContain('none')
+    expect(codes.size).toBeGreaterThan(2)
   })
 
   test('cannot answer with the pages of another place', async () => {

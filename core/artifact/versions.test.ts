@@ -1,6 +1,8 @@
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { type BlobDigest, digestOf } from '#core/blobs/index.ts'
 import { memoryDevice } from '#core/block/memory-device.fixture.ts'
+import { isCoded } from '#core/errors/coded-error.ts'
 import { importDevice, type MemoryStore, memoryStore, noise, openDevice } from './artifact.fixture.ts'
 import {
   addTrace,
@@ -174,4 +176,39 @@ test('a manifest has one form, and another form of the same is refused', async (
   ]) {
     expect(() => decodeManifest(Buffer.from(other))).toThrow(/no image manifest of version 1/)
   }
+})
+
+test('a manifest with any changes, or cut anywhere, is the one that was written, or refused with a code', async () => {
+  const { manifest } = await importDevice(memoryDevice(disk(), false), memoryStore())
+  const trace = { digest: 'a'.repeat(64), sizeBytes: 100 }
+  const applications = { editor: { command: ['/usr/bin/editor', '--new'] } }
+  const whole = encodeManifest({ ...manifest, trace, applications })
+  const texts = ['"', '0', '1e9', '-1', 'null', '{}', '[]', '"a":1,', '\\u0000', '}', '\xff', '9'.repeat(30)]
+  const edit = fc.record({
+    at: fc.nat(whole.length),
+    over: fc.nat(12),
+    text: fc.oneof(fc.constantFrom(...texts), fc.string({ maxLength: 4 })),
+  })
+  fc.assert(
+    fc.property(
+      fc.array(edit, { maxLength: 3 }),
+      fc.option(fc.nat(whole.length), { freq: 8 }),
+      (edits, end) => {
+        let bytes = Buffer.from(whole.subarray(0, end ?? whole.length))
+        for (const { at, over, text } of edits)
+          bytes = Buffer.concat([
+            bytes.subarray(0, at),
+            Buffer.from(text, 'latin1'),
+            bytes.subarray(at + over),
+          ])
+        try {
+          expect(Buffer.compare(encodeManifest(decodeManifest(bytes)), bytes)).toBe(0)
+        } catch (error) {
+          if (!isCoded(error)) throw error
+          expect(error.code).toBe('ARTIFACT_BAD_MANIFEST')
+        }
+      },
+    ),
+    { numRuns: 1000 },
+  )
 })
