@@ -249,6 +249,60 @@ test('a missing, foreign or changed parent is refused, and whatever was opened i
   expect(sources.map((source) => source.isDisposed())).toEqual([true, true])
 })
 
+test('a differencing disk with any changes in its structures, or cut, reads or fails with a code', async () => {
+  const paths = ['W2ku', 'W2ru', 'MacX'].map((platform) => ({ platform, path: 'C:\\disks\\bäse.vhd' }))
+  const whole = child(2, { modifiedSeconds: 10, name: 'bäse.vhd', paths })
+  // Footer, header with its locators, table, bitmaps, and the texts that the locators name.
+  const tableAt = 512 + 1024 + 1024 * paths.length
+  const at = fc.oneof(
+    fc.nat(511),
+    fc.nat(1023).map((within) => 512 + within),
+    fc.nat(3 * 24 - 1).map((within) => 512 + 576 + within),
+    fc.nat(tableAt + 1024 - 1536).map((within) => 1536 + within),
+    fc.nat(511).map((within) => whole.length - 512 + within),
+  )
+  const value = fc.oneof(
+    fc.uint8Array({ minLength: 1, maxLength: 8 }),
+    fc.constantFrom(new Uint8Array(8), new Uint8Array(8).fill(0xff), Uint8Array.of(0x7f, 0xff, 0xff, 0xff)),
+  )
+  const cut = fc.option(fc.nat(whole.length), { freq: 8 })
+  const codes = new Set<string | undefined>()
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.tuple(at, value), { maxLength: 4 }),
+      fc.boolean(),
+      cut,
+      async (changes, isSigned, end) => {
+        const file = whole.slice()
+        for (const [start, bytes] of changes) file.set(bytes.subarray(0, file.length - start), start)
+        if (isSigned) resign(file)
+        codes.add(
+          await codeOf(async () => {
+            await using disk = await openChild(file.slice(0, end ?? file.length), {
+              file: base(id(2)),
+              modifiedSeconds: 946_684_810,
+            })
+            const length = Math.min(Number(disk.sizeBytes), 1 << 20)
+            await disk.extents(0n, length)
+            await disk.read(0n, length)
+          }),
+        )
+      },
+    ),
+    { numRuns: 400 },
+  )
+  expect([...codes]).toContain(undefined)
+  expect([...codes]).toContain('IMAGE_BAD_CHECKSUM')
+})
+
+/** A change that its checksums hide, so that it comes as far as the fields. */
+function resign(file: Uint8Array): void {
+  const last = file.length - 512
+  file.set(withChecksum(file.subarray(0, 512), 64))
+  file.set(withChecksum(file.subarray(512, 1536), 36), 512)
+  file.set(withChecksum(file.subarray(last), 64), last)
+}
+
 test('a child may be larger than its parent', async () => {
   await using disk = await openChild(child(2), { file: base(id(2), 512) })
   expect(await readAll(disk)).toEqual(expectedBytes(8192, new Map([[1, 9]]), new Map([[0, 5]])))
