@@ -18,12 +18,14 @@ export interface ImportIdentity {
 const digest = z.custom<BlobDigest>(
   (value) => typeof value === 'string' && /^sha256:[0-9a-f]{64}$/.test(value),
 )
-const packLine = z.strictObject({
-  pack: digest,
-  size: z.int(),
-  /** Digest of the stored bytes, offset, length. */
-  chunks: z.array(z.tuple([z.string().regex(/^[0-9a-f]{64}$/), z.int(), z.int()])),
-})
+const packLine = z
+  .strictObject({
+    pack: digest,
+    size: z.int(),
+    /** Digest of the stored bytes, offset, length. */
+    chunks: z.array(z.tuple([z.string().regex(/^[0-9a-f]{64}$/), z.int().min(0), z.int().min(1)])),
+  })
+  .refine(({ size, chunks }) => chunks.every(([, offset, length]) => offset + length <= size))
 
 export interface KeptJournal extends ImportJournal, AsyncDisposable {
   /** The import is done: nothing is left to go on with. */
