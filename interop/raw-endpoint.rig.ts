@@ -1,12 +1,17 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { TLSSocket } from 'node:tls'
 import { WebSocket } from 'ws'
 import { channelBinding, clientTls } from '#adapters/pki-x509/index.ts'
-import type { AgentIdentity } from '#apps/agent-client/index.ts'
+import { type AgentIdentity, enrolAgent, readIdentity } from '#apps/agent-client/index.ts'
 import { type SiteToEndpoint, siteToEndpoint } from '#core/agent/endpoint-messages.ts'
 import { agentPath } from '#core/agent/messages.ts'
+import { tokenAnswer } from '#core/api/admin.ts'
 import { type EvidenceStatement, makeEvidence, type Observation } from '#core/evidence/index.ts'
+import type { RunningSite, SignedInClient } from './running-site.rig.ts'
 
 /** An agent that says what its test wants, over a real connection with a real certificate. */
 export interface RawEndpoint extends Disposable {
@@ -20,6 +25,23 @@ export interface RawEndpoint extends Disposable {
   tell(statement: string): Promise<string | undefined>
   /** Resolves with the code of its end. */
   readonly closed: Promise<number>
+}
+
+/** Enrols a machine that has nothing but its identity. */
+export async function enrolledIdentity(
+  site: RunningSite,
+  admin: SignedInClient,
+  name: string,
+): Promise<AgentIdentity> {
+  const dir = await mkdtemp(join(tmpdir(), 'tc-identity-'))
+  try {
+    const wish = { kind: 'endpoint', name } as const
+    const { token } = await admin.send('POST', '/admin/enrolment-tokens', wish, tokenAnswer)
+    await enrolAgent({ url: site.url, token, dir, kind: 'endpoint' })
+    return await readIdentity(dir, 'endpoint')
+  } finally {
+    await rm(dir, { recursive: true })
+  }
 }
 
 export async function dialAsEndpoint(identity: AgentIdentity, reports = true): Promise<RawEndpoint> {

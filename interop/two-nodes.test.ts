@@ -1,50 +1,21 @@
-import { spawn } from 'node:child_process'
-import { readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { parse, stringify } from 'yaml'
 import { z } from 'zod'
-import type { SiteConfig } from '#apps/site/config.ts'
 import { personView } from '#core/api/admin.ts'
 import { hostedLaunchAnswer, sessionView } from '#core/api/person.ts'
 import { exportPublic, generateX25519 } from '#core/channel/index.ts'
-import { pidsMatching, type RunningSite, signIn, startSite, until } from './running-site.rig.ts'
+import { type RunningSite, signIn, startSite, until } from './running-site.rig.ts'
+import { type SecondNode, startSecondNode } from './second-node.rig.ts'
 
 let site: RunningSite
-let second: { readonly url: string; readonly ca: string }
-const started = new AbortController()
+let second: SecondNode
+let undo: AsyncDisposableStack
 
 beforeAll(async () => {
-  site = await startSite({ args: ['--hosts', '1', '--gateways', '1'] })
-  // Beyond the ports of the first: people, agents.
-  const port = site.port + 4
-  second = { url: `https://localhost:${port}`, ca: site.address.ca ?? '' }
-  const first = parse(await readFile(join(site.state, 'site.yaml'), 'utf8')) as SiteConfig
-  const file = join(site.state, 'site-2.yaml')
-  const agents = { ...first.agents, port: port + 1 }
-  await writeFile(file, stringify({ ...first, url: second.url, listen: { ...first.listen, port }, agents }))
-  const node = spawn(join(import.meta.dirname, '../trustcast'), ['site', '--config', file], {
-    stdio: 'ignore',
-  })
-  started.signal.addEventListener('abort', () => node.kill('SIGTERM'))
-  await until(
-    () =>
-      signIn(second, 'olaf').then(
-        () => true,
-        () => false,
-      ),
-    'the second node serves',
-  )
+  undo = new AsyncDisposableStack()
+  site = undo.use(await startSite({ args: ['--hosts', '1', '--gateways', '1'] }))
+  second = undo.use(await startSecondNode(site))
 })
-
-afterAll(async () => {
-  started.abort()
-  await until(
-    async () => (await pidsMatching(`${site.state}/site-2.yaml`)).length === 0,
-    'the second node has ended',
-  )
-  await site[Symbol.asyncDispose]()
-})
+afterAll(() => undo.disposeAsync())
 
 const sessions = z.strictObject({ sessions: z.array(sessionView) })
 

@@ -139,12 +139,3 @@ export async function countFallen(db: Db, fellSince: Date, heardSince: Date): Pr
     .executeTakeFirstOrThrow()
   return { fallen: Number(row.fallen), reporting: Number(row.reporting) }
 }
-
-/** When evidence of any endpoint was last accepted; undefined: never. */
-export async function newestEvidence(db: Db): Promise<Date | undefined> {
-  const row = await db
-    .selectFrom('endpoint_evidence')
-    .select((eb) => eb.fn.max('last_at').as('newest'))
-    .executeTakeFirst()
-  return row?.newest ?? undefined
-}

@@ -34,12 +34,12 @@ export interface EvidenceDesk {
 }
 
 export interface DeskHealth {
-  /** Connections that are challenged. */
-  readonly reporting: number
   /** Endpoints whose evidence was not taken within the last minutes. */
   readonly refused: number
-  /** How long the oldest accepted evidence waits to be written, ms. */
+  /** How long accepted evidence waits to be written, or cannot be, ms. */
   readonly lagMs: number
+  /** How long nothing was accepted here although somebody was connected to say it, ms. */
+  readonly silentMs: number
 }
 
 const flushMs = 1_000
@@ -60,7 +60,9 @@ class NodeDesk implements EvidenceDesk, Desk {
   readonly #present = new Map<string, number>()
   readonly #heard = new Set<string>()
   readonly #connected = new Map<string, number>()
-  #links = 0
+  readonly #links = new Set<DeskLink>()
+  #acceptedAt = 0
+  #unwritten: { readonly since: number; readonly last: number } | undefined
 
   constructor(site: Site, signal: AbortSignal) {
     this.site = site
@@ -70,8 +72,9 @@ class NodeDesk implements EvidenceDesk, Desk {
   }
 
   open(connection: ReportingConnection): EvidenceLink {
-    this.#links += 1
-    return new DeskLink(this, connection)
+    const link = new DeskLink(this, connection)
+    this.#links.add(link)
+    return link
   }
 
   arrived(endpointId: string): () => { readonly isLast: boolean } {
@@ -97,17 +100,32 @@ class NodeDesk implements EvidenceDesk, Desk {
   health(): DeskHealth {
     const now = this.site.now()
     for (const [id, at] of this.refusals) if (now - at > refusalMs) this.refusals.delete(id)
-    const oldest = Math.min(...[...this.#pending.values()].map(({ at }) => at))
+    let [oldest, openedAt] = [now, now]
+    for (const { at } of this.#pending.values()) oldest = Math.min(oldest, at)
+    if (this.#unwritten !== undefined && now - this.#unwritten.last <= evidenceSilenceMs)
+      oldest = Math.min(oldest, this.#unwritten.since)
+    // Of whom nothing will be accepted nothing is waited for.
+    for (const link of this.#links) if (!link.isForked) openedAt = Math.min(openedAt, link.openedAt)
     return {
-      reporting: this.#links,
       refused: this.refusals.size,
-      lagMs: Number.isFinite(oldest) ? now - oldest : 0,
+      lagMs: now - oldest,
+      silentMs: now - Math.max(openedAt, this.#acceptedAt),
     }
   }
 
-  left(endpointId: string): void {
-    this.#links -= 1
-    this.known.delete(endpointId)
+  wrote(): void {
+    this.#acceptedAt = this.site.now()
+    this.#unwritten = undefined
+  }
+
+  couldNotWrite(): void {
+    const last = this.site.now()
+    this.#unwritten = { since: this.#unwritten?.since ?? last, last }
+  }
+
+  left(link: DeskLink): void {
+    this.#links.delete(link)
+    this.known.delete(link.endpointId)
   }
 
   async knownOf(endpointId: string): Promise<Known> {
@@ -131,7 +149,8 @@ class NodeDesk implements EvidenceDesk, Desk {
   repeat(endpointId: string, known: Known, ratchet: Ratchet): void {
     const before = this.#pending.get(endpointId)
     const after = before?.after ?? known.stored
-    this.#pending.set(endpointId, { endpointId, after, ...ratchet, at: this.site.now() })
+    this.#acceptedAt = this.site.now()
+    this.#pending.set(endpointId, { endpointId, after, ...ratchet, at: this.#acceptedAt })
   }
 
   /** What waits for this endpoint is overtaken by what is written now. */

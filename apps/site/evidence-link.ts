@@ -56,11 +56,20 @@ export interface Desk {
   /** What waits for this endpoint is overtaken. */
   drop(endpointId: string): void
   refuse(endpointId: string, error: EvidenceError | TpmError): Promise<void>
+  /** Evidence that changes something was written down. */
+  wrote(): void
+  /** Evidence that was accepted could not be written down. */
+  couldNotWrite(): void
   /** A connection is over. */
-  left(endpointId: string): void
+  left(link: DeskLink): void
 }
 
 export class DeskLink implements EvidenceLink {
+  readonly endpointId: string
+  /** Unix ms. */
+  readonly openedAt: number
+  /** Its identity was seen on two machines when it last said something: no evidence of it is accepted. */
+  isForked = false
   readonly #desk: Desk
   readonly #connection: ReportingConnection
   #challenge: Challenge | undefined
@@ -69,6 +78,8 @@ export class DeskLink implements EvidenceLink {
   #isClosed = false
 
   constructor(desk: Desk, connection: ReportingConnection) {
+    this.endpointId = connection.endpointId
+    this.openedAt = desk.site.now()
     this.#desk = desk
     this.#connection = connection
     this.#ask(undefined).catch((error: unknown) => {
@@ -80,13 +91,14 @@ export class DeskLink implements EvidenceLink {
   close(): void {
     if (this.#isClosed) return
     this.#isClosed = true
-    this.#desk.left(this.#connection.endpointId)
+    this.#desk.left(this)
   }
 
   async receive(message: EvidenceMessage): Promise<void> {
     const desk = this.#desk
     const { endpointId, log } = this.#connection
     const known = await desk.knownOf(endpointId)
+    this.isForked = known.isForked
     const before = { challenge: this.#challenge, ratchet: known.ratchet }
     try {
       const accepted = await this.#accept(message.statement, known)
@@ -103,6 +115,7 @@ export class DeskLink implements EvidenceLink {
         // The database is away: the same message comes again.
         this.#challenge = before.challenge
         known.ratchet = before.ratchet
+        desk.couldNotWrite()
         throw error
       }
       log.warn({ code: error.code, reason: error.message }, 'evidence was refused')
@@ -186,6 +199,7 @@ export class DeskLink implements EvidenceLink {
         silent: false,
       }
     })
+    desk.wrote()
     Object.assign(known, { fingerprint, details, writtenAt: now, isQuiet: true, stored: ratchet.sequence })
     return (written?.changes.length ?? 0) > 0
   }

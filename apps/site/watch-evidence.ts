@@ -1,7 +1,7 @@
 import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isAway, newestEvidence } from '#adapters/store-postgres/index.ts'
-import { evidenceSilenceMs } from '#core/evidence/index.ts'
+import { isAway } from '#adapters/store-postgres/index.ts'
+import { evidencePeriodMs } from '#core/evidence/index.ts'
 import { type Alarm, raise, settle } from './alarms.ts'
 import { judgeBrake } from './brake.ts'
 import type { EvidenceDesk } from './evidence-desk.ts'
@@ -10,15 +10,16 @@ import type { Site } from './site.ts'
 const watchMs = 2_000
 /** Evidence that waits longer to be written means that this node does not keep up. */
 const longestLagMs = 30_000
+/** Longer than a connection whose other end is gone, such as that of a device that sleeps, can go on here. */
+const longestSilenceMs = 3 * evidencePeriodMs
 
 /** Watches over the evidence itself until the signal: a fall of many, and a verifier that does not do its work. Every node runs this. */
 export async function watchEvidence(site: Site, desk: EvidenceDesk, signal: AbortSignal): Promise<void> {
-  const startedAt = site.now()
   while (!signal.aborted) {
     try {
       await sleep(watchMs, undefined, { signal })
       await judgeBrake(site)
-      for (const [alarm, stands] of await verifierAlarms(site, desk, startedAt))
+      for (const [alarm, stands] of verifierAlarms(site, desk))
         await (stands ? raise(site, alarm) : settle(site, alarm.key))
     } catch (error) {
       if (!signal.aborted && !isAway(error))
@@ -27,16 +28,11 @@ export async function watchEvidence(site: Site, desk: EvidenceDesk, signal: Abor
   }
 }
 
-/** Each alarm about this node's or the site's verifier, and whether it stands. */
-async function verifierAlarms(
-  site: Site,
-  desk: EvidenceDesk,
-  startedAt: number,
-): Promise<readonly (readonly [Alarm, boolean])[]> {
+/** Each alarm about this node's verifier, and whether it stands. The key names the node: none settles what another has raised. */
+function verifierAlarms(site: Site, desk: EvidenceDesk): readonly (readonly [Alarm, boolean])[] {
   const node = `${hostname()}:${site.config.agents.port}`
-  const { reporting, refused, lagMs } = desk.health()
+  const { refused, lagMs, silentMs } = desk.health()
   const kind = 'verifier'
-  const since = Math.max(startedAt, (await newestEvidence(site.store.db))?.getTime() ?? 0)
   return [
     [
       {
@@ -52,18 +48,19 @@ async function verifierAlarms(
         key: `verifier-lags:${node}`,
         kind,
         message: `Evidence waits ${Math.round(lagMs / 1000)} s on node ${node} before it is written down`,
-        remedy: 'Look at the load of this node and of the database.',
+        remedy: 'Look at the log of this node, and at its load and that of the database.',
       },
       lagMs > longestLagMs,
     ],
     [
       {
-        key: 'verifier-silent',
+        key: `verifier-silent:${node}`,
         kind,
-        message: 'No evidence of any device was accepted for two minutes, although devices are connected',
-        remedy: 'Look at the logs of the nodes and of one device: no device counts as reporting any more.',
+        message: `Node ${node} accepted no evidence of any device for three minutes, although devices are connected to it`,
+        remedy:
+          'Look at the logs of this node and of one device: no device there counts as reporting any more.',
       },
-      reporting > 0 && site.now() - since > evidenceSilenceMs,
+      silentMs > longestSilenceMs,
     ],
   ]
 }

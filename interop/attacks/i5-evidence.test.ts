@@ -7,7 +7,7 @@ import { connect, createServer, type TLSSocket } from 'node:tls'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { createAuthority, createIdentityKey, issueLeaf, verifyRequest } from '#adapters/pki-x509/index.ts'
-import { type AgentIdentity, enrolAgent, readIdentity } from '#apps/agent-client/index.ts'
+import { type AgentIdentity, enrolAgent } from '#apps/agent-client/index.ts'
 import { startEndpointAgent } from '#apps/endpoint/endpoint-agent.ts'
 import { reportPath } from '#apps/endpoint/report-path.ts'
 import { tokenAnswer } from '#core/api/admin.ts'
@@ -16,7 +16,7 @@ import { endpointView } from '#core/api/lease.ts'
 import { decodeEntry } from '#core/audit/index.ts'
 import { claimNames, claimVocabulary, rankOf } from '#core/trust/index.ts'
 import { toldObserver } from '../observed-endpoint.rig.ts'
-import { dialAsEndpoint, type RawEndpoint } from '../raw-endpoint.rig.ts'
+import { dialAsEndpoint, enrolledIdentity, type RawEndpoint } from '../raw-endpoint.rig.ts'
 import { type RunningSite, type SignedInClient, startSite, until } from '../running-site.rig.ts'
 import { openDatabase, type SiteDatabase } from '../site-database.rig.ts'
 
@@ -241,9 +241,7 @@ async function enrol(name: string, dir: string): Promise<void> {
 }
 
 async function enrolled(name: string): Promise<AgentIdentity> {
-  const dir = await folder()
-  await enrol(name, dir)
-  return readIdentity(dir, 'endpoint')
+  return enrolledIdentity(site, ada, name)
 }
 
 function agentIn(dir: string, observer: ReturnType<typeof toldObserver>) {
