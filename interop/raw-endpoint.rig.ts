@@ -85,6 +85,10 @@ export async function dialAsEndpoint(identity: AgentIdentity, reports = true): P
       say({ kind: 'evidence', statement })
       return (await box('verdict')).refused?.code
     },
+    leave: () => {
+      socket.close(1001)
+      return closed.promise
+    },
     [Symbol.dispose]: () => socket.terminate(),
   }
 }

@@ -118,24 +118,42 @@ export async function quietEndpoints(db: Db, since: Date): Promise<readonly stri
   return rows.map((row) => row.endpoint_id)
 }
 
+/** Notes that an endpoint said goodbye. It holds until evidence comes again. */
+export async function recordFarewell(db: Db, endpointId: string, at: Date): Promise<void> {
+  await db
+    .updateTable('endpoint_evidence')
+    .set({ left_at: at })
+    .where('endpoint_id', '=', endpointId)
+    .execute()
+}
+
 /** How many endpoints there are to judge a fall by. */
 export interface FallCount {
-  /** Whose claims fell since `fellSince` and did not come back. */
+  /** Whose claims fell and did not come back. */
   readonly fallen: number
-  /** Who was heard of since `heardSince`. */
+  /** They, and who was heard of. */
   readonly reporting: number
 }
 
-export async function countFallen(db: Db, fellSince: Date, heardSince: Date): Promise<FallCount> {
+/**
+ * @param since from when on a fall counts; from `recent` on of silent endpoints from which nothing runs: they may have been taken home;
+ *   and from when on who was heard of reports
+ */
+export async function countFallen(
+  db: Db,
+  since: { readonly fell: Date; readonly recent: Date; readonly heard: Date },
+): Promise<FallCount> {
+  const isFallen = sql<boolean>`e.fell_at > ${since.fell} and (not e.silent or e.fell_at > ${since.recent}
+    or exists (select from sessions s where s.from_endpoint_id = e.endpoint_id and s.state <> 'ended'))`
   const row = await db
     .selectFrom('endpoint_evidence as e')
     .innerJoin('agents as a', 'a.id', 'e.endpoint_id')
     .select((eb) => [
-      eb.fn.countAll<string>().filterWhere('e.fell_at', '>', fellSince).as('fallen'),
+      eb.fn.countAll<string>().filterWhere(isFallen).as('fallen'),
       eb.fn.countAll<string>().as('reporting'),
     ])
     .where('a.revoked_at', 'is', null)
-    .where((eb) => eb.or([eb('e.last_at', '>', heardSince), eb('e.fell_at', '>', fellSince)]))
+    .where((eb) => eb.or([eb('e.last_at', '>', since.heard), isFallen]))
     .executeTakeFirstOrThrow()
   return { fallen: Number(row.fallen), reporting: Number(row.reporting) }
 }

@@ -197,7 +197,10 @@ interface EndpointEvidenceTable {
   settled: Json<Fallen>
   /** What it fell from and has not come back to. */
   fallen: Json<Fallen>
+  /** When it last fell otherwise than by a silence that it announced. */
   fell_at: ColumnType<Date | null, Date | null, Date | null>
+  /** When it last ended its reports in order; see `recordFarewell`. */
+  left_at: ColumnType<Date | null, undefined, Date>
   /** The latest ones, the newest first. */
   changes: Json<readonly ClaimChanges[]>
 }

@@ -677,9 +677,29 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         await writeEvidence(db, evidence(old, { last_at: inMinutes(-20), fell_at: inMinutes(-10) }))
         await writeEvidence(db, evidence(revoked, { fell_at: inMinutes(-1) }))
         await revokeAgent(db, revoked, new Date())
-        expect(await countFallen(db, inMinutes(-5), inMinutes(-7))).toEqual({ fallen: 1, reporting: 2 })
+        const since = { fell: inMinutes(-5), recent: inMinutes(-5), heard: inMinutes(-7) }
+        expect(await countFallen(db, since)).toEqual({ fallen: 1, reporting: 2 })
         expect(await quietEndpoints(db, inMinutes(-2))).toEqual(expect.arrayContaining([fell, old]))
         expect([...(await livingAgents(db, [fell, revoked, randomUUID()]))]).toEqual([fell])
+      })
+
+      test('who fell silent a while ago counts for as long as something runs from there', async () => {
+        const [idle, working] = await Promise.all([addEndpoint(db), addEndpoint(db)])
+        const session = { ...sessionOf(await addPerson(db), await addHost(db, 1)), from_endpoint_id: working }
+        await placeSession(db, session)
+        for (const id of [idle, working])
+          await writeEvidence(
+            db,
+            evidence(id, { silent: true, last_at: inMinutes(-12), fell_at: inMinutes(-10) }),
+          )
+        const since = { fell: inMinutes(-15), recent: inMinutes(-5), heard: inMinutes(-7) }
+        expect(await countFallen(db, { ...since, recent: inMinutes(-15) })).toEqual({
+          fallen: 2,
+          reporting: 2,
+        })
+        expect(await countFallen(db, since)).toEqual({ fallen: 1, reporting: 1 })
+        await endSession(db, session.id, endOf(), new Date())
+        expect(await countFallen(db, since)).toEqual({ fallen: 0, reporting: 0 })
       })
 
       test('a statement replaces what its system said before, and is gone when it has expired', async () => {

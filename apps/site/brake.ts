@@ -5,7 +5,7 @@ import type { Site } from './site.ts'
 
 /**
  * When the claims of many endpoints fall at once, something else than the endpoints is likely at fault: a broken update, a collector that
- * died. Then running work is decided by what its endpoint said before it fell, and admins are called. New launches follow the policy, and
+ * died. Endpoints that fall silent after a goodbye are no sign of that: people go home. Then running work is decided by what its endpoint said before it fell, and admins are called. New launches follow the policy, and
  * what is not evidence, such as a revocation, takes effect as ever; interception, too.
  */
 
@@ -33,11 +33,14 @@ export async function judgeBrake(site: Site): Promise<boolean> {
   const now = site.now()
   const [alarms, before] = await Promise.all([openAlarms(db), lastAlarm(db, key)])
   const standing = alarms.find((alarm) => alarm.key === key)
-  // While it stands whoever fell with it counts until they are back; what an admin has let go does not count again.
+  // While it stands whoever fell with it counts until they are back, or are silent and nothing runs from there; what an admin has let go does
+  // not count again.
   const letGo = before?.ended_by == null ? 0 : (before.ended_at?.getTime() ?? 0)
-  const fellSince = Math.max((standing?.raised_at.getTime() ?? now) - windowMs, letGo)
-  const heardSince = new Date(now - windowMs - evidenceSilenceMs)
-  const { fallen, reporting } = await countFallen(db, new Date(fellSince), heardSince)
+  const { fallen, reporting } = await countFallen(db, {
+    fell: new Date(Math.max((standing?.raised_at.getTime() ?? now) - windowMs, letGo)),
+    recent: new Date(now - windowMs),
+    heard: new Date(now - windowMs - evidenceSilenceMs),
+  })
   const isOn = fallen >= endpoints && fallen * 100 > reporting * percent
   if (isOn && standing === undefined)
     await raise(site, {

@@ -5,6 +5,7 @@ import {
   isAway,
   quietEndpoints,
   type RepeatedEvidence,
+  recordFarewell,
   recordPresence,
   recordRepeatedEvidence,
 } from '#adapters/store-postgres/index.ts'
@@ -123,9 +124,11 @@ class NodeDesk implements EvidenceDesk, Desk {
     this.#unwritten = { since: this.#unwritten?.since ?? last, last }
   }
 
-  left(link: DeskLink): void {
+  left(link: DeskLink, isAnnounced: boolean): void {
     this.#links.delete(link)
     this.known.delete(link.endpointId)
+    if (isAnnounced)
+      recordFarewell(this.site.store.db, link.endpointId, new Date(this.site.now())).catch(() => {})
   }
 
   async knownOf(endpointId: string): Promise<Known> {
@@ -256,7 +259,11 @@ class NodeDesk implements EvidenceDesk, Desk {
         (before) =>
           before === undefined || before.silent || before.last_at === null || before.last_at >= since
             ? undefined
-            : { knowledge: knowledgeOf(before), silent: true },
+            : {
+                knowledge: knowledgeOf(before),
+                silent: true,
+                isAnnounced: before.left_at !== null && before.left_at >= before.last_at,
+              },
         { type: 'system', id: 'trust' },
       )
       this.forget(id)

@@ -41,7 +41,8 @@ export interface ReportingConnection {
 
 export interface EvidenceLink {
   receive(message: EvidenceMessage): Promise<void>
-  close(): void
+  /** @param isAnnounced whether the endpoint said goodbye */
+  close(isAnnounced: boolean): void
 }
 
 /** What the connections of a node share: see `evidence-desk.ts`. */
@@ -61,7 +62,7 @@ export interface Desk {
   /** Evidence that was accepted could not be written down. */
   couldNotWrite(): void
   /** A connection is over. */
-  left(link: DeskLink): void
+  left(link: DeskLink, isAnnounced: boolean): void
 }
 
 export class DeskLink implements EvidenceLink {
@@ -88,10 +89,10 @@ export class DeskLink implements EvidenceLink {
     })
   }
 
-  close(): void {
+  close(isAnnounced: boolean): void {
     if (this.#isClosed) return
     this.#isClosed = true
-    this.#desk.left(this)
+    this.#desk.left(this, isAnnounced)
   }
 
   async receive(message: EvidenceMessage): Promise<void> {

@@ -15,6 +15,7 @@ import {
   claimsOf,
   type EndpointKnowledge,
   fallenAfter,
+  hasWorsened,
   noKnowledge,
   type Ratchet,
   type SystemStatement,
@@ -103,6 +104,8 @@ export interface KnowledgeChange {
   readonly address?: string
   readonly beacon?: BeaconSeen | undefined
   readonly silent?: boolean
+  /** It said goodbye before: many may do so at once, and nothing is at fault. */
+  readonly isAnnounced?: boolean
 }
 
 /** What became of a change. */
@@ -201,11 +204,12 @@ function rowAfter(
     readonly now: number
   },
 ): NewEvidence {
-  const { ratchet, address, silent = false } = change
+  const { ratchet, address, silent = false, isAnnounced = false } = change
   const { lastAt, observations, attested, seen, path, isForked } = change.knowledge
   const { settled, changes, now } = made
   const fallen = fallenAfter(before?.fallen ?? {}, before?.settled ?? {}, settled)
-  const hasFallen = Object.keys(fallen).length > Object.keys(before?.fallen ?? {}).length
+  // Whoever was silent and says worse now falls once more.
+  const hasFallen = !isAnnounced && hasWorsened(before?.settled ?? {}, settled)
   const at = new Date(now)
   const noted = changes.length === 0 ? [] : [{ at: at.toISOString(), changes: [...changes] }]
   return {
@@ -224,7 +228,7 @@ function rowAfter(
     silent,
     settled: JSON.stringify(settled),
     fallen: JSON.stringify(fallen),
-    fell_at: Object.keys(fallen).length === 0 ? null : hasFallen ? at : (before?.fell_at ?? at),
+    fell_at: Object.keys(fallen).length === 0 ? null : hasFallen ? at : (before?.fell_at ?? null),
     changes: JSON.stringify([...noted, ...(before?.changes ?? [])].slice(0, keptChanges)),
   }
 }

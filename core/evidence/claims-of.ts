@@ -174,6 +174,14 @@ export function fallenAfter(fallen: Fallen, before: Settled, after: Settled): Fa
   return Object.fromEntries(entries)
 }
 
+/** @returns whether a claim is worth less than before */
+export function hasWorsened(before: Settled, after: Settled): boolean {
+  return evidentClaimNames.some((name) => {
+    const was = before[name]
+    return was !== undefined && rankOf(name, after[name]?.value ?? unknownValue) < rankOf(name, was.value)
+  })
+}
+
 /**
  * The claims as if the endpoint had not fallen: what running work is decided by while a brake holds. Interception is never passed over.
  */

@@ -19,6 +19,7 @@ export {
   evidentClaimNames,
   type Fallen,
   fallenAfter,
+  hasWorsened,
   noKnowledge,
   type SystemStatement,
   settledClaims,

@@ -38,6 +38,8 @@ const endpointQuietMs = evidencePeriodMs + 5_000
 const maxWaitingMessages = 64
 /** For the last word to an agent that is cut off. */
 const lastWordMs = 1_000
+/** WebSocket's "going away", RFC 6455 section 7.4.1: what an agent says that ends in order. */
+const goingAway = 1001
 
 /** What one agent's connection does with messages. */
 export interface AgentLink {
@@ -47,7 +49,8 @@ export interface AgentLink {
   alive?(): void
   /** Says once more what is so, before the agent is cut off. */
   lastWord?(): Promise<void>
-  close(): void
+  /** @param isAnnounced whether the agent said goodbye */
+  close(isAnnounced: boolean): void
 }
 
 /**
@@ -79,7 +82,7 @@ export function createAgentPort(
     if (peer === undefined) return
     sockets.handleUpgrade(request, socket, head, (ws) => {
       ws.once('close', () => links.delete(ws))
-      const connected = { peer, link: serve(site, desk, ws, peer, socket) }
+      const connected = { peer, link: serve(site, desk, ws, peer, socket, signal) }
       links.set(ws, connected)
       // Who was revoked while it was admitted was not among the links that were dropped.
       void dropRevoked(site, new Map([[ws, connected]]))
@@ -91,7 +94,7 @@ export function createAgentPort(
   })
   signal.addEventListener('abort', () => {
     off()
-    for (const ws of links.keys()) ws.close(1001)
+    for (const ws of links.keys()) ws.close(goingAway)
     server.close()
     server.closeAllConnections()
   })
@@ -127,7 +130,14 @@ function provenPeer(site: Site, socket: Duplex): PeerIdentity {
   return peerIdentity(socket, site.siteId, ['host', 'gateway', 'endpoint'])
 }
 
-function serve(site: Site, desk: EvidenceDesk, ws: WebSocket, peer: PeerIdentity, socket: Duplex): AgentLink {
+function serve(
+  site: Site,
+  desk: EvidenceDesk,
+  ws: WebSocket,
+  peer: PeerIdentity,
+  socket: Duplex,
+  signal: AbortSignal,
+): AgentLink {
   const log = site.log.child({ [peer.role]: peer.id })
   const isEndpoint = peer.role === 'endpoint'
   let alive = true
@@ -154,9 +164,10 @@ function serve(site: Site, desk: EvidenceDesk, ws: WebSocket, peer: PeerIdentity
   })
   receiveInOrder(ws, link, log)
   ws.on('error', () => ws.terminate())
-  ws.once('close', () => {
+  ws.once('close', (code) => {
     clearInterval(timer)
-    link.close()
+    // A node that ends says goodbye itself, and hears its own word again.
+    link.close(code === goingAway && !signal.aborted)
     log.info('agent disconnected')
   })
   log.info('agent connected')

@@ -91,10 +91,10 @@ export function createEndpointLink(
     receive: async (text) => receive(endpointToSite.parse(JSON.parse(text))),
     alive,
     lastWord: say,
-    close: () => {
+    close: (isAnnounced) => {
       off()
       push.stop()
-      reporting?.close()
+      reporting?.close(isAnnounced)
       // Another process of the same machine may go on, at this node or at another.
       const { isLast } = leave()
       if (isLast) sayAway(site, id, lastHeard)
