@@ -1,20 +1,23 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
 import { z } from 'zod'
 import { tpm2 } from '#adapters/tpm/swtpm.rig.ts'
 import { quoteOver, readIdentity } from '#apps/agent-client/index.ts'
 import { renewIdentity } from '#apps/agent-client/keep-renewed.ts'
 import { startEndpointAgent } from '#apps/endpoint/endpoint-agent.ts'
+import { reportOfMachine } from '#apps/endpoint/report-sources.ts'
 import { attest } from '#apps/site/attesting.ts'
 import { enrolmentRequestView } from '#core/api/device-keys.ts'
+import { endpointClaim } from '#core/api/evidence.ts'
+import type { Observation } from '#core/evidence/index.ts'
 import { logOf, measured, variable } from '#core/tpm/event-log.fixture.ts'
-import { type Attestation, quotedPcrs } from '#core/tpm/index.ts'
+import { type Attestation, attestation, EV, quotedPcrs } from '#core/tpm/index.ts'
 import { startTpmSite, type TpmSite } from './device-keys.rig.ts'
-import { until } from './running-site.rig.ts'
+import { passwordOf, until } from './running-site.rig.ts'
 
 vi.setConfig({ testTimeout: 180_000 })
 const silent = { info: () => undefined, warn: () => undefined }
@@ -116,6 +119,50 @@ test('the event log explains what the TPM holds', async () => {
   await writeFile(join(at.dir, 'log'), logOf([...events, update]))
   const next = await attest(at.node, await at.row(identity.id), await quoted(dir, extraData), extraData)
   expect(next).toMatchObject({ bootState: 'changed', detail: 'kernel is new (/vmlinuz-6.2)' })
+})
+
+test('the person of an enrolled machine sees what is sent, and what each claim is worth to the site', async () => {
+  const { dir } = await at.enrol('laptop-7', { tcti: at.tpm.tcti, eventLog: join(at.dir, 'person-log') })
+  const line = 'kernel_cmdline: /vmlinuz-6.1 root=/dev/vda quiet'
+  await writeFile(join(at.dir, 'person-log'), logOf([measured(8, EV.IPL, Buffer.from(`${line}\0`))]))
+  await using report = await reportOfMachine({ dir, log: silent })
+  await using agent = await startEndpointAgent({ dir, version: 'test', log: silent, report })
+  await until(() => agent.reporter?.acceptedAt !== undefined, 'the site has taken its evidence', 60_000)
+  const ca = join(at.site.state, 'pki/root.pem')
+  const login = ['login', at.site.url, '--user', 'nora', '--ca', ca]
+  expect(await at.site.cli(login, { login: 'nora', input: `${passwordOf('nora')}\n` })).toMatchObject({
+    code: 0,
+  })
+  vi.stubEnv('TRUSTCAST_ENDPOINT', dir)
+  onTestFinished(() => void vi.unstubAllEnvs())
+
+  const { stdout } = await at.site.cli(['posture', '--json'], { login: 'nora' })
+  const shown = z
+    .object({ observations: z.array(z.any()), attestation, site: z.array(endpointClaim) })
+    .parse(JSON.parse(stdout))
+  const claims = new Map(shown.site.map((claim) => [claim.name, claim]))
+  expect(claims.get('endpoint.deviceKey')).toMatchObject({ value: 'tpm', source: 'attested' })
+  expect(claims.get('endpoint.reporting')).toMatchObject({ value: 'current', source: 'server' })
+  expect(claims.get('endpoint.machine')).toMatchObject({ selfReported: expect.any(String) })
+  for (const { ageSec, worth } of shown.site) {
+    expect(ageSec).toBeLessThan(600)
+    expect(worth).not.toBe('')
+  }
+  // What the service has said is what the command shows: each claim of each collector, those of the network too.
+  const said = (all: readonly Observation[]) =>
+    all.map(({ claim, collector }) => `${claim} ${collector}`).sort()
+  expect(said(shown.observations)).toEqual(said(report.observers.flatMap((one) => one.latest())))
+  expect(said(shown.observations)).toContain('network.integrity gateway')
+  expect(Buffer.from(shown.attestation.eventLog ?? '', 'base64url')).toEqual(
+    await readFile(join(at.dir, 'person-log')),
+  )
+
+  const text = (await at.site.cli(['posture'], { login: 'nora' })).stdout
+  expect(text).toMatch(/Device key: tpm\n +worth: attested, \d+ s old: /)
+  expect(text).toMatch(/gateway, now: unknown\. /)
+  expect(text).toMatch(/a quote of its TPM \(\d+ bytes\)/)
+  expect(text).toContain(`event log (${(await stat(join(at.dir, 'person-log'))).size} bytes): 1 measurements`)
+  expect(text).toContain(line)
 })
 
 test('a machine without a token waits until an admin lets it in, as whose it is', async () => {

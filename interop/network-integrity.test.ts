@@ -56,7 +56,9 @@ test('a gateway that becomes another machine is noticed while it happens', async
   await looking.until((seen) => seen.gateway?.value === 'unknown')
   await using _spoofer = await startArpSpoofer(attacker, { victim: endpoint.address, address: lan.gateway })
   const { gateway } = await looking.until((seen) => seen.gateway?.value === 'suspicious')
-  expect(gateway?.detail).toContain(attacker.mac)
+  expect(gateway?.detail).toContain(`became …${attacker.mac.slice(-5)}`)
+  // Whole, it would say where in the world this is.
+  expect(gateway?.detail).not.toContain(attacker.mac)
 })
 
 test('what was remembered of a gateway outlives the service', async () => {
@@ -77,7 +79,7 @@ test('what was remembered of a gateway outlives the service', async () => {
   )
   await using looking = startLooking()
   const { gateway } = await looking.until((seen) => seen.gateway?.value === 'suspicious')
-  expect(gateway?.detail).toContain(`became ${attacker.mac}`)
+  expect(gateway?.detail).toContain(`became …${attacker.mac.slice(-5)}`)
 })
 
 test('routes that DHCP pushes past the VPN are noticed, offered or taken', async () => {
@@ -90,7 +92,7 @@ test('routes that DHCP pushes past the VPN are noticed, offered or taken', async
     })
     await using looking = startLooking()
     const { dhcp } = await looking.until((seen) => seen.dhcp?.value === 'suspicious')
-    expect(dhcp?.detail).toContain(`DHCP pushes a route to ${inside} by ${attacker.address}`)
+    expect(dhcp?.detail).toContain(`DHCP pushes a route to ${inside}`)
   }
   await using looking = startLooking()
   await looking.until((seen) => seen.routes?.value === 'unknown')

@@ -21,10 +21,11 @@ const maxEntries = 10_000
  * Whether the gateway is the machine that it was, and one only: by the kernel's ARP table, and by who answers when asked (`arping`, where it
  * is installed).
  *
- * @param path of the file that it is remembered in
+ * @param file.path where it is remembered
+ * @param file.isLookOnly reads it and leaves it as it is
  */
 export function gatewayCollector(
-  path: string,
+  { path, isLookOnly }: { readonly path: string; readonly isLookOnly: boolean },
   { monitor, tables }: { readonly monitor: Monitor; readonly tables: SharedTables },
   now: () => number,
 ): WatchingCollector {
@@ -47,9 +48,10 @@ export function gatewayCollector(
         const key = `${boot} ${linkKey(link)} ${address}`
         const seen = rememberGateway(known.get(key), entry?.mac, answers, now())
         if (seen !== undefined) kept.set(key, seen)
-        suspicions.push(...judgeGateway(address, seen, answers, now()))
+        suspicions.push(...judgeGateway(seen, answers, now()))
       }
-      if (JSON.stringify([...kept]) !== JSON.stringify([...known])) await saveMemory(path, kept)
+      const isNews = JSON.stringify([...kept]) !== JSON.stringify([...known])
+      if (isNews && !isLookOnly) await saveMemory(path, kept)
       known.clear()
       for (const [key, seen] of kept) known.set(key, seen)
       return said('gateway', suspicions)

@@ -18,6 +18,8 @@ import { type KnownSite, lookAtNames, lookAtPortal, lookAtSite } from './site-pa
 export interface NetworkCollectorOptions {
   /** File in which gateways are remembered, so that a service that starts anew does not forget. */
   readonly memory: string
+  /** Leaves that file as it is. */
+  readonly isLookOnly?: boolean
   /** The endpoint's site; undefined while it has none. */
   readonly site: () => Promise<KnownSite | undefined>
   /** DHCP servers that the organisation runs beside each other; none named: one is right. */
@@ -36,7 +38,7 @@ const siteEveryMs = 30 * 60_000
  * only (I5); `unknown` is what a network is worth that nothing speaks against. Each collector looks at once when the kernel tells of a change.
  */
 export function networkCollectors(options: NetworkCollectorOptions): readonly WatchingCollector[] {
-  const { now = Date.now, resolvConf = '/etc/resolv.conf', dhcpServers = [] } = options
+  const { now = Date.now, resolvConf = '/etc/resolv.conf', dhcpServers = [], isLookOnly = false } = options
   const path = remembered<Suspicions>(siteEveryMs, now)
   const offers = remembered<readonly Offer[] | undefined>(dhcpEveryMs, now)
   const offersFor = async (seen: Tables, signal: AbortSignal): Promise<readonly Offer[] | undefined> =>
@@ -77,7 +79,7 @@ export function networkCollectors(options: NetworkCollectorOptions): readonly Wa
       },
       watch: watching('LINK', 'ADDR', 'ROUTE'),
     },
-    gatewayCollector(options.memory, { monitor, tables }, now),
+    gatewayCollector({ path: options.memory, isLookOnly }, { monitor, tables }, now),
     {
       name: 'site-path',
       claims: [integrity],

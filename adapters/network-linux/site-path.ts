@@ -18,6 +18,8 @@ export interface KnownSite {
 
 const lookMs = 4_000
 const maxAddresses = 4
+/** RFC 6585 section 6. */
+const networkAuthenticationRequired = 511
 const maxBodyBytes = 64 * 1024
 const foreignChain = /^(?:UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CERT_SIGNATURE_FAILURE)/
 
@@ -55,24 +57,22 @@ async function whoAnswers(
 /** Somebody else than the site answers where it should: a captive portal, or who opens connections. */
 export async function lookAtSite(site: KnownSite, signal: AbortSignal): Promise<Suspicions> {
   const { hostname } = new URL(site.url)
-  const [who, redirect] = await Promise.all([whoAnswers(site, signal), redirectOf(hostname, signal)])
+  const [who, isLedAway] = await Promise.all([whoAnswers(site, signal), leadsAway(hostname, signal)])
   return [
     ...(who === 'other'
       ? ['somebody else answers at the site, with a certificate of another authority']
       : []),
-    ...(redirect === undefined ? [] : [`a captive portal answers at the site and leads to ${redirect}`]),
+    ...(isLedAway ? ['a captive portal answers at the site'] : []),
   ]
 }
 
-/** Portals answer unencrypted requests for anybody, and lead away from there. @returns where to; undefined for nobody and for an honest answer */
-async function redirectOf(hostname: string, signal: AbortSignal): Promise<string | undefined> {
+/** Portals answer unencrypted requests for anybody, and lead away from there. @returns false for nobody and for an honest answer */
+async function leadsAway(hostname: string, signal: AbortSignal): Promise<boolean> {
   const answer = await get(`http://${hostname}/`, signal)
-  if (answer === undefined) return undefined
-  const { status, location } = answer
+  if (answer?.location === undefined) return answer?.status === networkAuthenticationRequired
   // The site's own leads to itself, by HTTPS.
-  if (location === undefined) return status === 511 ? 'a page to sign in at (status 511)' : undefined
-  const target = URL.parse(location, `http://${hostname}/`)
-  return target === null || target.hostname === hostname ? undefined : target.host.slice(0, 100)
+  const target = URL.parse(answer.location, `http://${hostname}/`)
+  return target !== null && target.hostname !== hostname
 }
 
 const portalAnswer = z.looseObject({ captive: z.boolean() })
@@ -82,7 +82,6 @@ const portalAnswer = z.looseObject({ captive: z.boolean() })
  * only lower trust.
  */
 export async function lookAtPortal(uri: string, signal: AbortSignal): Promise<Suspicions> {
-  const host = URL.parse(uri)?.host ?? 'a portal'
   const answer = await get(uri, signal)
   let said: unknown
   try {
@@ -94,8 +93,8 @@ export async function lookAtPortal(uri: string, signal: AbortSignal): Promise<Su
   if (parsed.success && !parsed.data.captive) return []
   return [
     parsed.success
-      ? `this network has a captive portal at ${host}, which holds this device back`
-      : `this network names a captive portal at ${host}`,
+      ? 'this network has a captive portal, which holds this device back'
+      : 'this network names a captive portal',
   ]
 }
 

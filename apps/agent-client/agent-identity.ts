@@ -60,6 +60,12 @@ export async function readIdentity(dir: string, kind?: AgentIdentity['kind']): P
   )
 }
 
+/** Whether an identity could not be read because there is none, or because this account may not. */
+export function hasNoIdentity(error: unknown): boolean {
+  if (error instanceof AgentError) return error.code === 'AGENT_NOT_ENROLLED'
+  return error instanceof Error && 'code' in error && (error.code === 'EACCES' || error.code === 'EPERM')
+}
+
 /** Replaces the identity, whole or not at all; only its owner can read it, and an endpoint's key only on its machine. */
 export async function writeIdentity(dir: string, identity: AgentIdentity): Promise<void> {
   await mkdir(dir, { recursive: true, mode: 0o700 })

@@ -1,5 +1,5 @@
 export { AgentError, type AgentErrorCode } from './agent-error.ts'
-export { type AgentIdentity, readIdentity, replaceFile } from './agent-identity.ts'
+export { type AgentIdentity, hasNoIdentity, readIdentity, replaceFile } from './agent-identity.ts'
 export type { AgentLog } from './agent-log.ts'
 export {
   connectToSite,

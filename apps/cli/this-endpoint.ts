@@ -1,4 +1,4 @@
-import { AgentError } from '#apps/agent-client/index.ts'
+import { hasNoIdentity } from '#apps/agent-client/index.ts'
 import { readEndpointCredentials } from '#apps/endpoint/endpoint-agent.ts'
 import { callJson } from '#apps/site-client/call.ts'
 import { siteView } from '#core/api/person.ts'
@@ -15,15 +15,10 @@ export function endpointDir(): string {
  */
 export async function atThisEndpoint(login: Login): Promise<Login> {
   const endpoint = await readEndpointCredentials(endpointDir()).catch((error: unknown) => {
-    if (isAbsent(error)) return undefined
+    if (hasNoIdentity(error)) return undefined
     throw error
   })
   if (endpoint === undefined) return login
   const { siteId } = await callJson(login.site, { method: 'GET', path: '/api/v1/site' }, siteView)
   return siteId === endpoint.siteId ? { ...login, credentials: { ...login.credentials, endpoint } } : login
-}
-
-function isAbsent(error: unknown): boolean {
-  if (error instanceof AgentError) return error.code === 'AGENT_NOT_ENROLLED'
-  return error instanceof Error && 'code' in error && (error.code === 'EACCES' || error.code === 'EPERM')
 }

@@ -34,12 +34,17 @@ export function rememberGateway(
 }
 
 export function judgeGateway(
-  address: string,
   memory: GatewayMemory | undefined,
   answers: readonly string[],
   now: number,
 ): Suspicions {
-  if (answers.length > 1) return [`two machines answer for the gateway ${address}: ${answers.join(' and ')}`]
+  if (answers.length > 1)
+    return [`${answers.length} machines answer for the gateway: ${answers.map(short).join(' and ')}`]
   if (memory?.other === undefined || now - (memory.otherAt ?? 0) > holdMs) return []
-  return [`the gateway ${address} was ${memory.first} and became ${memory.other}`]
+  return [`the gateway was ${short(memory.first)} and became ${short(memory.other)}`]
+}
+
+/** Enough to tell two machines apart; a whole hardware address would say where in the world this is. */
+function short(mac: string): string {
+  return `…${mac.slice(-5)}`
 }

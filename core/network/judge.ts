@@ -71,11 +71,9 @@ export function judgeRoutes(
   const found = byDhcp.flatMap(({ destination, router }) => {
     const network = networkOf(destination)
     if (network === undefined || network.prefix === 0) return []
-    if (network.prefix <= widestPrefix) return [`DHCP pushes a route to ${destination} by ${router}`]
+    if (network.prefix <= widestPrefix) return [`DHCP pushes a route to ${destination}`]
     const beaten = intoTunnel.find((route) => covers(networkOf(route.destination), network))
-    return beaten === undefined
-      ? []
-      : [`DHCP pushes a route to ${destination} by ${router}, which beats ${beaten.dev}'s`]
+    return beaten === undefined ? [] : [`DHCP pushes a route to ${destination}, which beats ${beaten.dev}'s`]
   })
   return [...new Set(found)]
 }

@@ -4,6 +4,7 @@ import {
   type Boot,
   bootDifference,
   bootOf,
+  commandLinesIn,
   decodeEventLog,
   isSameBoot,
   replay,
@@ -53,6 +54,12 @@ test('the parts of a boot are named', () => {
     "owner's keys: MokList",
   ])
     expect(parts).toContain(expected)
+})
+
+test('what the kernel was started with is told whole', () => {
+  const of = (name: RecordedBoot): readonly string[] => commandLinesIn(decodeEventLog(recordedBoot(name).log))
+  expect(of('secure')).toEqual(['kernel_cmdline: /vmlinuz-6.1 console=ttyS0 quiet'])
+  expect(of('command-line')).toEqual(['kernel_cmdline: /vmlinuz-6.1 console=ttyS0 quiet init_on_alloc=0'])
 })
 
 test('what differs between two boots is said', () => {

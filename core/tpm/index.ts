@@ -4,13 +4,14 @@ export {
   type BootComponent,
   bootDifference,
   bootOf,
+  commandLinesIn,
   isSameBoot,
   quotedPcrs,
   secureBootOf,
 } from './boot-state.ts'
 export { type Credential, makeCredential } from './credential.ts'
 export { verifyEndorsement } from './ek-certificate.ts'
-export { decodeEventLog, type EventLog, type MeasuredEvent, replay, requireMatch } from './event-log.ts'
+export { decodeEventLog, EV, type EventLog, type MeasuredEvent, replay, requireMatch } from './event-log.ts'
 export {
   decodePublicArea,
   nameOf,
