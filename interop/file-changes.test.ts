@@ -42,6 +42,7 @@ beforeAll(async () => {
   await writeFile(join(after, 'etc/new ü'), 'new')
   await writeFile(join(after, 'etc/hosts'), '127.0.0.2 localhost\n')
   await chmod(join(after, 'etc/tool'), 0o4755)
+  await run('setcap', ['cap_net_raw,cap_sys_admin+ep', join(after, 'etc/same')])
   await rm(join(after, 'etc/link'))
   await symlink('etcetera', join(after, 'etc/link'))
   const large = await readFile(join(after, 'large'))
@@ -60,6 +61,15 @@ afterAll(async () => {
   await rm(folder, { recursive: true })
 })
 
+async function changed(older: Files, newer: Files) {
+  return (await compareFiles(older, newer, () => false)).map(({ path, what }) => [path, what.join()])
+}
+
+/** Changes a file system as only a tool for that can. */
+async function debugfs(image: string, ...commands: readonly string[]): Promise<void> {
+  for (const command of commands) await run('debugfs', ['-w', '-R', command, image])
+}
+
 async function filesOf(key: string): Promise<Files> {
   const bytes = images.get(key) ?? new Uint8Array(0)
   return listFiles(memorySource(bytes), { offset: 0n, sizeBytes: BigInt(bytes.length) })
@@ -72,14 +82,82 @@ test.each(kinds)('what was done to the files of an %s is what is found (%s)', as
     await filesOf(`${key} after`),
     () => false,
   )
-  expect(changes.map(({ path, change, what, mode }) => [path, change, what.join(), mode & 0o7777])).toEqual([
+  const seen = changes.map((one) => [one.path, one.change, one.what.join(), one.mode & 0o7777])
+  expect(seen).toEqual([
     ['/etc/gone', 'removed', '', 0o644],
     ['/etc/hosts', 'changed', 'content', 0o644],
     ['/etc/link', 'changed', 'content', 0o777],
     ['/etc/new ü', 'added', '', 0o644],
+    ['/etc/same', 'changed', 'attributes', 0o644],
     ['/etc/tool', 'changed', 'mode', 0o4755],
     ['/large', 'changed', 'content', 0o644],
   ])
+  expect(changes.filter(({ capabilities }) => capabilities.length > 0)).toMatchObject([
+    { path: '/etc/same', capabilities: ['cap_net_raw', 'cap_sys_admin'] },
+  ])
+})
+
+test('attributes are compared wherever they lie: in the inode, in a block, in a file of their own', async () => {
+  const image = join(folder, 'image')
+  await run('mke2fs', [
+    '-q',
+    '-t',
+    'ext4',
+    '-b',
+    '1024',
+    '-O',
+    'ea_inode',
+    '-d',
+    join(folder, 'before'),
+    image,
+    '24M',
+  ])
+  await writeFile(join(folder, 'value'), Buffer.alloc(1000, 'v'))
+  const written = async (...commands: readonly string[]): Promise<Files> => {
+    await debugfs(image, ...commands)
+    const bytes = await readFile(image)
+    return listFiles(memorySource(bytes), { offset: 0n, sizeBytes: BigInt(bytes.length) })
+  }
+  const none = await written()
+  const one = await written('ea_set etc/hosts user.a 1', 'ea_set etc/hosts user.b 2')
+  expect(await changed(none, one)).toEqual([['/etc/hosts', 'attributes']])
+  expect(await changed(one, none)).toEqual([['/etc/hosts', 'attributes']])
+  const other = await written('ea_set etc/hosts user.b 3')
+  expect(await changed(one, other)).toEqual([['/etc/hosts', 'attributes']])
+  const sameAgain = await written(
+    'ea_rm etc/hosts user.a',
+    'ea_set etc/hosts user.b 2',
+    'ea_set etc/hosts user.a 1',
+  )
+  expect(await changed(one, sameAgain)).toEqual([])
+  const large = await written(`ea_set -f ${join(folder, 'value')} etc/hosts user.large`)
+  await writeFile(join(folder, 'value'), Buffer.concat([Buffer.alloc(999, 'v'), Buffer.from('w')]))
+  const larger = await written(`ea_set -f ${join(folder, 'value')} etc/hosts user.large`)
+  expect(await changed(one, large)).toEqual([['/etc/hosts', 'attributes']])
+  expect(await changed(large, larger)).toEqual([['/etc/hosts', 'attributes']])
+})
+
+test('a folder with two entries of one name is refused: one would be seen and the other one opened', async () => {
+  const image = join(folder, 'image')
+  await writeFile(image, images.get('ext4 -b 4096 before') ?? '')
+  await debugfs(image, 'mkdir evil', 'link etc/tool evil/hosts', 'link etc/hosts evil')
+  const bytes = await readFile(image)
+  await expect(
+    listFiles(memorySource(bytes), { offset: 0n, sizeBytes: BigInt(bytes.length) }),
+  ).rejects.toMatchObject({ code: 'FILES_CORRUPT', message: expect.stringContaining('/evil/hosts') })
+})
+
+test('names that are not UTF-8 stay different', async () => {
+  const tree = join(folder, 'latin')
+  await mkdir(tree)
+  for (const byte of [0xe4, 0xf6])
+    await writeFile(Buffer.concat([Buffer.from(`${tree}/n`), Buffer.from([byte])]), '')
+  const image = join(folder, 'image')
+  await rm(image)
+  await run('mke2fs', ['-q', '-t', 'ext4', '-d', tree, image, '4M'])
+  const bytes = await readFile(image)
+  const { entries } = await listFiles(memorySource(bytes), { offset: 0n, sizeBytes: BigInt(bytes.length) })
+  expect([...entries.keys()]).toEqual(expect.arrayContaining(['/n\\xe4', '/n\\xf6']))
 })
 
 test('what debugfs calls a file is what is listed', async () => {

@@ -298,7 +298,9 @@ test('when trust changes the key is taken back: reads fail, the mount is gone, a
 })
 
 test('a newer release is directed', async () => {
-  await release('2')
+  expect(await release('2')).toMatch(
+    /inside, since debian\/1:[^]*files of partition 1: [^]* \+ \/usr\/bin\/less /,
+  )
   await using disk = await attach([])
   await run('qemu-img', ['compare', '-f', 'raw', '-F', 'raw', inFolder('v2.raw'), uriOf(disk)])
 })
@@ -364,13 +366,16 @@ test('going back is a new release that people sign, and then the endpoint takes 
   await run('qemu-img', ['compare', '-f', 'raw', '-F', 'raw', inFolder('v1.raw'), uriOf(disk)])
 })
 
-/** Signs a version by two people, publishes it, and has production use it. */
-async function release(version: string): Promise<void> {
+/**
+ * Signs a version by two people, publishes it, and has production use it.
+ *
+ * @returns what the first of them was shown
+ */
+async function release(version: string): Promise<string> {
   const what = `${image}:${version}`
-  await done(
-    cli('ada', ['image', 'register', what, '--store', store, '--store-ca', join(pki.folder, 'ca.pem')]),
-  )
-  await done(sign(what, 'alice'))
+  const from = ['--store', store, '--store-ca', join(pki.folder, 'ca.pem')]
+  await done(cli('ada', ['image', 'register', what, ...from]))
+  const shown = await done(sign(what, 'alice', from))
   expect(await cli('ada', ['image', 'publish', what])).toMatchObject({
     code: 1,
     stderr: expect.stringContaining('RELEASE_BELOW_THRESHOLD'),
@@ -378,9 +383,10 @@ async function release(version: string): Promise<void> {
   await done(sign(what, 'bob'))
   await done(cli('ada', ['image', 'publish', what, '--channel', 'test']))
   await done(cli('ada', ['image', 'promote', what, '--channel', 'production']))
+  return shown
 }
 
-function sign(what: string, who: string): Promise<CliResult> {
+function sign(what: string, who: string, words: readonly string[] = []): Promise<CliResult> {
   return cli('ada', [
     'image',
     'sign',
@@ -390,6 +396,7 @@ function sign(what: string, who: string): Promise<CliResult> {
     '--passphrase-file',
     inFolder(`${who}.pass`),
     '--yes',
+    ...words,
   ])
 }
 

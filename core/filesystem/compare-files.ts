@@ -1,14 +1,18 @@
+import { capabilitiesIn } from './capabilities.ts'
+import { type Attributes, attributesOf } from './ext4-attributes.ts'
 import { type Run, readRuns } from './ext4-data.ts'
 import { dataOf, type FileEntry, type Files, isFolder } from './ext4-files.ts'
 
 export interface FileChange {
   readonly path: string
   readonly change: 'added' | 'removed' | 'changed'
-  /** What is another: its content, its permissions, its owner. Empty unless it was changed. */
-  readonly what: readonly ('content' | 'mode' | 'owner')[]
+  /** What is another: its content, its permissions, its owner, its extended attributes. Empty unless it was changed. */
+  readonly what: readonly ('content' | 'mode' | 'owner' | 'attributes')[]
   /** Type and permissions, as in stat(2); of a removed one as it was. */
   readonly mode: number
   readonly sizeBytes: number
+  /** What it may do beyond its user's rights, such as `cap_net_raw`; of a removed one as it was. */
+  readonly capabilities: readonly string[]
 }
 
 /** Byte ranges of a disk in which it surely is what it was. */
@@ -33,24 +37,43 @@ export async function compareFiles(
   const changes: FileChange[] = []
   for (const entry of newer.entries.values()) {
     const before = older.entries.get(entry.path)
+    const attributes = await attributesOf(newer.volume, entry.inode, signal)
     if (before === undefined) {
-      changes.push(changeOf(entry, 'added'))
+      changes.push(changeOf(entry, 'added', attributes))
       continue
     }
+    const attributesBefore = await attributesOf(older.volume, before.inode, signal)
     const what = [
       ...((await hasSameContent(older, before, newer, entry, isSame, signal)) ? [] : (['content'] as const)),
       ...(before.mode === entry.mode ? [] : (['mode'] as const)),
       ...(before.uid === entry.uid && before.gid === entry.gid ? [] : (['owner'] as const)),
+      ...(areSameAttributes(attributesBefore, attributes) ? [] : (['attributes'] as const)),
     ]
-    if (what.length > 0) changes.push({ ...changeOf(entry, 'changed'), what })
+    if (what.length > 0) changes.push({ ...changeOf(entry, 'changed', attributes), what })
   }
   for (const entry of older.entries.values())
-    if (!newer.entries.has(entry.path)) changes.push(changeOf(entry, 'removed'))
+    if (!newer.entries.has(entry.path))
+      changes.push(changeOf(entry, 'removed', await attributesOf(older.volume, entry.inode, signal)))
   return changes.toSorted((a, b) => (a.path < b.path ? -1 : 1))
 }
 
-function changeOf({ path, mode, sizeBytes }: FileEntry, change: FileChange['change']): FileChange {
-  return { path, change, what: [], mode, sizeBytes: isFolder({ mode }) ? 0 : sizeBytes }
+function changeOf(
+  { path, mode, sizeBytes }: FileEntry,
+  change: FileChange['change'],
+  attributes: Attributes,
+): FileChange {
+  const capabilities = capabilitiesIn(attributes)
+  return { path, change, what: [], mode, sizeBytes: isFolder({ mode }) ? 0 : sizeBytes, capabilities }
+}
+
+function areSameAttributes(a: Attributes, b: Attributes): boolean {
+  return (
+    a.size === b.size &&
+    [...a].every(([name, value]) => {
+      const other = b.get(name)
+      return other !== undefined && Buffer.compare(value, other) === 0
+    })
+  )
 }
 
 async function hasSameContent(

@@ -4,7 +4,7 @@ import { type Inode, openVolume, type Volume, viewOf } from './ext4-volume.ts'
 import { corrupt, FileSystemError } from './file-system-error.ts'
 
 export interface FileEntry {
-  /** From the root on, such as `/etc/hosts`; names are read as UTF-8. */
+  /** From the root on, such as `/etc/hosts`; in names that are not UTF-8 each byte beyond ASCII is shown as `\xe4`. */
   readonly path: string
   /** Type and permissions, as in stat(2). */
   readonly mode: number
@@ -55,6 +55,8 @@ export async function listFiles(
       const childPath = `${path}/${name}`
       if (entries.size >= maximumEntries)
         throw new FileSystemError('FILES_TOO_MANY', `expected at most ${maximumEntries} files`)
+      // One of two would be seen, and the other one opened.
+      if (entries.has(childPath)) throw corrupt(`there are two ${childPath}`)
       entries.set(childPath, { path: childPath, mode, uid, gid, sizeBytes, inode: child })
       if (isFolder(child)) await walk(childPath, child, depth + 1)
     }
@@ -107,9 +109,22 @@ async function namesIn(
     const recordBytes = length === 0 || length === 65_535 ? 65_536 : length
     if (recordBytes < 8 || at + recordBytes > bytes.length || 8 + nameLength > recordBytes)
       throw corrupt(`folder ${inode.number} has a broken entry`)
-    const name = Buffer.from(bytes.subarray(at + 8, at + 8 + nameLength)).toString()
-    if (number !== 0 && nameLength > 0 && name !== '.' && name !== '..') names.push({ name, number })
+    const name = nameOf(bytes.subarray(at + 8, at + 8 + nameLength))
+    if (number !== 0 && nameLength > 0 && name !== '.' && name !== '..') {
+      if (/[/\0]/u.test(name)) throw corrupt(`folder ${inode.number} has a name that cannot be one`)
+      names.push({ name, number })
+    }
     at += recordBytes
   }
   return names
+}
+
+/** Names that differ stay different, or one could hide another. */
+function nameOf(bytes: Uint8Array): string {
+  const buffer = Buffer.from(bytes)
+  const name = buffer.toString()
+  if (buffer.equals(Buffer.from(name))) return name
+  return buffer
+    .toString('latin1')
+    .replaceAll(/[\x80-\xff]/gu, (one) => `\\x${one.charCodeAt(0).toString(16)}`)
 }

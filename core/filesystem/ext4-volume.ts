@@ -14,6 +14,10 @@ export interface Inode {
   /** i_block: 60 bytes; where the data is, or for short links the data itself. */
   readonly block: Uint8Array
   readonly hasExtents: boolean
+  /** What follows the fields of an inode: extended attributes, if it has any of its own. */
+  readonly rest: Uint8Array
+  /** i_file_acl: the block of its other extended attributes; 0 without. */
+  readonly attributesBlock: number
 }
 
 export interface Volume {
@@ -37,6 +41,8 @@ const names: Readonly<Record<number, string>> = {
 }
 const extentsFlag = 0x80000
 const blockFieldBytes = 60
+/** Fields that every inode has; how many bytes of others follow, the first of them says. */
+const baseInodeBytes = 128
 
 /**
  * @param range where it lies in the source, bytes
@@ -144,6 +150,9 @@ function inodeOf(number: number, view: DataView): Inode {
   const mode = view.getUint16(0x0, true)
   const sizeBytes = view.getUint32(0x4, true) + view.getUint32(0x6c, true) * 2 ** 32
   if (!Number.isSafeInteger(sizeBytes)) throw corrupt(`inode ${number} has an impossible size`)
+  const restAt =
+    view.byteLength > baseInodeBytes ? baseInodeBytes + view.getUint16(0x80, true) : baseInodeBytes
+  if (restAt > view.byteLength) throw corrupt(`inode ${number} has more fields than room`)
   return {
     number,
     mode,
@@ -152,6 +161,8 @@ function inodeOf(number: number, view: DataView): Inode {
     sizeBytes,
     block: new Uint8Array(view.buffer, view.byteOffset + 0x28, blockFieldBytes),
     hasExtents: (view.getUint32(0x20, true) & extentsFlag) !== 0,
+    rest: new Uint8Array(view.buffer, view.byteOffset + restAt, view.byteLength - restAt),
+    attributesBlock: view.getUint32(0x68, true) + view.getUint16(0x76, true) * 2 ** 32,
   }
 }
 

@@ -170,6 +170,20 @@ test('who can open both images sees which partitions change', async () => {
   expect(stdout).toMatch(/inside, since debian\/1:\n.*changed/)
   expect(stdout).toMatch(/^ +1 +.* 1\.0 MiB +(?!0 B)\d/m)
   expect(stdout).toMatch(/^ +2 +.* 2\.0 MiB +0 B$/m)
+
+  // Who cannot open both, or whose store alters a page of one, is told what was not shown.
+  const blind = await signed('no-key', '2')
+  expect(blind).toMatch(/inside, since debian\/1: cannot be shown: [A-Z]+_[A-Z_]+: ./)
+  const blobs = join(account, 'store/blobs/sha256')
+  for (const file of await readdir(blobs)) {
+    const bytes = await readFile(join(blobs, file))
+    if (bytes.length > 65_536 || bytes[0] === 0x7b) continue
+    bytes[bytes.length - 1] = bytes.at(-1)! ^ 1
+    await writeFile(join(blobs, file), bytes)
+  }
+  expect(await signed('partitions', '2')).toMatch(
+    /inside, since debian\/1: cannot be shown: [A-Z]+_[A-Z_]+: ./,
+  )
 })
 
 async function answer(request: IncomingMessage): Promise<{ status: number; body: string | Uint8Array }> {

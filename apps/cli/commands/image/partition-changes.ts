@@ -38,7 +38,8 @@ export async function changesBetween(older: OpenedImage, newer: OpenedImage): Pr
   const described: PartitionChange[] = []
   for (const partition of scheme === 'none' ? [whole] : partitions) {
     const changedBytes = changedIn(diff, partition)
-    const files = changedBytes === 0 ? [] : await fileChanges(older, newer, diff, partition)
+    const isSame = changedBytes === 0 && !diff.isCut
+    const files = isSame ? [] : await fileChanges(older, newer, diff, partition)
     described.push({ ...describe(partition), changedBytes, files })
   }
   return { diff, scheme, partitions: described }
@@ -80,7 +81,7 @@ function isTouched(ranges: ImageDiff['ranges'], offset: number, length: number):
 export function changesText({ diff, partitions }: ImageChanges): readonly string[] {
   const rows = partitions.map(({ number, type, sizeBytes, changedBytes }) => [
     number === 0 ? '' : String(number),
-    type,
+    printable(type),
     sizeText(sizeBytes),
     sizeText(changedBytes),
   ])
@@ -96,14 +97,14 @@ const shownFiles = 60
 const marks = { added: '+', removed: '-', changed: '~' } as const
 
 function fileLines({ number, files, changedBytes }: PartitionChange): readonly string[] {
-  if (changedBytes === 0) return []
   const where = number === 0 ? 'files' : `files of partition ${number}`
-  if ('unreadable' in files) return [`${where}: ${files.unreadable}`]
+  if ('unreadable' in files) return [`${where}: ${printable(files.unreadable)}`]
+  if (changedBytes === 0 && files.length === 0) return []
   const count = (change: FileChange['change']): number =>
     files.filter((file) => file.change === change).length
-  // What lets a program act as somebody else is what a signer looks for first.
+  // What lets a program do more than who starts it is what a signer looks for first.
   const shown = files
-    .toSorted((a, b) => Number(isSetId(b)) - Number(isSetId(a)))
+    .toSorted((a, b) => Number(isPrivileged(b)) - Number(isPrivileged(a)))
     .slice(0, shownFiles)
     .map((file) => `  ${marks[file.change]} ${printable(file.path)}${describeFile(file)}`)
   const left = files.length - shown.length
@@ -114,22 +115,28 @@ function fileLines({ number, files, changedBytes }: PartitionChange): readonly s
   ]
 }
 
-function describeFile({ change, what, mode, sizeBytes, ...file }: FileChange): string {
+function describeFile(file: FileChange): string {
+  const { change, what, mode, sizeBytes, capabilities } = file
   const mentioned = [
     ...(change === 'changed' && what.join() !== 'content' ? [what.join(', ')] : []),
-    ...(isSetId({ mode, ...file }) ? [`runs as its owner: ${(mode & 0o7777).toString(8)}`] : []),
+    ...(isSetId(file) ? [`runs as its owner: ${(mode & 0o7777).toString(8)}`] : []),
+    ...(capabilities.length === 0 ? [] : [`runs with ${capabilities.join(', ')}`]),
   ]
   const size = change === 'removed' ? '' : `  ${sizeText(sizeBytes)}`
   return `${size}${mentioned.length === 0 ? '' : `  (${mentioned.join('; ')})`}`
 }
 
-function isSetId({ mode }: Pick<FileChange, 'mode'>): boolean {
+function isPrivileged(file: FileChange): boolean {
+  return isSetId(file) || file.capabilities.length > 0
+}
+
+function isSetId({ mode }: FileChange): boolean {
   return (mode & 0xf000) === 0x8000 && (mode & 0o6000) !== 0
 }
 
-/** A name could otherwise move the cursor over what a signer is to read. */
-function printable(path: string): string {
-  return path.replaceAll(/[^\x20-\x7e\u00a1-\ud7ff]/gu, '?')
+/** A name could otherwise move the cursor over what a signer is to read, or turn its direction. */
+export function printable(text: string): string {
+  return text.replaceAll(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu, '?')
 }
 
 function describe({ number, type, sizeBytes, offset, name }: Partition) {

@@ -5,7 +5,7 @@ import { parseDigest, parseReference } from '#core/blobs/index.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
 import type { Parsed } from '../../command.ts'
 import type { Release } from './describe-proposal.ts'
-import { changesBetween, changesText } from './partition-changes.ts'
+import { changesBetween, changesText, printable } from './partition-changes.ts'
 import { storeAddress, storeOptions } from './store-options.ts'
 
 const memoryBytes = 67_108_864
@@ -16,20 +16,22 @@ const memoryBytes = 67_108_864
  * @param words of `storeWords`
  * @param added whose digest is in what is to be signed
  * @param previous whose digest is in what was signed before
- * @returns lines for people; none when this account cannot open both: it has no key, or the store has not both
+ * @returns lines for people; when this account cannot open both, such as without the image's key, why
  */
 export async function releaseChanges(
   words: Parsed,
   added: Release,
   previous: Release,
 ): Promise<readonly string[]> {
+  const inside = `  inside, since ${previous.path}:`
   try {
     await using older = await open(words, previous)
     await using newer = await open(words, added)
     const lines = changesText(await changesBetween(older, newer))
-    return [`  inside, since ${previous.path}:`, ...lines.map((line) => `    ${line}`)]
+    return [inside, ...lines.map((line) => `    ${line}`)]
   } catch (error) {
-    if (isCoded(error)) return []
+    // A signer must see that there is something that was not seen.
+    if (isCoded(error)) return [`${inside} cannot be shown: ${error.code}: ${printable(error.message)}`]
     throw error
   }
 }
