@@ -23,6 +23,8 @@ export interface RawEndpoint extends Disposable {
   statement(nonce: string, change?: Partial<EvidenceStatement>, key?: KeyObject): string
   /** Sends a statement. @returns what the site refused it with; undefined when it did not */
   tell(statement: string): Promise<string | undefined>
+  /** Says goodbye, as an agent does that ends in order. */
+  leave(): Promise<unknown>
   /** Resolves with the code of its end. */
   readonly closed: Promise<number>
 }
