@@ -1,5 +1,5 @@
 import type { AgentLog } from '#apps/agent-client/index.ts'
-import type { Observation } from '#core/evidence/observation.ts'
+import type { CollectorFailure, Observation } from '#core/evidence/index.ts'
 import { observe, unknown, type WatchingCollector } from '#core/posture/index.ts'
 
 export interface CollectingOptions {
@@ -24,9 +24,6 @@ export interface Collecting extends AsyncDisposable {
    */
   onChange(listener: () => void): () => void
 }
-
-/** Why the claims of a collector are unknown; stands at the front of their detail. */
-export type CollectorFailure = 'COLLECTOR_TIMED_OUT' | 'COLLECTOR_CRASHED' | 'COLLECTOR_MISBEHAVED'
 
 const defaultTimeoutMs = 90_000
 /** Between two looks, however much changes: so much, and so many times what a look takes. */

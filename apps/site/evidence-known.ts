@@ -1,6 +1,13 @@
 import { hash } from 'node:crypto'
 import type { AgentRow, EndpointEvidenceRow } from '#adapters/store-postgres/index.ts'
-import type { AcceptedEvidence, AttestedValues, Observation, Ratchet } from '#core/evidence/index.ts'
+import {
+  type AcceptedEvidence,
+  type AttestedValues,
+  failureOf,
+  faultsIn,
+  type Observation,
+  type Ratchet,
+} from '#core/evidence/index.ts'
 import type { BeaconSeen } from '#core/trust/index.ts'
 import { ratchetOf } from './evidence.ts'
 
@@ -12,6 +19,8 @@ export interface Known {
   /** What it said last, so that what it says again is not written again. */
   fingerprint: string
   details: string
+  /** The faults in it, some of which may stand from before. */
+  faults: readonly Observation[]
   writtenAt: number
   /** Nothing stands against writing only that evidence came. */
   isQuiet: boolean
@@ -35,6 +44,7 @@ export function knownFrom(row: EndpointEvidenceRow | undefined): Known {
             beacon: row.beacon ?? undefined,
           }),
     details: detailsOf(observations),
+    faults: faultsIn(observations),
     writtenAt: 0,
     isQuiet: row !== undefined && !row.silent && row.forked_at === null,
     isForked: row?.forked_at != null,
@@ -59,11 +69,13 @@ export function fingerprintOf({
   readonly observations: readonly Observation[]
   readonly address: string
 }): string {
-  const said = observations.map(({ claim, value, collector }) => `${claim}=${value} ${collector}`).toSorted()
+  const said = observations.map(
+    ({ claim, value, collector, detail }) => `${claim}=${value} ${collector} ${failureOf({ detail }) ?? ''}`,
+  )
   const shown = attested === undefined ? [] : [attested.secureBoot, attested.bootState, attested.detail]
   return hash(
     'sha256',
-    JSON.stringify([said, shown, seen.clock, seen.interception, address, beacon?.kind]),
+    JSON.stringify([said.toSorted(), shown, seen.clock, seen.interception, address, beacon?.kind]),
     'base64url',
   )
 }

@@ -8,7 +8,9 @@ import {
   acceptEvidence,
   type Challenge,
   EvidenceError,
+  faultsIn,
   follow,
+  holdFaults,
   type Ratchet,
   ratchetToken,
 } from '#core/evidence/index.ts'
@@ -176,7 +178,7 @@ export class DeskLink implements EvidenceLink {
     const { statement, ratchet, seen, attested, beacon } = taken
     const desk = this.#desk
     const { endpointId, address } = this.#connection
-    const { observations } = statement
+    const observations = holdFaults(known.faults, statement.observations)
     const now = desk.site.now()
     desk.site.metrics.count('evidence_accepted')
     const fingerprint = fingerprintOf({ observations, attested, seen, address, beacon })
@@ -193,7 +195,14 @@ export class DeskLink implements EvidenceLink {
       if (Number(before?.sequence ?? 0) > known.stored) follow(ratchetOf(before), ratchet)
       const { path } = knowledgeOf(before)
       return {
-        knowledge: { lastAt: now, observations, attested, seen, path, isForked: false },
+        knowledge: {
+          lastAt: now,
+          observations: holdFaults(before?.observations ?? [], statement.observations),
+          attested,
+          seen,
+          path,
+          isForked: false,
+        },
         ratchet,
         address,
         beacon,
@@ -202,6 +211,7 @@ export class DeskLink implements EvidenceLink {
     })
     desk.wrote()
     Object.assign(known, { fingerprint, details, writtenAt: now, isQuiet: true, stored: ratchet.sequence })
+    known.faults = faultsIn(observations)
     return (written?.changes.length ?? 0) > 0
   }
 

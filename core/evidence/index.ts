@@ -26,7 +26,14 @@ export {
   statableClaims,
 } from './claims-of.ts'
 export { EvidenceError, type EvidenceErrorCode } from './evidence-error.ts'
-export type { Collector, Observation } from './observation.ts'
+export {
+  type Collector,
+  type CollectorFailure,
+  failureOf,
+  faultsIn,
+  holdFaults,
+  type Observation,
+} from './observation.ts'
 export { advanceRatchet, follow, type Ratchet, ratchetToken } from './ratchet.ts'
 export {
   type EvidenceStatement,

@@ -129,6 +129,35 @@ test('no virtue that an endpoint reports of itself makes any claim better', asyn
   expect(after['endpoint.antivirus']).toMatchObject({ value: 'unknown', selfReported: 'on' })
 })
 
+test('a fault does not pass because its collector fails afterwards; that it failed is shown', async () => {
+  const mine = await enrolled('broken')
+  using raw = await dialAsEndpoint(mine)
+  const say = async (sequence: number, value: string, detail: string): Promise<void> => {
+    const { nonce, previous } = await raw.next('challenge')
+    const observation = { claim: 'endpoint.antivirus', value, collector: 'clamd', detail } as const
+    const after = { sequence, ...(previous === undefined ? {} : { previous }) }
+    raw.say({
+      kind: 'evidence',
+      statement: raw.statement(nonce, { ...after, observations: [observation] }),
+    })
+  }
+  await say(1, 'off', 'clamd does not answer')
+  for (const [sequence, code] of [
+    [2, 'COLLECTOR_TIMED_OUT'],
+    [3, 'COLLECTOR_CRASHED'],
+    [4, 'COLLECTOR_CRASHED'],
+  ] as const) {
+    await say(sequence, 'unknown', `${code}: why`)
+    await until(
+      async () => (await claimsOf(mine.id))['endpoint.antivirus']?.detail?.includes(code) === true,
+      'it was taken',
+    )
+    expect((await claimsOf(mine.id))['endpoint.antivirus']).toMatchObject({ value: 'off', source: 'self' })
+  }
+  await say(5, 'on', 'it answers')
+  await until(async () => (await claimsOf(mine.id))['endpoint.antivirus']?.value === 'unknown', 'it looked')
+})
+
 test('a process that did not say it reports cannot report', async () => {
   using raw = await dialAsEndpoint(await enrolled('launch'), false)
   raw.say({ kind: 'evidence', statement: raw.statement('A'.repeat(43)) })
