@@ -37,33 +37,48 @@ export async function publishForTest(
 ): Promise<PublishedForTest> {
   const signer = memorySigner(generateKeyPairSync('ed25519').privateKey, 'tester')
   const keys = { keys: [signer.publicKey], threshold: 1 }
-  const sign = async (...roles: readonly string[]): Promise<void> => {
-    for (const role of roles) {
-      const { metadata } = await admin.get(`/releases/proposals/${role}`, proposalDetail)
-      const signature = await signMetadata(decodeAnyMetadata(Buffer.from(metadata, 'base64url')), signer)
-      await admin.send('POST', `/releases/proposals/${role}/signatures`, signature, any)
-    }
-    await admin.send('POST', '/releases/publications', { roles }, any)
-  }
   await admin.send('POST', '/releases/root', { root: keys }, any)
-  await sign('root')
+  await sign(admin, signer, 'root')
   await admin.send('POST', `/releases/images/${name}/keys`, keys, any)
-  await sign('targets')
-
-  const { key, store } = content
-  const manifest = Buffer.from(content.manifest).toString('base64url')
-  const image = { name, version: '1', manifest, store }
-  const { manifestDigest } = await admin.send(
-    'POST',
-    '/images',
-    image,
-    z.object({ manifestDigest: z.string() }),
-  )
-  await admin.send('POST', `/releases/images/${name}/releases`, { version: '1' }, any)
-  await sign(name)
+  await sign(admin, signer, 'targets')
+  const manifestDigest = await release(admin, signer, { name, version: '1', ...content })
   await admin.send('PUT', `/releases/images/${name}/channels/production`, { version: '1' }, any)
+  const { key } = content
   await admin.send('POST', `/images/${name}/key`, { key: key.toString('base64url') }, any)
   return { name, version: '1', manifestDigest, key, signer }
+}
+
+/** The next release of an image of no bytes, for those who are given what is tested. */
+export async function publishNextForTest(
+  admin: SignedInClient,
+  { name, key, signer }: PublishedForTest,
+  version: string,
+): Promise<void> {
+  const manifest = manifestOf(name, version, key)
+  await release(admin, signer, { name, version, manifest, store: 'none' })
+  await admin.send('PUT', `/releases/images/${name}/channels/test`, { version }, any)
+}
+
+/** @returns the manifest's digest */
+async function release(
+  admin: SignedInClient,
+  signer: ReleaseSigner,
+  image: Omit<ImageForTest, 'key'> & { readonly name: string; readonly version: string },
+): Promise<string> {
+  const { name, version, store } = image
+  const manifest = Buffer.from(image.manifest).toString('base64url')
+  const answer = z.object({ manifestDigest: z.string() })
+  const { manifestDigest } = await admin.send('POST', '/images', { name, version, manifest, store }, answer)
+  await admin.send('POST', `/releases/images/${name}/releases`, { version }, any)
+  await sign(admin, signer, name)
+  return manifestDigest
+}
+
+async function sign(admin: SignedInClient, signer: ReleaseSigner, role: string): Promise<void> {
+  const { metadata } = await admin.get(`/releases/proposals/${role}`, proposalDetail)
+  const signature = await signMetadata(decodeAnyMetadata(Buffer.from(metadata, 'base64url')), signer)
+  await admin.send('POST', `/releases/proposals/${role}/signatures`, signature, any)
+  await admin.send('POST', '/releases/publications', { roles: [role] }, any)
 }
 
 /** A workspace that streams an image where it may, and runs on a host where it may not. */

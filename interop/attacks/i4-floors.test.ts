@@ -1,0 +1,82 @@
+import { cp, readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { z } from 'zod'
+import { acceptedRelease } from '#apps/endpoint/deliver-disk.ts'
+import { launchDisk } from '#apps/endpoint/launch-disk.ts'
+import { releaseMetadata } from '#apps/site-client/release-metadata.ts'
+import { sessionView } from '#core/api/person.ts'
+import { diskOf, type EnrolledEndpoint, enrolEndpoint } from '../enrolled-endpoint.rig.ts'
+import { diskWorkspace, publishForTest, publishNextForTest } from '../published-release.rig.ts'
+import { type RunningSite, type SignedInClient, startSite, until } from '../running-site.rig.ts'
+
+/** I4: who has accepted a release is given none from before it, also when its own memory of that was put back. */
+
+let site: RunningSite
+let ada: SignedInClient
+let nora: SignedInClient
+let laptop: EnrolledEndpoint
+let undo: AsyncDisposableStack
+
+beforeAll(async () => {
+  undo = new AsyncDisposableStack()
+  site = undo.use(await startSite({ args: ['--hosts', '1', '--gateways', '1'] }))
+  ada = await site.signIn('ada')
+  nora = await site.signIn('nora')
+  const first = await publishForTest(ada, 'office')
+  await publishNextForTest(ada, first, '2')
+  laptop = undo.use(await enrolEndpoint(site, ada, 'laptop'))
+})
+afterAll(() => undo.disposeAsync())
+
+test('an endpoint whose folder was put back is directed to nothing older than what it was given', async () => {
+  await channelIs('production')
+  expect(await opened(laptop)).toMatchObject({ version: '1', counter: 1 })
+  const snapshot = `${laptop.dir}-before`
+  await cp(laptop.dir, snapshot, { recursive: true })
+  undo.defer(() => rm(snapshot, { recursive: true }))
+  await channelIs('test')
+  expect(await opened(laptop)).toMatchObject({ version: '2', counter: 2 })
+  expect(await readdir(join(laptop.dir, 'floors'))).toEqual(['office@2'])
+
+  await rm(laptop.dir, { recursive: true })
+  await cp(snapshot, laptop.dir, { recursive: true })
+  expect(await readdir(join(laptop.dir, 'floors'))).toEqual(['office@1'])
+  await channelIs('production')
+  expect(await opened(laptop)).toMatchObject({ version: '2', counter: 2 })
+  // Of whom the site knows nothing newer is given what the channel has.
+  await using other = await enrolEndpoint(site, ada, 'other')
+  expect(await opened(other)).toMatchObject({ version: '1', counter: 1 })
+})
+
+async function channelIs(channel: 'test' | 'production'): Promise<void> {
+  const lab = diskWorkspace('office', {
+    modes: ['streamed-disk'],
+    disk: { image: 'office', channel, application: 'lab' },
+  })
+  await ada.send('PUT', '/admin/workspaces/lab', lab, z.unknown())
+}
+
+/** Launches, accepts what the site directs to as a delivery does, and lets go of it. @returns the release */
+async function opened(endpoint: EnrolledEndpoint) {
+  const made = await endpoint.launch(nora, 'lab')
+  const found = Promise.withResolvers<Awaited<ReturnType<typeof acceptedRelease>>>()
+  const delivery = diskOf(made)
+  const end = launchDisk(endpoint.agent, { ...made, delivery }, async ({ direction, signal }) => {
+    const { dir } = endpoint
+    found.resolve(await acceptedRelease({ dir, fetch: releaseMetadata(site.address) }, direction, signal))
+    return {
+      run: async () => undefined,
+      stats: () => ({ bytesFetched: 0, bytesLocal: 0, percentLocal: 0, cacheHits: 0, bytesWritten: 0 }),
+      [Symbol.asyncDispose]: async () => undefined,
+    }
+  })
+  end.catch(found.reject)
+  const release = await found.promise
+  expect(await end).toMatchObject({ code: 'LEASE_ENDED' })
+  const { id } = delivery.session
+  const isOver = async (): Promise<boolean> =>
+    (await nora.get(`/sessions/${id}`, sessionView)).state === 'ended'
+  await until(isOver, 'it has ended')
+  return release
+}
