@@ -11,6 +11,7 @@ import { type SiteToEndpoint, siteToEndpoint } from '#core/agent/endpoint-messag
 import { agentPath } from '#core/agent/messages.ts'
 import { tokenAnswer } from '#core/api/admin.ts'
 import { type EvidenceStatement, makeEvidence, type Observation } from '#core/evidence/index.ts'
+import type { Attestation } from '#core/tpm/index.ts'
 import type { RunningSite, SignedInClient } from './running-site.rig.ts'
 
 /** An agent that says what its test wants, over a real connection with a real certificate. */
@@ -22,7 +23,7 @@ export interface RawEndpoint extends Disposable {
   /** A statement that answers the challenge as it should be, but for `change`. */
   statement(nonce: string, change?: Partial<EvidenceStatement>, key?: KeyObject): string
   /** Sends a statement. @returns what the site refused it with; undefined when it did not */
-  tell(statement: string): Promise<string | undefined>
+  tell(statement: string, attestation?: Attestation): Promise<string | undefined>
   /** Says goodbye, as an agent does that ends in order. */
   leave(): Promise<unknown>
   /** Resolves with the code of its end. */
@@ -83,8 +84,8 @@ export async function dialAsEndpoint(identity: AgentIdentity, reports = true): P
       }
       return makeEvidence({ ...base, ...change }, by)
     },
-    tell: async (statement) => {
-      say({ kind: 'evidence', statement })
+    tell: async (statement, attestation) => {
+      say({ kind: 'evidence', statement, ...(attestation === undefined ? {} : { attestation }) })
       return (await box('verdict')).refused?.code
     },
     leave: () => {

@@ -10,9 +10,16 @@ import {
   recordRepeatedEvidence,
 } from '#adapters/store-postgres/index.ts'
 import { EvidenceError, evidenceSilenceMs, follow, type Ratchet } from '#core/evidence/index.ts'
-import type { TpmError } from '#core/tpm/index.ts'
+import { TpmError } from '#core/tpm/index.ts'
 import { type Beacons, createBeacons } from './beacons.ts'
-import { changeKnowledge, evidenceSecret, knowledgeOf, markForked, ratchetOf } from './evidence.ts'
+import {
+  changeKnowledge,
+  evidenceSecret,
+  forgetAttested,
+  knowledgeOf,
+  markForked,
+  ratchetOf,
+} from './evidence.ts'
 import { type Known, knownFrom } from './evidence-known.ts'
 import { type Desk, DeskLink, type EvidenceLink, type ReportingConnection } from './evidence-link.ts'
 import type { Site } from './site.ts'
@@ -222,9 +229,10 @@ class NodeDesk implements EvidenceDesk, Desk {
     this.forget(one.endpointId)
   }
 
-  /** Writes down that evidence was not taken. A fork takes effect at once. */
-  async refuse(endpointId: string, { code, message }: EvidenceError | TpmError): Promise<void> {
+  /** Writes down that evidence was not taken. A fork takes effect at once, and so does a quote that proves nothing. */
+  async refuse(endpointId: string, error: EvidenceError | TpmError): Promise<void> {
     const { site } = this
+    const { code, message } = error
     const isNew = site.now() - (this.refusals.get(endpointId) ?? 0) > 60_000
     this.refusals.set(endpointId, site.now())
     site.metrics.count('evidence_refused', { code })
@@ -236,6 +244,9 @@ class NodeDesk implements EvidenceDesk, Desk {
     if (code === 'EVIDENCE_FORKED' || code === 'TPM_PUT_BACK') {
       this.drop(endpointId)
       await markForked(site, endpointId)
+      this.forget(endpointId)
+    } else if (error instanceof TpmError) {
+      await forgetAttested(site, endpointId)
       this.forget(endpointId)
     }
   }

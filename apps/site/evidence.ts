@@ -245,6 +245,15 @@ export async function markForked(site: Site, endpointId: string): Promise<void> 
   }))
 }
 
+/** Whoever speaks for it brought a quote that its TPM did not make: what that TPM has shown before does not speak for them. */
+export async function forgetAttested(site: Site, endpointId: string): Promise<void> {
+  await changeKnowledge(site, endpointId, (before) =>
+    before?.attested == null
+      ? undefined
+      : { knowledge: { ...knowledgeOf(before), attested: undefined }, silent: before.silent },
+  )
+}
+
 /** Lets an endpoint that was put back begin anew: whichever machine of its key reports first from now on is it. */
 export async function forgiveFork(site: Site, endpointId: string, actor: AuditActor): Promise<boolean> {
   if ((await evidenceOf(site.store.db, endpointId))?.forked_at == null) return false

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { hash, randomBytes } from 'node:crypto'
 import { cp, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
@@ -20,9 +20,11 @@ import { attest } from '#apps/site/attesting.ts'
 import { call } from '#apps/site-client/call.ts'
 import { enrolAnswer } from '#core/api/admin.ts'
 import { tpmChallengeAnswer } from '#core/api/device-keys.ts'
+import { endpointClaimsAnswer } from '#core/api/evidence.ts'
 import { logOf, measured } from '#core/tpm/event-log.fixture.ts'
 import { type Attestation, requestHash } from '#core/tpm/index.ts'
 import { startTpmSite, type TpmSite } from '../device-keys.rig.ts'
+import { dialAsEndpoint } from '../raw-endpoint.rig.ts'
 import { openDatabase } from '../site-database.rig.ts'
 
 /** I10: what the product says about security is what it can prove. Here: which machine an endpoint is, and what it booted. */
@@ -127,6 +129,34 @@ test('PCR values and logs that are not those of the quote are refused', async ()
   await expect(attest(at.node, row, { ...quote, eventLog: broken }, extraData)).rejects.toMatchObject({
     code: 'TPM_LOG_MALFORMED',
   })
+})
+
+test('evidence with a quote that proves nothing is refused with its code, and what the TPM had shown counts no more', async () => {
+  using raw = await dialAsEndpoint(laptop.identity)
+  const key = await openTpm({ tcti: other.tcti }).createAttestationKey()
+  const borrowed = { ...laptop.identity, tpm: { tcti: other.tcti, handle: key.handle } }
+  const eventLog = logOf([measured(4, 4, Buffer.from('another boot loader'))]).toString('base64url')
+  const quotes: Readonly<Record<string, (over: Uint8Array) => Promise<Attestation | undefined>>> = {
+    TPM_QUOTE_FORGED: (over) => quoteOver(borrowed, over, { withLog: false }),
+    TPM_QUOTE_WRONG_NONCE: () => quoted(randomBytes(32)),
+    TPM_LOG_MISMATCH: async (over) => ({ ...((await quoted(over)) ?? missing()), eventLog }),
+    // Signed by the key file alone, which is less, and no lie.
+    undefined: async () => undefined,
+  }
+  let [sequence, token] = [0, undefined as string | undefined]
+  const tell = async (quote: (over: Uint8Array) => Promise<Attestation | undefined>) => {
+    const { nonce, previous = token } = await raw.next('challenge')
+    token = previous
+    sequence += 1
+    const statement = raw.statement(nonce, { sequence, ...(token === undefined ? {} : { previous: token }) })
+    return raw.tell(statement, await quote(hash('sha256', statement, 'buffer')))
+  }
+  for (const [code, quote] of Object.entries(quotes)) {
+    expect(await tell(quoted)).toBeUndefined()
+    expect(await deviceKeyOf(laptop.identity.id)).toMatchObject({ value: 'tpm', source: 'attested' })
+    expect(String(await tell(quote))).toBe(code)
+    expect(await deviceKeyOf(laptop.identity.id), code).toMatchObject({ value: 'file', source: 'server' })
+  }
 })
 
 test('an activation is good once, for its own token and request, and not without the secret', async () => {
@@ -250,6 +280,11 @@ async function asked(
   expect(own).toBeDefined()
   const request = { method: 'GET', path: '/api/v1/me' }
   return (await call(at.site.address, request, { ...at.admin.credentials, endpoint })).status
+}
+
+async function deviceKeyOf(id: string) {
+  const { claims } = await at.admin.get(`/endpoints/${id}/claims`, endpointClaimsAnswer)
+  return claims.find(({ name }) => name === 'endpoint.deviceKey')
 }
 
 async function enrolWith(body: object) {
