@@ -5,7 +5,7 @@ import { launchDisk } from '#apps/endpoint/launch-disk.ts'
 import { callJson } from '#apps/site-client/call.ts'
 import { alarmsAnswer, type EndpointClaim, endpointClaimsAnswer } from '#core/api/evidence.ts'
 import { endpointView } from '#core/api/lease.ts'
-import { workspaceView } from '#core/api/person.ts'
+import { sessionView, workspaceView } from '#core/api/person.ts'
 import { decodeEntry } from '#core/audit/index.ts'
 import { diskOf, type EndpointLaunch, type EnrolledEndpoint, enrolEndpoint } from './enrolled-endpoint.rig.ts'
 import { type ToldObserver, toldObserver } from './observed-endpoint.rig.ts'
@@ -84,6 +84,36 @@ test('who asks to switch and would be given the same again keeps what runs', asy
   expect(again.delivery.session.id).toBe(first.delivery.session.id)
   seen.see('endpoint.antivirus', 'on')
   await nora.send('DELETE', `/sessions/${first.delivery.session.id}`, undefined, z.unknown())
+})
+
+test('a hosted session goes on when the device that it was opened from falls: what hangs on the claim changes in place', async () => {
+  const before = await policyText()
+  const text = `${before}
+@id("no-copying-out-without-antivirus")
+forbid (principal, action == Action::"clipboard-out", resource)
+when { context.endpoint.antivirus.value == "off" };
+`
+  await ada.send('PUT', '/admin/policy', { text }, z.unknown())
+  const hosted = diskWorkspace('office', { id: 'hosted', modes: ['hosted-shared'] })
+  await ada.send('PUT', '/admin/workspaces/hosted', hosted, z.unknown())
+  const nora = await site.signIn('nora')
+  const { delivery } = await laptop.launch(nora, 'hosted')
+  const { id, rights } = delivery.session
+  expect(rights).toContain('clipboard-out')
+  const sessionNow = async () => nora.get(`/sessions/${id}`, sessionView)
+
+  seen.see('endpoint.antivirus', 'off')
+  await until(async () => !(await sessionNow()).rights.includes('clipboard-out'), 'nothing is copied out')
+  const changed = await sessionNow()
+  expect(changed).toMatchObject({ state: delivery.session.state, mode: 'hosted-shared' })
+  expect(changed.rights).toEqual(rights.filter((right) => right !== 'clipboard-out'))
+  expect(changed.restrictions).toMatchObject([{ right: 'clipboard-out' }])
+
+  seen.see('endpoint.antivirus', 'on')
+  await until(async () => (await sessionNow()).rights.includes('clipboard-out'), 'it may be copied again')
+  expect((await sessionNow()).state).toBe(delivery.session.state)
+  await ada.send('PUT', '/admin/policy', { text: before }, z.unknown())
+  await nora.send('DELETE', `/sessions/${id}`, undefined, z.unknown())
 })
 
 test('what another system says too is corroborated; what it says otherwise counts', async () => {
