@@ -17,7 +17,7 @@ import {
 import { TpmError } from '#core/tpm/index.ts'
 import { attest } from './attesting.ts'
 import type { Beacons } from './beacons.ts'
-import { changeKnowledge, knowledgeOf, ratchetOf, readEvidence } from './evidence.ts'
+import { changeKnowledge, knowledgeOf, ratchetOf, readEvidence, recordOtherConnection } from './evidence.ts'
 import { detailsOf, fingerprintOf, type Known, type Taken } from './evidence-known.ts'
 import { endpointClaimsOf } from './evidence-views.ts'
 import type { Site } from './site.ts'
@@ -190,6 +190,7 @@ export class DeskLink implements EvidenceLink {
       return false
     }
     desk.drop(endpointId)
+    if (seen.interception === 'detected') await recordOtherConnection(desk.site, endpointId)
     const written = await changeKnowledge(desk.site, endpointId, (before) => {
       // Somebody else may have accepted evidence of this endpoint since this node looked.
       if (Number(before?.sequence ?? 0) > known.stored) follow(ratchetOf(before), ratchet)

@@ -14,6 +14,7 @@ import {
   changesBetween,
   claimsOf,
   type EndpointKnowledge,
+  type EvidenceErrorCode,
   fallenAfter,
   hasWorsened,
   noKnowledge,
@@ -268,6 +269,17 @@ export async function forgiveFork(site: Site, endpointId: string, actor: AuditAc
     actor,
   )
   return changed !== undefined
+}
+
+/** Writes down that evidence was sent over another connection than it came by. */
+export async function recordOtherConnection(site: Site, endpointId: string): Promise<void> {
+  const code: EvidenceErrorCode = 'EVIDENCE_OTHER_CONNECTION'
+  const reason = 'Somebody between the endpoint and the site opens its connections'
+  site.metrics.count('evidence_refused', { code })
+  await site.audit.record('evidence-refused', { type: 'endpoint', id: endpointId }, undefined, {
+    code,
+    reason,
+  })
 }
 
 /** Notes whether somebody opens a connection of the endpoint other than its agent's own. */

@@ -2,7 +2,7 @@ import { createHmac, createPublicKey, randomBytes } from 'node:crypto'
 import { agentById, endpointKeys } from '#adapters/store-postgres/index.ts'
 import { constantTimeEqual } from '#core/bytes/index.ts'
 import { EvidenceError, seenWith, verifyEvidence } from '#core/evidence/index.ts'
-import { evidenceSecret, noteInterception } from './evidence.ts'
+import { evidenceSecret, noteInterception, recordOtherConnection } from './evidence.ts'
 import type { Site } from './site.ts'
 import { SiteError } from './site-error.ts'
 
@@ -50,11 +50,7 @@ export async function takePathEvidence(
   if (said.site !== site.siteId) throw refused('the evidence is for another site')
   requireFresh(site, endpointId, said.nonce)
   const { interception } = seenWith(said, { exporter, nowMs })
-  if (interception === 'detected')
-    await site.audit.record('evidence-refused', { type: 'endpoint', id: endpointId }, undefined, {
-      code: 'EVIDENCE_OTHER_CONNECTION',
-      reason: 'Somebody between the endpoint and the site opens its connections',
-    })
+  if (interception === 'detected') await recordOtherConnection(site, endpointId)
   await noteInterception(site, endpointId, interception)
   return interception
 }

@@ -16,6 +16,8 @@ export type EvidenceErrorCode =
   | 'EVIDENCE_STALE'
   /** Another machine has the same key, or this one was put back to an older state. */
   | 'EVIDENCE_FORKED'
+  /** Sent over another connection than it came by: somebody between opens them. It is taken, and what it says of that counts. */
+  | 'EVIDENCE_OTHER_CONNECTION'
 export class EvidenceError extends CodedError<EvidenceErrorCode> {}
 
 /** What a person or admin does about each. */

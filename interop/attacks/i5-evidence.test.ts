@@ -87,6 +87,10 @@ test('evidence that was sent over another connection says that somebody sits bet
   expect(await claimsOf(mine.id)).toMatchObject({
     'network.interception': { value: 'detected', source: 'server' },
   })
+  const log = (await entries()).filter(
+    ({ kind, actor }) => kind === 'evidence-refused' && actor.id === mine.id,
+  )
+  expect(log.map(({ data }) => data)).toMatchObject([{ code: 'EVIDENCE_OTHER_CONNECTION' }])
 })
 
 test('a clock that was set back is seen by the site', async () => {
