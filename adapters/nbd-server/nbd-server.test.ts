@@ -4,6 +4,7 @@ import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Duplex } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import type { BlockDevice } from '#core/block/block-device.ts'
 import { memoryDevice } from '#core/block/memory-device.fixture.ts'
@@ -13,7 +14,7 @@ import { infoRequest, option, request, wire } from '#core/nbd/nbd.fixture.ts'
 import { activatedDescriptors } from './inherited.ts'
 import { NbdServer } from './nbd-server.ts'
 
-const cmd = { read: 0, write: 1, disc: 2, writeZeroes: 6 }
+const cmd = { read: 0, write: 1, disc: 2, flush: 3, trim: 4, cache: 5, writeZeroes: 6 }
 const flag = { fua: 1, noHole: 2, fastZero: 16 }
 const eio = 5
 const enotsup = 95
@@ -190,6 +191,79 @@ test('zeros that leave no hole are written as data, and are not called fast', as
   client.say(request(cmd.writeZeroes, { ...range, cookie: 2n, flags: flag.noHole }))
   expect(await hearReply(client)).toEqual([2n, 0])
   expect(written).toEqual([1_048_576 - 4096, 2_000_000 - 1_048_576 + 4096])
+})
+
+test('what must be durable is answered when the device has it durable, not before', async () => {
+  const device = memoryDevice(new Uint8Array(65_536))
+  const done: string[] = []
+  let flushed = Promise.withResolvers<void>()
+  const then = async (name: string, change: Promise<void>): Promise<void> => {
+    await change
+    // Who did not wait for it would be seen.
+    await sleep(5)
+    done.push(name)
+  }
+  await serve({
+    ...device,
+    write: (offset, bytes) => then('write', device.write!(offset, bytes)),
+    trim: (offset, length) => then('trim', device.trim!(offset, length)),
+    writeZeroes: (offset, length) => then('zeroes', device.writeZeroes!(offset, length)),
+    flush: () => then('flush', flushed.promise),
+  })
+  const client = await enter()
+  const changes: readonly [string, Uint8Array, Uint8Array][] = (
+    [
+      ['write', cmd.write, { payload: Uint8Array.of(1, 2) }],
+      ['trim', cmd.trim, { length: 4096 }],
+      ['zeroes', cmd.writeZeroes, { length: 4096 }],
+    ] as const
+  ).map(([name, type, fields]) => [
+    name,
+    request(type, { ...fields, cookie: 1n }),
+    request(type, { ...fields, cookie: 2n, flags: flag.fua }),
+  ])
+  for (const [name, plain, durable] of changes) {
+    client.say(plain)
+    expect(await hearReply(client)).toEqual([1n, 0])
+    expect(done.splice(0)).toEqual([name])
+    client.say(durable)
+    await vi.waitFor(() => expect(done).toEqual([name]))
+    // What is asked after it is answered first, as long as the flush takes.
+    client.say(request(cmd.read, { cookie: 3n, length: 1 }))
+    expect((await client.hear(17)).readBigUInt64BE(8)).toBe(3n)
+    flushed.resolve()
+    expect(await hearReply(client)).toEqual([2n, 0])
+    expect(done.splice(0)).toEqual([name, 'flush'])
+    flushed = Promise.withResolvers()
+  }
+  client.say(request(cmd.flush, { cookie: 4n }), request(cmd.read, { cookie: 5n, length: 1 }))
+  expect((await client.hear(17)).readBigUInt64BE(8)).toBe(5n)
+  flushed.reject(new Error('no room'))
+  expect(await hearReply(client)).toEqual([4n, eio])
+})
+
+test('what is to be cached is read, in pieces, before it is answered, and its memory given back', async () => {
+  const device = memoryDevice(new Uint8Array(4_194_304))
+  const read: [number, number][] = []
+  const given: Uint8Array[] = []
+  await serve({
+    ...device,
+    read: async (offset, length) => {
+      const bytes = await device.read(offset, length)
+      read.push([Number(offset), length])
+      given.push(bytes)
+      return bytes
+    },
+    done: (bytes) => void given.splice(given.indexOf(bytes), 1),
+  })
+  const client = await enter()
+  client.say(request(cmd.cache, { cookie: 1n, offset: 4096n, length: 2_000_000 }))
+  expect(await hearReply(client)).toEqual([1n, 0])
+  expect(read).toEqual([
+    [4096, 1_048_576 - 4096],
+    [1_048_576, 2_000_000 - 1_048_576 + 4096],
+  ])
+  expect(given).toEqual([])
 })
 
 test('everything asked before a disconnect is answered before the connection ends', async () => {

@@ -136,8 +136,10 @@ async function change(request: Request, device: BlockDevice, signal: AbortSignal
       }
       return
     case NBD_CMD.CACHE:
-      for (const range of split(offset, length, stepBytes))
-        await device.read(range.offset, range.length, signal)
+      for (const range of split(offset, length, stepBytes)) {
+        const bytes = await device.read(range.offset, range.length, signal)
+        device.done?.(bytes)
+      }
   }
 }
 
