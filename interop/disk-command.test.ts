@@ -1,4 +1,5 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -55,8 +56,15 @@ async function ended(child: ChildProcess): Promise<void> {
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
 }
 
-async function attach(...words: readonly string[]): Promise<{ child: ChildProcess; record: DiskRecord }> {
-  const child = spawn(trustcast, ['disk', 'attach', 'base:1', '--json', ...words], {
+function attach(...words: readonly string[]): Promise<{ child: ChildProcess; record: DiskRecord }> {
+  return attachImage('base:1', ...words)
+}
+
+async function attachImage(
+  name: string,
+  ...words: readonly string[]
+): Promise<{ child: ChildProcess; record: DiskRecord }> {
+  const child = spawn(trustcast, ['disk', 'attach', name, '--json', ...words], {
     env,
     stdio: ['ignore', 'pipe', 'inherit'],
   })
@@ -69,6 +77,24 @@ async function attach(...words: readonly string[]): Promise<{ child: ChildProces
 
 async function disks(): Promise<readonly Record<string, unknown>[]> {
   return (JSON.parse(await command('disk', 'list', '--json')) as { disks: Record<string, unknown>[] }).disks
+}
+
+async function detach({ child, record }: { child: ChildProcess; record: DiskRecord }): Promise<void> {
+  await command('disk', 'detach', record.id)
+  await ended(child)
+  expect(child.exitCode).toBe(0)
+}
+
+function uri({ record }: { readonly record: DiskRecord }): string {
+  return `nbd+unix:///?socket=${record.socket}`
+}
+
+/** A disk of noise between zeros. */
+async function importNoise(name: string): Promise<string> {
+  const path = join(folder, `${name}.img`)
+  await writeFile(path, Buffer.concat([Buffer.alloc(2_097_152), randomBytes(3_145_728)]))
+  await command('image', 'import', path, `${name}:1`)
+  return path
 }
 
 // Many processes one after the other.
@@ -118,6 +144,24 @@ test('nbdinfo starts it by socket activation, nbdfuse on standard input and outp
     await ended(fuse)
   }
   await expect.poll(disks).toEqual([])
+})
+
+test('an image that a disk is attached from is not collected, though it has no name any more', async () => {
+  const path = await importNoise('gone')
+  const collect = async (...words: readonly string[]): Promise<unknown> =>
+    JSON.parse(await command('image', 'gc', ...words, '--grace', '0', '--json'))
+  await collect()
+  const disk = await attachImage('gone:1', '--read-only', '--cache', join(folder, 'c3'))
+  expect(await collect('gone:1')).toMatchObject({ deleted: 0, freedBytes: 0 })
+  await run('nbdcopy', [uri(disk), join(folder, 'kept.img')])
+  await run('cmp', [join(folder, 'kept.img'), path])
+  await detach(disk)
+  const { freedBytes } = (await collect()) as { freedBytes: number }
+  expect(freedBytes).toBeGreaterThan(3_145_728)
+  await expect(command('image', 'verify', 'gone:1')).rejects.toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/^ARTIFACT_MISSING/),
+  })
 })
 
 test('other machines reach it by TLS only', async () => {

@@ -69,7 +69,7 @@ function address(name: 'honest' | 'liar', port = nginx.port): string {
 }
 
 /** With an empty cache of its own. */
-function opened(stores: OpenDiskOptions['stores'], memoryBytes = 16 * chunk): Promise<OpenDisk> {
+function opened(stores: OpenDiskOptions['stores'], more: Partial<OpenDiskOptions> = {}): Promise<OpenDisk> {
   caches += 1
   return openDisk({
     reference: { name: 'disk', version: '1' },
@@ -78,10 +78,11 @@ function opened(stores: OpenDiskOptions['stores'], memoryBytes = 16 * chunk): Pr
     storeOptions: { ca: pki.ca },
     key: testKey,
     cache: { dir: join(folder, `cache-${caches}`), maximumBytes: 1e9 },
-    memoryBytes,
+    memoryBytes: 16 * chunk,
     overlay: 'read-only',
     overlayDir: join(folder, 'overlays'),
     warn: () => {},
+    ...more,
   })
 }
 
@@ -139,7 +140,7 @@ test('an answer that is cut off in its middle only delays reads', async () => {
 })
 
 test('whoever reads in order is read ahead of, and whoever reads one place is not', async () => {
-  await using disk = await opened([address('honest')], 32 * 1_048_576)
+  await using disk = await opened([address('honest')], { memoryBytes: 32 * 1_048_576 })
   const stored = chunk + 100
   await disk.device.read(BigInt(100 * chunk), 16_384)
   expect(disk.stats().bytesFetched).toBeLessThan(stored)
@@ -149,6 +150,35 @@ test('whoever reads in order is read ahead of, and whoever reads one place is no
   const { requests } = disk.stats()
   await disk.device.read(BigInt(until), 4 * chunk)
   expect(disk.stats().requests).toBe(requests)
+})
+
+test('what a disk reads is pinned though its name was taken away, or given to another image, before', async () => {
+  const path = join(folder, 'pinned')
+  await cp(join(folder, 'honest'), path, { recursive: true })
+  await using store = await openDirectoryStore(path)
+  const collect = async (): Promise<number> =>
+    (await store.collect({ graceMs: 0, now: Date.now() + 1000 })).deleted
+  {
+    await using disk = await opened([path])
+    await importDevice(memoryDevice(new Uint8Array(chunk).fill(1), false), store)
+    await disk.pin()
+    await store.untag({ name: 'disk', version: '1' })
+    expect(await collect()).toBe(4)
+    await expectWhole(disk)
+  }
+  expect(await collect()).toBeGreaterThan(4)
+})
+
+test('whoever opened what is collected before it is pinned is told', async () => {
+  const path = join(folder, 'collected')
+  await cp(join(folder, 'honest'), path, { recursive: true })
+  await using store = await openDirectoryStore(path)
+  const warnings: unknown[] = []
+  await using disk = await opened([path], { warn: (error) => warnings.push(error) })
+  await store.untag({ name: 'disk', version: '1' })
+  await store.collect({ graceMs: 0, now: Date.now() + 1000 })
+  await disk.pin()
+  expect(warnings).toMatchObject([{ code: 'BLOB_MISSING' }])
 })
 
 interface Cutting extends AsyncDisposable {

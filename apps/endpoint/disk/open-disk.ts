@@ -31,6 +31,7 @@ import { overlay, overlayBlocks } from '#core/block/overlay.ts'
 import { readAhead } from '#core/block/read-ahead.ts'
 import type { SlotStore } from '#core/block/slot-store.ts'
 import { spilledSlots } from '#core/block/spilled-slots.ts'
+import { isCoded } from '#core/errors/coded-error.ts'
 import { isKept, type Overlay } from '#core/trust/words.ts'
 import type { OpenReplicated, ReplicatedOverlay } from '../replica/replicated-overlay.ts'
 import type { DiskStats, ReplicaStats } from './disk-stats.ts'
@@ -71,8 +72,8 @@ export interface OpenDisk extends AsyncDisposable {
   readonly description: string
   stats(): DiskStats
   /**
-   * Has folders that it is read from know it, so that nothing of it is collected; to be called once it is in use. That
-   * takes another program, and what was just read is too young to be collected.
+   * Has folders that it is read from know it, so that nothing of it is collected, also when its name is gone meanwhile;
+   * to be called once it is in use, since that takes another program. What was collected before is told by `warn`.
    */
   pin(): Promise<void>
   /** Its image, for whoever has all of that kept on this machine. */
@@ -199,7 +200,7 @@ async function openWith(
 async function openStore(address: string, options: OpenDiskOptions, pins: Pin[]): Promise<BlobReader> {
   try {
     const store = await openUpstream(address, options.storeOptions)
-    return 'pin' in store ? pinned(store, options.reference, pins) : store
+    return 'pin' in store ? pinned(store, options, pins) : store
   } catch (error) {
     return unusableStore(address, error)
   }
@@ -208,9 +209,23 @@ async function openStore(address: string, options: OpenDiskOptions, pins: Pin[])
 /** Takes a pin, once. */
 type Pin = () => Promise<unknown>
 
-function pinned(store: DirectoryStore, reference: ImageReference, pins: Pin[]): BlobReader {
+/** Where nothing can be written, nothing is collected from here either. */
+const unpinnable: ReadonlySet<string> = new Set(['BLOB_DENIED', 'BLOB_NO_SPACE'])
+
+function pinned(store: DirectoryStore, { reference, warn }: OpenDiskOptions, pins: Pin[]): BlobReader {
+  // Asked for now: until there is time for a pin the name may be taken away, or given to another image.
+  const named = store.manifest(reference).catch(() => undefined)
   let taken: Promise<AsyncDisposable | undefined> | undefined
-  pins.push(() => (taken ??= pinOf(store, reference).catch(() => undefined)))
+  const take = async (): Promise<AsyncDisposable | undefined> => {
+    try {
+      const manifest = await named
+      return manifest && (await store.pin([digestOf(manifest)]))
+    } catch (error) {
+      if (!isCoded(error) || !unpinnable.has(error.code)) warn(error)
+      return undefined
+    }
+  }
+  pins.push(() => (taken ??= take()))
   return {
     name: store.name,
     read: (digest, offset, length, signal) => store.read(digest, offset, length, signal),
@@ -221,11 +236,6 @@ function pinned(store: DirectoryStore, reference: ImageReference, pins: Pin[]): 
       await store[Symbol.asyncDispose]()
     },
   }
-}
-
-async function pinOf(store: DirectoryStore, reference: ImageReference): Promise<AsyncDisposable | undefined> {
-  const manifest = await store.manifest(reference)
-  return manifest && store.pin([digestOf(manifest)])
 }
 
 const { attempts, pausesMs } = defaultRetries
