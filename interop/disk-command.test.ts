@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
 import { mountTable } from '#adapters/mount-nbd/mount-table.ts'
+import type { DiskStats } from '#apps/endpoint/disk/disk-stats.ts'
 import type { DiskRecord } from '#apps/endpoint/disk/record.ts'
 
 const run = promisify(execFile)
@@ -79,6 +80,11 @@ async function disks(): Promise<readonly Record<string, unknown>[]> {
   return (JSON.parse(await command('disk', 'list', '--json')) as { disks: Record<string, unknown>[] }).disks
 }
 
+async function statsOf(id: string): Promise<DiskStats> {
+  const { disks } = JSON.parse(await command('disk', 'stats', id, '--json')) as { disks: DiskStats[] }
+  return disks[0]!
+}
+
 async function detach({ child, record }: { child: ChildProcess; record: DiskRecord }): Promise<void> {
   await command('disk', 'detach', record.id)
   await ended(child)
@@ -144,6 +150,32 @@ test('nbdinfo starts it by socket activation, nbdfuse on standard input and outp
     await ended(fuse)
   }
   await expect.poll(disks).toEqual([])
+})
+
+test('what a recorded boot read is on this machine before anybody reads it', async () => {
+  const path = await importNoise('boot')
+  const trace = join(folder, 'trace')
+  const recording = await attachImage(
+    'boot:1',
+    '--read-only',
+    '--cache',
+    join(folder, 'c1'),
+    '--record',
+    trace,
+  )
+  const { percentLocal } = await statsOf(recording.record.id)
+  expect(percentLocal).toBeLessThan(100)
+  await run('nbdcopy', [uri(recording), 'null:'])
+  const { bytesFetched } = await statsOf(recording.record.id)
+  expect(bytesFetched).toBeGreaterThan(3_145_728)
+  await detach(recording)
+  await command('image', 'trace', 'boot:1', trace)
+  const replaying = await attachImage('boot:1', '--read-only', '--cache', join(folder, 'c2'))
+  await expect.poll(() => statsOf(replaying.record.id)).toMatchObject({ bytesFetched, percentLocal: 100 })
+  await run('nbdcopy', [uri(replaying), join(folder, 'copy.img')])
+  await run('cmp', [join(folder, 'copy.img'), path])
+  expect(await statsOf(replaying.record.id)).toMatchObject({ bytesFetched })
+  await detach(replaying)
 })
 
 test('an image that a disk is attached from is not collected, though it has no name any more', async () => {
