@@ -12,6 +12,7 @@ import { readVms } from '#apps/endpoint/vm/vm-record.ts'
 import type { RfbPerson } from '#apps/host/rfb-person.rig.ts'
 import { releaseMetadata } from '#apps/site-client/release-metadata.ts'
 import { personView, tokenAnswer } from '#core/api/admin.ts'
+import { type DataAnswer, type DataCopy, dataAnswer } from '#core/api/data.ts'
 import { workspaceView } from '#core/api/person.ts'
 import { decodeManifest, encodeManifest } from '#core/artifact/index.ts'
 import { type EndpointLaunch, type EnrolledEndpoint, enrolEndpoint } from './enrolled-endpoint.rig.ts'
@@ -172,12 +173,22 @@ test('a VM that nobody uses ends, as a hosted session does', async () => {
 test('when trust is lost it is paused without a key, and goes on where it was when its person launches it again', async () => {
   await using vms = localVms()
   const nora = await site.signIn('nora')
-  const one = await running(vms, await laptop.launch(nora, 'desk'))
+  const made = await laptop.launch(nora, 'desk')
+  const one = await running(vms, made)
   await typed(one, 'k')
   const { pid } = one.open.vm
   await setGroups('nora', ['contractors'])
   expect(await one.end).toMatchObject({ notice: { code: 'TRUST_LOST', stepDown: 'hosted-shared' } })
   expect(one.open.vm.state).toBe('withdrawn')
+  await until(async () => (await copiesOn('laptop-1'))[0]?.state === 'paused', 'the data page says so')
+  expect(await copiesOn('laptop-1')).toMatchObject([
+    {
+      leaseId: leaseOf(made),
+      state: 'paused',
+      protection: ['paused-in-memory', 'overlay-kept'],
+      notice: { code: 'TRUST_LOST' },
+    },
+  ])
   expect(one.person.closedBy).toBeDefined()
   expect(await stateOf(pid)).toBe('alive')
   const control = vmControlOf(inFolder('run'), one.open.record)
@@ -188,8 +199,46 @@ test('when trust is lost it is paused without a key, and goes on where it was wh
   const again = await running(vms, await laptop.launch(nora, 'desk'))
   expect(again.open.vm.pid).toBe(pid)
   await typed(again, 'l')
+  // What was in memory goes on under the new lease.
+  await until(async () => (await copiesOn('laptop-1')).length === 1, 'there is one copy again')
+  expect(await copiesOn('laptop-1')).toMatchObject([{ state: 'held' }])
   await control.stop(true)
   await again.end
+})
+
+test('a paused VM in which nothing was written is shown until its memory is gone', async () => {
+  await using fresh = await enrolEndpoint(site, ada, 'laptop-4')
+  await using vms = localVms({ dir: fresh.dir, graceMs: 8_000 })
+  const nora = await site.signIn('nora')
+  const one = await running(vms, await fresh.launch(nora, 'desk'), fresh)
+  const { pid } = one.open.vm
+  await setGroups('nora', ['contractors'])
+  await one.end
+  await until(async () => (await copiesOn('laptop-4'))[0]?.state === 'paused', 'the data page says so')
+  const { copies, summary } = await dataNow()
+  expect(summary.readable).toBe(
+    copies.filter(({ state, place }) => place === 'endpoint' && state !== 'kept').length,
+  )
+  const [shown] = copies.filter(({ machine }) => machine.name === 'laptop-4')
+  expect(shown?.stats?.bytesWritten).toBe(0)
+  expect(await stateOf(pid)).toBe('alive')
+  await until(async () => (await copiesOn('laptop-4')).length === 0, 'the data page says that it is gone')
+  expect(await stateOf(pid)).toBe('gone')
+  await setGroups('nora', ['employees'])
+})
+
+test('an endpoint whose service ends leaves nothing in memory, and says so', async () => {
+  await using fresh = await enrolEndpoint(site, ada, 'laptop-5')
+  await using vms = localVms({ dir: fresh.dir })
+  const nora = await site.signIn('nora')
+  const one = await running(vms, await fresh.launch(nora, 'desk'), fresh)
+  await setGroups('nora', ['contractors'])
+  await one.end
+  await until(async () => (await copiesOn('laptop-5'))[0]?.state === 'paused', 'the data page says so')
+  await fresh.agent[Symbol.asyncDispose]()
+  expect(await stateOf(one.open.vm.pid)).toBe('gone')
+  await until(async () => (await copiesOn('laptop-5')).length === 0, 'the data page says that it is gone')
+  await setGroups('nora', ['employees'])
 })
 
 test('after revocation nothing of it runs, and what is left on the disk yields no plaintext', async () => {
@@ -389,6 +438,18 @@ async function onDisk({ open }: RunningVm): Promise<string> {
     const text = Buffer.from(bytes).toString('latin1')
     return text.startsWith(marker) ? text.slice(marker.length) : ''
   })
+}
+
+async function dataNow(): Promise<DataAnswer> {
+  return ada.get('/data', dataAnswer)
+}
+
+async function copiesOn(machineName: string): Promise<readonly DataCopy[]> {
+  return (await dataNow()).copies.filter(({ machine }) => machine.name === machineName)
+}
+
+function leaseOf({ delivery }: EndpointLaunch): string {
+  return 'lease' in delivery ? delivery.lease.id : ''
 }
 
 async function setGroups(login: string, groups: readonly string[]): Promise<void> {

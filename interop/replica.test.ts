@@ -119,7 +119,7 @@ test('whoever comes back to a device goes on with what was written elsewhere; wh
   await third.write(15 * MiB, 'never sent')
   process.kill(pid, 'SIGSTOP')
   await third.write(16 * MiB, 'never sent')
-  one.agent.leases.close()
+  await one.agent.leases.close()
   expect(await third.end).toMatchObject({ code: 'LEASE_ENDED' })
   process.kill(pid, 'SIGCONT')
   const fourth = await disk(two, nora)

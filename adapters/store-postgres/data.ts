@@ -85,17 +85,29 @@ export async function leasedCopies(db: Db): Promise<readonly LeasedCopyRow[]> {
   return leased(db).where('l.state', 'in', openLeaseStates).orderBy('l.made_at').limit(mostCopies).execute()
 }
 
+/** Virtual machines that stand still in memory although their lease is over, as their endpoint has said after `since`. */
+export async function pausedCopies(db: Db, since: Date): Promise<readonly LeasedCopyRow[]> {
+  return leased(db)
+    .where('l.state', '=', 'ended')
+    .where('l.paused_at', '>', since)
+    .orderBy('l.made_at')
+    .limit(mostCopies)
+    .execute()
+}
+
 /**
  * Overlays that are still on their endpoints although no lease reads them. One is gone for sure only when its endpoint has said that a lease
  * ended which opened it and was to discard it in the end: whoever says nothing before its lease's end may have been switched off.
+ *
+ * @param pausedSince overlays of machines that stand still in memory since then are no copies of their own
  */
-export async function keptCopies(db: Db): Promise<readonly KeptCopyRow[]> {
+export async function keptCopies(db: Db, pausedSince: Date): Promise<readonly KeptCopyRow[]> {
   const last = sql<{ id: string; written: string }>`
     (select (array_agg(k.id order by k.ended_at desc))[1] as id, sum(k.written)::text as written
     from (
       select l.*, coalesce((l.stats->>'bytesWritten')::bigint, 0) as written,
         max(l.ended_at) filter (where l.overlay = 'discard' and l.ended_at <= l.expires_at) over same as discarded_at,
-        bool_or(l.state <> 'ended') over same as is_open
+        bool_or(l.state <> 'ended' or coalesce(l.paused_at > ${pausedSince}, false)) over same as is_open
       from leases l
       where l.overlay_at_start <> 'discard'
       window same as (partition by l.endpoint_id, l.person_id, l.image, l.version)

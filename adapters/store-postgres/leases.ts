@@ -133,6 +133,21 @@ export async function endLease(db: Db, id: string, at: Date): Promise<boolean> {
   return row !== undefined
 }
 
+/** @param at when its endpoint said that a virtual machine stands still in memory; null when it says that it does not */
+export async function recordPaused(db: Db, id: string, at: Date | null): Promise<void> {
+  await db.updateTable('leases').set({ paused_at: at }).where('id', '=', id).execute()
+}
+
+/** Leases that are over but for what stands still in an endpoint's memory, as it has said after `since`. */
+export async function pausedLeases(db: Db, endpointId: string, since: Date): Promise<readonly LeaseDetail[]> {
+  return details(db)
+    .where('l.endpoint_id', '=', endpointId)
+    .where('l.paused_at', '>', since)
+    .where('l.state', '=', 'ended')
+    .limit(200)
+    .execute()
+}
+
 /** Leases whose time has come without their endpoint saying so. */
 export async function expiredLeases(db: Db, now: Date): Promise<readonly LeaseDetail[]> {
   return details(db)

@@ -9,6 +9,7 @@ import { up as timeline } from './migrations/0008-timeline.ts'
 import { up as handoff } from './migrations/0009-handoff.ts'
 import { up as replicas } from './migrations/0010-replicas.ts'
 import { up as farewells } from './migrations/0011-farewells.ts'
+import { up as pausedMemory } from './migrations/0012-paused-memory.ts'
 import type { Database } from './schema.ts'
 import { isAway, StoreError } from './store-error.ts'
 
@@ -23,6 +24,7 @@ const migrations: Readonly<Record<string, Migration>> = {
   '0009-handoff': { up: handoff },
   '0010-replicas': { up: replicas },
   '0011-farewells': { up: farewells },
+  '0012-paused-memory': { up: pausedMemory },
 }
 
 /**

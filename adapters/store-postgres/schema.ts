@@ -361,6 +361,8 @@ interface LeasesTable {
   expires_at: Timestamp
   withdrawn_at: Timestamp | null
   ended_at: Timestamp | null
+  /** When its endpoint said last that a virtual machine that ran under it stands still in its memory; null: it does not. */
+  paused_at: ColumnType<Date | null, Date | null | undefined, Date | null>
   /** Why it was withdrawn, as the person is told. */
   notice: Json<LeaseNotice> | null
   stats: Json<LeaseStats> | null

@@ -606,6 +606,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
           overlay: 'replicate',
           replica_kept_at: new Date(7),
           replica_read_at: null,
+          paused_at: null,
         })
       })
     })

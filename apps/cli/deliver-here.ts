@@ -56,7 +56,7 @@ export async function deliverHere(
     },
   })
   // What was written is sent first, where it is to be sent.
-  const close = (): void => (isReplicated ? stopping.abort() : agent.leases.close())
+  const close = (): void => (isReplicated ? stopping.abort() : void agent.leases.close())
   // Whoever gave up while the site was asked has a lease that is to be given back, too.
   if (out.signal.aborted) close()
   else out.signal.addEventListener('abort', close, { once: true })

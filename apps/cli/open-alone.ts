@@ -28,7 +28,7 @@ export async function openAlone(
   const { answer, nonce, askedAt } = await redeemer(agent, dir, site)(wish.code)
   if (answer.kind === 'met') return out.result(answer, () => 'The portal knows this device now.')
   const { delivery } = answer
-  const close = (): void => agent.leases.close()
+  const close = (): void => void agent.leases.close()
   if (out.signal.aborted) close()
   else out.signal.addEventListener('abort', close, { once: true })
   const opener = deliveryOpener({ agent, dir, site, storeOptions: {}, network: false, warn })

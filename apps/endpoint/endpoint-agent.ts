@@ -129,7 +129,7 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
     },
     untilConnected: (timeoutMs) => Promise.race([noted.promise, sleep(timeoutMs, false, { ref: false })]),
     [Symbol.asyncDispose]: async () => {
-      leases.close()
+      await leases.close()
       stop.abort()
       await Promise.all([site.done, renewing, reporter?.[Symbol.asyncDispose]()])
     },

@@ -21,7 +21,7 @@ export interface DiskToOpen {
   /** What becomes of what is written, as the site says now; what it says at the end counts. */
   overlay(): Overlay
   /** What else the site says of it. */
-  readonly lease: Pick<HeldLease, 'id' | 'display' | 'notice' | 'onWord' | 'end'>
+  readonly lease: Pick<HeldLease, 'id' | 'display' | 'notice' | 'onWord' | 'end' | 'pause'>
   /** Aborts when the lease is over. */
   readonly signal: AbortSignal
 }

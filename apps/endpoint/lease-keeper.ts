@@ -49,6 +49,12 @@ export interface HeldLease {
   measure(stats: () => LeaseStats): void
   /** Gives the lease back; the first call counts. @param why what ended it, when that was not the lease itself */
   end(why?: { readonly code: string; readonly reason: string }): void
+  /**
+   * Says that a virtual machine that ran under it stays in memory, paused, when it is given back.
+   *
+   * @returns what tells the site that it is gone, or goes on under another lease; to be called once
+   */
+  pause(): () => void
 }
 
 export interface LeaseKeeperOptions {
@@ -68,7 +74,7 @@ export interface LeaseKeeperOptions {
 export class LeaseKeeper {
   readonly #options: LeaseKeeperOptions
   readonly #leases = new Map<string, Lease>()
-  readonly #nothingHeld = new Set<() => void>()
+  readonly #nothingHeld = new Set<() => Promise<void>>()
   readonly #timers: readonly NodeJS.Timeout[]
   #isClosed = false
 
@@ -89,8 +95,8 @@ export class LeaseKeeper {
     return lease
   }
 
-  /** Calls `listener` when this endpoint may hold nothing any more: it was turned away, or is closed. @returns what takes it back */
-  onNothingHeld(listener: () => void): () => void {
+  /** Calls `listener`, which does not fail, when this endpoint may hold nothing any more: it was turned away, or is closed. @returns what takes it back */
+  onNothingHeld(listener: () => Promise<void>): () => void {
     this.#nothingHeld.add(listener)
     return () => void this.#nothingHeld.delete(listener)
   }
@@ -119,26 +125,32 @@ export class LeaseKeeper {
       const word = said.get(lease.id)
       const isNewer = heard >= lease.since
       if (word !== undefined) lease.hear(word, isNewer ? heard : undefined)
-      else if (isNewer && lease.isGivenBack) this.#leases.delete(lease.id)
-      else if (isNewer) lease.over('LEASE_WITHDRAWN', 'the site no longer lists this lease')
+      else if (isNewer && lease.isOver) this.#leases.delete(lease.id)
+      else if (isNewer && !lease.isGivenBack)
+        lease.over('LEASE_WITHDRAWN', 'the site no longer lists this lease')
     }
     this.#tick()
   }
 
   /** The site has turned this endpoint away: it may hold nothing. */
   refused(): void {
-    for (const listener of this.#nothingHeld) listener()
+    void this.#holdNothing()
     for (const lease of this.#leases.values())
       lease.over('LEASE_WITHDRAWN', 'this endpoint was revoked or is not known to the site')
   }
 
-  /** Ends everything, tells the site, and stops. */
-  close(): void {
+  /** Ends everything, tells the site, and stops; what was paused is gone when this resolves. */
+  async close(): Promise<void> {
     this.#isClosed = true
-    for (const listener of this.#nothingHeld) listener()
+    const gone = this.#holdNothing()
     for (const timer of this.#timers) clearInterval(timer)
     for (const lease of this.#leases.values()) lease.end()
     this.report()
+    await gone
+  }
+
+  async #holdNothing(): Promise<void> {
+    await Promise.all([...this.#nothingHeld].map(async (listener) => listener()))
   }
 
   #tick(): void {
@@ -158,6 +170,7 @@ class Lease implements HeldLease {
   onWord: (() => void) | undefined
   notice: LeaseNotice | undefined
   isGivenBack = false
+  #isPaused = false
   readonly #key: Uint8Array
   readonly #controller = new AbortController()
   readonly #changed: () => void
@@ -197,6 +210,19 @@ class Lease implements HeldLease {
     this.#changed()
   }
 
+  /** Nothing is left to be said of it but that. */
+  get isOver(): boolean {
+    return this.isGivenBack && !this.#isPaused
+  }
+
+  pause(): () => void {
+    this.#isPaused = true
+    return () => {
+      this.#isPaused = false
+      this.#changed()
+    }
+  }
+
   /** @param heard stamp that what is left counts from; undefined when it is from before this lease */
   hear(word: EndpointLease, heard: number | undefined): void {
     this.notice = word.notice ?? this.notice
@@ -223,6 +249,11 @@ class Lease implements HeldLease {
     const { id, isGivenBack } = this
     const stats = this.#stats()
     if (!isGivenBack) return { id, state: 'held', stats }
-    return { id, state: 'ended', stats, ...(this.#why === undefined ? {} : { end: this.#why }) }
+    return {
+      id,
+      state: this.#isPaused ? 'paused' : 'ended',
+      stats,
+      ...(this.#why === undefined ? {} : { end: this.#why }),
+    }
   }
 }

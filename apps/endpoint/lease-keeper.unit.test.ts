@@ -15,8 +15,8 @@ beforeEach(() => {
   keeper = new LeaseKeeper({ tell: (message) => void told.push(message), steadyMs: () => clock })
 })
 
-afterEach(() => {
-  keeper.close()
+afterEach(async () => {
+  await keeper.close()
   vi.useRealTimers()
 })
 
@@ -117,12 +117,41 @@ test('what becomes of what was written is what the site said last, also when it 
   expect(atTheEnd).toBe('discard')
 })
 
-test('what a launch brings after the keeper was closed is given back at once', () => {
-  keeper.close()
+test('a keeper that closes waits until what was paused is gone, and has told the site', async () => {
+  const { lease } = hold()
+  const unpause = lease.pause()
+  keeper.onNothingHeld(async () => {
+    await Promise.resolve()
+    unpause()
+  })
+  await keeper.close()
+  expect(lastReport()).toMatchObject([{ id: lease.id, state: 'ended' }])
+})
+
+test('what a launch brings after the keeper was closed is given back at once', async () => {
+  await keeper.close()
   const { lease, key } = hold()
   expect(() => lease.key).toThrow(expect.objectContaining({ code: 'LEASE_ENDED' }))
   expect(key.every((byte) => byte === 0)).toBe(true)
   expect(lastReport()).toMatchObject([{ id: lease.id, state: 'ended', end: { code: 'LEASE_ENDED' } }])
+})
+
+test('what stands still in memory is told until it is gone, whatever the site has ended', () => {
+  const { lease } = hold()
+  const unpause = lease.pause()
+  lease.end()
+  expect(lastReport()).toMatchObject([{ id: lease.id, state: 'paused', end: { code: 'LEASE_ENDED' } }])
+  say(clock)
+  keeper.report()
+  expect(lastReport()).toMatchObject([{ id: lease.id, state: 'paused' }])
+  unpause()
+  expect(lastReport()).toMatchObject([{ id: lease.id, state: 'ended' }])
+  say(clock, { id: lease.id, state: 'withdrawn', leftMs: 0 })
+  keeper.report()
+  expect(lastReport()).toHaveLength(1)
+  say(clock)
+  keeper.report()
+  expect(lastReport()).toEqual([])
 })
 
 test('nothing revives a lease that is over', () => {

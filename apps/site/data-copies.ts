@@ -5,6 +5,7 @@ import type {
   ReplicaCopyRow,
 } from '#adapters/store-postgres/index.ts'
 import type { CopyState, DataCopy, Protection } from '#core/api/data.ts'
+import { pausedGraceMs } from '#core/lease/index.ts'
 import { type BeaconSeen, placeOf } from '#core/trust/index.ts'
 import type { Overlay } from '#core/trust/words.ts'
 import { seenArrival } from './arrival.ts'
@@ -44,6 +45,20 @@ export function leasedCopyOf(row: LeasedCopyRow, sight: Sight): DataCopy {
     since: (row.key_released_at ?? row.made_at).toISOString(),
     until: row.expires_at.toISOString(),
     ...(row.stats === null ? {} : { stats: row.stats }),
+  }
+}
+
+/** A virtual machine that stands still in memory after its lease: its endpoint ends it by its own clock, if nobody opens it again. */
+export function pausedCopyOf(row: LeasedCopyRow, sight: Sight): DataCopy {
+  const saidAt = row.paused_at ?? row.ended_at ?? row.expires_at
+  return {
+    ...leasedCopyOf(row, sight),
+    // Its person may have gone elsewhere.
+    zone: zoneSeen([row.agent_address || row.web_address], row.beacon, sight),
+    state: 'paused',
+    protection: ['paused-in-memory', overlayProtection[row.overlay]],
+    since: (row.ended_at ?? saidAt).toISOString(),
+    until: new Date(saidAt.getTime() + pausedGraceMs).toISOString(),
   }
 }
 

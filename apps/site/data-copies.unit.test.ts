@@ -2,7 +2,14 @@ import { expect, test } from 'vitest'
 import type { HostedCopyRow, KeptCopyRow, LeasedCopyRow } from '#adapters/store-postgres/index.ts'
 import { type DataCopy, dataCopy } from '#core/api/data.ts'
 import { compileZones, findZone, parseAddress } from '#core/trust/index.ts'
-import { hostedCopyOf, keptCopyOf, leasedCopyOf, replicaCopyOf, type Sight } from './data-copies.ts'
+import {
+  hostedCopyOf,
+  keptCopyOf,
+  leasedCopyOf,
+  pausedCopyOf,
+  replicaCopyOf,
+  type Sight,
+} from './data-copies.ts'
 
 const zones = compileZones([
   { name: 'office', kind: 'inside', networks: ['10.0.0.0/8'] },
@@ -40,6 +47,7 @@ const row: LeasedCopyRow = {
   notice: null,
   replica_kept_at: null,
   replica_read_at: null,
+  paused_at: null,
   stats: { bytesFetched: 1, bytesLocal: 2, percentLocal: 3, cacheHits: 4, bytesWritten: 5 },
   person_login: 'nora',
   person_name: 'Nora Lind',
@@ -133,6 +141,18 @@ test('what was left behind is unreadable since the lease ended, where its endpoi
     protection: ['no-key'],
   })
   expect(copy).not.toHaveProperty('until')
+})
+
+test('what stands still in memory after its lease is readable until its endpoint ends it by its own clock', () => {
+  const ended = { ...row, mode: 'local-vm', state: 'ended', ended_at: at(-3), paused_at: at(-1) } as const
+  const copy = pausedCopyOf(ended, sight)
+  expect(dataCopy.parse(copy)).toEqual(copy)
+  expect(copy).toMatchObject({
+    state: 'paused',
+    since: at(-3).toISOString(),
+    until: at(9).toISOString(),
+    protection: ['paused-in-memory', 'overlay-kept'],
+  })
 })
 
 test('a machine is away when it was not heard of, or revoked', () => {

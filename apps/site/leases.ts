@@ -3,12 +3,14 @@ import {
   type LeaseDetail,
   leaseOfSession,
   openLeases,
+  pausedLeases,
   type SessionDetail,
   withdrawLease,
 } from '#adapters/store-postgres/index.ts'
 import type { EndpointLease, SiteToEndpoint } from '#core/agent/endpoint-messages.ts'
 import type { LeaseNotice } from '#core/api/lease.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
+import { pausedSince } from '#core/lease/index.ts'
 import type { Site } from './site.ts'
 
 /** The rights of endpoints to hold data, as the site keeps them (I8). */
@@ -55,12 +57,18 @@ export async function leasesPastTheirEnd(site: Site): Promise<readonly LeaseDeta
 }
 
 /**
- * All that an endpoint may hold now.
+ * All that an endpoint may hold now, and what it says that it has in memory still, as withdrawn.
  *
  * @param heard stamp of the latest report that was read before this was asked for
  */
 export async function desiredOf(site: Site, endpointId: string, heard: number): Promise<SiteToEndpoint> {
-  const leases = await openLeases(site.store.db, endpointId)
+  const { db } = site.store
+  const leases = (
+    await Promise.all([
+      openLeases(db, endpointId),
+      pausedLeases(db, endpointId, new Date(pausedSince(site.now()))),
+    ])
+  ).flat()
   return { kind: 'desired', heard, leases: leases.map((lease) => desiredLeaseOf(lease, site.now())) }
 }
 

@@ -77,7 +77,7 @@ export const siteToEndpoint = z.discriminatedUnion('kind', [
     kind: z.literal('desired'),
     /** Stamp of the latest report that this word takes account of. */
     heard: stamp,
-    /** Every lease of this endpoint that is not over. One that it has told of and that is missing here is over. */
+    /** Every lease of this endpoint that is not over, and those that it says are paused. One that it has told of and that is missing here is over. */
     leases: z.array(endpointLease).max(200),
   }),
   challenge,
@@ -88,9 +88,12 @@ export type DesiredLeases = Extract<SiteToEndpoint, { kind: 'desired' }>
 
 export const reportedLease = z.strictObject({
   id: uuid,
-  /** `ended`: its key is gone from this machine's memory and nothing reads with it any more. */
-  state: z.enum(['held', 'ended']),
-  /** For `ended`: LEASE_WITHDRAWN, LEASE_EXPIRED, LEASE_ENDED, or what else ended it. */
+  /**
+   * `ended`: its key is gone from this machine's memory and nothing reads with it any more. `paused`: the same, but a virtual machine that
+   * ran under it stands still in memory, until it goes on under another lease or its end; then it is `ended`.
+   */
+  state: z.enum(['held', 'paused', 'ended']),
+  /** For `paused` and `ended`: LEASE_WITHDRAWN, LEASE_EXPIRED, LEASE_ENDED, or what else ended it. */
   end: z.strictObject({ code: z.string().max(100), reason: z.string().max(500) }).optional(),
   stats: leaseStats,
 })

@@ -16,6 +16,7 @@ export const protections = [
   'overlay-discarded',
   'overlay-kept',
   'overlay-replicated',
+  'paused-in-memory',
   'no-key',
   'replica-sealed',
 ] as const
@@ -31,6 +32,8 @@ export const copyStates = [
   'offered',
   'held',
   'withdrawn',
+  /** The lease is over and its key is gone; a virtual machine that ran under it stands still in the endpoint's memory. */
+  'paused',
   /** The lease is over; what was written stays on the endpoint, and nothing there can read it. */
   'kept',
   /** What was written on an endpoint, in the data centre, sealed. */
@@ -77,7 +80,7 @@ export const dataCopy = z.strictObject({
     .optional(),
   /** When it came there; of what was kept: since when nothing there can read it. */
   since: instant,
-  /** Until when it can be read at the latest, unless the site prolongs that. */
+  /** Until when it can be read at the latest, unless the site prolongs that, or the endpoint sleeps in the middle of a pause. */
   until: instant.optional(),
   stats: leaseStats.optional(),
   /** Why it was taken back. */

@@ -39,15 +39,16 @@ test('each protection is a sentence of its own, with the times that matter', () 
 })
 
 test('copies are counted by place, mode and state; zones only of what is outside', () => {
+  const paused: DataCopy = { ...copy, state: 'paused', mode: 'local-vm' }
   const kept: DataCopy = { ...copy, state: 'kept', zone: { name: 'cafe', kind: 'hostile' } }
-  expect(summaryOf([copy, hosted, kept])).toEqual({
-    total: 3,
-    outside: 2,
-    readable: 1,
-    byPlace: { endpoint: 2, datacenter: 1 },
-    byMode: { 'streamed-disk': 2, 'hosted-shared': 1 },
-    byZone: { inside: 1, hostile: 1 },
-    byState: { held: 1, 'in-use': 1, kept: 1 },
+  expect(summaryOf([copy, hosted, paused, kept])).toEqual({
+    total: 4,
+    outside: 3,
+    readable: 2,
+    byPlace: { endpoint: 3, datacenter: 1 },
+    byMode: { 'streamed-disk': 2, 'hosted-shared': 1, 'local-vm': 1 },
+    byZone: { inside: 2, hostile: 1 },
+    byState: { held: 1, 'in-use': 1, paused: 1, kept: 1 },
   })
   expect(summaryOf([])).toMatchObject({ total: 0, byPlace: {} })
 })

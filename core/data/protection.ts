@@ -28,6 +28,8 @@ const sentences: Readonly<Record<Protection, (copy: Told, time: (instant: string
     'What is written stays on the endpoint under AES-256, unreadable there without the site.',
   'overlay-replicated': () =>
     'What is written stays on the endpoint under AES-256, and is copied to the data centre under the same key.',
+  'paused-in-memory': ({ until }, time) =>
+    `The key was taken back, but what its machine had in memory stands there, paused and in plaintext, until it is opened again or ended${until === undefined ? '' : `, at ${time(until)} at the latest`}.`,
   'no-key': ({ since }, time) =>
     `What was written is there under AES-256, without its key since ${time(since)}: unreadable without the site.`,
   'replica-sealed': ({ since }, time) =>

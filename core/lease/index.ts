@@ -1,4 +1,12 @@
-export { isRenewalDue, type LeaseState, leaseStates, leaseUntil, openLeaseStates } from './lease.ts'
+export {
+  isRenewalDue,
+  type LeaseState,
+  leaseStates,
+  leaseUntil,
+  openLeaseStates,
+  pausedGraceMs,
+  pausedSince,
+} from './lease.ts'
 export { LeaseError, type LeaseErrorCode } from './lease-error.ts'
 export { type SealedFor, sealImageKey, unsealImageKey } from './sealed-key.ts'
 export { decryptImageKey, encryptImageKey } from './stored-key.ts'

@@ -17,6 +17,16 @@ export type LeaseState = (typeof leaseStates)[number]
 /** States in which the endpoint may still be able to read. */
 export const openLeaseStates = ['offered', 'held', 'withdrawn'] as const satisfies readonly LeaseState[]
 
+/** How long a virtual machine whose key was taken back because trust was lost may stand still in its endpoint's memory. */
+export const pausedGraceMs: number = 10 * 60_000
+/** For how long the site goes by what an endpoint said last of one: its grace, and a report that was on its way. */
+const pausedMemoryMs = pausedGraceMs + 60_000
+
+/** @returns since when an endpoint must have said that one stands still in memory, for that to count. Unix ms, as `now` */
+export function pausedSince(now: number): number {
+  return now - pausedMemoryMs
+}
+
 /**
  * Until when an endpoint may go on without another word of the site.
  *

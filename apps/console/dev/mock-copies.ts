@@ -85,6 +85,15 @@ export class MockCopies {
       protection: ['key-withdrawn', 'overlay-kept'],
       notice,
     }),
+    held(7, {
+      person: mei,
+      machine: { id: id(74), name: 'desk-12', kind: 'endpoint', online: true },
+      mode: 'local-vm',
+      state: 'paused',
+      protection: ['paused-in-memory', 'overlay-kept'],
+      until: soon(9),
+      notice,
+    }),
     kept(3, {
       person: omar,
       machine: { id: id(73), name: 'laptop-7', kind: 'endpoint', online: false },

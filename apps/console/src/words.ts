@@ -195,6 +195,7 @@ export const copyStateNames: Readonly<Record<DataCopy['state'], string>> = {
   offered: 'Starting',
   held: 'Held',
   withdrawn: 'Taken back',
+  paused: 'Paused in memory',
   kept: 'Left behind',
   replicated: 'Replica',
 }

@@ -66,7 +66,7 @@ export async function startEndpointService(options: EndpointServiceOptions): Pro
   const wanted = { origin: new URL(site.url).origin, port: options.port ?? devicePort }
   const { port } = undo.use<DevicePort>(await openDevicePort(service, wanted))
   undo.defer(async () => {
-    agent.leases.close()
+    await agent.leases.close()
     await service.launches.settled()
   })
   const all = undo.move()

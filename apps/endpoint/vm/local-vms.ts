@@ -6,6 +6,7 @@ import type { ReleaseFetch } from '#adapters/releases-tuf/index.ts'
 import type { StoreOptions } from '#apps/images/open-store.ts'
 import type { LeaseStats } from '#core/api/lease.ts'
 import type { VmDelivery } from '#core/api/person.ts'
+import { pausedGraceMs } from '#core/lease/index.ts'
 import type { SignedRelease } from '#core/release/index.ts'
 import { isKept } from '#core/trust/words.ts'
 import { acceptedRelease, requireStores } from '../deliver-disk.ts'
@@ -34,7 +35,7 @@ export interface LocalVmsOptions {
   readonly replicaIntervalMs?: number
   /** Tells the person what they wait for. */
   readonly say?: (sentence: string) => void
-  /** How long a VM whose key was taken back may wait in memory for another one. */
+  /** How long a VM whose key was taken back may wait in memory for another one, `pausedGraceMs` at most. */
   readonly graceMs?: number
   /** Launches a workspace again for whoever is signed in here; absent: others do. */
   readonly relaunch?: (workspaceId: string) => Promise<void>
@@ -68,9 +69,10 @@ interface Kept {
   tenure: VmTenure | undefined
   /** While it waits without a key. */
   waiting: { readonly stamp: string; readonly timer: NodeJS.Timeout; readonly off: () => void } | undefined
+  /** Tells the site that what it said to stand still in memory does so no more. */
+  unpaused: (() => void) | undefined
 }
 
-const defaultGraceMs = 10 * 60_000
 /** Beyond what an image has: a version before it may stay until there is no room. */
 const copySlack = 1.25
 const copyRoomBytes = 67_108_864
@@ -150,12 +152,13 @@ export class LocalVms implements AsyncDisposable {
         attach,
         backgroundBytesPerSecond: this.#options.backgroundBytesPerSecond,
         warn: this.#options.warn,
-        onWithdrawn: (stamp) => this.#wait(agent, open, stamp),
+        onWithdrawn: (stamp) => this.#wait(agent, open, stamp, disk.lease),
       })
       open.tenure = tenure
       if (kept !== undefined) {
         await this.#showOn(kept, launch)
         await open.vm.giveAgain(attached.device, disk.lease.display)
+        forgetPause(open)
       }
       // Over meanwhile: nothing is shown, nothing stays.
       if (disk.signal.aborted) await tenure[Symbol.asyncDispose]()
@@ -165,7 +168,7 @@ export class LocalVms implements AsyncDisposable {
     } catch (error) {
       await attached?.withdraw(error as Error).catch(this.#options.warn)
       // What could not be opened now may be opened the next time.
-      if (kept?.vm.state === 'withdrawn') this.#wait(agent, kept, await overlayStamp(place))
+      if (kept?.vm.state === 'withdrawn') this.#wait(agent, kept, await overlayStamp(place), disk.lease)
       throw error
     }
   }
@@ -193,12 +196,14 @@ export class LocalVms implements AsyncDisposable {
     return undefined
   }
 
-  #wait(agent: EndpointAgent, kept: Kept, stamp: string): void {
-    const end = (): void => {
-      kept.vm[Symbol.asyncDispose]().catch(this.#options.warn)
+  #wait(agent: EndpointAgent, kept: Kept, stamp: string, lease: DiskToOpen['lease']): void {
+    const end = async (): Promise<void> => {
+      await kept.vm[Symbol.asyncDispose]().catch(this.#options.warn)
+      forgetPause(kept)
     }
-    const timer = setTimeout(end, this.#options.graceMs ?? defaultGraceMs)
+    const timer = setTimeout(() => void end(), this.#options.graceMs ?? pausedGraceMs)
     kept.tenure = undefined
+    kept.unpaused ??= lease.pause()
     kept.waiting = { stamp, timer, off: agent.leases.onNothingHeld(end) }
   }
 
@@ -282,7 +287,15 @@ export class LocalVms implements AsyncDisposable {
         since: new Date().toISOString(),
       }
       const { manifestDigest } = release
-      const kept: Kept = { vm, record, folder, manifestDigest, tenure: undefined, waiting: undefined }
+      const kept: Kept = {
+        vm,
+        record,
+        folder,
+        manifestDigest,
+        tenure: undefined,
+        waiting: undefined,
+        unpaused: undefined,
+      }
       await this.#show(`${disk.personId} ${workspace.id}`, kept, launch)
       return kept
     } catch (error) {
@@ -322,6 +335,7 @@ export class LocalVms implements AsyncDisposable {
     clearTimeout(kept.waiting?.timer)
     kept.waiting?.off()
     if (this.#kept.get(key) === kept) this.#kept.delete(key)
+    forgetPause(kept)
     control.close()
     await unregisterVm(kept.folder)
   }
@@ -348,6 +362,11 @@ export class LocalVms implements AsyncDisposable {
       },
     }
   }
+}
+
+function forgetPause(kept: Kept): void {
+  kept.unpaused?.()
+  kept.unpaused = undefined
 }
 
 const nothing: LeaseStats = { bytesFetched: 0, bytesLocal: 0, percentLocal: 0, cacheHits: 0, bytesWritten: 0 }

@@ -8,6 +8,7 @@ import {
   leaseById,
   recordEndpointHello,
   recordLeaseStats,
+  recordPaused,
   renewLease,
   type SessionDetail,
   sessionById,
@@ -28,6 +29,7 @@ import { coalesced } from './coalesced.ts'
 /** Reports repeat what has not changed; only changes are written, and what holds is looked at again when `lookAt` has come. */
 interface Known {
   readonly sessionId: string
+  readonly state: ReportedLease['state']
   readonly stats: string
   readonly lookAt: number
 }
@@ -119,14 +121,27 @@ async function noteLease(
 ): Promise<boolean> {
   const stats = JSON.stringify(reported.stats)
   const before = known.get(reported.id)
-  if (reported.state === 'held' && before?.stats === stats && site.now() < before.lookAt) return false
+  if (
+    reported.state !== 'ended' &&
+    before?.state === reported.state &&
+    before.stats === stats &&
+    site.now() < before.lookAt
+  )
+    return false
   const lease = await leaseById(site.store.db, reported.id)
-  if (lease === undefined || lease.endpoint_id !== endpointId || lease.state === 'ended') {
+  if (lease === undefined || lease.endpoint_id !== endpointId) {
     known.delete(reported.id)
     return true
   }
+  if (reported.state === 'paused' || lease.paused_at !== null)
+    await recordPaused(site.store.db, lease.id, reported.state === 'paused' ? new Date(site.now()) : null)
+  if (lease.state === 'ended') {
+    if (reported.state === 'paused') known.set(lease.id, knownNow(site, lease, 'paused', stats))
+    else known.delete(lease.id)
+    return true
+  }
   if (before?.stats !== stats) await recordLeaseStats(site.store.db, lease.id, reported.stats)
-  if (reported.state === 'ended') {
+  if (reported.state !== 'held') {
     known.delete(lease.id)
     return endOf(site, lease, reported)
   }
@@ -134,9 +149,13 @@ async function noteLease(
   if (session === undefined || !(await holdLease(site.store.db, lease.id))) return true
   const isNew = before === undefined
   if (isNew) await showAsOpen(site, session)
-  known.set(lease.id, { sessionId: session.id, stats, lookAt: site.now() + lookEveryMs })
+  known.set(lease.id, knownNow(site, lease, reported.state, stats))
   if (session.web_session_id !== null) await noteUse(site, session.web_session_id, site.now())
   return (await prolong(site, lease, session)) || isNew
+}
+
+function knownNow(site: Site, lease: LeaseDetail, state: Known['state'], stats: string): Known {
+  return { sessionId: lease.session_id, state, stats, lookAt: site.now() + lookEveryMs }
 }
 
 async function endOf(site: Site, lease: LeaseDetail, { end }: ReportedLease): Promise<boolean> {

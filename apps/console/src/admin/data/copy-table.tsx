@@ -160,7 +160,7 @@ function SeenFrom({ copy: { machine, zone, replica } }: { readonly copy: DataCop
 
 function stateClass(state: DataCopy['state']): string {
   if (state === 'held' || state === 'in-use') return 'state-ok'
-  if (state === 'withdrawn' || state === 'ending') return 'state-bad'
+  if (state === 'withdrawn' || state === 'paused' || state === 'ending') return 'state-bad'
   return state === 'kept' ? 'state-warn' : ''
 }
 

@@ -96,6 +96,7 @@ const markKinds: Readonly<Record<DataCopy['state'], MarkKind>> = {
   offered: 'waiting',
   held: 'live',
   withdrawn: 'taken',
+  paused: 'taken',
   kept: 'kept',
   replicated: 'kept',
 }
@@ -133,7 +134,7 @@ function Mark({ kind, at }: { readonly kind: MarkKind; readonly at: number }): R
 const legend: readonly (readonly [MarkKind, string])[] = [
   ['live', 'In use'],
   ['waiting', 'Starting or disconnected'],
-  ['taken', 'Taken back, not confirmed yet'],
+  ['taken', 'Taken back, not confirmed yet or paused in memory'],
   ['kept', 'Left behind or a replica, unreadable without a lease'],
 ]
 
