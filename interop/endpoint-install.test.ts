@@ -26,13 +26,15 @@ async function endpoint(...words: readonly string[]) {
 const inRoot = (path: string): Promise<string> => readFile(join(root, path), 'utf8')
 
 test('install writes a unit and a desktop file that their own tools accept, and says what it wrote', async () => {
-  expect(await endpoint('install', '--as', 'games', '--network')).toEqual([
+  expect(await endpoint('install', '--as', 'games', '--background-rate', '2M', '--network')).toEqual([
     [unit, 'written'],
     [desktop, 'written'],
     [settings, 'written'],
   ])
   expect(await inRoot(unit)).toContain(`ExecStart=${trustcast} endpoint $TRUSTCAST_ENDPOINT_OPTIONS`)
-  expect(await inRoot(settings)).toContain('TRUSTCAST_ENDPOINT_OPTIONS="--as games --network"')
+  expect(await inRoot(settings)).toContain(
+    'TRUSTCAST_ENDPOINT_OPTIONS="--as games --background-rate 2M --network"',
+  )
   expect((await run('systemd-analyze', ['verify', join(root, unit)])).stderr).toBe('')
   expect((await run('desktop-file-validate', [join(root, desktop)])).stdout).toBe('')
   expect(await inRoot(desktop)).toMatch(/^MimeType=x-scheme-handler\/trustcast;$/m)
@@ -62,6 +64,9 @@ test('words that a settings file cannot hold are refused before anything is writ
     code: 2,
     stderr: expect.stringContaining('--as'),
   })
+  await expect(
+    run(trustcast, ['endpoint', 'install', '--root', root, '--background-rate', 'fast']),
+  ).rejects.toMatchObject({ code: 2, stderr: expect.stringContaining('--background-rate') })
   expect(await inRoot(settings)).toContain('--port 9000')
 })
 

@@ -15,6 +15,7 @@ import { personView, tokenAnswer } from '#core/api/admin.ts'
 import { type DataAnswer, type DataCopy, dataAnswer } from '#core/api/data.ts'
 import { workspaceView } from '#core/api/person.ts'
 import { decodeManifest, encodeManifest } from '#core/artifact/index.ts'
+import { account, codeFor, startService } from './endpoint-service.rig.ts'
 import { type EndpointLaunch, type EnrolledEndpoint, enrolEndpoint } from './enrolled-endpoint.rig.ts'
 import { diskWorkspace, type ImageForTest, publishForTest } from './published-release.rig.ts'
 import {
@@ -34,6 +35,7 @@ import { importTinyVm, marker, markerAt, personAt } from './tiny-guest.rig.ts'
 
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 300_000 })
 
+const tinyMebibytes = 24
 let folder: string
 let site: RunningSite
 let ada: SignedInClient
@@ -63,7 +65,7 @@ beforeAll(async () => {
   site = undo.use(await startSite({ args: ['--hosts', '1', '--gateways', '1'] }))
   ada = await site.signIn('ada')
   await ada.send('PUT', '/admin/policy', { text: policy() }, z.unknown())
-  tiny = await importTinyVm(folder, 'tiny')
+  tiny = await importTinyVm(folder, 'tiny', tinyMebibytes)
   await publishForTest(ada, 'tiny', tiny)
   const modes = ['local-vm', 'hosted-shared'] as const
   const disk = { image: 'tiny', channel: 'production' } as const
@@ -138,6 +140,56 @@ test('the rest of the image is fetched meanwhile, and then its store is not need
   }
   await control.stop(true)
   await one.end
+})
+
+test('a copy that was interrupted goes on where it was', async () => {
+  await using fresh = await enrolEndpoint(site, ada, 'laptop-6')
+  const nora = await site.signIn('nora')
+  const mebibyte = 1 << 20
+  let fetched = 0
+  {
+    await using vms = localVms({ dir: fresh.dir, backgroundBytesPerSecond: 4 * mebibyte })
+    const one = await running(vms, await fresh.launch(nora, 'desk'), fresh)
+    const control = vmControlOf(inFolder('run'), one.open.record)
+    await until(async () => {
+      const { copy, stats } = await control.status()
+      fetched = stats.bytesFetched
+      expect(copy.isComplete).toBe(false)
+      return copy.doneBytes > 8 * mebibyte
+    }, 'a part of the copy is there')
+    await control.stop(true)
+    await one.end
+  }
+  await using vms = localVms({ dir: fresh.dir })
+  const again = await running(vms, await fresh.launch(nora, 'desk'), fresh)
+  const control = vmControlOf(inFolder('run'), again.open.record)
+  await until(async () => (await control.status()).copy.isComplete, 'the copy is complete', 60_000)
+  // Nothing of the disk compresses. Beside it there is an index.
+  const rest = tinyMebibytes * mebibyte - fetched
+  expect((await control.status()).stats.bytesFetched).toBeLessThan(rest + mebibyte)
+  expect(fetched).toBeGreaterThan(7 * mebibyte)
+  await control.stop(true)
+  await again.end
+})
+
+test('what a portal opens fetches no more beside what is read than its service may', async () => {
+  const rate = 256 << 10
+  const args = ['--port', '0', '--as', account, '--no-report', '--background-rate', '256K']
+  await using service = await startService(site, ada, 'laptop-7', { args })
+  const nora = await site.signIn('nora')
+  const began = performance.now()
+  const answer = await service.launch(await codeFor(nora, { workspaceId: 'desk', endpointId: service.id }))
+  const shown = async () => (await service.status()).launches[0]
+  await until(async () => (await shown())?.state === 'open', `it is open: ${JSON.stringify(answer)}`, 60_000)
+  await new Promise((resolve) => setTimeout(resolve, 2_000))
+  const { stats, id, mode } = (await shown())!
+  const tookSec = (performance.now() - began) / 1000
+  expect(mode).toBe('local-vm')
+  // What the guest read itself, and what was read ahead of it, is not held back.
+  expect(stats.bytesFetched).toBeLessThan(2 * rate * tookSec + (2 << 20))
+  expect(stats.bytesFetched).toBeGreaterThan(rate)
+  await nora.send('DELETE', `/sessions/${id}`, undefined, z.unknown())
+  await until(async () => (await shown())?.state === 'ended', 'it has ended')
 })
 
 test('what the decision permits passes its screen, also when it changes meanwhile', async () => {

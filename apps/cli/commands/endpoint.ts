@@ -5,7 +5,7 @@ import { usage } from '../cli-error.ts'
 import { type Command, type Output, type Parsed, parse } from '../command.ts'
 import { endpointDir } from '../this-endpoint.ts'
 import { version } from '../version.ts'
-import { storeOptions } from './image/store-options.ts'
+import { backgroundRate, storeOptions } from './image/store-options.ts'
 
 const options = {
   state: { type: 'string' },
@@ -16,12 +16,13 @@ const options = {
   network: { type: 'boolean' },
   'no-report': { type: 'boolean' },
   'store-ca': { type: 'string' },
+  'background-rate': { type: 'string' },
   root: { type: 'string' },
 } as const
 
 export const endpointRole: Command = {
   synopsis:
-    '[install | uninstall] [--state DIR] [--site URL] [--port N] [--as ACCOUNT] [--group GROUP] [--network] [--no-report] [--store-ca FILE]',
+    '[install | uninstall] [--state DIR] [--site URL] [--port N] [--as ACCOUNT] [--group GROUP] [--network] [--no-report] [--store-ca FILE] [--background-rate SIZE]',
   summary:
     'The service of a machine that people sit at: keeps its certificate renewed and its site informed of what it sees of itself (`trustcast posture`), and opens what a portal on this machine hands over, as whoever asked or as ACCOUNT. With --no-report it tells the site nothing, and counts as silent. Dials out; listens on 127.0.0.1 alone, for pages of its site. With install it becomes a systemd service and answers trustcast:// addresses.',
   run: async (args, out) => {
@@ -49,14 +50,16 @@ async function runService(words: Parsed, out: Output): Promise<void> {
     network: words.flag('network'),
     isSilent: words.flag('no-report'),
     storeOptions: await storeOptions(words),
+    backgroundBytesPerSecond: backgroundRate(words),
   }
   await runEndpoint(service, supervisedSignal(out.signal))
 }
 
 /** What the installed service shall be started with: the same words. */
 function optionsOf(words: Parsed): readonly string[] {
-  const named = ['state', 'site', 'port', 'as', 'group', 'store-ca'] as const
+  const named = ['state', 'site', 'port', 'as', 'group', 'store-ca', 'background-rate'] as const
   portOf(words.text('port'))
+  backgroundRate(words)
   const flags = ['network', 'no-report'].filter((name) => words.flag(name)).map((name) => `--${name}`)
   const given = named.flatMap((name) => {
     const value = words.text(name)

@@ -18,7 +18,7 @@ import { launchHere, startAgentHere } from '../launch-here.ts'
 import { type Login, readLogin } from '../login-file.ts'
 import { continueWaiting, runVmHere } from '../run-vm-here.ts'
 import { atThisEndpoint } from '../this-endpoint.ts'
-import { parseSize, storeOptions } from './image/store-options.ts'
+import { backgroundRate, storeOptions } from './image/store-options.ts'
 
 export const launch: Command = {
   synopsis:
@@ -70,7 +70,7 @@ export const launch: Command = {
           launched: { ...launched, delivery },
           storeOptions: await storeOptions(words),
           viewer: words.text('viewer'),
-          backgroundBytesPerSecond: rateOf(words.text('background-rate')),
+          backgroundBytesPerSecond: backgroundRate(words),
         },
         out,
       )
@@ -86,10 +86,6 @@ export const launch: Command = {
     })
     await offer(channel, delivery, socket, words.text('viewer'), out)
   },
-}
-
-function rateOf(text: string | undefined): number | undefined {
-  return text === undefined ? undefined : parseSize(text, '--background-rate')
 }
 
 /** Runs the workspace's application from a disk that is mounted for it alone. */

@@ -39,6 +39,8 @@ export interface EndpointServiceOptions extends EndpointAgentOptions {
   readonly group?: string | undefined
   readonly network: boolean
   readonly storeOptions: StoreOptions
+  /** What completes the copies of VMs' images may fetch, and send of what they wrote; absent: what is left beside what is read. */
+  readonly backgroundBytesPerSecond?: number | undefined
 }
 
 export interface EndpointService extends AsyncDisposable {
@@ -58,8 +60,16 @@ export async function startEndpointService(options: EndpointServiceOptions): Pro
   const warn = warnerOf(options)
   const watch = trustWatch((notice) => void tellAll(notice, people, options).catch(warn))
   const agent = undo.use(await startEndpointAgent({ ...options, onVerdict: watch }))
-  const { dir, network, storeOptions } = options
-  const opener = deliveryOpener({ agent, dir, site, storeOptions, network, warn })
+  const { dir, network, storeOptions, backgroundBytesPerSecond } = options
+  const opener = deliveryOpener({
+    agent,
+    dir,
+    site,
+    storeOptions,
+    network,
+    backgroundBytesPerSecond,
+    warn,
+  })
   const service = serviceOf(options, agent, site, opener, people)
   const path = deviceSocketPath(runDirectory(process.env, process.getuid?.()))
   undo.use(await openDeviceSocket(service, { path, group: options.group }))

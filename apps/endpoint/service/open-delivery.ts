@@ -19,6 +19,8 @@ export interface OpenOptions {
   readonly storeOptions: StoreOptions
   /** Applications may use this machine's network. */
   readonly network: boolean
+  /** For copies of VMs' images; see `LocalVmsOptions`. */
+  readonly backgroundBytesPerSecond?: number | undefined
   readonly warn: (error: unknown) => void
 }
 

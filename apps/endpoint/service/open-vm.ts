@@ -56,12 +56,14 @@ export function vmOpener(options: OpenOptions): VmOpener {
 }
 
 /** What runs VMs is loaded when there is one to run. */
-async function makeVms({ dir, site, storeOptions, warn }: OpenOptions, runDir: string): Promise<LocalVms> {
+async function makeVms(options: OpenOptions, runDir: string): Promise<LocalVms> {
+  const { dir, site, storeOptions, backgroundBytesPerSecond, warn } = options
   const [{ LocalVms }, { releaseMetadata }] = await Promise.all([
     import('../vm/local-vms.ts'),
     import('#apps/site-client/release-metadata.ts'),
   ])
-  return new LocalVms({ dir, runDir, memoryBytes, storeOptions, fetch: releaseMetadata(site), warn })
+  const fetch = releaseMetadata(site)
+  return new LocalVms({ dir, runDir, memoryBytes, storeOptions, fetch, backgroundBytesPerSecond, warn })
 }
 
 /** One that another process keeps waiting for a key is ended: its person has come here. */

@@ -24,6 +24,9 @@ export interface CompleteCopyOptions {
 }
 
 const stepBytes = 4_194_304
+/** A limit is kept over so much time: what is fetched at once is no more. */
+const limitedStepMs = 250
+const leastStepBytes = 65_536
 const lookAheadBytes = 33_554_432
 /** The cache takes no more than twice as much at once. */
 const mostPendingBytes = 16_777_216
@@ -51,20 +54,24 @@ export async function completeCopy(options: CompleteCopyOptions): Promise<void> 
 
 async function goThrough(options: CompleteCopyOptions): Promise<void> {
   const { copy, sizeBytes, fetched, bytesPerSecond, onProgress, signal } = options
+  const step =
+    bytesPerSecond === undefined
+      ? stepBytes
+      : Math.min(stepBytes, Math.max(leastStepBytes, Math.floor((bytesPerSecond * limitedStepMs) / 1000)))
   for (let at = 0; at < sizeBytes; ) {
     const length = Math.min(lookAheadBytes, sizeBytes - at)
     for (const extent of await copy.extents(BigInt(at), length, signal)) {
       const end = at + extent.length
-      for (; extent.kind === 'data' && at < end; at += stepBytes) {
+      for (; extent.kind === 'data' && at < end; at += step) {
         const [began, before] = [performance.now(), fetched()]
-        await copy.keep(at, Math.min(stepBytes, end - at))
+        await copy.keep(at, Math.min(step, end - at))
         signal.throwIfAborted()
         const tookMs = performance.now() - began
         const dueMs = bytesPerSecond === undefined ? 0 : ((fetched() - before) / bytesPerSecond) * 1000
         // Also without a limit: who reads goes first.
         await sleep(Math.max(0, dueMs - tookMs), undefined, { signal })
         while (copy.pendingBytes() > mostPendingBytes) await sleep(20, undefined, { signal })
-        onProgress({ doneBytes: Math.min(at + stepBytes, end), sizeBytes, isComplete: false })
+        onProgress({ doneBytes: Math.min(at + step, end), sizeBytes, isComplete: false })
       }
       at = end
     }

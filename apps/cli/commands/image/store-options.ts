@@ -58,6 +58,15 @@ export function parseSize(text: string, what: string): number {
   return bytes
 }
 
+/** Bytes a second of `--background-rate`. @throws {CliError} USAGE */
+export function backgroundRate(words: Parsed): number | undefined {
+  const text = words.text('background-rate')
+  if (text === undefined) return undefined
+  const bytes = parseSize(text, '--background-rate')
+  if (bytes === 0) throw usage('--background-rate is more than nothing, such as 2M')
+  return bytes
+}
+
 /** `1.4 GiB`: as people read it. */
 export function sizeText(bytes: number): string {
   const names = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
