@@ -192,6 +192,36 @@ test('what a portal opens fetches no more beside what is read than its service m
   await until(async () => (await shown())?.state === 'ended', 'it has ended')
 })
 
+test('with its copy complete it works without the site and its store until the lease ends, and then nothing of it is left', async () => {
+  await using fresh = await enrolEndpoint(site, ada, 'laptop-8')
+  await using vms = localVms({ dir: fresh.dir })
+  const nora = await site.signIn('nora')
+  const one = await running(vms, await fresh.launch(nora, 'desk'), fresh)
+  const control = vmControlOf(inFolder('run'), one.open.record)
+  await until(async () => (await control.status()).copy.isComplete, 'the copy is complete', 60_000)
+  const siteProcesses = await site.pidsOf('site')
+  await rename(inFolder('store'), inFolder('store-away'))
+  for (const pid of siteProcesses) process.kill(pid, 'SIGSTOP')
+  try {
+    await typed(one, 't')
+    expect(one.open.vm.state).toBe('running')
+    // A lease lives for 15 minutes without a word of the site.
+    fresh.skewMs += 8 * 60_000
+    await typed(one, 'u')
+    fresh.skewMs += 8 * 60_000
+    expect(await one.end).toMatchObject({ code: 'LEASE_EXPIRED' })
+    await until(async () => (await stateOf(one.open.vm.pid)) === 'gone', 'QEMU is gone')
+    expect((await filesIn(fresh.dir)).some((file) => file.includes('/vms/') && file.endsWith('/data'))).toBe(
+      true,
+    )
+    expect(await plaintextIn(fresh.dir)).toEqual([])
+    expect(await plaintextIn(inFolder('run'))).toEqual([])
+  } finally {
+    for (const pid of siteProcesses) process.kill(pid, 'SIGCONT')
+    await rename(inFolder('store-away'), inFolder('store'))
+  }
+})
+
 test('what the decision permits passes its screen, also when it changes meanwhile', async () => {
   await using vms = localVms()
   const nora = await site.signIn('nora')
