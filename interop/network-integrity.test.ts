@@ -1,7 +1,9 @@
+import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import type { CollectorsRigOptions } from './network-collectors.rig.ts'
 import { createLan, end, type Lan, type NetworkNamespace } from './network-namespace.rig.ts'
@@ -123,6 +125,45 @@ test('DNS that finds what cannot exist is noticed', async () => {
   expect(seen['site-path']?.detail).toContain('finds names that do not exist')
 })
 
+test('a captive portal that answers in the place of the site is noticed; the site that leads to itself is not', async () => {
+  await resolveBy(server)
+  await using _dns = await startDnsmasq(server, {
+    ...honest(),
+    words: [`--address=/site.test/${server.address}`],
+  })
+  const site = { url: 'https://site.test:8443', rootPem: (await certificate('root')).pem }
+  const answers = [
+    { status: 302, location: 'https://site.test/', value: 'unknown', detail: unknownIntegrity.detail },
+    { status: 302, location: 'http://wifi.test/login', value: 'suspicious', detail: portalAtSite },
+    { status: 511, location: undefined, value: 'suspicious', detail: portalAtSite },
+  ]
+  for (const { status, location, value, detail } of answers) {
+    await using _portal = await startRedirecting(status, location)
+    await using looking = startLooking({ site })
+    const seen = await looking.until((all) => all['site-path'] !== undefined)
+    expect(seen['site-path']).toEqual({ value, detail })
+  }
+})
+
+test('DNS that leads to somebody else for the site is noticed; DNS that leads to the site is not', async () => {
+  await resolveBy(server)
+  const [own, foreign] = [await certificate('root'), await certificate('foreign')]
+  const site = { url: 'https://site.test:8443', rootPem: own.pem }
+  await using _site = await startTls(server, own)
+  await using _other = await startTls(attacker, foreign)
+  const look = async (address: string) => {
+    await using _dns = await startDnsmasq(server, { ...honest(), words: [`--address=/site.test/${address}`] })
+    await using looking = startLooking({ site })
+    return (await looking.until((all) => all['site-path'] !== undefined))['site-path']
+  }
+  expect(await look(server.address)).toEqual(unknownIntegrity)
+  const lied = await look(attacker.address)
+  expect(lied?.value).toBe('suspicious')
+  expect(lied?.detail).toContain(`leads to ${attacker.address} for the site, where somebody else answers`)
+  expect(lied?.detail).toContain('with a certificate of another authority')
+})
+
+const portalAtSite = 'a captive portal answers at the site'
 const unknownIntegrity = { value: 'unknown', detail: 'nothing speaks against this network' }
 
 function honest() {
@@ -143,8 +184,14 @@ function startLooking(change: Partial<CollectorsRigOptions> = {}): Looking {
     ...change,
   }
   const child = endpoint.spawn(
-    process.execPath,
-    [join(import.meta.dirname, 'network-collectors.rig.ts'), JSON.stringify(options)],
+    'unshare',
+    [
+      // Names are looked up by what this network says, not by what this machine's does.
+      ...['--mount', 'sh', '-c', 'mount --bind "$0" /etc/resolv.conf && exec "$@"', options.resolvConf],
+      process.execPath,
+      join(import.meta.dirname, 'network-collectors.rig.ts'),
+      JSON.stringify(options),
+    ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   )
   let [printed, said] = ['', '']
@@ -163,6 +210,48 @@ function startLooking(change: Partial<CollectorsRigOptions> = {}): Looking {
     },
     [Symbol.asyncDispose]: () => end(child),
   }
+}
+
+/** Names are looked up there. */
+async function resolveBy({ address }: NetworkNamespace): Promise<void> {
+  await writeFile(join(folder, 'resolv.conf'), `nameserver ${address}\n`)
+}
+
+interface Certificate {
+  readonly certFile: string
+  readonly keyFile: string
+  readonly pem: string
+}
+
+/** One that signs itself, for the site's name. */
+async function certificate(name: string): Promise<Certificate> {
+  const [certFile, keyFile] = [join(folder, `${name}.pem`), join(folder, `${name}.key`)]
+  const words = 'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=site.test'
+  await promisify(execFile)('openssl', [...words.split(' '), '-keyout', keyFile, '-out', certFile])
+  return { certFile, keyFile, pem: await readFile(certFile, 'utf8') }
+}
+
+async function startTls(
+  namespace: NetworkNamespace,
+  { certFile, keyFile }: Certificate,
+): Promise<AsyncDisposable> {
+  const words = ['s_server', '-www', '-accept', '8443', '-cert', certFile, '-key', keyFile]
+  const child = namespace.spawn('openssl', words, { stdio: ['ignore', 'pipe', 'inherit'] })
+  await new Promise((resolve) => child.stdout?.once('data', resolve))
+  return { [Symbol.asyncDispose]: () => end(child) }
+}
+
+/** Who answers every unencrypted request in the server's namespace with this. */
+async function startRedirecting(status: number, location: string | undefined): Promise<AsyncDisposable> {
+  const headers = JSON.stringify(location === undefined ? {} : { location })
+  const script = `
+require('node:http').createServer((request, response) => {
+  response.writeHead(${status}, ${headers}).end()
+}).listen(80, '0.0.0.0', () => console.log('listens'))
+`
+  const child = server.spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] })
+  await new Promise((resolve) => child.stdout?.once('data', resolve))
+  return { [Symbol.asyncDispose]: () => end(child) }
 }
 
 /** A portal of RFC 8908 in the server's namespace. */
