@@ -5,14 +5,27 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, onTestFinished, test, vi } from 'vitest'
+import { z } from 'zod'
 import { makeClamd } from '#adapters/evidence-linux/clamd.rig.ts'
 import { worstOf } from '#core/posture/index.ts'
+import { isClaimName } from '#core/trust/index.ts'
 import { createCollecting } from './collecting.ts'
 import { endpointCollectors, readPostureRules } from './collectors.ts'
+import { makeOsqueryi } from './osqueryi.rig.ts'
 
+const observation = z.object({
+  claim: z.string().refine(isClaimName),
+  value: z.string(),
+  collector: z.string(),
+  detail: z.string(),
+})
 const log = { info: vi.fn(), warn: vi.fn() }
 
-async function rigged(): Promise<{ clamd: Awaited<ReturnType<typeof makeClamd>>; rules: string }> {
+async function rigged(): Promise<{
+  clamd: Awaited<ReturnType<typeof makeClamd>>
+  dir: string
+  rules: string
+}> {
   const dir = await mkdtemp(join(tmpdir(), 'trustcast-collecting-'))
   const clamd = await makeClamd(dir)
   onTestFinished(async () => {
@@ -24,7 +37,7 @@ async function rigged(): Promise<{ clamd: Awaited<ReturnType<typeof makeClamd>>;
     rules,
     `clamdConfiguration: ${clamd.configuration}\nedr:\n  - name: Example Sensor\n    process: no-such-sensor\n`,
   )
-  return { clamd, rules }
+  return { clamd, dir, rules }
 }
 
 test('an endpoint notices of itself that its antivirus ends and begins', { timeout: 180_000 }, async () => {
@@ -70,6 +83,42 @@ test('trustcast posture tells every observation, and what it is worth without a 
   expect(text).toContain('clamd, now: on. ClamAV')
   expect(text).toContain('self: can only lower trust')
   expect(text).toContain('Start the threat detection agent on this device.')
+})
+
+test('osquery takes a second look where it is installed, and the worse of two counts', {
+  timeout: 180_000,
+}, async () => {
+  const { dir, rules } = await rigged()
+  const folder = await makeOsqueryi(dir, {
+    mounts: [
+      { device: '/dev/dm-0', device_alias: '/dev/mapper/root', path: '/' },
+      { device: '/dev/sdb1', device_alias: '/dev/sdb1', path: '/srv' },
+    ],
+    disk_encryption: [
+      { name: '/dev/mapper/root', encrypted: 0 },
+      { name: '/dev/sdb1', encrypted: 1 },
+    ],
+    secureboot: [{ secure_boot: 1, setup_mode: 0 }],
+    processes: [
+      { pid: 4711, parent: 1, name: 'sensor', path: '/opt/sensor/no-such-sensor', cgroup_path: '/' },
+    ],
+  })
+  const program = fileURLToPath(new URL('../../trustcast', import.meta.url))
+  // There it is looked for, in a mount namespace of its own.
+  const inPlace = ['--mount', 'sh', '-c', 'mount --bind "$0" /usr/local/sbin && exec "$@"', folder]
+  const env = { ...process.env, TRUSTCAST_LOGIN: join(tmpdir(), 'no-such-login.json') }
+  const words = [...inPlace, program, 'posture', '--rules', rules, '--json']
+  const { stdout } = await promisify(execFile)('unshare', words, { env })
+  const { observations } = z.object({ observations: z.array(observation) }).parse(JSON.parse(stdout))
+  const byOsquery = observations.filter(({ collector }) => collector === 'osquery')
+  expect(byOsquery.map(({ claim, value, detail }) => `${claim} ${value}: ${detail}`)).toEqual([
+    'endpoint.diskEncryption off: the root volume: off',
+    'endpoint.secureBoot on: Secure Boot: on',
+    'endpoint.edr on: running: Example Sensor',
+  ])
+  // Our own look does not find that sensor.
+  const edr = worstOf(observations).find(({ claim }) => claim === 'endpoint.edr')
+  expect(edr).toMatchObject({ value: 'off', collector: 'programs' })
 })
 
 test('a rules file that is none is refused by its line', async () => {
