@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process'
+import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
-import { tmpdir } from 'node:os'
+import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -115,6 +116,7 @@ test('it may reach what its release lists and nothing else, by name and by addre
   const allow = [
     { host: '127.0.0.1', ports: [port] },
     { host: 'listed.example', ports: [port] },
+    { host: 'localhost', ports: [port] },
   ]
   const network = { kind: 'user', model: 'virtio', allow }
   await using started = await start(configOf({ network }))
@@ -132,10 +134,60 @@ test('it may reach what its release lists and nothing else, by name and by addre
   expect(await inside('198.18.0.2', port)).toBe('')
   expect(await inside('203.0.113.9', port)).toBe('')
   expect(await inside('127.0.0.1', port - 1)).toBe('refused')
+  // Listed by a name, this machine itself is not meant.
+  expect(await ask(started.vm.pid, 'localhost')).toBe('198.18.0.3')
+  expect(await inside('198.18.0.3', port)).toBe('')
   expect(await ask(started.vm.pid, 'listed.example')).toBe('198.18.0.2')
   expect(await ask(started.vm.pid, 'evil.example')).toBe('none')
   server.close()
 })
+
+test('neither datagrams nor IPv6 leave it, also to what its release lists', async () => {
+  const here = Object.values(networkInterfaces()).flatMap((all) => all ?? [])
+  const addresses = [...new Set(['127.0.0.1', '::1', ...here.map(({ address }) => address)])].filter(
+    (address) => !address.startsWith('fe80:'),
+  )
+  const heard: string[] = []
+  const ear = createSocket({ type: 'udp6', ipv6Only: false })
+  ear.on('message', (bytes) => heard.push(bytes.toString()))
+  ear.bind(0, '::')
+  await once(ear, 'listening')
+  const { port } = ear.address()
+  const server = createServer((socket) => socket.end('hello from outside'))
+  server.listen(port, '::')
+  await once(server, 'listening')
+  const allow = addresses.filter((address) => !address.includes(':')).map((host) => ({ host, ports: [port] }))
+  await using started = await start(configOf({ network: { kind: 'user', model: 'virtio', allow } }))
+  // The same words from outside arrive: it is not this machine that keeps them.
+  for (const address of addresses) {
+    await run(process.execPath, ['-e', sendTo(address, port, 'outside')])
+    await run('nsenter', [
+      `--net=/proc/${started.vm.pid}/ns/net`,
+      process.execPath,
+      '-e',
+      sendTo(address, port, 'inside'),
+    ])
+  }
+  await until(() => heard.length >= addresses.length, 'those from outside arrived')
+  await new Promise((resolve) => setTimeout(resolve, 300))
+  expect(new Set(heard)).toEqual(new Set(['outside']))
+  for (const address of addresses.filter((one) => one.includes(':'))) {
+    const script = `exec 3<>/dev/tcp/${address}/${port} && timeout 5 cat <&3`
+    const words = [`--net=/proc/${started.vm.pid}/ns/net`, 'bash', '-c', script]
+    expect((await run('bash', ['-c', script])).stdout).toBe('hello from outside')
+    await expect(run('nsenter', words, { timeout: 10_000 })).rejects.toThrow()
+  }
+  expect(await ask(started.vm.pid, 'localhost')).toBe('none')
+  server.close()
+  ear.close()
+})
+
+/** A program that sends one datagram; a network that refuses it is an answer, too. */
+function sendTo(address: string, port: number, text: string): string {
+  return `
+    const socket = require('node:dgram').createSocket('${address.includes(':') ? 'udp6' : 'udp4'}')
+    socket.send('${text}', ${port}, '${address}', () => socket.close())`
+}
 
 /** Presses a key until the guest has written it: one that boots may miss the first. */
 async function typed(person: ReturnType<typeof personAt>, { disk }: Started, key: string): Promise<void> {
