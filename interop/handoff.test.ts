@@ -1,8 +1,11 @@
 import { execFile } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { z } from 'zod'
+import { makeClamd } from '#adapters/evidence-linux/clamd.rig.ts'
 import { startDesktopBus } from '#adapters/notify-desktop/desktop-bus.rig.ts'
 import { personView } from '#core/api/admin.ts'
 import type { DeviceLaunch } from '#core/api/handoff.ts'
@@ -148,6 +151,35 @@ test('whoever is at the desktop is told there what was taken back, why, and what
   expect(bus.notices()).toHaveLength(1)
   await setGroups('nora', ['employees'])
 }, 120_000)
+
+test('when trust in a device falls on which nothing runs, its person is told there what to do', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'tc-told-'))
+  onTestFinished(() => rm(dir, { recursive: true, force: true }))
+  await using clamd = await makeClamd(dir)
+  await clamd.start()
+  await writeFile(join(dir, 'posture.yaml'), `clamdConfiguration: ${clamd.configuration}\n`)
+  await using bus = await startDesktopBus({ uid: 0, gid: 0 })
+  const args = ['--port', '0', '--as', account]
+  await using reporting = await startService(site, ada, 'laptop-2', {
+    args,
+    env: { TRUSTCAST_POSTURE: join(dir, 'posture.yaml') },
+  })
+  await until(
+    async () => (await reporting.status()).evidenceAt !== undefined,
+    'the site took its evidence',
+    90_000,
+  )
+  // Who is at this desktop: the portal has met the device from there.
+  const code = await codeFor(nora, { endpointId: reporting.id })
+  const env = { ...reporting.env, DBUS_SESSION_BUS_ADDRESS: bus.address }
+  await run(trustcast, ['open', formatLaunchUrl({ site: site.url, code })], { env })
+  expect((await reporting.status()).launches).toEqual([])
+  await clamd.stop()
+  const told = (): string | undefined => bus.notices().find((notice) => notice.includes('Antivirus: off'))
+  await until(() => told() !== undefined, 'the desktop was told', 60_000)
+  expect(told()).toContain('"Trust in this device has fallen"')
+  expect(told()).toContain('Turn on antivirus on this device and update its signatures.')
+}, 240_000)
 
 async function launchBy(id: string): Promise<DeviceLaunch | undefined> {
   return (await service.status()).launches.find((one) => one.id === id)
