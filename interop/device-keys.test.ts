@@ -121,13 +121,16 @@ test('the event log explains what the TPM holds', async () => {
   expect(next).toMatchObject({ bootState: 'changed', detail: 'kernel is new (/vmlinuz-6.2)' })
 })
 
-test('the person of an enrolled machine sees what is sent, and what each claim is worth to the site', async () => {
+// Looks three times with everything that looks, on a machine that does much else.
+test('the person of an enrolled machine sees what is sent, and what each claim is worth to the site', {
+  timeout: 400_000,
+}, async () => {
   const { dir } = await at.enrol('laptop-7', { tcti: at.tpm.tcti, eventLog: join(at.dir, 'person-log') })
   const line = 'kernel_cmdline: /vmlinuz-6.1 root=/dev/vda quiet'
   await writeFile(join(at.dir, 'person-log'), logOf([measured(8, EV.IPL, Buffer.from(`${line}\0`))]))
   await using report = await reportOfMachine({ dir, log: silent })
   await using agent = await startEndpointAgent({ dir, version: 'test', log: silent, report })
-  await until(() => agent.reporter?.acceptedAt !== undefined, 'the site has taken its evidence', 60_000)
+  await until(() => agent.reporter?.acceptedAt !== undefined, 'the site has taken its evidence', 120_000)
   const ca = join(at.site.state, 'pki/root.pem')
   const login = ['login', at.site.url, '--user', 'nora', '--ca', ca]
   expect(await at.site.cli(login, { login: 'nora', input: `${passwordOf('nora')}\n` })).toMatchObject({
@@ -143,14 +146,13 @@ test('the person of an enrolled machine sees what is sent, and what each claim i
   const claims = new Map(shown.site.map((claim) => [claim.name, claim]))
   expect(claims.get('endpoint.deviceKey')).toMatchObject({ value: 'tpm', source: 'attested' })
   expect(claims.get('endpoint.reporting')).toMatchObject({ value: 'current', source: 'server' })
-  expect(claims.get('endpoint.machine')).toMatchObject({ selfReported: expect.any(String) })
+  // No clamd runs where this machine's own configuration says.
+  expect(claims.get('endpoint.antivirus')).toMatchObject({ value: 'off', source: 'self' })
   for (const { ageSec, worth } of shown.site) {
     expect(ageSec).toBeLessThan(600)
     expect(worth).not.toBe('')
   }
   // What the service has said is what the command shows: each claim of each collector, those of the network too.
-  const said = (all: readonly Observation[]) =>
-    all.map(({ claim, collector }) => `${claim} ${collector}`).sort()
   expect(said(shown.observations)).toEqual(said(report.observers.flatMap((one) => one.latest())))
   expect(said(shown.observations)).toContain('network.integrity gateway')
   expect(Buffer.from(shown.attestation.eventLog ?? '', 'base64url')).toEqual(
@@ -207,6 +209,11 @@ test('revocation cuts off an agent that is connected', async () => {
   await expect(renewIdentity(dir, identity)).rejects.toMatchObject({ siteCode: 'NOT_ALLOWED' })
   await agent[Symbol.asyncDispose]()
 })
+
+/** Which collector said something of which claim. */
+function said(all: readonly Observation[]): readonly string[] {
+  return all.map(({ claim, collector }) => `${claim} ${collector}`).toSorted()
+}
 
 async function quoted(dir: string, extraData: Uint8Array, withLog = true): Promise<Attestation> {
   const attestation = await quoteOver(dir, extraData, { withLog })

@@ -58,7 +58,7 @@ test('a gateway that becomes another machine is noticed while it happens', async
   await looking.until((seen) => seen.gateway?.value === 'unknown')
   await using _spoofer = await startArpSpoofer(attacker, { victim: endpoint.address, address: lan.gateway })
   const { gateway } = await looking.until((seen) => seen.gateway?.value === 'suspicious')
-  expect(gateway?.detail).toContain(`became …${attacker.mac.slice(-5)}`)
+  expect(gateway?.detail).toContain(`…${attacker.mac.slice(-5)}`)
   // Whole, it would say where in the world this is.
   expect(gateway?.detail).not.toContain(attacker.mac)
 })

@@ -119,15 +119,13 @@ export function secureBootOf({ events }: EventLog): 'on' | 'off' | 'unknown' {
   return state.data[0] === 1 && !isShimOff ? 'on' : 'off'
 }
 
-/** What the kernel was started with, whole, as GRUB, systemd-stub and the kernel's EFI stub measured it. */
+/** What the kernel was started with, whole, as GRUB and systemd-stub write it down; the kernel's EFI stub only names what it measured. */
 export function commandLinesIn({ events }: EventLog): readonly string[] {
-  const texts = events.flatMap(({ pcr, type, data }) => {
-    const text = data.toString('utf8').replaceAll('\0', '')
-    if (type === EV.IPL && (pcr === 12 || text.startsWith('kernel_cmdline:'))) return [text]
-    const isTagged = type === EV.EVENT_TAG && data.length > 8 && data.readUInt32LE(0) === loadOptionsTag
-    return isTagged ? [data.toString('utf16le', 8).replaceAll('\0', '')] : []
-  })
-  return [...new Set(texts)]
+  const texts = events
+    .filter(({ type }) => type === EV.IPL)
+    .map(({ pcr, data }) => ({ pcr, text: data.toString('utf8').replaceAll('\0', '') }))
+    .filter(({ pcr, text }) => pcr === 12 || text.startsWith('kernel_cmdline:'))
+  return [...new Set(texts.map(({ text }) => text))]
 }
 
 const separator = Buffer.alloc(4)
@@ -198,14 +196,11 @@ function nameOf(
   return { part, name: part }
 }
 
-/** Spec: Linux, drivers/firmware/efi/libstub: tag u32 | size u32 | data. */
-const initrdTag = 0x8f3b22ec
-const loadOptionsTag = 0x8f3b22ed
-
+/** Spec: Linux, drivers/firmware/efi/libstub: tags of the initrd (0x8f3b22ec) and of the load options (0x8f3b22ed). */
 function taggedName(data: Buffer): { readonly part: BootPart; readonly name: string } {
   const tag = data.length < 4 ? 0 : data.readUInt32LE(0)
-  if (tag === initrdTag) return { part: 'initrd', name: 'initrd' }
-  return tag === loadOptionsTag
+  if (tag === 0x8f3b22ec) return { part: 'initrd', name: 'initrd' }
+  return tag === 0x8f3b22ed
     ? { part: 'command line', name: 'kernel' }
     : { part: 'kernel', name: 'tagged event' }
 }

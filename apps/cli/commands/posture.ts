@@ -118,7 +118,6 @@ function describeAttestation({ attestation, attestationAbsent }: Posture): reado
   if (attestationAbsent !== undefined) return [`what its TPM says is not known here: ${attestationAbsent}.`]
   if (attestation === undefined) return ['nothing of a TPM: its key is not in one.']
   const { quote, signature, pcrs, eventLog } = attestation
-  const sizeOf = (text: string): string => `${Buffer.from(text, 'base64url').length} bytes`
   return [
     `a quote of its TPM (${sizeOf(quote)}), its signature (${sizeOf(signature)}), and the values of PCR ${quotedPcrs.join(', ')} (${sizeOf(pcrs)});`,
     ...(eventLog === undefined
@@ -127,6 +126,10 @@ function describeAttestation({ attestation, attestationAbsent }: Posture): reado
           `when the site asks, the firmware's event log (${sizeOf(eventLog)}): ${describeLog(Buffer.from(eventLog, 'base64url'))}.`,
         ]),
   ]
+}
+
+function sizeOf(text: string): string {
+  return `${Buffer.from(text, 'base64url').length} bytes`
 }
 
 function describeLog(bytes: Buffer): string {
