@@ -1,6 +1,17 @@
 import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { copyFile, mkdir, mkdtemp, open, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import {
+  copyFile,
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  readlink,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -126,21 +137,81 @@ test('a qcow2 whose data is in a file beside it is read', async () => {
   await expectSame('disk.qcow2', 'expected.raw')
 })
 
-test('the parent of a differencing VHD is found beside it', async () => {
-  const parentId = randomUUID()
-  const shape = { sizeBytes: 4 * mebibyte, blockBytes: 2 * mebibyte }
-  const parent = buildVhd({ ...shape, uniqueId: parentId, sectors: new Map([[0, 1]]) })
+/** Parents and children of 4 MiB; a disk is told by its first sector. */
+const shape = { sizeBytes: 4 * mebibyte, blockBytes: 2 * mebibyte }
+const parentId = randomUUID()
+const disk = (fill: number, uniqueId = parentId): Uint8Array =>
+  buildVhd({ ...shape, uniqueId, sectors: new Map([[0, fill]]) })
+
+/** @param modifiedSeconds when its parent had last changed, since 2000 */
+async function writeChild(modifiedSeconds = 0): Promise<void> {
   const paths = [{ platform: 'W2ru', path: 'C:\\elsewhere\\parent.vhd' }]
-  const child = buildVhd({
-    ...shape,
-    uniqueId: randomUUID(),
-    sectors: new Map([[1, 8]]),
-    parent: { uniqueId: parentId, name: 'parent.vhd', paths },
+  const parent = { uniqueId: parentId, name: 'parent.vhd', paths, modifiedSeconds }
+  await writeFile(
+    at('child.vhd'),
+    buildVhd({ ...shape, uniqueId: randomUUID(), sectors: new Map([[1, 8]]), parent }),
+  )
+}
+
+/** The first sectors of the child, with parents in one more folder. */
+async function firstSectors(): Promise<Uint8Array> {
+  const { device } = await openDiskFile(at('child.vhd'), { parentFolders: [join(folder, 'parents')] })
+  await using child = device
+  return await child.read(0n, 1536)
+}
+
+const sectors = (fill: number): Uint8Array =>
+  Buffer.concat([Buffer.alloc(512, fill), Buffer.alloc(512, 8), Buffer.alloc(512)])
+
+test('the parent of a differencing VHD is found beside it, or in a folder that was named', async () => {
+  await writeChild()
+  await expect(firstSectors()).rejects.toMatchObject({ code: 'IMAGE_PARENT_MISSING' })
+  await mkdir(join(folder, 'parents'))
+  await writeFile(join(folder, 'parents/parent.vhd'), disk(2))
+  expect(await firstSectors()).toEqual(sectors(2))
+  await writeFile(at('parent.vhd'), disk(1))
+  expect(await firstSectors()).toEqual(sectors(1))
+})
+
+test.each([
+  ['another disk', disk(1, randomUUID())],
+  ['something broken', disk(1).subarray(0, 1000)],
+  ['no disk', new Uint8Array(10)],
+])(
+  '%s beside the child, with the name of its parent, does not hide the parent elsewhere',
+  async (_, file) => {
+    await writeChild()
+    await writeFile(at('parent.vhd'), file)
+    await expect(firstSectors()).rejects.toMatchObject({ code: expect.stringMatching(/^IMAGE_/u) })
+    await mkdir(join(folder, 'parents'))
+    await writeFile(join(folder, 'parents/parent.vhd'), disk(2))
+    expect(await firstSectors()).toEqual(sectors(2))
+  },
+)
+
+test('a parent that was written to since is refused, and one of the right time preferred', async () => {
+  await writeChild(1000)
+  await mkdir(join(folder, 'parents'))
+  await writeFile(at('parent.vhd'), disk(1))
+  await expect(firstSectors()).rejects.toMatchObject({
+    code: 'IMAGE_PARENT_MISMATCH',
+    remedy: expect.stringContaining('touch -d @946685800'),
   })
-  await writeFile(at('parent.vhd'), parent)
-  await writeFile(at('child.vhd'), child)
-  const expected = Buffer.concat([Buffer.alloc(512, 1), Buffer.alloc(512, 8), Buffer.alloc(512)])
-  expect(Buffer.compare((await contentOf('child.vhd')).subarray(0, 1536), expected)).toBe(0)
+  await writeFile(join(folder, 'parents/parent.vhd'), disk(2))
+  await run('touch', ['-d', '@946685800', join(folder, 'parents/parent.vhd')])
+  expect(await firstSectors()).toEqual(sectors(2))
+})
+
+test('a file that is refused is closed', async () => {
+  await writeChild()
+  await writeFile(at('parent.vhd'), disk(1, randomUUID()))
+  await expect(openDiskFile(at('child.vhd'))).rejects.toThrow()
+  await rawDisk('disk.raw', 40 * mebibyte)
+  await expect(openDiskFile(at('disk.raw'), { signal: AbortSignal.abort() })).rejects.toThrow()
+  const open = await Promise.all(
+    (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')),
+  )
+  expect(open.filter((path) => path.startsWith(folder))).toEqual([])
 })
 
 test('a sparse raw file has the holes that its file system knows', async () => {

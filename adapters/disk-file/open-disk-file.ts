@@ -10,6 +10,7 @@ import {
   openVhd,
   openVhdx,
   type ParentReference,
+  type ResolveParent,
 } from '#core/image/index.ts'
 import { fileSource } from './file-source.ts'
 import { convertToRaw, mapRawFile } from './qemu-img.ts'
@@ -34,10 +35,11 @@ export interface DiskFile {
  * @throws {DiskFileError} {ImageError}
  */
 export async function openDiskFile(path: string, options: OpenDiskFileOptions = {}): Promise<DiskFile> {
-  const source = await fileSource(path)
+  await using opened = new AsyncDisposableStack()
+  const source = opened.use(await fileSource(path))
   const format = options.format ?? (await detectFormat(source, options.signal))
-  const resolveParent = (reference: ParentReference): Promise<FoundParent | undefined> =>
-    findParent(reference, [dirname(path), ...(options.parentFolders ?? [])])
+  const resolveParent: ResolveParent = (reference, isParent) =>
+    findParent(reference, isParent, [dirname(path), ...(options.parentFolders ?? [])])
   const openers: Readonly<Record<ImageFormat, () => Promise<BlockDevice>>> = {
     vhd: () => openVhd(source, { resolveParent }),
     vhdx: () => openVhdx(source, { resolveParent }),
@@ -45,7 +47,9 @@ export async function openDiskFile(path: string, options: OpenDiskFileOptions = 
     qcow2: () => openConverted(source, path, 'qcow2', options.signal),
     vmdk: () => openConverted(source, path, 'vmdk', options.signal),
   }
-  return { format, device: await openers[format]() }
+  const device = await openers[format]()
+  opened.move()
+  return { format, device }
 }
 
 /**
@@ -54,17 +58,24 @@ export async function openDiskFile(path: string, options: OpenDiskFileOptions = 
  */
 async function findParent(
   { paths }: ParentReference,
+  isParent: (found: FoundParent) => Promise<boolean>,
   folders: readonly string[],
 ): Promise<FoundParent | undefined> {
-  const names = new Set(paths.map(({ path }) => basename(path.replaceAll('\\', '/'))))
-  for (const folder of folders) {
-    for (const name of names) {
-      const file = join(folder, name)
-      if ((await stat(file).catch(() => undefined))?.isFile() === true)
-        return { source: await fileSource(file) }
-    }
+  const names = [...new Set(paths.map(({ path }) => basename(path.replaceAll('\\', '/'))))]
+  let another: string | undefined
+  for (const file of folders.flatMap((folder) => names.map((name) => join(folder, name)))) {
+    if ((await stat(file).catch(() => undefined))?.isFile() !== true) continue
+    const found = await foundParent(file)
+    if (await isParent(found)) return found
+    await found.source[Symbol.asyncDispose]()
+    another ??= file
   }
-  return undefined
+  // Whoever asked says what is wrong with it.
+  return another === undefined ? undefined : foundParent(another)
+}
+
+async function foundParent(file: string): Promise<FoundParent> {
+  return { source: await fileSource(file), modifiedSeconds: (await stat(file)).mtimeMs / 1000 }
 }
 
 /** A raw file with the holes that its file system knows. */

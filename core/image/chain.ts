@@ -1,4 +1,5 @@
 import type { BlockDevice, ByteSource } from '#core/block/block-device.ts'
+import { isCoded } from '#core/errors/coded-error.ts'
 import { ImageError } from './errors.ts'
 import type { FoundParent, Layer, OpenOptions, ParentReference } from './layer.ts'
 import { layeredDevice } from './layered-device.ts'
@@ -14,6 +15,8 @@ export interface OpenedLayer {
   readonly parent: ParentReference | undefined
 }
 
+type OpenLayer = (source: ByteSource, signal?: AbortSignal) => Promise<OpenedLayer>
+
 /**
  * Opens a disk and all its ancestors.
  *
@@ -23,7 +26,7 @@ export interface OpenedLayer {
  */
 export async function openChain(
   source: ByteSource,
-  openLayer: (source: ByteSource, signal?: AbortSignal) => Promise<OpenedLayer>,
+  openLayer: OpenLayer,
   options: OpenOptions,
 ): Promise<BlockDevice> {
   await using opened = new AsyncDisposableStack()
@@ -45,7 +48,7 @@ export async function openChain(
         },
       )
     }
-    const found = await findParent(parent, options)
+    const found = await findParent(parent, openLayer, options)
     opened.use(found.source)
     const ancestor = await openLayer(found.source, options.signal)
     requireIdentity(parent, ancestor.identity, found)
@@ -56,14 +59,25 @@ export async function openChain(
   return layeredDevice(layers, opened.move())
 }
 
-async function findParent(parent: ParentReference, { resolveParent }: OpenOptions): Promise<FoundParent> {
-  const found = await resolveParent?.(parent)
+async function findParent(
+  parent: ParentReference,
+  openLayer: OpenLayer,
+  { resolveParent, signal }: OpenOptions,
+): Promise<FoundParent> {
+  const found = await resolveParent?.(parent, async (candidate) => {
+    try {
+      requireIdentity(parent, (await openLayer(candidate.source, signal)).identity, candidate)
+      return true
+    } catch (error) {
+      if (isCoded(error)) return false
+      throw error
+    }
+  })
   if (found !== undefined) return found
   const [hint] = parent.paths
   throw new ImageError(
     'IMAGE_PARENT_MISSING',
     `expected parent disk ${parent.identities.join(' or ')}${hint === undefined ? '' : `, once ${hint.path}`}`,
-    { remedy: 'Put the parent disk beside its child, or name it.' },
   )
 }
 
@@ -81,8 +95,8 @@ function requireIdentity(parent: ParentReference, identity: string, found: Found
       'IMAGE_PARENT_MISMATCH',
       `expected parent disk ${expected} as changed at ${parent.modifiedSeconds} s, got ${modifiedSeconds} s`,
       {
-        remedy:
-          'Use the parent as it was when the child was made: a child of a changed parent is not readable.',
+        // Its identity stays when a VHD is written to: nothing but its time says that a child does not fit any more.
+        remedy: `Use the parent as it was when the child was made. If its file was only copied, give it its time back: touch -d @${parent.modifiedSeconds} FILE.`,
       },
     )
   }

@@ -40,8 +40,15 @@ export interface FoundParent {
   readonly modifiedSeconds?: number
 }
 
-/** Finds the file of a parent; `undefined` if there is none. Called once for each level of a chain. */
-export type ResolveParent = (reference: ParentReference) => Promise<FoundParent | undefined>
+/**
+ * Finds the file of a parent; `undefined` if there is none. Called once for each level of a chain.
+ *
+ * @param isParent whether a file is the one that is looked for; leaves it open. What is returned is checked again.
+ */
+export type ResolveParent = (
+  reference: ParentReference,
+  isParent: (found: FoundParent) => Promise<boolean>,
+) => Promise<FoundParent | undefined>
 
 export interface OpenOptions {
   /** Without it a differencing disk is refused with IMAGE_PARENT_MISSING. */
