@@ -92,12 +92,14 @@ export interface ImportedImage {
 /**
  * Imports a disk: cuts it into chunks, stores those that the store does not have, and names the image.
  *
- * Zeros are never stored. The name is given last, so that nobody sees half an image.
+ * Zeros are never stored. The name is given last, so that nobody sees half an image. Of a source whose tables cannot be, nothing is
+ * stored at all.
  *
  * @throws what source, store and `beforeTag` throw; the reason of `signal`
  */
 export async function importImage(options: ImportOptions): Promise<ImportedImage> {
   const { source, sealer, about, signal } = options
+  await requireReadable(source, signal)
   const shape = { sizeBytes: Number(source.sizeBytes), chunkBytes: about.chunkBytes }
   const placer = new ChunkPlacer(options, packBytesFor(shape.sizeBytes))
   const pipeline = new Pipeline<SealedChunk>(sealer.width * 4, (number, sealed) =>
@@ -256,6 +258,12 @@ async function* dataOf(
     }
     covered = Math.max(covered, end)
   }
+}
+
+/** Looks through the source's tables, which it reads as they are needed: what is wrong late in them is found before anything is stored. */
+async function requireReadable(source: BlockDevice, signal: AbortSignal): Promise<void> {
+  const ranges = dataRanges(source, Number(source.sizeBytes), signal)
+  while ((await ranges.next()).done !== true);
 }
 
 async function* dataRanges(
