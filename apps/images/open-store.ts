@@ -37,12 +37,44 @@ export async function openUpstream(
   return parsed.kind === 'http' ? openHttpLayout(parsed.url, known) : openRegistry(parsed, known)
 }
 
-/** A store that cannot be opened, as one that is there and answers nothing: others may, or what is kept is enough. */
-export function unusableStore(address: string, error: unknown): BlobReader {
-  const refuse = (): Promise<never> => Promise.reject(error)
-  // Folders go by their whole path.
-  const name = address.includes('://') ? address : resolve(address)
-  return { name, read: refuse, manifest: refuse, references: refuse, [Symbol.asyncDispose]: async () => {} }
+/**
+ * A store that cannot be opened yet: it is tried again whenever it is asked, until that succeeds.
+ *
+ * @param isAway whether that it cannot be opened says that it is away, for which a reader waits, and no mistake in its address
+ */
+export function openedLater(
+  address: string,
+  open: () => Promise<BlobReader>,
+  isAway: () => boolean,
+): BlobReader {
+  let opening: Promise<BlobReader> | undefined
+  let isClosed = false
+  const opened = async (): Promise<BlobReader> => {
+    if (isClosed) throw new BlobError('BLOB_BAD_STORE', 'the store is closed')
+    opening ??= open()
+    try {
+      return await opening
+    } catch (cause) {
+      opening = undefined
+      if (!isAway() || !(cause instanceof BlobError) || cause.code !== 'BLOB_BAD_STORE') throw cause
+      const { remedy } = cause
+      throw new BlobError('BLOB_UNAVAILABLE', cause.message, {
+        cause,
+        ...(remedy !== undefined && { remedy }),
+      })
+    }
+  }
+  return {
+    // Folders go by their whole path.
+    name: address.includes('://') ? address : resolve(address),
+    read: async (digest, offset, length, signal) => (await opened()).read(digest, offset, length, signal),
+    manifest: async (reference, signal) => (await opened()).manifest(reference, signal),
+    references: async (signal) => (await opened()).references(signal),
+    [Symbol.asyncDispose]: async () => {
+      isClosed = true
+      await (await opening?.catch(() => undefined))?.[Symbol.asyncDispose]()
+    },
+  }
 }
 
 /** Credentials are for one host: whoever names another store does not get them. */

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { DirectoryStore } from '#adapters/blobs-directory/index.ts'
 import { type CacheDirectory, openCacheDirectory } from '#adapters/cache-directory/index.ts'
 import { openDiscardedSlots, openKeptSlots } from '#adapters/overlay-file/index.ts'
-import { openUpstream, type StoreOptions, unusableStore } from '#apps/images/open-store.ts'
+import { openedLater, openUpstream, type StoreOptions } from '#apps/images/open-store.ts'
 // Each from its own file: all that imports and compares images takes time to load, too.
 import { type ImageKey, overlayKeyOf } from '#core/artifact/image-key.ts'
 import type { Patience } from '#core/artifact/in-turn.ts'
@@ -114,7 +114,7 @@ export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
   // Before anything is waited for: the caller's key may be wiped meanwhile.
   const overlayKey = overlayKeyOf(options.key)
   opening.defer(() => void overlayKey.fill(0))
-  const pins: Pin[] = []
+  const pins = new Pins()
   const image = opening.use(await openWith(options, cache, pins))
   const { slots, replica } = await openSlotsUnless(options, image, overlayKey)
   const closing = new AbortController()
@@ -156,7 +156,7 @@ export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
     name: options.reference.name,
     description: `${formatReference(options.reference)}, verified`,
     stats: () => statsOf(image, cache, counts.bytesWritten, replica?.status()),
-    pin: async () => void (await Promise.all(pins.map((pin) => pin()))),
+    pin: () => pins.take(),
     copy: {
       extents: (offset, length) => image.device.extents(offset, length),
       keep: (offset, length) => image.device.keep(offset, length),
@@ -172,16 +172,20 @@ export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
 async function openWith(
   options: OpenDiskOptions,
   cache: CacheDirectory | undefined,
-  pins: Pin[],
+  pins: Pins,
 ): Promise<OpenedImage> {
   const { reference, manifestDigest, key, memoryBytes, signal } = options
   await using opened = new AsyncDisposableStack()
   const [first, ...others] = options.stores
-  const stores: [BlobReader, ...BlobReader[]] = [opened.use(await openStore(first, options, pins))]
-  for (const address of others) stores.push(opened.use(await openStore(address, options, pins)))
+  // While the disk is being opened, a folder that is not there is a mistake that its person should hear of at once.
+  let isOpen = false
+  const use = async (address: string): Promise<BlobReader> =>
+    opened.use(await openStore(address, options, pins, () => isOpen))
+  const stores: [BlobReader, ...BlobReader[]] = [await use(first)]
+  for (const address of others) stores.push(await use(address))
   // The image disposes of its stores itself, also when it cannot be opened.
   opened.move()
-  return await openImage({
+  const image = await openImage({
     reference,
     manifestDigest,
     stores,
@@ -191,28 +195,55 @@ async function openWith(
     patience,
     ...(signal && { signal }),
   })
+  isOpen = true
+  return image
 }
 
 /**
  * A store that cannot be opened now is one that is away: others may have the image, or this machine has all of it. What
  * is read from a folder is kept from being collected meanwhile, where the folder can be written.
  */
-async function openStore(address: string, options: OpenDiskOptions, pins: Pin[]): Promise<BlobReader> {
-  try {
+async function openStore(
+  address: string,
+  options: OpenDiskOptions,
+  pins: Pins,
+  isOpen: () => boolean,
+): Promise<BlobReader> {
+  const open = async (): Promise<BlobReader> => {
     const store = await openUpstream(address, options.storeOptions)
     return 'pin' in store ? pinned(store, options, pins) : store
-  } catch (error) {
-    return unusableStore(address, error)
+  }
+  try {
+    return await open()
+  } catch {
+    // Only a folder comes back: it is mounted.
+    return openedLater(address, open, () => isOpen() && !address.includes('://'))
   }
 }
 
 /** Takes a pin, once. */
 type Pin = () => Promise<unknown>
 
+/** Pins that are taken when it is said, and of folders that are opened later at once. */
+class Pins {
+  readonly #pins: Pin[] = []
+  #isTaken = false
+
+  add(pin: Pin): void {
+    this.#pins.push(pin)
+    if (this.#isTaken) void pin()
+  }
+
+  async take(): Promise<void> {
+    this.#isTaken = true
+    await Promise.all(this.#pins.map((pin) => pin()))
+  }
+}
+
 /** Where nothing can be written, nothing is collected from here either. */
 const unpinnable: ReadonlySet<string> = new Set(['BLOB_DENIED', 'BLOB_NO_SPACE'])
 
-function pinned(store: DirectoryStore, { reference, warn }: OpenDiskOptions, pins: Pin[]): BlobReader {
+function pinned(store: DirectoryStore, { reference, warn }: OpenDiskOptions, pins: Pins): BlobReader {
   // Asked for now: until there is time for a pin the name may be taken away, or given to another image.
   const named = store.manifest(reference).catch(() => undefined)
   let taken: Promise<AsyncDisposable | undefined> | undefined
@@ -225,7 +256,7 @@ function pinned(store: DirectoryStore, { reference, warn }: OpenDiskOptions, pin
       return undefined
     }
   }
-  pins.push(() => (taken ??= take()))
+  pins.add(() => (taken ??= take()))
   return {
     name: store.name,
     read: (digest, offset, length, signal) => store.read(digest, offset, length, signal),
