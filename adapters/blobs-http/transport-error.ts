@@ -49,9 +49,7 @@ export function statusError({ status, headers, body }: HttpAnswer, what: string)
   // nginx answers 400 to who shows no certificate, or one that it does not trust.
   const isCertificate = status === 400 && /SSL certificate/i.test(text)
   if (status === 401 || status === 403 || status === 407 || isCertificate) {
-    return new BlobError('BLOB_DENIED', message, {
-      remedy: 'Give credentials or a client certificate that this store accepts.',
-    })
+    return new BlobError('BLOB_DENIED', message)
   }
   if (status === 416) return new BlobError('BLOB_WRONG_ANSWER', `${what}: the blob is shorter than expected`)
   if (status === 507) return new BlobError('BLOB_NO_SPACE', message)

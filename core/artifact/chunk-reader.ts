@@ -47,9 +47,6 @@ export function verifyChunk(chunk: ChunkReference, stored: Uint8Array, from: str
     throw new ArtifactError(
       'ARTIFACT_WRONG_CHUNK',
       `chunk ${chunk.number} from ${from} is not the one that was signed`,
-      {
-        remedy: 'The store altered it: use another store, or import the image again.',
-      },
     )
   }
 }

@@ -96,6 +96,5 @@ function decompress(payload: Uint8Array, length: number): Promise<Uint8Array> {
 function badChunk(message: string, cause?: unknown): ArtifactError {
   return new ArtifactError('ARTIFACT_BAD_CHUNK', message, {
     cause,
-    remedy: 'Check that the key belongs to the image; if it does, import the image again.',
   })
 }

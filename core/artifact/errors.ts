@@ -21,4 +21,16 @@ export type ArtifactErrorCode =
   | 'ARTIFACT_BAD_INPUT'
 
 /** What is wrong with a stored image. */
-export class ArtifactError extends CodedError<ArtifactErrorCode> {}
+export class ArtifactError extends CodedError<ArtifactErrorCode> {
+  protected static override readonly remedies: Readonly<Record<ArtifactErrorCode, string>> = {
+    ARTIFACT_BAD_MANIFEST: 'Use another store, or import the image again.',
+    ARTIFACT_OTHER_IMAGE: 'Copy the signed image there, or name another store.',
+    ARTIFACT_BAD_INDEX: 'Use another store, or import the image again.',
+    ARTIFACT_WRONG_CHUNK: 'The store altered it: use another store, or import the image again.',
+    ARTIFACT_BAD_CHUNK: 'Check that the key belongs to the image; if it does, import the image again.',
+    ARTIFACT_WRONG_KEY: 'Use the key of the image family.',
+    ARTIFACT_KEY_WITHDRAWN: 'Launch or attach it again.',
+    ARTIFACT_MISSING: 'Copy the image there, or name another store.',
+    ARTIFACT_BAD_INPUT: 'Give what was expected.',
+  }
+}

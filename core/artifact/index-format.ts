@@ -151,7 +151,5 @@ export function firstChildOf(record: Uint8Array): number {
 }
 
 export function badIndex(why: string): ArtifactError {
-  return new ArtifactError('ARTIFACT_BAD_INDEX', `the index of the image cannot be used: ${why}`, {
-    remedy: 'Use another store, or import the image again.',
-  })
+  return new ArtifactError('ARTIFACT_BAD_INDEX', `the index of the image cannot be used: ${why}`)
 }

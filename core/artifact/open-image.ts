@@ -215,20 +215,13 @@ async function readOciManifest(
 ) {
   const bytes = await blobs.manifest(reference, signal)
   if (bytes === undefined) {
-    throw new ArtifactError(
-      'ARTIFACT_MISSING',
-      `there is no ${formatReference(reference)} in ${blobs.name}`,
-      {
-        remedy: 'Copy the image there, or name another store.',
-      },
-    )
+    throw new ArtifactError('ARTIFACT_MISSING', `there is no ${formatReference(reference)} in ${blobs.name}`)
   }
   const manifest = decodeOciManifest(bytes)
   if (manifest.config.digest !== manifestDigest) {
     throw new ArtifactError(
       'ARTIFACT_OTHER_IMAGE',
       `${formatReference(reference)} in ${blobs.name} is not the image that was signed`,
-      { remedy: 'Copy the signed image there, or name another store.' },
     )
   }
   return manifest

@@ -43,9 +43,6 @@ export async function readClaimed(
     throw new ArtifactError(
       'ARTIFACT_BAD_MANIFEST',
       `the manifest of ${formatReference(reference)} was altered`,
-      {
-        remedy: 'Use another store, or import the image again.',
-      },
     )
   }
   return { manifest: decodeManifest(manifestBytes), manifestBytes, oci }

@@ -17,4 +17,15 @@ export type BlobErrorCode =
   | 'BLOB_BAD_STORE'
 
 /** What is wrong with a store of blobs, or with what it answered. */
-export class BlobError extends CodedError<BlobErrorCode> {}
+export class BlobError extends CodedError<BlobErrorCode> {
+  protected static override readonly remedies: Readonly<Record<BlobErrorCode, string>> = {
+    BLOB_MISSING: 'Copy the image there again, or name another store.',
+    BLOB_UNAVAILABLE: 'Try again later, or name another store.',
+    BLOB_WRONG_ANSWER:
+      'Name another store, or copy the image there again: this one is damaged, or altered what it has.',
+    BLOB_DENIED: 'Give credentials or a client certificate that this store accepts.',
+    BLOB_NO_SPACE: 'Make room in the store.',
+    BLOB_BAD_REFERENCE: 'Copy it whole from where it was shown.',
+    BLOB_BAD_STORE: 'Name another store.',
+  }
+}

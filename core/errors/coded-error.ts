@@ -10,13 +10,16 @@ export interface CodedErrorOptions {
  * Each module has one subclass with its own union of codes.
  */
 export abstract class CodedError<Code extends string = string> extends Error {
+  /** What to do about a code, when whoever throws it knows nothing better. */
+  protected static readonly remedies: Readonly<Partial<Record<string, string>>> = {}
+
   readonly code: Code
   readonly remedy: string | undefined
 
   constructor(code: Code, message: string, options: CodedErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.code = code
-    this.remedy = options.remedy
+    this.remedy = options.remedy ?? new.target.remedies[code]
     this.name = new.target.name
   }
 }

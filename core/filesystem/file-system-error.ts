@@ -9,12 +9,16 @@ export type FileSystemErrorCode =
   | 'FILES_TOO_MANY'
 
 /** Why the files of a disk cannot be listed. */
-export class FileSystemError extends CodedError<FileSystemErrorCode> {}
+export class FileSystemError extends CodedError<FileSystemErrorCode> {
+  protected static override readonly remedies: Readonly<Record<FileSystemErrorCode, string>> = {
+    FILES_UNREADABLE: 'Compare what the two versions hold by other means, such as mounting both.',
+    FILES_CORRUPT: 'Check it with fsck before the disk is imported.',
+    FILES_TOO_MANY: 'Compare what the two versions hold by other means, such as mounting both.',
+  }
+}
 
 export function corrupt(what: string): FileSystemError {
-  return new FileSystemError('FILES_CORRUPT', `this file system is damaged: ${what}`, {
-    remedy: 'Check it with fsck before the disk is imported.',
-  })
+  return new FileSystemError('FILES_CORRUPT', `this file system is damaged: ${what}`)
 }
 
 export function unreadable(why: string): FileSystemError {

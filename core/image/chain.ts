@@ -40,13 +40,7 @@ export async function openChain(
       throw new ImageError('IMAGE_CHAIN_CYCLIC', `disk ${parent.identities.join(' or ')} is its own ancestor`)
     }
     if (layers.length === maximumChainLength) {
-      throw new ImageError(
-        'IMAGE_CHAIN_TOO_LONG',
-        `expected at most ${maximumChainLength} disks in a chain`,
-        {
-          remedy: 'Merge the oldest differencing disks into their parent.',
-        },
-      )
+      throw new ImageError('IMAGE_CHAIN_TOO_LONG', `expected at most ${maximumChainLength} disks in a chain`)
     }
     const found = await findParent(parent, openLayer, options)
     opened.use(found.source)
@@ -84,9 +78,7 @@ async function findParent(
 function requireIdentity(parent: ParentReference, identity: string, found: FoundParent): void {
   const expected = parent.identities.join(' or ')
   if (!parent.identities.includes(identity)) {
-    throw new ImageError('IMAGE_PARENT_MISMATCH', `expected parent disk ${expected}, got ${identity}`, {
-      remedy: 'Find the disk that the child was made from.',
-    })
+    throw new ImageError('IMAGE_PARENT_MISMATCH', `expected parent disk ${expected}, got ${identity}`)
   }
   const { modifiedSeconds } = found
   if (modifiedSeconds === undefined || parent.modifiedSeconds === undefined) return

@@ -35,4 +35,28 @@ export type ImageErrorCode =
   | 'IMAGE_FOOTER_READ_ONLY'
 
 /** What is wrong with a disk image. */
-export class ImageError extends CodedError<ImageErrorCode> {}
+export class ImageError extends CodedError<ImageErrorCode> {
+  protected static override readonly remedies: Readonly<Record<ImageErrorCode, string>> = {
+    IMAGE_UNKNOWN_FORMAT: 'Name the format that it really has, or a file that is a disk image.',
+    IMAGE_TRUNCATED: 'Copy the file again: it is cut off, or damaged.',
+    IMAGE_BAD_CHECKSUM: 'Copy the file again: it is damaged.',
+    IMAGE_BAD_STRUCTURE:
+      'Copy the file again, or have it written anew by what made it: it is damaged, or made to mislead.',
+    IMAGE_UNSUPPORTED_VERSION: 'Convert it to a plain VHD, VHDX or raw image with the program that made it.',
+    IMAGE_BLOCK_SIZE:
+      'Convert it to an image with blocks of the usual size; if it has them, copy the file again: it is damaged.',
+    IMAGE_TOO_LARGE:
+      'Copy the file again: it is damaged; if the disk is so large indeed, convert it to a raw image.',
+    IMAGE_BLOCK_OUTSIDE: 'Copy the file again: it is cut off, or damaged.',
+    IMAGE_BLOCK_OVERLAP:
+      'Copy the file again, or have it written anew by what made it: it is damaged, or made to mislead.',
+    IMAGE_PARENT_MISSING: 'Put the parent disk beside its child, or name its folder.',
+    IMAGE_PARENT_MISMATCH: 'Find the disk that the child was made from.',
+    IMAGE_CHAIN_CYCLIC:
+      'Find the disk that the oldest of them was made from: one of these was put in its place.',
+    IMAGE_CHAIN_TOO_LONG: 'Merge the oldest differencing disks into their parent.',
+    IMAGE_LOG_CORRUPT: 'Copy the file again when the disk is not in use.',
+    IMAGE_SIZE_UNALIGNED: 'Export it as a raw image, or make the disk a multiple of 512 bytes.',
+    IMAGE_FOOTER_READ_ONLY: 'Write inside the disk, or copy the disk without its footer.',
+  }
+}

@@ -24,7 +24,6 @@ export function requireInside(source: ByteSource, what: string, at: bigint, leng
     throw new ImageError(
       'IMAGE_TRUNCATED',
       `expected the ${what} in ${length} bytes at ${at}, but the file has ${source.sizeBytes}`,
-      { remedy: 'Copy the file again: it is cut off, or damaged.' },
     )
   }
 }

@@ -5,6 +5,7 @@ import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { z } from 'zod'
 import { isCoded } from '#core/errors/coded-error.ts'
+import { ImageError } from './errors.ts'
 import { detectFormat, openVhd, openVhdx } from './index.ts'
 import { memorySource } from './memory.fixture.ts'
 import { withChecksum } from './vhd/footer.ts'
@@ -54,8 +55,10 @@ async function codeOf(format: Format, bytes: Uint8Array): Promise<string | undef
     }
     return undefined
   } catch (error) {
-    if (isCoded(error)) return error.code
-    throw error
+    if (!isCoded(error)) throw error
+    // Whoever named a bad file is told what to do about it.
+    if (error instanceof ImageError) expect(error.remedy, error.code).toMatch(/\.$/u)
+    return error.code
   }
 }
 

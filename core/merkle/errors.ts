@@ -7,4 +7,9 @@ export type MerkleErrorCode =
   | 'MERKLE_BAD_SHAPE'
 
 /** What is wrong with a Merkle tree. */
-export class MerkleError extends CodedError<MerkleErrorCode> {}
+export class MerkleError extends CodedError<MerkleErrorCode> {
+  protected static override readonly remedies: Readonly<Record<MerkleErrorCode, string>> = {
+    MERKLE_WRONG_PAGE: 'The store altered it: use another store, or import the image again.',
+    MERKLE_BAD_SHAPE: 'Use another store, or import the image again.',
+  }
+}

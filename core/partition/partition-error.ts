@@ -11,4 +11,12 @@ export type PartitionErrorCode =
   | 'PARTITION_TOO_MANY'
 
 /** What is wrong with a partition table. */
-export class PartitionError extends CodedError<PartitionErrorCode> {}
+export class PartitionError extends CodedError<PartitionErrorCode> {
+  protected static override readonly remedies: Readonly<Record<PartitionErrorCode, string>> = {
+    PARTITION_TABLE_CORRUPT: 'Repair the partition table, with `sgdisk --verify` or fdisk for instance.',
+    PARTITION_OUTSIDE:
+      'Make the disk as large as it was when it was partitioned, or repair its partition table.',
+    PARTITION_CHAIN_CYCLIC: 'Repair the partition table, with `sgdisk --verify` or fdisk for instance.',
+    PARTITION_TOO_MANY: 'Use fewer partitions, or a table with fewer entries.',
+  }
+}

@@ -27,7 +27,6 @@ export function requireInside(sizeBytes: bigint, what: string, offset: bigint, l
     throw new PartitionError(
       'PARTITION_OUTSIDE',
       `expected ${what} inside ${sizeBytes} bytes, got ${length} bytes at ${offset}`,
-      { remedy: 'Make the disk as large as it was when it was partitioned, or repair its partition table.' },
     )
   }
 }

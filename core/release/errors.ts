@@ -43,4 +43,9 @@ export type ReleaseErrorCode =
   | 'RELEASE_DIRECTION_STALE'
 
 /** What is refused on the way from an image to its use. */
-export class ReleaseError extends CodedError<ReleaseErrorCode> {}
+export class ReleaseError extends CodedError<ReleaseErrorCode> {
+  protected static override readonly remedies: Readonly<Partial<Record<ReleaseErrorCode, string>>> = {
+    RELEASE_MALFORMED: 'Nothing was used. Fetch it again; if it stays, tell whoever runs the site.',
+    RELEASE_BAD_KEY: 'Use the public file that `trustcast key create` or `trustcast key show` wrote.',
+  }
+}

@@ -147,6 +147,5 @@ function checkKeyName(name: string): string {
 function badKey(problem: string, cause?: unknown): ReleaseError {
   return new ReleaseError('RELEASE_BAD_KEY', `this is no release key: ${problem}`, {
     cause,
-    remedy: 'Use the public file that `trustcast key create` or `trustcast key show` wrote.',
   })
 }

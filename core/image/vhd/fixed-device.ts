@@ -70,6 +70,5 @@ function footerReadOnly(): ImageError {
   return new ImageError(
     'IMAGE_FOOTER_READ_ONLY',
     'expected a write inside the disk, got one of the VHD footer behind it',
-    { remedy: 'Write inside the disk, or copy the disk without its footer.' },
   )
 }

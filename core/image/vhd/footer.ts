@@ -111,9 +111,7 @@ export function withChecksum(structure: Uint8Array, at: number): Uint8Array {
 export function requireChecksum(what: string, stated: number, computed: number): void {
   if (stated !== computed) {
     const sums = `expected ${computed.toString(16)}, got ${stated.toString(16)}`
-    throw new ImageError('IMAGE_BAD_CHECKSUM', `VHD ${what}: ${sums}`, {
-      remedy: 'Copy the file again: it is damaged.',
-    })
+    throw new ImageError('IMAGE_BAD_CHECKSUM', `VHD ${what}: ${sums}`)
   }
 }
 

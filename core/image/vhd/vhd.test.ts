@@ -2,6 +2,7 @@ import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { BlockDevice } from '#core/block/block-device.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
+import { ImageError } from '../errors.ts'
 import type { FoundParent, ParentReference } from '../layer.ts'
 import { memorySink, memorySource, sparseSource } from '../memory.fixture.ts'
 import { openRaw } from '../raw.ts'
@@ -21,8 +22,10 @@ async function codeOf(run: () => Promise<unknown>): Promise<string | undefined> 
     await run()
     return undefined
   } catch (error) {
-    if (isCoded(error)) return error.code
-    throw error
+    if (!isCoded(error)) throw error
+    // Whoever named a bad file is told what to do about it.
+    if (error instanceof ImageError) expect(error.remedy, error.code).toMatch(/\.$/u)
+    return error.code
   }
 }
 

@@ -92,9 +92,6 @@ export function requireVhdSize({ sizeBytes }: BlockDevice): number {
     throw new ImageError(
       'IMAGE_SIZE_UNALIGNED',
       `expected whole sectors of 512 bytes, got ${sizeBytes} bytes`,
-      {
-        remedy: 'Export it as a raw image, or make the disk a multiple of 512 bytes.',
-      },
     )
   }
   return Number(sizeBytes)

@@ -43,9 +43,7 @@ export async function readHeader(source: ByteSource, signal?: AbortSignal): Prom
 
 function current([first, second]: readonly Fields[]): Fields {
   if (first === undefined) {
-    throw new ImageError('IMAGE_BAD_CHECKSUM', 'expected one of two headers to have its checksum, none has', {
-      remedy: 'Copy the file again: it is damaged.',
-    })
+    throw new ImageError('IMAGE_BAD_CHECKSUM', 'expected one of two headers to have its checksum, none has')
   }
   if (second === undefined) return first
   if (first.u64(8) !== second.u64(8)) return first.u64(8) > second.u64(8) ? first : second

@@ -39,9 +39,7 @@ export async function replayLog(
   const entries = activeSequence(new LogReader(log, logGuid))
   const head = entries.at(-1)
   if (head === undefined) {
-    throw new ImageError('IMAGE_LOG_CORRUPT', 'expected a whole sequence of entries in the log, found none', {
-      remedy: 'Copy the file again when the disk is not in use.',
-    })
+    throw new ImageError('IMAGE_LOG_CORRUPT', 'expected a whole sequence of entries in the log, found none')
   }
   if (head.flushedFileBytes > source.sizeBytes) {
     throw new ImageError(

@@ -79,9 +79,6 @@ async function readTable(source: ByteSource, signal: AbortSignal | undefined): P
   throw new ImageError(
     'IMAGE_BAD_CHECKSUM',
     'expected one of two region tables to have its checksum, none has',
-    {
-      remedy: 'Copy the file again: it is damaged.',
-    },
   )
 }
 
