@@ -1,0 +1,119 @@
+import { execFile, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import {
+  appendFile,
+  cp,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  truncate,
+  utimes,
+} from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+
+const run = promisify(execFile)
+const trustcast = join(import.meta.dirname, '../../../../trustcast')
+const MiB = 1_048_576
+let folder: string
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'image-import-'))
+})
+
+afterEach(() => rm(folder, { recursive: true }))
+
+const at = (...names: readonly string[]): string => join(folder, ...names)
+
+function image(state: string, ...words: readonly string[]): Promise<{ stdout: string; stderr: string }> {
+  return run(trustcast, ['image', ...words], { env: environment(state) })
+}
+
+/** Store and keys lie below a folder of their own. */
+function environment(state: string): NodeJS.ProcessEnv {
+  return { ...process.env, TRUSTCAST_STORE: at(state, 'store'), TRUSTCAST_IMAGES: at(state, 'keys') }
+}
+
+async function writeNoise(path: string, mebibytes: number): Promise<void> {
+  await using file = await open(path, 'w')
+  for (let done = 0; done < mebibytes; done += 16) await file.write(randomBytes(16 * MiB))
+}
+
+async function journalOf(state: string): Promise<string> {
+  return readFile(at(state, 'keys/imports/disk:1.journal'), 'utf8').catch(() => '')
+}
+
+function chunksOf(line: string): number {
+  return (JSON.parse(line) as { chunks: unknown[] }).chunks.length
+}
+
+/** Imports `disk:1` until its journal names two packs, and kills that. @returns the journal's whole lines */
+async function importKilled(state: string, source: string): Promise<readonly string[]> {
+  const child = spawn(trustcast, ['image', 'import', source, 'disk:1'], {
+    env: environment(state),
+    stdio: 'ignore',
+  })
+  const gone = once(child, 'exit')
+  while ((await journalOf(state)).split('\n').length < 4) {
+    if (child.exitCode !== null) throw new Error('the import ended by itself')
+    await sleep(1)
+  }
+  child.kill('SIGKILL')
+  await gone
+  expect(child.signalCode).toBe('SIGKILL')
+  return (await journalOf(state)).split('\n').slice(0, -1)
+}
+
+test('an import that was killed goes on, over a line that is torn, and anew when its source has changed', async () => {
+  await writeNoise(at('disk.raw'), 96)
+  const [, ...packs] = await importKilled('one', at('disk.raw'))
+  // The last line, as if only a part of it had come to the disk.
+  await appendFile(at('one/keys/imports/disk:1.journal'), packs.at(-1)!.slice(0, 100))
+  await cp(at('one'), at('two'), { recursive: true })
+  const done = packs.reduce((sum, line) => sum + chunksOf(line), 0)
+  const again = await image('one', 'import', at('disk.raw'), 'disk:1')
+  expect(again.stdout).toContain(`Going on: ${done} chunks are in the store already\n`)
+  expect(again.stdout).toContain(`384 chunks that are not zeros, ${done} of them known\n`)
+  expect((await image('one', 'verify', 'disk:1')).stdout).toContain('is whole: 96.0 MiB verified')
+  await image('one', 'export', 'disk:1', at('copy.raw'))
+  await run('cmp', [at('copy.raw'), at('disk.raw')])
+  expect(await journalOf('one')).toBe('')
+
+  await utimes(at('disk.raw'), new Date(), new Date(0))
+  const anew = await image('two', 'import', at('disk.raw'), 'disk:1')
+  expect(anew.stdout).not.toContain('Going on')
+  expect(anew.stdout).toContain(' 0 of them known\n')
+})
+
+test('an altered or missing pack fails verifying and exporting, and nothing was exported', async () => {
+  await writeNoise(at('disk.raw'), 16)
+  await image('state', 'import', at('disk.raw'), 'disk:1')
+  const blobs = at('state/store/blobs/sha256')
+  const sizes = await Promise.all(
+    (await readdir(blobs)).map(async (name) => ({ name, bytes: (await stat(join(blobs, name))).size })),
+  )
+  const packs = sizes.filter(({ bytes }) => bytes > MiB).map(({ name }) => join(blobs, name))
+  expect(packs.length).toBeGreaterThan(2)
+  const expectRefused = async (code: string): Promise<void> => {
+    const refusal = { code: 1, stderr: expect.stringMatching(new RegExp(`^${code}: `)) }
+    await expect(image('state', 'verify', 'disk:1')).rejects.toMatchObject(refusal)
+    await expect(image('state', 'export', 'disk:1', at('copy.raw'))).rejects.toMatchObject(refusal)
+    expect(await readdir(folder)).toEqual(['disk.raw', 'state'])
+  }
+  {
+    await using pack = await open(packs.at(-1)!, 'r+')
+    await pack.write(Buffer.from([0x55, 0xaa, 0x55]), 0, 3, 2 * MiB)
+  }
+  await expectRefused('ARTIFACT_WRONG_CHUNK')
+  await truncate(packs.at(-1)!, 2 * MiB)
+  await expectRefused('BLOB_WRONG_ANSWER')
+  await rm(packs.at(-1)!)
+  await expectRefused('BLOB_MISSING')
+})
