@@ -13,6 +13,7 @@ import { diskRecord } from '#apps/endpoint/disk/record-schema.ts'
 import { readEndpointCredentials, startEndpointAgent } from '#apps/endpoint/endpoint-agent.ts'
 import { tidyReplicas } from '#apps/site/replicas.ts'
 import { disposable } from '#apps/site/run-site.ts'
+import { personView } from '#core/api/admin.ts'
 import { dataAnswer, timelineAnswer } from '#core/api/data.ts'
 import { decodeManifest } from '#core/replica/index.ts'
 import { diskOf, type EnrolledEndpoint, enrolEndpoint } from './enrolled-endpoint.rig.ts'
@@ -138,17 +139,7 @@ test('whoever comes back to a device goes on with what was written elsewhere; wh
 
 test('whoever ends the command line by Ctrl-C has the rest sent first', async () => {
   await using laptop = await enrolEndpoint(site, ada, 'laptop-12')
-  const env = {
-    ...process.env,
-    TRUSTCAST_ENDPOINT: laptop.dir,
-    TRUSTCAST_LOGIN: join(laptop.dir, 'login.json'),
-    TRUSTCAST_RUN: join(laptop.dir, 'run'),
-  }
-  const authority = join(site.state, 'pki/root.pem')
-  const login = spawn(program, ['login', site.url, '--user', 'nora', '--ca', authority], { env })
-  login.stdin.end(`${passwordOf('nora')}\n`)
-  expect(await once(login, 'close')).toEqual([0, null])
-
+  const env = await commandLineOf(laptop, 'nora')
   const child = spawn(program, ['disk', 'attach', 'office', '--json'], { env })
   undo.defer(() => void child.kill('SIGKILL'))
   const [line] = (await once(createInterface(child.stdout), 'line')) as [string]
@@ -293,6 +284,27 @@ test('nothing more is sent once the policy only keeps, and nothing at all under 
   await ada.send('PUT', '/admin/policy', { text: overlayPolicy('replicate') }, z.unknown())
 })
 
+test('whoever loses trust at the command line is told that reads end, and where to go on', async () => {
+  await using laptop = await enrolEndpoint(site, ada, 'laptop-13')
+  const env = await commandLineOf(laptop, 'nora')
+  const child = spawn(program, ['disk', 'attach', 'office'], { env })
+  undo.defer(() => void child.kill('SIGKILL'))
+  let said = ''
+  child.stdout.on('data', (text) => (said += String(text)))
+  const ended = once(child, 'close')
+  await until(() => said.includes('Ctrl-C detaches it.'), 'the disk is attached')
+  const { people } = await ada.get('/admin/people', z.object({ people: z.array(personView) }))
+  const { id, groups } = people.find(({ login }) => login === 'nora')!
+  await ada.send('PATCH', `/admin/people/${id}`, { groups: ['contractors'] }, z.unknown())
+  try {
+    await ended
+    expect(said).toMatch(/^Ended: ./m)
+    expect(said).toContain('Go on in the data centre (hosted-shared): trustcast launch lab\n')
+  } finally {
+    await ada.send('PATCH', `/admin/people/${id}`, { groups }, z.unknown())
+  }
+})
+
 async function disk(endpoint: EnrolledEndpoint, client: SignedInClient): Promise<ReplicatedDisk> {
   const launched = await launchedAt(endpoint, client, 'lab')
   return useReplicatedDisk({
@@ -323,6 +335,21 @@ async function startedAgain(endpoint: EnrolledEndpoint): Promise<EnrolledEndpoin
     },
     [Symbol.asyncDispose]: () => agent[Symbol.asyncDispose](),
   }
+}
+
+/** What the command line needs on that machine, signed in. */
+async function commandLineOf({ dir }: EnrolledEndpoint, user: string) {
+  const env = {
+    ...process.env,
+    TRUSTCAST_ENDPOINT: dir,
+    TRUSTCAST_LOGIN: join(dir, 'login.json'),
+    TRUSTCAST_RUN: join(dir, 'run'),
+  }
+  const authority = join(site.state, 'pki/root.pem')
+  const login = spawn(program, ['login', site.url, '--user', user, '--ca', authority], { env })
+  login.stdin.end(`${passwordOf(user)}\n`)
+  expect(await once(login, 'close')).toEqual([0, null])
+  return env
 }
 
 async function endpointProcess({ dir }: EnrolledEndpoint) {
