@@ -170,8 +170,15 @@ test('a wave grows from canaries to everybody, and takes nobody back', async () 
   expect(await directed('production', { id: crypto.randomUUID(), groups: ['pilots'] })).toMatchObject({
     version: '2',
   })
+  const [first, others] = [endpoints[0]!, endpoints.slice(1)]
+  expect(await done(promote('2', '--endpoint', first.id))).toContain(
+    `production: 1, 0 % and first pilots, ${first.id} get 2`,
+  )
+  expect(await versions([first])).toEqual(new Set(['2']))
+  expect(await versions(others)).toEqual(new Set(['1']))
 
   await done(promote('2', '--percent', '30'))
+  expect(await versions([first])).toEqual(new Set(['2']))
   const early: Machine[] = []
   for (const one of endpoints) if ((await directed('production', one))?.version === '2') early.push(one)
   expect(early.length).toBeGreaterThan(20)
