@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { request as httpRequest } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -66,6 +66,8 @@ export async function startService(
   { args = ['--port', '0', '--as', account, '--no-report'], env: more = {} }: ServiceOptions = {},
 ): Promise<RunningService> {
   const folder = await mkdtemp(join(tmpdir(), 'tc-service-'))
+  // As on a machine: everybody may pass through, what is inside is closed to them.
+  await chmod(folder, 0o711)
   const dir = join(folder, 'state')
   const wish = { kind: 'endpoint', name }
   const { token } = await admin.send('POST', '/admin/enrolment-tokens', wish, tokenAnswer)

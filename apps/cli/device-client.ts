@@ -1,6 +1,8 @@
 import { request } from 'node:http'
-import type { z } from 'zod'
+import { z } from 'zod'
 import { runDirectory } from '#apps/endpoint/disk/run-dir.ts'
+import { type VmControl, vmControlBy } from '#apps/endpoint/vm/vm-control.ts'
+import { type VmRecord, vmRecord } from '#apps/endpoint/vm/vm-record.ts'
 import { ApiRefusal } from '#apps/site-client/call.ts'
 import {
   type DeviceLaunchAnswer,
@@ -12,7 +14,8 @@ import { apiError } from '#core/api/words.ts'
 import { CliError } from './cli-error.ts'
 
 /** Talks to the service of this endpoint over its unix socket. */
-const timeoutMs = 60_000
+/** A guest may take a minute to shut down. */
+const timeoutMs = 90_000
 const maxAnswerBytes = 1024 * 1024
 const rootRunDir = '/run/trustcast'
 
@@ -24,6 +27,16 @@ export async function askStatus(): Promise<DeviceStatus> {
 /** @throws {CliError} CLI_NO_SERVICE; {ApiRefusal} with the site's or the service's code */
 export async function askLaunch(code: string): Promise<DeviceLaunchAnswer> {
   return ask('POST', '/launch', { code }, deviceLaunchAnswer)
+}
+
+/** The VMs of this endpoint's service, or that root started, whose screen is this account's. @throws {CliError} CLI_NO_SERVICE */
+export async function askVms(): Promise<readonly VmRecord[]> {
+  return (await ask('GET', '/vms', undefined, z.object({ vms: z.array(vmRecord) }))).vms
+}
+
+/** Looks after one of them. Calls throw {CliError} CLI_NO_SERVICE, and {ApiRefusal} with what the service or the VM refused. */
+export function controlThroughService({ id }: Pick<VmRecord, 'id'>): VmControl {
+  return vmControlBy((wanted, schema) => ask('POST', `/vms/${id}`, wanted, schema))
 }
 
 async function ask<T>(
@@ -62,7 +75,7 @@ async function send(
       reject(
         new CliError('CLI_NO_SERVICE', `the service of this endpoint does not answer: ${cause.message}`, {
           remedy:
-            'Start it: sudo systemctl start trustcast-endpoint. If it runs, you need to be in the group that may use it.',
+            'Start it: sudo systemctl start trustcast-endpoint. If it runs with --group, you need to be in that group.',
           cause,
         }),
       ),

@@ -1,8 +1,9 @@
 import { runDirectory } from '#apps/endpoint/disk/run-dir.ts'
-import { findVm, type VmControl, type VmStatusView, vmControlOf } from '#apps/endpoint/vm/vm-control.ts'
+import { pickVm, type VmControl, type VmStatusView, vmControlOf } from '#apps/endpoint/vm/vm-control.ts'
 import { readVms, type VmRecord } from '#apps/endpoint/vm/vm-record.ts'
-import { usage } from '../cli-error.ts'
+import { CliError, usage } from '../cli-error.ts'
 import { type Command, commandGroup, parse, table } from '../command.ts'
+import { askVms, controlThroughService } from '../device-client.ts'
 import { replicaText } from '../replica-text.ts'
 import { sizeText } from './image/store-options.ts'
 
@@ -19,10 +20,9 @@ const list: Command = {
   summary: 'The VMs that run here, and how much of their images is on this machine.',
   run: async (args, out) => {
     parse(args, {}, [0, 0])
-    const runDir = ownRunDirectory()
-    const records = await readVms(runDir)
+    const known = await knownVms()
     const vms = await Promise.all(
-      records.map(async (record) => ({ record, status: await vmControlOf(runDir, record).status() })),
+      known.map(async ({ control, ...record }) => ({ record, status: await control.status() })),
     )
     out.result({ vms: vms.map(({ record, status }) => ({ ...record, ...status })) }, () =>
       vms.length === 0
@@ -65,9 +65,9 @@ const stop: Command = {
   summary: 'Have the guest of a VM shut down, and wait for it. With --force its power fails.',
   run: async (args, out) => {
     const words = parse(args, { force: { type: 'boolean' } }, [1, 1])
-    const { record, control } = await wanted(words.positionals[0])
+    const { id, workspace, control } = await wanted(words.positionals[0])
     await control.stop(words.flag('force'))
-    out.result({ id: record.id }, () => `Stopped ${record.workspace.name}.`)
+    out.result({ id }, () => `Stopped ${workspace.name}.`)
   },
 }
 
@@ -106,20 +106,42 @@ function simple(
     synopsis: `${name} VM`,
     summary,
     run: async (args, out) => {
-      const { record, control } = await wanted(parse(args, {}, [1, 1]).positionals[0])
+      const { id, workspace, control } = await wanted(parse(args, {}, [1, 1]).positionals[0])
       await act(control)
-      out.result({ id: record.id }, () => `${done}: ${record.workspace.name}`)
+      out.result({ id }, () => `${done}: ${workspace.name}`)
     },
   }
 }
 
-/** By its id, or by its workspace. */
-async function wanted(word = ''): Promise<{ readonly record: VmRecord; readonly control: VmControl }> {
-  const runDir = ownRunDirectory()
-  const record = await findVm(runDir, word)
-  return { record, control: vmControlOf(runDir, record) }
+interface KnownVm extends VmRecord {
+  readonly control: VmControl
 }
 
-function ownRunDirectory(): string {
-  return runDirectory(process.env, process.getuid?.())
+/** By its id, or by its workspace. */
+async function wanted(word = ''): Promise<KnownVm> {
+  return pickVm(await knownVms(), word)
+}
+
+/** Those that this account keeps, and those that root keeps for it: these are asked through the service. */
+async function knownVms(): Promise<readonly KnownVm[]> {
+  const own = await ownVms()
+  const theirs = process.getuid?.() === 0 ? [] : await askVms().catch(withoutService)
+  return [
+    ...own,
+    ...theirs
+      .filter(({ id }) => !own.some((one) => one.id === id))
+      .map((record) => ({ ...record, control: controlThroughService(record) })),
+  ]
+}
+
+async function ownVms(): Promise<readonly KnownVm[]> {
+  // Somebody who is not signed in at a seat may have no folder for what runs.
+  if (process.getuid?.() !== 0 && !process.env['TRUSTCAST_RUN'] && !process.env['XDG_RUNTIME_DIR']) return []
+  const runDir = runDirectory(process.env, process.getuid?.())
+  return (await readVms(runDir)).map((record) => ({ ...record, control: vmControlOf(runDir, record) }))
+}
+
+function withoutService(error: unknown): readonly VmRecord[] {
+  if (error instanceof CliError && error.code === 'CLI_NO_SERVICE') return []
+  throw error
 }

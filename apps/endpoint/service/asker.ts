@@ -25,7 +25,7 @@ export async function askerOfTcp({
   if (remoteAddress !== '127.0.0.1' || remotePort === undefined || localPort === undefined) return undefined
   const found = clientOf(await readFile('/proc/net/tcp', 'latin1'), remotePort, localPort)
   if (found === undefined) return undefined
-  return { uid: found.uid, findPid: () => holderOf(found.inode) }
+  return { uid: found.uid, findPid: async () => (await holderOf(found.inode))?.pid }
 }
 
 /**
@@ -48,48 +48,55 @@ export function clientOf(
   return undefined
 }
 
-/** Of a connection to a unix socket of ours. Node does not tell SO_PEERCRED; `ss` asks the kernel who has the other end. */
+/**
+ * Of a connection to a unix socket of ours. Node does not tell SO_PEERCRED; `ss` asks the kernel which socket has the other end.
+ *
+ * INVARIANT: the account is the one that made that socket, as its inode has it, not that of a process which holds it by now: whoever hands an
+ * open connection to a program with other rights (set-user-ID, or by passing the descriptor) does not become it.
+ */
 export async function askerOfUnix(socket: Socket): Promise<Asker | undefined> {
   const { fd = -1 } = (socket as { readonly _handle?: { readonly fd?: number } })._handle ?? {}
   const [, inode] = /^socket:\[(\d+)\]$/.exec(await readlink(`/proc/self/fd/${fd}`).catch(() => '')) ?? []
   if (inode === undefined) return undefined
-  const { stdout } = await run('ss', ['-xpnH'], { timeout: 5_000, maxBuffer: 16 * 1024 * 1024 }).catch(
-    () => ({
-      stdout: '',
-    }),
-  )
-  const pid = peerOf(stdout, inode)
-  if (pid === undefined) return undefined
-  const uid = (await stat(`/proc/${pid}`).catch(() => undefined))?.uid
-  return uid === undefined ? undefined : { uid, findPid: async () => pid }
+  const { stdout } = await run('ss', ['-xnH'], { timeout: 5_000, maxBuffer: 16 * 1024 * 1024 }).catch(() => ({
+    stdout: '',
+  }))
+  const peer = peerOf(stdout, inode)
+  const holder = peer === undefined ? undefined : await holderOf(peer)
+  if (holder === undefined) return undefined
+  const { pid, uid } = holder
+  const runsAs = (await stat(`/proc/${pid}`).catch(() => undefined))?.uid
+  // What another account's program has in its environment is not this one's word.
+  return { uid, findPid: async () => (runsAs === uid ? pid : undefined) }
 }
 
 /**
- * Lines of `ss -xpnH`: `u_str ESTAB 0 0 PATH INODE PEERPATH PEERINODE users:(("name",pid=1,fd=3),…)`. A path may hold spaces; the numbers and
- * `users` are the last four words.
+ * Lines of `ss -xnH`: `u_str ESTAB 0 0 PATH INODE PEERPATH PEERINODE`. A path is whatever its account chose, spaces and whole lines included:
+ * what a forged line says is not believed, since the true one is there as well.
  *
- * @returns the pid of the program at the other end, where it is one alone
+ * @returns the inode of the socket at the other end, where exactly one line says so
  */
-export function peerOf(lines: string, inode: string): number | undefined {
-  const ends = lines.split('\n').flatMap((line) => {
-    const parts = /^\S+\s+ESTAB\s+\d+\s+\d+\s+.*?\s(\d+)\s+\S+\s+(\d+)\s+users:\((.*)\)\s*$/.exec(line)
-    return parts === null ? [] : [{ own: parts[1], peer: parts[2], users: parts[3] ?? '' }]
+export function peerOf(lines: string, inode: string): string | undefined {
+  const peers = lines.split('\n').flatMap((line) => {
+    const [, own, peer] = /^\S+\s+ESTAB\s+\d+\s+\d+\s+.*\s(\d+)\s+\S+\s+(\d+)\s*$/.exec(line) ?? []
+    return own === inode && peer !== undefined ? [peer] : []
   })
-  const ours = ends.find(({ own }) => own === inode)
-  const theirs = ends.find(({ own }) => own === ours?.peer)
-  const pids = new Set([...(theirs?.users ?? '').matchAll(/,pid=(\d+),/g)].map(([, pid]) => Number(pid)))
-  const [pid] = pids
-  return pids.size === 1 ? pid : undefined
+  return peers.length === 1 ? peers[0] : undefined
 }
 
-/** The program that has a socket open, as far as this process may see it. */
-async function holderOf(inode: string): Promise<number | undefined> {
+/** A program that has a socket open, as far as this process may see it, and the account that made the socket. */
+async function holderOf(inode: string): Promise<{ readonly pid: number; readonly uid: number } | undefined> {
   const wanted = `socket:[${inode}]`
   for (const name of await readdir('/proc')) {
     if (!/^\d+$/.test(name)) continue
     const folder = join('/proc', name, 'fd')
-    for (const fd of await readdir(folder).catch(() => []))
-      if ((await readlink(join(folder, fd)).catch(() => '')) === wanted) return Number(name)
+    for (const fd of await readdir(folder).catch(() => [])) {
+      const path = join(folder, fd)
+      if ((await readlink(path).catch(() => '')) !== wanted) continue
+      const made = await stat(path).catch(() => undefined)
+      // It may have closed it meanwhile, and opened something else there.
+      if (made?.isSocket() === true && String(made.ino) === inode) return { pid: Number(name), uid: made.uid }
+    }
   }
   return undefined
 }

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { z } from 'zod'
 import { deviceLaunchRequest } from '#core/api/handoff.ts'
 import { type CodedError, isCoded } from '#core/errors/coded-error.ts'
 import { type DeviceRoute, maxDeviceBodyBytes } from '#core/handoff/index.ts'
@@ -16,6 +17,7 @@ const status: Readonly<Record<string, number>> = {
   DEVICE_NOT_JSON: 415,
   SERVICE_BAD_REQUEST: 400,
   SERVICE_NO_ACCOUNT: 403,
+  LOCAL_VM_UNKNOWN: 404,
   SERVICE_TOO_FAST: 429,
   SERVICE_FULL: 503,
   SITE_AWAY: 503,
@@ -29,8 +31,7 @@ export async function serveRoute(
   asker: Asker,
 ): Promise<unknown> {
   if (route === 'status') return service.status(asker)
-  const { code } = parseLaunch(await readBody(request))
-  return service.launch(code, asker)
+  return service.launch(parse(deviceLaunchRequest, await readBody(request)).code, asker)
 }
 
 export function answer(
@@ -66,7 +67,8 @@ function inWords({ code, message, remedy }: CodedError): object {
   return { code, message, ...(remedy !== undefined && { remedy }) }
 }
 
-async function readBody(request: IncomingMessage): Promise<string> {
+/** @throws {ServiceError} SERVICE_BAD_REQUEST */
+export async function readBody(request: IncomingMessage): Promise<string> {
   const parts: Buffer[] = []
   let length = 0
   for await (const part of request as AsyncIterable<Buffer>) {
@@ -78,11 +80,12 @@ async function readBody(request: IncomingMessage): Promise<string> {
   return Buffer.concat(parts).toString()
 }
 
-function parseLaunch(text: string): { readonly code: string } {
+/** @throws {ServiceError} SERVICE_BAD_REQUEST */
+export function parse<Request>(schema: z.ZodType<Request>, text: string): Request {
   try {
-    return deviceLaunchRequest.parse(JSON.parse(text))
+    return schema.parse(JSON.parse(text))
   } catch (cause) {
-    throw new ServiceError('SERVICE_BAD_REQUEST', 'expected {"code": "…"} with a code of the portal', {
+    throw new ServiceError('SERVICE_BAD_REQUEST', 'expected JSON of another form', {
       cause,
     })
   }

@@ -4,9 +4,9 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
 import { HandoffError } from '#core/handoff/index.ts'
-import { askerOfUnix } from './asker.ts'
+import { type Asker, askerOfUnix } from './asker.ts'
 import { close } from './device-port.ts'
-import { answer, answerError, createPace, serveRoute } from './device-routes.ts'
+import { answer, answerError, createPace, readBody, serveRoute } from './device-routes.ts'
 import type { DeviceService } from './endpoint-service.ts'
 import { ServiceError } from './service-error.ts'
 
@@ -16,9 +16,10 @@ export function deviceSocketPath(runDir: string): string {
 }
 
 /**
- * The way from the command line into the service: HTTP on a unix socket, for its owner and one group (0660).
+ * The way from the command line into the service: HTTP on a unix socket. Everybody of this machine may ask (0666): the kernel says who does, and
+ * each is answered about their own alone.
  *
- * @param group whose members may ask; absent: the owner alone
+ * @param group whose members alone may ask (0660)
  * @throws {ServiceError} SERVICE_BAD_REQUEST when another service has it or the group does not exist
  */
 export async function openDeviceSocket(
@@ -38,19 +39,11 @@ export async function openDeviceSocket(
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     try {
       pace()
-      const { method, url } = request
-      const route =
-        method === 'GET' && url === '/status'
-          ? 'status'
-          : method === 'POST' && url === '/launch'
-            ? 'launch'
-            : undefined
-      if (route === undefined)
-        throw new HandoffError('DEVICE_NO_ROUTE', 'expected POST /launch or GET /status')
+      const serve = routeOf(service, request)
       const asker = await askerOfUnix(request.socket)
       if (asker === undefined)
         throw new ServiceError('SERVICE_NO_ACCOUNT', 'the program that asks cannot be seen')
-      answer(response, 200, await serveRoute(service, route, request, asker))
+      answer(response, 200, await serve(asker))
     } catch (error) {
       service.warn(error)
       answerError(response, error)
@@ -66,8 +59,22 @@ export async function openDeviceSocket(
   }
   await once(server, 'listening')
   if (gid !== undefined) await chown(path, process.getuid?.() ?? 0, gid)
-  await chmod(path, 0o660)
+  await chmod(path, gid === undefined ? 0o666 : 0o660)
   return { [Symbol.asyncDispose]: () => close(server) }
+}
+
+type Serve = (asker: Asker) => Promise<unknown>
+
+/** @throws {HandoffError} DEVICE_NO_ROUTE */
+function routeOf(service: DeviceService, request: IncomingMessage): Serve {
+  const { method = '', url = '' } = request
+  const wanted = `${method} ${url}`
+  if (wanted === 'GET /status') return (asker) => serveRoute(service, 'status', request, asker)
+  if (wanted === 'POST /launch') return (asker) => serveRoute(service, 'launch', request, asker)
+  if (wanted === 'GET /vms') return async (asker) => ({ vms: await service.vms(asker) })
+  const [, id] = /^POST \/vms\/([0-9a-f]{8})$/.exec(wanted) ?? []
+  if (id !== undefined) return async (asker) => service.actOnVm(id, await readBody(request), asker)
+  throw new HandoffError('DEVICE_NO_ROUTE', 'expected GET /status, POST /launch, GET /vms or POST /vms/ID')
 }
 
 async function isAnswered(path: string): Promise<boolean> {

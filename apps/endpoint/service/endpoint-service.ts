@@ -11,6 +11,7 @@ import { controlOf } from '../disk/control.ts'
 import { folderOf } from '../disk/record.ts'
 import { runDirectory } from '../disk/run-dir.ts'
 import { type EndpointAgent, type EndpointAgentOptions, startEndpointAgent } from '../endpoint-agent.ts'
+import type { VmRecord } from '../vm/vm-record.ts'
 import { type Asker, type Desktop, desktopOf } from './asker.ts'
 import { type DevicePort, openDevicePort } from './device-port.ts'
 import { deviceSocketPath, openDeviceSocket } from './device-socket.ts'
@@ -25,6 +26,15 @@ import { trustWatch } from './trust-watch.ts'
 export interface DeviceService {
   launch(code: string, asker: Asker): Promise<DeviceLaunchAnswer>
   status(asker: Asker): Promise<DeviceStatus>
+  /** The VMs that whoever asks may look after; root all. */
+  vms(asker: Asker): Promise<readonly VmRecord[]>
+  /**
+   * Has one of them do something.
+   *
+   * @param text what is asked of it, as JSON
+   * @throws {ServiceError} SERVICE_BAD_REQUEST; {LocalVmError} LOCAL_VM_UNKNOWN, and what the VM itself refuses
+   */
+  actOnVm(id: string, text: string, asker: Asker): Promise<object>
   warn(error: unknown): void
 }
 
@@ -103,6 +113,9 @@ function serviceOf(
   })
   return {
     launches,
+    // Loaded when somebody asks: a service that waits needs none of it in memory.
+    vms: async (asker) => (await import('./own-vms.ts')).listVms(asker),
+    actOnVm: async (id, text, asker) => (await import('./own-vms.ts')).actOnVm(id, text, asker),
     launch: async (code, asker) => {
       // Whoever uses this device is told when trust in it changes.
       people.set(asker.uid, await desktopOf(asker))

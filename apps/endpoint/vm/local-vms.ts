@@ -284,6 +284,7 @@ export class LocalVms implements AsyncDisposable {
         pid: process.pid,
         startTime: (await identify(process.pid))?.startTime ?? '',
         display: folder.display,
+        uid: process.getuid?.() ?? 0,
         since: new Date().toISOString(),
       }
       const { manifestDigest } = release
@@ -307,7 +308,11 @@ export class LocalVms implements AsyncDisposable {
   /** Its screen is for whoever launched it last. */
   async #showOn(kept: Kept, { viewer }: VmLaunch): Promise<void> {
     const { vm, folder } = kept
-    const record = { ...kept.record, display: viewer?.path ?? folder.display }
+    const own = { display: folder.display, uid: process.getuid?.() ?? 0 }
+    const record = {
+      ...kept.record,
+      ...(viewer === undefined ? own : { display: viewer.path, uid: viewer.uid }),
+    }
     await vm.display.listen(record.display, viewer)
     await registerVm(folder, record)
     kept.record = record

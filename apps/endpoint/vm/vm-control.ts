@@ -42,17 +42,19 @@ export type VmStatusView = z.infer<typeof status>
 const snapshot = z.strictObject({ name: z.string(), takenAt: z.iso.datetime(), sizeBytes: count })
 
 const always = z.literal(true)
-const request = z.union([
+/** What the person may ask whose screen it is on. */
+export const ownersRequest = z.union([
   z.strictObject({ status: always }),
   z.strictObject({ suspend: always }),
   z.strictObject({ resume: always }),
-  /** Launches it again for whoever is signed in, so that it goes on. */
-  z.strictObject({ relaunch: always }),
   z.strictObject({ stop: z.strictObject({ force: z.boolean() }) }),
   z.strictObject({
     snapshot: z.strictObject({ act: z.enum(['list', 'take', 'return', 'remove']), name: z.string().max(64) }),
   }),
 ])
+/** Launches it again for whoever is signed in, so that it goes on. */
+const request = z.union([ownersRequest, z.strictObject({ relaunch: always })])
+type VmRequest = z.infer<typeof request>
 export type SnapshotAct = 'list' | 'take' | 'return' | 'remove'
 
 /** What can be asked of the process that keeps a VM. */
@@ -89,29 +91,49 @@ export async function serveVmControl(path: string, control: VmControl): Promise<
 /** A VM that another process keeps. Calls throw what that process said, or LOCAL_VM_NOT_ANSWERING. */
 export function vmControlOf(runDir: string, { id }: Pick<VmRecord, 'id'>): VmControl {
   const path = vmFolder(runDir, id).control
-  const act = async (wanted: z.infer<typeof request>): Promise<void> => {
-    await ask(path, wanted, done)
+  return vmControlBy((wanted, schema) => ask(path, wanted, schema))
+}
+
+/** @param send brings one request to the VM's process, and what it answers back, as the schema has it */
+export function vmControlBy(
+  send: <Answer>(wanted: VmRequest, schema: z.ZodType<Answer>) => Promise<Answer>,
+): VmControl {
+  const act = async (wanted: VmRequest): Promise<void> => {
+    await send(wanted, done)
   }
   return {
-    status: async () => (await ask(path, { status: true }, statusAnswer)).status,
+    status: async () => (await send({ status: true }, statusAnswer)).status,
     suspend: () => act({ suspend: true }),
     resume: () => act({ resume: true }),
     relaunch: () => act({ relaunch: true }),
     stop: (force) => act({ stop: { force } }),
     snapshot: async (what, name) =>
-      (await ask(path, { snapshot: { act: what, name } }, snapshotsAnswer)).snapshots,
+      (await send({ snapshot: { act: what, name } }, snapshotsAnswer)).snapshots,
   }
+}
+
+/**
+ * Asks for somebody else, and tells what the VM's process answered.
+ *
+ * @throws {ControlRefusal} {LocalVmError} LOCAL_VM_NOT_ANSWERING
+ */
+export async function passToVm(
+  runDir: string,
+  { id }: Pick<VmRecord, 'id'>,
+  wanted: z.infer<typeof ownersRequest>,
+): Promise<object> {
+  return ask(vmFolder(runDir, id).control, wanted, z.looseObject({}))
 }
 
 /**
  * @param wanted an id, or the workspace that only one VM is of
  * @throws {LocalVmError} LOCAL_VM_UNKNOWN
  */
-export async function findVm(runDir: string, wanted: string): Promise<VmRecord> {
-  const found = (await readVms(runDir)).filter(
-    ({ id, workspace }) => id === wanted || workspace.id === wanted,
-  )
-  const [first, second] = found
+export function pickVm<Vm extends Pick<VmRecord, 'id' | 'workspace'>>(
+  vms: readonly Vm[],
+  wanted: string,
+): Vm {
+  const [first, second] = vms.filter(({ id, workspace }) => id === wanted || workspace.id === wanted)
   if (first !== undefined && second === undefined) return first
   const which = first === undefined ? 'no VM' : 'more than one VM'
   throw new LocalVmError('LOCAL_VM_UNKNOWN', `${which} here is called ${JSON.stringify(wanted)}`, {
@@ -119,12 +141,13 @@ export async function findVm(runDir: string, wanted: string): Promise<VmRecord> 
   })
 }
 
+/** Of those that this account keeps. @throws {LocalVmError} LOCAL_VM_UNKNOWN */
+export async function findVm(runDir: string, wanted: string): Promise<VmRecord> {
+  return pickVm(await readVms(runDir), wanted)
+}
+
 /** @throws {ControlRefusal} {LocalVmError} LOCAL_VM_NOT_ANSWERING */
-async function ask<Answer>(
-  path: string,
-  wanted: z.infer<typeof request>,
-  schema: z.ZodType<Answer>,
-): Promise<Answer> {
+async function ask<Answer>(path: string, wanted: VmRequest, schema: z.ZodType<Answer>): Promise<Answer> {
   try {
     return await askControlSocket(path, wanted, schema, true)
   } catch (error) {

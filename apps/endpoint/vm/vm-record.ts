@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { isRunning } from '#adapters/mount-nbd/index.ts'
 
-/** What other processes of the same owner may know about a VM. */
-const record = z.strictObject({
+/** What other processes of the same owner, and the person whose screen it is on, may know about a VM. */
+export const vmRecord = z.strictObject({
   id: z.string().regex(/^[0-9a-f]{8}$/),
   workspace: z.strictObject({ id: z.string(), name: z.string() }),
   person: z.strictObject({ id: z.uuid(), name: z.string() }),
@@ -15,9 +15,11 @@ const record = z.strictObject({
   startTime: z.string(),
   /** The unix socket on which its screen is shown, with the decision's conditions enforced. */
   display: z.string(),
+  /** The account of this machine whose screen it is on, and that may look after it. */
+  uid: z.int().min(0),
   since: z.iso.datetime(),
 })
-export type VmRecord = z.infer<typeof record>
+export type VmRecord = z.infer<typeof vmRecord>
 
 export interface VmFolder {
   readonly path: string
@@ -58,10 +60,10 @@ export async function unregisterVm({ path }: VmFolder): Promise<void> {
   await rm(path, { recursive: true, force: true })
 }
 
-/** Those that run, the oldest first. What killed processes left of theirs is removed. */
+/** Those that run, the oldest first; none where this account may not look. What killed processes left of theirs is removed. */
 export async function readVms(runDir: string): Promise<readonly VmRecord[]> {
   const names = await readdir(join(runDir, 'vms')).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return []
+    if (error.code === 'ENOENT' || error.code === 'EACCES') return []
     throw error
   })
   const found: VmRecord[] = []
@@ -80,5 +82,5 @@ async function readVm({ record: path }: VmFolder): Promise<VmRecord | undefined>
     if (error.code === 'ENOENT') return undefined
     throw error
   })
-  return text === undefined ? undefined : record.parse(JSON.parse(text))
+  return text === undefined ? undefined : vmRecord.parse(JSON.parse(text))
 }
