@@ -94,7 +94,7 @@ export async function startService(
     pid: child.pid ?? 0,
     env,
     log: () => output,
-    ask: (request) => ask(portOf(), site.url, request),
+    ask: (request) => askDevice(portOf(), site.url, request),
     status: async () => deviceStatus.parse(JSON.parse((await service.ask({ path: '/status' })).text)),
     launch: async (code) => {
       const { status, text } = await service.ask({
@@ -129,7 +129,8 @@ export async function codeFor(client: SignedInClient, wish: HandoffRequest): Pro
   return (await client.send('POST', '/handoffs', wish, handoffAnswer)).code
 }
 
-async function ask(
+/** One request to the loopback port of a device. @param origin of the page that asks */
+export async function askDevice(
   port: number,
   origin: string,
   { method = 'GET', path = '/status', headers = {}, body = '' }: DeviceRequest = {},

@@ -41,6 +41,15 @@ export type RedeemAnswer = z.infer<typeof redeemAnswer>
 /** What the portal or `trustcast open` gives the service on this machine. */
 export const deviceLaunchRequest = z.strictObject({ code: bytes32 })
 
+/** What the portal asks for before it shows the screen of a VM that runs on this machine. */
+export const deviceDisplayRequest = z.strictObject({ sessionId: uuid })
+
+export const deviceDisplayAnswer = z.strictObject({
+  /** 256 random bits, base64url: opens one WebSocket to `/display`, within half a minute, of a program of the same account. */
+  ticket: bytes32,
+})
+export type DeviceDisplayAnswer = z.infer<typeof deviceDisplayAnswer>
+
 /** Why a launch on this device is over. */
 export const deviceLaunchEnd = z.strictObject({
   code: z.string(),

@@ -8,5 +8,7 @@ export type HandoffErrorCode =
   | 'DEVICE_NOT_JSON'
   | 'DEVICE_TOO_LARGE'
   | 'DEVICE_NO_ROUTE'
+  /** A WebSocket that brings none, or more than one. */
+  | 'DEVICE_NO_TICKET'
   | 'DEVICE_URL_MALFORMED'
 export class HandoffError extends CodedError<HandoffErrorCode> {}

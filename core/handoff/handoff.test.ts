@@ -1,7 +1,14 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { isCoded } from '#core/errors/coded-error.ts'
-import { type ArrivedAtDevice, admit, corsHeaders, formatLaunchUrl, parseLaunchUrl } from './index.ts'
+import {
+  type ArrivedAtDevice,
+  admit,
+  admitDisplay,
+  corsHeaders,
+  formatLaunchUrl,
+  parseLaunchUrl,
+} from './index.ts'
 
 const terms = { origin: 'https://work.example:8443', port: 8447 }
 const headers = {
@@ -16,9 +23,11 @@ const code = 'A'.repeat(43)
 test("the site's own page may ask for the state and hand over a launch, nothing else", () => {
   expect(admit(launch, terms)).toEqual({ kind: 'launch' })
   expect(admit({ method: 'GET', path: '/status', headers }, terms)).toEqual({ kind: 'status' })
+  expect(admit({ ...launch, path: '/display' }, terms)).toEqual({ kind: 'display' })
   for (const [method, path] of [
     ['POST', '/status'],
     ['GET', '/launch'],
+    ['GET', '/display'],
     ['GET', '/status?x'],
     ['GET', '/'],
     ['DELETE', '/launch'],
@@ -97,6 +106,37 @@ test('only the very origin is ever admitted, whatever else a request says', () =
       expect(['127.0.0.1:8447', 'localhost:8447']).toContain(request.headers['host']?.toLowerCase())
     }),
   )
+})
+
+const display: ArrivedAtDevice = {
+  method: 'GET',
+  path: '/display',
+  headers: { ...headers, 'sec-websocket-protocol': `trustcast.display, ticket.${code}` },
+}
+
+test("a WebSocket of the site's own page is let in with the one ticket that it brings", () => {
+  expect(admitDisplay(display, terms)).toBe(code)
+  expect(() => admit(display, terms)).toThrow(expect.objectContaining({ code: 'DEVICE_NO_ROUTE' }))
+})
+
+test.each<[string, string, Partial<ArrivedAtDevice>, Readonly<Record<string, string | undefined>>]>([
+  ['of another site', 'DEVICE_ORIGIN_REFUSED', {}, { origin: 'https://evil.example' }],
+  ['of nobody', 'DEVICE_ORIGIN_REFUSED', {}, { origin: undefined }],
+  ['to a name that was made to point here', 'DEVICE_HOST_REFUSED', {}, { host: 'evil.example:8447' }],
+  ['to another path', 'DEVICE_NO_ROUTE', { path: '/status' }, {}],
+  ['by another method', 'DEVICE_NO_ROUTE', { method: 'POST' }, {}],
+  ['without a ticket', 'DEVICE_NO_TICKET', {}, { 'sec-websocket-protocol': 'trustcast.display' }],
+  ['without subprotocols', 'DEVICE_NO_TICKET', {}, { 'sec-websocket-protocol': undefined }],
+  ['of another protocol', 'DEVICE_NO_TICKET', {}, { 'sec-websocket-protocol': `binary, ticket.${code}` }],
+  [
+    'with two tickets',
+    'DEVICE_NO_TICKET',
+    {},
+    { 'sec-websocket-protocol': `trustcast.display, ticket.${code}, ticket.${code}` },
+  ],
+])('a WebSocket %s is refused', (_, expected, change, more) => {
+  const request = { ...display, ...change, headers: { ...display.headers, ...more } }
+  expect(() => admitDisplay(request, terms)).toThrow(expect.objectContaining({ code: expected }))
 })
 
 test('an address that was made is read again', () => {

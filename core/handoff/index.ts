@@ -4,9 +4,12 @@ export {
   type Admitted,
   type ArrivedAtDevice,
   admit,
+  admitDisplay,
   corsHeaders,
   type DeviceRoute,
   devicePort,
+  displayProtocol,
+  displayTicketPrefix,
   type LoopbackTerms,
   maxDeviceBodyBytes,
 } from './loopback-request.ts'

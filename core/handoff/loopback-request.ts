@@ -9,7 +9,16 @@ import { HandoffError } from './handoff-error.ts'
 export const devicePort = 8447
 export const maxDeviceBodyBytes = 1024
 
-const routes = { launch: ['POST', '/launch'], status: ['GET', '/status'] } as const
+/** The WebSocket subprotocol of a screen: RFB in binary messages. Its ticket travels beside it: browsers let scripts set no other header. */
+export const displayProtocol = 'trustcast.display'
+export const displayTicketPrefix = 'ticket.'
+const displayPath = '/display'
+
+const routes = {
+  launch: ['POST', '/launch'],
+  status: ['GET', '/status'],
+  display: ['POST', displayPath],
+} as const
 export type DeviceRoute = keyof typeof routes
 
 export interface ArrivedAtDevice {
@@ -38,7 +47,44 @@ export type Admitted = { readonly kind: 'preflight' } | { readonly kind: DeviceR
  *
  * @throws {HandoffError} DEVICE_HOST_REFUSED, DEVICE_ORIGIN_REFUSED, DEVICE_NO_ROUTE, DEVICE_NOT_JSON, DEVICE_TOO_LARGE
  */
-export function admit({ method, path, headers }: ArrivedAtDevice, { origin, port }: LoopbackTerms): Admitted {
+export function admit({ method, path, headers }: ArrivedAtDevice, terms: LoopbackTerms): Admitted {
+  requireOwnPage(headers, terms)
+  if (method === 'OPTIONS') {
+    requirePreflight(path, headers)
+    return { kind: 'preflight' }
+  }
+  const kind = routeOf(method, path)
+  if (kind !== 'status') requireJson(headers)
+  return { kind }
+}
+
+/**
+ * Lets in a WebSocket that shall show a screen, or refuses it. No browser asks for leave before it opens one, so that the same is required
+ * of the opening itself, and a ticket.
+ *
+ * @returns the ticket
+ * @throws {HandoffError} DEVICE_HOST_REFUSED, DEVICE_ORIGIN_REFUSED, DEVICE_NO_ROUTE, DEVICE_NO_TICKET
+ */
+export function admitDisplay({ method, path, headers }: ArrivedAtDevice, terms: LoopbackTerms): string {
+  requireOwnPage(headers, terms)
+  if (method !== 'GET' || path !== displayPath)
+    throw new HandoffError(
+      'DEVICE_NO_ROUTE',
+      `expected a WebSocket to ${displayPath}, got ${method} ${quote(path)}`,
+    )
+  const offered = String(headers['sec-websocket-protocol'] ?? '')
+    .split(',')
+    .map((name) => name.trim())
+  const [ticket, another] = offered.filter((name) => name.startsWith(displayTicketPrefix))
+  if (ticket === undefined || another !== undefined || !offered.includes(displayProtocol))
+    throw new HandoffError(
+      'DEVICE_NO_TICKET',
+      `expected the subprotocols ${displayProtocol} and one ${displayTicketPrefix}TICKET`,
+    )
+  return ticket.slice(displayTicketPrefix.length)
+}
+
+function requireOwnPage(headers: ArrivedAtDevice['headers'], { origin, port }: LoopbackTerms): void {
   const loopback = ['127.0.0.1', 'localhost'].map((name) => `${name}:${port}`)
   const { host } = headers
   if (typeof host !== 'string' || !loopback.includes(host.toLowerCase()))
@@ -52,13 +98,6 @@ export function admit({ method, path, headers }: ArrivedAtDevice, { origin, port
       `expected a page of ${origin}, got ${quote(headers['origin'])}`,
       { remedy: `Open ${origin} in a browser on this device.` },
     )
-  if (method === 'OPTIONS') {
-    requirePreflight(path, headers)
-    return { kind: 'preflight' }
-  }
-  const kind = routeOf(method, path)
-  if (kind === 'launch') requireJson(headers)
-  return { kind }
 }
 
 /** Headers that let the site's page read the answer, and nobody else's. */
@@ -88,7 +127,7 @@ function routeOf(method: string, path: string): DeviceRoute {
     if (method === wantedMethod && path === wantedPath) return kind
   throw new HandoffError(
     'DEVICE_NO_ROUTE',
-    `expected POST /launch or GET /status, got ${method} ${quote(path)}`,
+    `expected POST /launch, POST ${displayPath} or GET /status, got ${method} ${quote(path)}`,
   )
 }
 

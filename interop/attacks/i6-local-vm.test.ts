@@ -1,14 +1,24 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { z } from 'zod'
+import { vmControlOf } from '#apps/endpoint/vm/vm-control.ts'
 import { readVms } from '#apps/endpoint/vm/vm-record.ts'
+import { deviceDisplayAnswer } from '#core/api/handoff.ts'
 import { type Account, callAs, games, nobody } from '../as-account.rig.ts'
 import { commandAs, type DeskVm, openDesk, startDeskVm } from '../desk-vm.rig.ts'
-import { type RunningService, startService } from '../endpoint-service.rig.ts'
+import { openScreen, protocolsOf, type ScreenRequest } from '../device-screen.rig.ts'
+import { type DeviceAnswer, type RunningService, startService } from '../endpoint-service.rig.ts'
+import { until } from '../running-site.rig.ts'
+import { personAt } from '../tiny-guest.rig.ts'
 
-/** I6, for a virtual machine that the service of a device runs for one of its people: no other account sees it or does anything to it. */
+/**
+ * I6, for a virtual machine that the service of a device runs for one of its people. Whoever is not a page of the site, of the account that may
+ * see it, with a ticket that is fresh and unused, is shown nothing and types nothing; and no other account does anything to it.
+ */
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 300_000 })
 
 let desk: DeskVm
 let service: RunningService
+let session: string
 
 beforeAll(async () => {
   desk = await startDeskVm()
@@ -17,7 +27,7 @@ beforeAll(async () => {
 afterAll(() => desk[Symbol.asyncDispose]())
 
 test('an ordinary account of the device has an address of the portal opened, as itself', async () => {
-  await openDesk(desk, games)
+  session = await openDesk(desk, games)
   expect((await commandAs(games, ['status'], service)).stdout).toContain(
     'Laboratory (local-vm) for Nora Lind',
   )
@@ -67,7 +77,114 @@ test('where one group alone may ask the service, nobody else can', async () => {
   })
 })
 
+test('a page of the site, of the same account, is shown the screen once for each ticket', async () => {
+  const ticket = await ticketFor(session)
+  const opened = await openScreen(request({ protocols: protocolsOf(ticket) }))
+  if (!('stream' in opened)) throw new Error(`it was refused: ${opened.code}`)
+  const person = personAt(opened.stream)
+  await person.ready
+  await until(() => person.pictures > 0, 'there is a picture')
+  expect(await openScreen(request({ protocols: protocolsOf(ticket) }))).toEqual({
+    status: 403,
+    code: 'SERVICE_TICKET_REFUSED',
+  })
+  opened.stream.destroy()
+  const [vm] = await readVms(service.env['TRUSTCAST_RUN'] ?? '')
+  const control = vmControlOf(service.env['TRUSTCAST_RUN'] ?? '', vm!)
+  await until(async () => (await control.status()).viewers === 0, 'nobody looks on any more')
+})
+
+test('so is a page in a browser of the account that opened it', async () => {
+  const { text } = (await askAs(games, session)) as { text: string }
+  const { ticket } = deviceDisplayAnswer.parse(JSON.parse(text))
+  const opened = await callAs(games, 'device-screen.rig.ts', 'outcomeOf', [
+    request({ protocols: protocolsOf(ticket) }),
+  ])
+  expect(opened).toBe('OPEN')
+})
+
+test('a WebSocket of another page, by another name, or without a ticket that was given out, is refused', async () => {
+  const ticket = await ticketFor(session)
+  const tries: Readonly<Record<string, [Partial<ScreenRequest>, string]>> = {
+    'another site': [{ origin: 'https://evil.example' }, 'DEVICE_ORIGIN_REFUSED'],
+    'a page without an origin, such as a file': [{ origin: 'null' }, 'DEVICE_ORIGIN_REFUSED'],
+    'a page on another port of the site': [{ origin: 'https://localhost:1' }, 'DEVICE_ORIGIN_REFUSED'],
+    'a name that was made to point here': [
+      { host: `rebind.evil.example:${service.port}` },
+      'DEVICE_HOST_REFUSED',
+    ],
+    'another way in': [{ path: `/display?ticket=${ticket}` }, 'DEVICE_NO_ROUTE'],
+    'the state of the device by WebSocket': [{ path: '/status' }, 'DEVICE_NO_ROUTE'],
+    'no ticket': [{ protocols: ['trustcast.display'] }, 'DEVICE_NO_TICKET'],
+    'a guessed one': [{ protocols: protocolsOf('A'.repeat(43)) }, 'SERVICE_TICKET_REFUSED'],
+    'the id of the session as one': [{ protocols: protocolsOf(session) }, 'SERVICE_TICKET_REFUSED'],
+  }
+  for (const [what, [change, expected]] of Object.entries(tries))
+    expect(await openScreen(request({ protocols: protocolsOf(ticket), ...change })), what).toMatchObject({
+      code: expected,
+    })
+  // None of that has spent the ticket.
+  expect(await openScreen(request({ protocols: protocolsOf(ticket) }))).toHaveProperty('stream')
+})
+
+test('another account of the device gets no ticket, and opens nothing with one that it has come by', async () => {
+  const asked = await askAs(nobody, session)
+  expect(JSON.parse(asked.text)).toMatchObject({ code: 'SERVICE_NO_SCREEN' })
+  // Nor does it learn that there is something.
+  expect((await askAs(nobody, '00000000-0000-4000-8000-000000000000')).text).toBe(asked.text)
+  const protocols = protocolsOf(await ticketFor(session))
+  const stolen = await callAs(nobody, 'device-screen.rig.ts', 'outcomeOf', [request({ protocols })])
+  expect(stolen).toBe('SERVICE_TICKET_REFUSED')
+  expect(await openScreen(request({ protocols }))).toMatchObject({ code: 'SERVICE_TICKET_REFUSED' })
+})
+
+test('a foreign page gets no leave to ask for a ticket', async () => {
+  const ask = { method: 'POST', path: '/display', body: bodyOf(session) }
+  const foreign = await service.ask({ ...ask, headers: { origin: 'https://evil.example' } })
+  expect(JSON.parse(foreign.text)).toMatchObject({ code: 'DEVICE_ORIGIN_REFUSED' })
+  const form = await service.ask({ ...ask, headers: { 'content-type': 'text/plain' } })
+  expect(JSON.parse(form.text)).toMatchObject({ code: 'DEVICE_NOT_JSON' })
+})
+
+test('when the session is over its screen closes, and neither an old ticket nor a new one opens it', async () => {
+  const [early, ticket] = [await ticketFor(session), await ticketFor(session)]
+  const opened = await openScreen(request({ protocols: protocolsOf(ticket) }))
+  if (!('stream' in opened)) throw new Error(`it was refused: ${opened.code}`)
+  const person = personAt(opened.stream)
+  await person.ready
+  await desk.nora.send('DELETE', `/sessions/${session}`, {}, z.unknown())
+  await until(() => person.closedBy !== undefined, 'the screen closed')
+  const late = await openScreen(request({ protocols: protocolsOf(early) }))
+  if ('stream' in late) await until(() => late.stream.destroyed, 'nothing is shown')
+  await until(
+    async () => (await service.status()).launches.every(({ state }) => state === 'ended'),
+    'it is over',
+  )
+  await expect(ticketFor(session)).rejects.toThrow('SERVICE_NO_SCREEN')
+})
+
 async function stateFor(account: Account): Promise<string | undefined> {
   const { stdout } = await commandAs(account, ['vm', 'list', '--json'], service)
   return (JSON.parse(stdout) as { vms: { state: string }[] }).vms[0]?.state
+}
+
+function request(change: Partial<ScreenRequest>): ScreenRequest {
+  return { port: service.port, origin: desk.site.url, ...change }
+}
+
+const bodyOf = (sessionId: string): string => JSON.stringify({ sessionId })
+
+async function askAs(account: Account, sessionId: string): Promise<DeviceAnswer> {
+  const ask = { method: 'POST', path: '/display', body: bodyOf(sessionId) }
+  return (await callAs(account, 'endpoint-service.rig.ts', 'askDevice', [
+    service.port,
+    desk.site.url,
+    ask,
+  ])) as DeviceAnswer
+}
+
+async function ticketFor(sessionId: string): Promise<string> {
+  const { status, text } = await service.ask({ method: 'POST', path: '/display', body: bodyOf(sessionId) })
+  if (status !== 200) throw new Error(text)
+  return deviceDisplayAnswer.parse(JSON.parse(text)).ticket
 }

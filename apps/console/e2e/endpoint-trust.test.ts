@@ -23,7 +23,7 @@ import {
 } from '../../../interop/running-site.rig.ts'
 import { importTinyVm, marker } from '../../../interop/tiny-guest.rig.ts'
 import { sees, signInAt, startVisitors, type Visitors } from './browser.rig.ts'
-import { untilLive } from './screen.rig.ts'
+import { rememberPicture, untilDiffers, untilLive } from './screen.rig.ts'
 
 /**
  * One device and all that can happen to its trust, with real parts: network namespaces, a software TPM, clamd, QEMU, Chromium. It is well and
@@ -78,6 +78,8 @@ let state: string
 let visitors: Visitors
 let olaf: Page
 let nora: Page
+/** Of nora's, with the VM in it. */
+let screen: Page
 const inFolder = (name: string): string => join(folder, name)
 
 beforeAll(async () => {
@@ -142,11 +144,29 @@ test('a device that is well, in the house, with its TPM, is given the workspace 
   await sees(olaf.getByRole('main'), 'Local virtual machine')
 })
 
+test('its screen is shown in the browser of the device: what is typed there is drawn', async () => {
+  const running = nora.getByRole('region', { name: 'Running now' })
+  const show = running.getByRole('link', { name: 'Show' })
+  await show.waitFor()
+  screen = await nora.context().newPage()
+  await screen.goto((await show.getAttribute('href')) ?? '')
+  await untilLive(screen)
+  await typeUntilDrawn(screen, 'W')
+  // Not a host: nothing here is said of the way to one.
+  await expect(screen.getByRole('button', { name: /^Connection/ }).count()).resolves.toBe(0)
+  await sees(olaf.getByRole('main'), 'Local virtual machine')
+})
+
 test('when its antivirus stops the VM is paused and locked, and one click goes on in the data centre', async () => {
   await clamd.stop()
   const notice = nora.getByRole('list', { name: 'Taken back' })
   await sees(notice, /Desk was taken back from laptop-7/)
   await sees(notice, /antivirus/i)
+  // Where it was looked at, too.
+  await screen.getByRole('heading', { name: 'Desk was taken back from laptop-7' }).waitFor()
+  await sees(screen.getByRole('main'), /antivirus/i)
+  await screen.getByRole('button', { name: 'Go on in the data centre' }).waitFor()
+  await screen.close()
   await notice.getByRole('button', { name: 'Go on in the data centre' }).click()
   await untilLive(nora)
   await sees(olaf.getByRole('main'), 'host-1')
@@ -161,6 +181,10 @@ test('when it starts again the way back is offered, and leads to the same VM', a
   await nora.getByRole('dialog').getByRole('button', { name: 'Open on this device' }).click()
   await sees(tile(), /% of it is here/)
   expect(await vmPids()).toEqual([pid])
+  await nora.getByRole('region', { name: 'Running now' }).getByRole('link', { name: 'Show' }).click()
+  await untilLive(nora)
+  await typeUntilDrawn(nora, 'M')
+  await nora.goto('/')
 })
 
 test('behind a proxy that opens connections, beside a second DHCP server, and elsewhere, it is told three different things', async () => {
@@ -366,6 +390,21 @@ async function visit(browser: Browser): Promise<Page> {
   })
   context.setDefaultTimeout(30_000)
   return context.newPage()
+}
+
+/** The guest draws what it is typed. More changes than a cursor that blinks, and not because it still boots. */
+async function typeUntilDrawn(page: Page, key: string): Promise<void> {
+  const glyphPixels = 40
+  const differs = async (before: Awaited<ReturnType<typeof rememberPicture>>) =>
+    untilDiffers(page, before, glyphPixels, 2_000).then(
+      () => true,
+      () => false,
+    )
+  await until(async () => !(await differs(await rememberPicture(page))), 'the guest waits for a key', 60_000)
+  const before = await rememberPicture(page)
+  await page.locator('.screen canvas').focus()
+  await page.keyboard.press(key)
+  expect(await differs(before)).toBe(true)
 }
 
 function tile() {

@@ -63,7 +63,12 @@ export async function rememberPicture(page: Page): Promise<JSHandle<ImageData>> 
 }
 
 /** Waits until at least this many pixels differ visibly from a picture of the same size. */
-export async function untilDiffers(page: Page, before: JSHandle<ImageData>, pixels: number): Promise<void> {
+export async function untilDiffers(
+  page: Page,
+  before: JSHandle<ImageData>,
+  pixels: number,
+  timeoutMs = 20_000,
+): Promise<void> {
   await page.waitForFunction(
     ({ before, pixels }) => {
       const canvas = document.querySelector('.screen canvas')
@@ -75,6 +80,7 @@ export async function untilDiffers(page: Page, before: JSHandle<ImageData>, pixe
       return count >= pixels
     },
     { before, pixels },
+    { timeout: timeoutMs },
   )
 }
 

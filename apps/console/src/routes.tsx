@@ -12,7 +12,7 @@ import { PolicyPage } from './admin/policy-page.tsx'
 import { AdminSessionsPage } from './admin/sessions-page.tsx'
 import { WorkspacesPage } from './admin/workspaces-page.tsx'
 import { PortalPage } from './portal/portal-page.tsx'
-import { SessionPage } from './session/session-page.tsx'
+import { DeviceSessionPage, SessionPage } from './session/session-page.tsx'
 
 /** One page of the console. */
 export interface Route {
@@ -32,6 +32,7 @@ export const routes: readonly Route[] = [
   { path: '/sign-in', title: 'Sign in', page: SignInPage, audience: 'open', bare: true },
   { path: '/setup', title: 'Set up', page: SetupPage, audience: 'open', bare: true },
   { path: '/session/:id', title: 'Session', page: SessionPage, audience: 'person', bare: true },
+  { path: '/device/:id', title: 'On this device', page: DeviceSessionPage, audience: 'person', bare: true },
   { path: '/admin/data', title: 'Data', page: DataPage, audience: 'auditor' },
   { path: '/admin/sessions', title: 'Sessions', page: AdminSessionsPage, audience: 'auditor' },
   { path: '/admin/hosts', title: 'Hosts', page: HostsPage, audience: 'auditor' },

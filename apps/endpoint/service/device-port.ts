@@ -1,16 +1,23 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { type Admitted, type ArrivedAtDevice, admit, corsHeaders } from '#core/handoff/index.ts'
+import {
+  type Admitted,
+  type ArrivedAtDevice,
+  admit,
+  corsHeaders,
+  type DeviceRoute,
+} from '#core/handoff/index.ts'
 import { askerOfTcp } from './asker.ts'
+import { serveDisplays } from './device-display.ts'
 import { answer, answerError, createPace, serveRoute } from './device-routes.ts'
 import type { DeviceService } from './endpoint-service.ts'
 import { ServiceError } from './service-error.ts'
 
 const address = '127.0.0.1'
 /** A portal polls once a second, and several may be open. */
-const burst = { status: 60, launch: 12 }
-const perSecond = { status: 10, launch: 0.5 }
+const burst = { status: 60, launch: 12, display: 12 }
+const perSecond = { status: 10, launch: 0.5, display: 0.5 }
 
 export interface DevicePort extends AsyncDisposable {
   readonly port: number
@@ -27,10 +34,7 @@ export async function openDevicePort(
   service: DeviceService,
   { origin, port }: { readonly origin: string; readonly port: number },
 ): Promise<DevicePort> {
-  const paces = {
-    status: createPace(burst.status, perSecond.status, () => performance.now()),
-    launch: createPace(burst.launch, perSecond.launch, () => performance.now()),
-  }
+  const paces = { status: paceOf('status'), launch: paceOf('launch'), display: paceOf('display') }
   const server = createServer({
     maxHeaderSize: 16_384,
     requestTimeout: 5_000,
@@ -65,7 +69,18 @@ export async function openDevicePort(
     }
   }
   server.on('request', (request, response) => void handle(request, response))
-  return { port: terms.port, [Symbol.asyncDispose]: () => close(server) }
+  const viewers = serveDisplays(server, service, terms, paceOf('display'))
+  return {
+    port: terms.port,
+    [Symbol.asyncDispose]: () => {
+      viewers[Symbol.dispose]()
+      return close(server)
+    },
+  }
+}
+
+function paceOf(kind: DeviceRoute): () => void {
+  return createPace(burst[kind], perSecond[kind], () => performance.now())
 }
 
 export async function close(server: Server): Promise<void> {

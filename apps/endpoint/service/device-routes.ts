@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { z } from 'zod'
-import { deviceLaunchRequest } from '#core/api/handoff.ts'
+import { deviceDisplayRequest, deviceLaunchRequest } from '#core/api/handoff.ts'
 import { type CodedError, isCoded } from '#core/errors/coded-error.ts'
 import { type DeviceRoute, maxDeviceBodyBytes } from '#core/handoff/index.ts'
 import type { Asker } from './asker.ts'
@@ -15,8 +15,10 @@ const status: Readonly<Record<string, number>> = {
   DEVICE_NO_ROUTE: 404,
   DEVICE_TOO_LARGE: 413,
   DEVICE_NOT_JSON: 415,
+  DEVICE_NO_TICKET: 400,
   SERVICE_BAD_REQUEST: 400,
   SERVICE_NO_ACCOUNT: 403,
+  SERVICE_NO_SCREEN: 404,
   LOCAL_VM_UNKNOWN: 404,
   SERVICE_TOO_FAST: 429,
   SERVICE_FULL: 503,
@@ -31,7 +33,9 @@ export async function serveRoute(
   asker: Asker,
 ): Promise<unknown> {
   if (route === 'status') return service.status(asker)
-  return service.launch(parse(deviceLaunchRequest, await readBody(request)).code, asker)
+  const text = await readBody(request)
+  if (route === 'launch') return service.launch(parse(deviceLaunchRequest, text).code, asker)
+  return service.display(parse(deviceDisplayRequest, text).sessionId, asker)
 }
 
 export function answer(

@@ -1,9 +1,10 @@
 import { X509Certificate } from 'node:crypto'
+import type { Duplex } from 'node:stream'
 import { type DesktopNotice, notifyDesktop } from '#adapters/notify-desktop/index.ts'
 import { readIdentity } from '#apps/agent-client/index.ts'
 import type { StoreOptions } from '#apps/images/open-store.ts'
 import type { SiteAddress } from '#apps/site-client/call.ts'
-import type { DeviceLaunchAnswer, DeviceStatus } from '#core/api/handoff.ts'
+import type { DeviceDisplayAnswer, DeviceLaunchAnswer, DeviceStatus } from '#core/api/handoff.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
 import { devicePort } from '#core/handoff/index.ts'
 import { readDisks } from '../disk/attached.ts'
@@ -15,6 +16,7 @@ import type { VmRecord } from '../vm/vm-record.ts'
 import { type Asker, type Desktop, desktopOf } from './asker.ts'
 import { type DevicePort, openDevicePort } from './device-port.ts'
 import { deviceSocketPath, openDeviceSocket } from './device-socket.ts'
+import { DisplayTickets } from './display-tickets.ts'
 import { Launches, type TakenBack } from './launches.ts'
 import { noticeOf } from './notice.ts'
 import { type DeliveryOpener, deliveryOpener } from './open-delivery.ts'
@@ -26,6 +28,17 @@ import { trustWatch } from './trust-watch.ts'
 export interface DeviceService {
   launch(code: string, asker: Asker): Promise<DeviceLaunchAnswer>
   status(asker: Asker): Promise<DeviceStatus>
+  /**
+   * Lets whoever may see what runs under a session show its screen.
+   *
+   * @throws {ServiceError} SERVICE_NO_SCREEN
+   */
+  display(sessionId: string, asker: Asker): DeviceDisplayAnswer
+  /**
+   * @returns shows that screen to a viewer that speaks RFB, and ends it where there is none any more
+   * @throws {ServiceError} SERVICE_TICKET_REFUSED
+   */
+  redeemDisplay(ticket: string, asker: Asker): (viewer: Duplex) => void
   /** The VMs that whoever asks may look after; root all. */
   vms(asker: Asker): Promise<readonly VmRecord[]>
   /**
@@ -111,8 +124,19 @@ function serviceOf(
     onFailed: warn,
     now: () => Date.now(),
   })
+  const tickets = new DisplayTickets(() => performance.now())
   return {
     launches,
+    display: (sessionId, asker) => {
+      launches.requireScreen(sessionId, asker)
+      return { ticket: tickets.issue(sessionId, asker) }
+    },
+    redeemDisplay: (ticket, asker) => {
+      const sessionId = tickets.redeem(ticket, asker)
+      return (viewer) => {
+        if (!opener.serveDisplay(sessionId, viewer)) viewer.destroy()
+      }
+    },
     // Loaded when somebody asks: a service that waits needs none of it in memory.
     vms: async (asker) => (await import('./own-vms.ts')).listVms(asker),
     actOnVm: async (id, text, asker) => (await import('./own-vms.ts')).actOnVm(id, text, asker),

@@ -99,6 +99,22 @@ export class Launches {
       .toReversed()
   }
 
+  /**
+   * @param asker as for `list`: of what others run nobody learns whether there is any
+   * @throws {ServiceError} SERVICE_NO_SCREEN
+   */
+  requireScreen(sessionId: string, asker: Asker): void {
+    const found = this.list(asker).find(({ id }) => id === sessionId)
+    if (found?.mode === 'local-vm' && found.state === 'open') return
+    throw new ServiceError(
+      'SERVICE_NO_SCREEN',
+      'no virtual machine of yours runs on this device under that session',
+      {
+        remedy: 'Look in the portal what runs.',
+      },
+    )
+  }
+
   /** Resolves when nothing runs any more; leases must have been ended before. */
   async settled(): Promise<void> {
     await Promise.all(this.#running)

@@ -9,6 +9,10 @@ export type ServiceErrorCode =
   /** This machine was enrolled before identities held the site's address. */
   | 'SERVICE_NO_SITE'
   | 'SERVICE_FULL'
+  /** Nothing with a screen runs under this session for the account that asks. */
+  | 'SERVICE_NO_SCREEN'
+  /** A ticket for a screen that was never given out, is used or too old, or was given to another account. */
+  | 'SERVICE_TICKET_REFUSED'
   /** The site gave something that this version cannot open. */
   | 'SERVICE_CANNOT_OPEN'
 export class ServiceError extends CodedError<ServiceErrorCode> {}

@@ -38,6 +38,8 @@ export async function consoleRoutes(app: Api, site: Site, consoleDir: string): P
   })
 }
 
+const device = `127.0.0.1:${devicePort}`
+
 async function contentPolicy(site: Site): Promise<string> {
   const gateways = await listAgents(site.store.db, 'gateway')
   const sockets = gateways.flatMap(({ revoked_at, report: { publicUrl } }) =>
@@ -50,8 +52,8 @@ async function contentPolicy(site: Site): Promise<string> {
     "font-src 'self'",
     // noVNC draws JPEG rectangles and cursors from data: and blob: addresses.
     "img-src 'self' data: blob:",
-    // The service of an endpoint, on whatever machine the page is shown.
-    ["connect-src 'self'", `http://127.0.0.1:${devicePort}`, ...sockets].join(' '),
+    // The service of an endpoint, on whatever machine the page is shown: what it answers, and screens.
+    ["connect-src 'self'", `http://${device} ws://${device}`, ...sockets].join(' '),
     "base-uri 'none'",
     "form-action 'self'",
     "frame-ancestors 'none'",

@@ -6,12 +6,13 @@ import { ApiError } from '../api/errors.ts'
 import { usePerson } from '../person-context.ts'
 import { openWorkspace } from '../session/open-workspace.ts'
 import { preloadViewer } from '../session/viewer.ts'
+import { wasTaken } from '../session/was-taken.ts'
 import { Empty, Problem, Waiting } from '../ui/message.tsx'
 import { Link, navigate } from '../ui/router.tsx'
 import { useAction } from '../ui/use-action.ts'
 import { useResource, useSiteEvents } from '../ui/use-resource.ts'
 import { RunningSessions } from './running-sessions.tsx'
-import { TakenSessions, wasTaken } from './taken-sessions.tsx'
+import { TakenSessions } from './taken-sessions.tsx'
 import { ThisDevice } from './this-device.tsx'
 import { type Device, useDevice } from './use-device.ts'
 import { WorkspaceTile } from './workspace-tile.tsx'
@@ -61,7 +62,9 @@ export function PortalPage(): ReactElement {
         </p>
       </header>
       {taken.length > 0 && <TakenSessions sessions={taken} workspaces={workspaces} onDismiss={dismiss} />}
-      {running.length > 0 && <RunningSessions sessions={running} onReconnect={reconnect} onChange={reload} />}
+      {running.length > 0 && (
+        <RunningSessions sessions={running} device={device} onReconnect={reconnect} onChange={reload} />
+      )}
       {workspaces.length === 0 ? (
         <NoWorkspaces />
       ) : (

@@ -4,13 +4,16 @@ import { api } from '../api/api.ts'
 import { Confirm } from '../ui/dialog.tsx'
 import { Icon } from '../ui/icons.tsx'
 import { Problem } from '../ui/message.tsx'
+import { Link } from '../ui/router.tsx'
 import { useAction } from '../ui/use-action.ts'
 import { useNow } from '../ui/use-resource.ts'
 import { ago, sessionStateName } from '../words.ts'
+import type { Device } from './use-device.ts'
 
 /** Sessions of this person that run now, wherever they were opened. */
 export function RunningSessions(props: {
   readonly sessions: readonly SessionView[]
+  readonly device: Device
   readonly onReconnect: (id: string) => void
   readonly onChange: () => void
 }): ReactElement {
@@ -41,24 +44,31 @@ export function RunningSessions(props: {
                 {session.endpoint !== undefined && ` · on ${session.endpoint.name}`}
               </span>
             </span>
-            {session.endpoint === undefined && (
+            <span className="row-actions">
+              {session.endpoint === undefined && (
+                <button
+                  type="button"
+                  className="button button-small"
+                  onClick={() => props.onReconnect(session.id)}
+                >
+                  Reconnect
+                </button>
+              )}
+              {hasScreenHere(session, props.device) && (
+                <Link href={`/device/${session.id}`} className="button button-small">
+                  Show
+                </Link>
+              )}
               <button
                 type="button"
-                className="button button-small"
-                onClick={() => props.onReconnect(session.id)}
+                className="button button-small button-quiet"
+                disabled={busy}
+                onClick={() => setEnding(session)}
               >
-                Reconnect
+                <Icon name="power" />
+                End
               </button>
-            )}
-            <button
-              type="button"
-              className="button button-small button-quiet"
-              disabled={busy}
-              onClick={() => setEnding(session)}
-            >
-              <Icon name="power" />
-              End
-            </button>
+            </span>
           </li>
         ))}
       </ul>
@@ -73,5 +83,12 @@ export function RunningSessions(props: {
         </Confirm>
       )}
     </section>
+  )
+}
+
+/** Whether it runs in a virtual machine of the device that this page is shown on, which shows its screen here, too. */
+function hasScreenHere({ id }: SessionView, { status }: Device): boolean {
+  return (
+    status?.launches.some((one) => one.id === id && one.mode === 'local-vm' && one.state === 'open') === true
   )
 }

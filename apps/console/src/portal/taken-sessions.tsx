@@ -1,25 +1,10 @@
 import type { ReactElement } from 'react'
 import type { SessionView, WorkspaceView } from '#core/api/person.ts'
-import { openWorkspace } from '../session/open-workspace.ts'
+import { useStepDown } from '../session/use-step-down.ts'
 import { WayOut } from '../session/way-out.tsx'
 import { Icon } from '../ui/icons.tsx'
 import { Problem } from '../ui/message.tsx'
-import { navigate } from '../ui/router.tsx'
-import { useAction } from '../ui/use-action.ts'
 import { modeNames, overlaySentences, sentence } from '../words.ts'
-
-const takenCodes: ReadonlySet<string> = new Set([
-  'TRUST_LOST',
-  'LEASE_EXPIRED',
-  'SESSION_CLOSED_BY_ADMIN',
-  'SESSION_LEASE_WITHDRAWN',
-  'SESSION_ENDPOINT_AWAY',
-])
-
-/** Whether what a session held on an endpoint was taken back, other than by its person. */
-export function wasTaken({ endpoint, end }: SessionView): boolean {
-  return endpoint !== undefined && end !== undefined && takenCodes.has(end.code)
-}
 
 /** Disks that were taken back from this person's devices: why, what would bring them back, and how work can go on. */
 export function TakenSessions(props: {
@@ -47,10 +32,7 @@ function Taken(props: {
   readonly onDismiss: () => void
 }): ReactElement {
   const { session, workspace } = props
-  const { busy, error, run } = useAction()
-  const outcome = workspace?.decision.outcome
-  const isHosted = outcome !== undefined && outcome.place !== 'endpoint'
-  const open = () => run(async () => navigate(`/session/${await openWorkspace(session.workspace.id)}`))
+  const { isOffered, open, busy, error } = useStepDown(workspace)
   return (
     <li className="notice notice-warn">
       <Icon name="warning" />
@@ -67,7 +49,7 @@ function Taken(props: {
         )}
         {error !== undefined && <Problem error={error} />}
         <div className="row-actions">
-          {isHosted && (
+          {isOffered && (
             <button
               type="button"
               className="button button-small button-primary"

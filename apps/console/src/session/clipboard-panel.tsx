@@ -1,7 +1,7 @@
 import { type ReactElement, useId, useState } from 'react'
 import type { Right } from '#core/trust/words.ts'
 import { sentence, size } from '../words.ts'
-import type { Conditions } from './session-link.ts'
+import type { Conditions } from './screen-link.ts'
 import type { SessionClipboard } from './use-clipboard.ts'
 
 /** Text in both directions, by hand; always works, whatever the browser permits. */

@@ -1,6 +1,6 @@
 import type { ReactElement } from 'react'
 import { type LinkQuality, qualityNames } from './quality.ts'
-import type { LinkState } from './session-link.ts'
+import type { LinkState } from './screen-link.ts'
 import type { QualityChoice } from './use-quality.ts'
 
 const choices: readonly {

@@ -1,31 +1,51 @@
 import { type ReactElement, useEffect, useRef, useState } from 'react'
 import { createStore, useStore } from '../ui/store.ts'
+import { DeviceLink } from './device-link.ts'
 import { EndCountdown } from './end-countdown.tsx'
-import { initialState, type LinkState, SessionLink } from './session-link.ts'
+import { initialState, type LinkState, type ScreenLink } from './screen-link.ts'
+import { SessionLink } from './session-link.ts'
 import { SessionElsewhere, SessionFailed, SessionOver } from './session-over.tsx'
 import { Toasts, useToasts } from './toasts.tsx'
 import { Toolbar } from './toolbar.tsx'
 
 const nothing = createStore(initialState)
 
+interface PageProps {
+  readonly params: Readonly<Record<string, string>>
+}
+
+/** A session on a host. */
+export function SessionPage({ params }: PageProps): ReactElement {
+  return <WholeScreen id={params['id'] ?? ''} Link={SessionLink} />
+}
+
+/** A session whose virtual machine runs on the device that the page is shown on. */
+export function DeviceSessionPage({ params }: PageProps): ReactElement {
+  return <WholeScreen id={params['id'] ?? ''} Link={DeviceLink} />
+}
+
 /** A session in the whole window. */
-export function SessionPage({ params }: { readonly params: Readonly<Record<string, string>> }): ReactElement {
-  const id = params['id'] ?? ''
+function WholeScreen(props: {
+  readonly id: string
+  readonly Link: new (id: string, screen: HTMLElement, still: HTMLCanvasElement) => ScreenLink
+}): ReactElement {
+  const { id, Link } = props
   const screen = useRef<HTMLDivElement>(null)
   const still = useRef<HTMLCanvasElement>(null)
-  const [link, setLink] = useState<SessionLink>()
+  const [link, setLink] = useState<ScreenLink>()
   const state = useStore(link?.state ?? nothing)
   const { toasts, show } = useToasts()
 
   useEffect(() => {
     if (screen.current === null || still.current === null) return undefined
-    const opened = new SessionLink(id, screen.current, still.current)
+    const opened = new Link(id, screen.current, still.current)
     opened.onChanges = (sentences) => {
       for (const sentence of sentences) show(sentence)
     }
+    opened.start()
     setLink(opened)
     return () => opened.close()
-  }, [id, show])
+  }, [id, Link, show])
 
   const { phase, session, error } = state
   useEffect(() => {
@@ -72,6 +92,7 @@ function Veil({ state }: { readonly state: LinkState }): ReactElement {
           {session?.host !== undefined && unreached === undefined && (
             <span>On {session.host.name}, end-to-end encrypted</span>
           )}
+          {session?.endpoint !== undefined && <span>On this device</span>}
           {unreached !== undefined && <Unreached addresses={unreached} />}
         </div>
       )}

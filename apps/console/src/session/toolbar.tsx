@@ -8,7 +8,7 @@ import { ClipboardPanel } from './clipboard-panel.tsx'
 import { qualityNames } from './quality.ts'
 import { QualityPanel } from './quality-panel.tsx'
 import { RestrictionsPanel } from './restrictions-panel.tsx'
-import type { LinkState } from './session-link.ts'
+import type { LinkState } from './screen-link.ts'
 import { openKeyboard } from './soft-keyboard.ts'
 import { useClipboard } from './use-clipboard.ts'
 import { useFullscreen } from './use-fullscreen.ts'
@@ -32,6 +32,8 @@ export function Toolbar(props: {
   const clipboard = useClipboard(viewer, conditions, onNotice)
   const fullscreen = useFullscreen()
   const restrictions = conditions?.restrictions ?? []
+  // Between it and its picture is no network that could be good or bad.
+  const isHere = session?.endpoint !== undefined
   const touch = matchMedia('(pointer: coarse)').matches
 
   function back(): void {
@@ -58,14 +60,16 @@ export function Toolbar(props: {
     >
       <div className="bar-row" role="toolbar" aria-label="Session" inert={!shown}>
         <strong className="bar-name">{session?.workspace.name}</strong>
-        <BarButton
-          icon="signal"
-          label={`Connection: ${qualityNames[state.quality]}`}
-          text={state.rttMs === undefined ? qualityNames[state.quality] : `${Math.round(state.rttMs)} ms`}
-          className={`signal-${state.quality}`}
-          expanded={panel === 'quality'}
-          onClick={flip('quality')}
-        />
+        {!isHere && (
+          <BarButton
+            icon="signal"
+            label={`Connection: ${qualityNames[state.quality]}`}
+            text={state.rttMs === undefined ? qualityNames[state.quality] : `${Math.round(state.rttMs)} ms`}
+            className={`signal-${state.quality}`}
+            expanded={panel === 'quality'}
+            onClick={flip('quality')}
+          />
+        )}
         {restrictions.length > 0 && (
           <BarButton
             icon="lock"
@@ -113,7 +117,7 @@ export function Toolbar(props: {
       </button>
       {shown && panel === 'quality' && <QualityPanel state={state} choice={choice} />}
       {shown && panel === 'clipboard' && <ClipboardPanel clipboard={clipboard} conditions={conditions} />}
-      {shown && panel === 'restrictions' && <RestrictionsPanel conditions={conditions} />}
+      {shown && panel === 'restrictions' && <RestrictionsPanel conditions={conditions} isHere={isHere} />}
       {ending && (
         <Confirm
           title={`End ${session?.workspace.name ?? 'the session'}?`}

@@ -1,7 +1,7 @@
 import type RFB from '@novnc/novnc'
 import { useEffect, useEffectEvent, useRef, useState } from 'react'
 import { size } from '../words.ts'
-import type { Conditions } from './session-link.ts'
+import type { Conditions } from './screen-link.ts'
 
 export interface SessionClipboard {
   /** Last text that the session's clipboard held. */
