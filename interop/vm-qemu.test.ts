@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, readlink, rm, stat } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { networkInterfaces, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { NbdServer } from '#adapters/nbd-server/index.ts'
@@ -93,6 +93,23 @@ test('it is paused, goes on, and ends when it is told to, or killed', async () =
   expect(seen).toContain('STOP')
   await expect(vm.monitor.status()).rejects.toMatchObject({ code: 'VM_GONE' })
 })
+
+test.each(['bios', 'uefi'] as const)(
+  'its process, with %s, has open what it was handed, firmware, and files of its own folder',
+  async (firmware) => {
+    await using started = await start(configOf({ firmware, memoryMiB: 256 }))
+    const { pid, displaySocket } = started.vm
+    const folder = `/proc/${pid}/fd`
+    const names = await Promise.all((await readdir(folder)).map((fd) => readlink(join(folder, fd))))
+    const isItsOwn = (name: string): boolean =>
+      /^(pipe|socket|anon_inode):/.test(name) ||
+      ['/dev/null', '/dev/kvm', '/usr/share/OVMF/OVMF_CODE_4M.fd'].includes(name) ||
+      name.startsWith(`${dirname(displaySocket)}/`)
+    expect(names.filter((name) => !isItsOwn(name))).toEqual([])
+    expect(names.filter((name) => name.startsWith('socket:')).length).toBeGreaterThan(2)
+    expect(await readlink(`/proc/${pid}/cwd`)).toBe(dirname(displaySocket))
+  },
+)
 
 test('its process has an account of its own, no network, no privileges and no other files of its account', async () => {
   await using started = await start(configOf())

@@ -1,3 +1,7 @@
+import { execFile } from 'node:child_process'
+import { readlink, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { z } from 'zod'
 import { vmControlOf } from '#apps/endpoint/vm/vm-control.ts'
@@ -7,7 +11,7 @@ import { type Account, callAs, games, nobody } from '../as-account.rig.ts'
 import { commandAs, type DeskVm, openDesk, startDeskVm } from '../desk-vm.rig.ts'
 import { openScreen, protocolsOf, type ScreenRequest } from '../device-screen.rig.ts'
 import { type DeviceAnswer, type RunningService, startService } from '../endpoint-service.rig.ts'
-import { until } from '../running-site.rig.ts'
+import { pidsMatching, until } from '../running-site.rig.ts'
 import { personAt } from '../tiny-guest.rig.ts'
 
 /**
@@ -16,6 +20,7 @@ import { personAt } from '../tiny-guest.rig.ts'
  */
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 300_000 })
 
+const run = promisify(execFile)
 let desk: DeskVm
 let service: RunningService
 let session: string
@@ -32,6 +37,30 @@ test('an ordinary account of the device has an address of the portal opened, as 
     'Laboratory (local-vm) for Nora Lind',
   )
   expect((await commandAs(nobody, ['status'], service)).stdout).toContain('Nothing runs from here.')
+})
+
+test('the account of its QEMU reads nothing of the endpoint', async () => {
+  const runDir = service.env['TRUSTCAST_RUN'] ?? ''
+  const mine = async (pid: number): Promise<boolean> =>
+    (await readlink(`/proc/${pid}/cwd`)).startsWith(`${runDir}/`)
+  const pids = await pidsMatching('process=trustcast-vm')
+  const [pid] = (await Promise.all(pids.map(async (one) => ((await mine(one)) ? [one] : [])))).flat()
+  const { uid, gid } = await stat(`/proc/${pid}`)
+  expect(uid).toBeGreaterThan(1_900_000_000)
+  const [vm] = await readVms(runDir)
+  const folders = [service.dir, join(service.dir, 'copies'), join(service.dir, 'vms'), join(runDir, 'vms')]
+  const files = [join(service.dir, 'agent.json'), join(service.dir, 'seal-key'), vm?.display ?? '']
+  for (const [program, paths] of [
+    ['ls', folders],
+    ['cat', files],
+  ] as const)
+    for (const path of paths) {
+      await stat(path)
+      const tried = run(program, [path], { uid, gid, env: { LC_ALL: 'C', PATH: '/usr/bin:/bin' } })
+      await expect(tried, path).rejects.toMatchObject({
+        stderr: expect.stringContaining('Permission denied'),
+      })
+    }
 })
 
 test('its person looks after it from the command line, and no other account does', async () => {
