@@ -187,7 +187,11 @@ function startLooking(change: Partial<CollectorsRigOptions> = {}): Looking {
     'unshare',
     [
       // Names are looked up by what this network says, not by what this machine's does.
-      ...['--mount', 'sh', '-c', 'mount --bind "$0" /etc/resolv.conf && exec "$@"', options.resolvConf],
+      '--mount',
+      'sh',
+      '-c',
+      'mount --bind "$0" /etc/resolv.conf && exec "$@"',
+      options.resolvConf,
       process.execPath,
       join(import.meta.dirname, 'network-collectors.rig.ts'),
       JSON.stringify(options),
@@ -236,7 +240,8 @@ async function startTls(
   { certFile, keyFile }: Certificate,
 ): Promise<AsyncDisposable> {
   const words = ['s_server', '-www', '-accept', '8443', '-cert', certFile, '-key', keyFile]
-  const child = namespace.spawn('openssl', words, { stdio: ['ignore', 'pipe', 'inherit'] })
+  // It complains of everybody who leaves.
+  const child = namespace.spawn('openssl', words, { stdio: ['ignore', 'pipe', 'ignore'] })
   await new Promise((resolve) => child.stdout?.once('data', resolve))
   return { [Symbol.asyncDispose]: () => end(child) }
 }

@@ -64,11 +64,9 @@ export function judgeRoutes(
   const intoTunnel = routes.filter(({ dev }) => tunnels.has(dev))
   const byDhcp = [
     ...pushed,
-    ...routes
-      .filter(({ protocol, dev }) => protocol === 'dhcp' && !tunnels.has(dev))
-      .map(({ destination, gateway = 'this link' }) => ({ destination, router: gateway })),
+    ...routes.filter(({ protocol, dev }) => protocol === 'dhcp' && !tunnels.has(dev)),
   ]
-  const found = byDhcp.flatMap(({ destination, router }) => {
+  const found = byDhcp.flatMap(({ destination }) => {
     const network = networkOf(destination)
     if (network === undefined || network.prefix === 0) return []
     if (network.prefix <= widestPrefix) return [`DHCP pushes a route to ${destination}`]
