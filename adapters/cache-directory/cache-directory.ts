@@ -97,20 +97,26 @@ class FileCache implements CacheDirectory {
     return bytes
   }
 
-  put(name: string, bytes: Uint8Array): void {
-    if (this.#isClosed || !isEntryName(name)) return
+  async has(name: string): Promise<boolean> {
+    await this.#looking
+    return this.#pending.has(name) || (isEntryName(name) && this.#order.has(fileOf(name)))
+  }
+
+  put(name: string, bytes: Uint8Array): boolean {
+    if (this.#isClosed || !isEntryName(name)) return false
     const isPossible =
       bytes.length <= maximumEntryBytes && diskBytes(headerBytes + bytes.length) <= this.#options.maximumBytes
     const isFailing = this.#failure !== undefined && Date.now() < this.#failure.untilMs
     if (!isPossible || isFailing || this.#pendingBytes + bytes.length > maximumPendingBytes) {
       this.#counts.refused += 1
-      return
+      return false
     }
     this.#forgetPending(name)
     const entry = frame(bytes)
     this.#pending.set(name, entry)
     this.#pendingBytes += entry.length
     this.#startWriting()
+    return true
   }
 
   drop(name: string): void {

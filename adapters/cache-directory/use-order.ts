@@ -30,6 +30,10 @@ export class UseOrder {
     return this.#files.totalBytes
   }
 
+  has(file: string): boolean {
+    return this.#files.uses.has(file)
+  }
+
   /** A file was written now. */
   written(file: string, sizeBytes: number, nowMs: number): void {
     this.#files.append(file, { sizeBytes, usedMs: nowMs, touchedMs: nowMs })

@@ -154,13 +154,13 @@ async function writeChild(modifiedSeconds = 0): Promise<void> {
 }
 
 /** The first sectors of the child, with parents in one more folder. */
-async function firstSectors(): Promise<Uint8Array> {
+async function firstSectors(): Promise<Buffer> {
   const { device } = await openDiskFile(at('child.vhd'), { parentFolders: [join(folder, 'parents')] })
   await using child = device
-  return await child.read(0n, 1536)
+  return Buffer.from(await child.read(0n, 1536))
 }
 
-const sectors = (fill: number): Uint8Array =>
+const sectors = (fill: number): Buffer =>
   Buffer.concat([Buffer.alloc(512, fill), Buffer.alloc(512, 8), Buffer.alloc(512)])
 
 test('the parent of a differencing VHD is found beside it, or in a folder that was named', async () => {

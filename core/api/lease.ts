@@ -18,6 +18,7 @@ export const leaseStats = z.strictObject({
   bytesLocal: z.int().min(0),
   /** How much of the image is on the endpoint, 0 to 100. */
   percentLocal: z.number().min(0).max(100),
+  /** Chunks that the endpoint's cache had when they were wanted. */
   cacheHits: z.int().min(0),
   bytesWritten: z.int().min(0),
 })

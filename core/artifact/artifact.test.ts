@@ -230,7 +230,8 @@ test('what this machine keeps is used again, verified, and read anew when it was
   const kept = new Map<string, Uint8Array>()
   const cache: StoredCache = {
     get: async (name) => kept.get(name)?.slice(),
-    put: (name, value) => void kept.set(name, new Uint8Array(value)),
+    has: async (name) => kept.has(name),
+    put: (name, value) => kept.set(name, new Uint8Array(value)).has(name),
     drop: (name) => void kept.delete(name),
   }
   const readAll = async (): Promise<Readonly<{ damaged: number; bytesFetched: number }>> => {

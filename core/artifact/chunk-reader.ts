@@ -2,6 +2,7 @@ import type { BlobDigest } from '#core/blobs/blob-store.ts'
 import { storedDigest } from './chunk.ts'
 import { ArtifactError } from './errors.ts'
 import { giveBack } from './give-back.ts'
+import { keptNameOf, type LocalChunks } from './local-chunks.ts'
 import type { StoredCache } from './stored-cache.ts'
 
 /** A stored chunk: what it is, and where a store says that it lies. */
@@ -53,37 +54,28 @@ export function verifyChunk(chunk: ChunkReference, stored: Uint8Array, from: str
 
 export interface CacheCounts {
   bytesFromCache: number
-  /** Chunks that this machine kept and that were not what they must be. */
+  /** Chunks that this machine had kept when somebody wanted them, and had not. */
+  hits: number
+  misses: number
+  /** Chunks, kept here or from a store, that were not what they must be. */
   damaged: number
-  /** Different chunks that are kept on this machine, as far as they were read. */
-  localChunks: number
 }
 
-/**
- * Reads from what this machine keeps, and keeps what it had to read from `inner`. Damaged chunks are read again.
- *
- * @param chunks of the disk
- */
+/** Reads from what this machine keeps, and keeps what it had to read from `inner`. Damaged chunks are read again. */
 export function cachedChunks(
   inner: ChunkReader,
   cache: StoredCache,
-  chunks: number,
+  local: LocalChunks,
   counts: CacheCounts,
 ): ChunkReader {
-  const local = new Uint8Array(Math.ceil(chunks / 8))
-  const noteLocal = (number: number): void => {
-    const [at, bit] = [number >> 3, 1 << (number & 7)]
-    const known = local[at] ?? 0
-    if ((known & bit) === 0) counts.localChunks += 1
-    local[at] = known | bit
-  }
   return {
     read: async (chunk, wish, take) => {
-      const name = Buffer.from(chunk.digest).toString('hex')
+      const name = keptNameOf(chunk)
       const kept = await cache.get(name)
       if (kept !== undefined && Buffer.compare(storedDigest(kept), chunk.digest) === 0) {
         counts.bytesFromCache += kept.length
-        noteLocal(chunk.number)
+        counts.hits += 1
+        local.set(chunk.number, true)
         const taken = take(kept)
         giveBack(kept)
         return taken
@@ -92,9 +84,10 @@ export function cachedChunks(
         counts.damaged += 1
         cache.drop(name)
       }
+      counts.misses += 1
+      local.set(chunk.number, false)
       return inner.read(chunk, wish, (stored) => {
-        cache.put(name, stored)
-        noteLocal(chunk.number)
+        local.set(chunk.number, cache.put(name, stored))
         return take(stored)
       })
     },

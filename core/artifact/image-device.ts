@@ -9,12 +9,6 @@ import { type ChunkKeys, wipeKeys } from './image-key.ts'
 import { chunkLength } from './index-format.ts'
 import type { ImageManifest } from './manifest.ts'
 
-export interface DeviceCounts {
-  /** Chunks that were in memory, unpacked, when somebody wanted them. */
-  hits: number
-  misses: number
-}
-
 export interface ImageDeviceOptions {
   readonly manifest: ImageManifest
   readonly index: ImageIndex
@@ -23,7 +17,6 @@ export interface ImageDeviceOptions {
   readonly keys: ChunkKeys
   /** Unpacked chunks that stay in memory, bytes. */
   readonly memoryBytes: number
-  readonly counts: DeviceCounts
   /** Aborted when the key is withdrawn: what is under way for this device ends. */
   readonly ending: AbortController
   /** Disposed of with the device. */
@@ -177,15 +170,12 @@ export class ImageDevice implements BlockDevice {
 
   /** Lends a chunk, at once when it is in memory. */
   #chunk(number: number): Uint8Array | Promise<Uint8Array> {
-    const { counts } = this.#options
     const known = this.#unpacked.get(number)
     if (known === undefined) {
-      counts.misses += 1
       const flight = this.#fly(number, true)
       flight.lent += 1
       return flight.chunk
     }
-    counts.hits += 1
     known.lent += 1
     this.#unpacked.delete(number)
     this.#unpacked.set(number, known)

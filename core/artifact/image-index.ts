@@ -2,6 +2,7 @@ import type { BlobDigest, BlobReader } from '#core/blobs/blob-store.ts'
 import { entryOf, fanOut, levelsOf, pageBytes, verifyPage } from '#core/merkle/index.ts'
 import { chunkOverhead } from './chunk.ts'
 import type { ChunkReference } from './chunk-reader.ts'
+import { giveBack } from './give-back.ts'
 import {
   badIndex,
   chunksOf,
@@ -23,6 +24,8 @@ import type { StoredCache } from './stored-cache.ts'
 const windowRecords = 16
 /** Windows that stay in memory: 12 MiB. */
 const keptWindows = 128
+/** Of those, for who goes through it in order: some for each level of the tree. */
+const passingWindows = 12
 /** What is read first: enough for the head of most images. */
 const firstReadBytes = 65_536
 
@@ -70,6 +73,8 @@ export interface IndexOptions {
   /** Names the index in `cache`. */
   readonly prefix: string
   readonly signal: AbortSignal
+  /** One reader goes through it in order: next to nothing of it stays in memory. */
+  readonly isPassing?: boolean
 }
 
 /**
@@ -118,6 +123,7 @@ function recordReader(
   header: IndexHeader,
 ): { readonly read: ReadRecord; readonly forget: (record: number) => void } {
   const windows = new Map<number, Promise<Window>>()
+  const most = options.isPassing === true ? passingWindows : keptWindows
   const open = (number: number): Promise<Window> => {
     const offset = recordsAt(header) + number * windowRecords * recordBytes
     const length = Math.min(windowRecords * recordBytes, options.sizeBytes - offset)
@@ -129,9 +135,14 @@ function recordReader(
     // Whoever was asked for last stands last.
     windows.delete(number)
     windows.set(number, window)
-    for (const [oldest] of windows) {
-      if (windows.size <= keptWindows) break
+    for (const [oldest, forgotten] of windows) {
+      if (windows.size <= most) break
       windows.delete(oldest)
+      if (options.isPassing === true)
+        void forgotten.then(
+          ({ bytes }) => giveBack(bytes),
+          () => {},
+        )
     }
     return window
   }

@@ -62,7 +62,8 @@ test('an index that was found wrong is not kept: another store is used, and the 
     const kept = new Map<string, Uint8Array>()
     const cache: StoredCache = {
       get: async (name) => kept.get(name)?.slice(),
-      put: (name, value) => void kept.set(name, new Uint8Array(value)),
+      has: async (name) => kept.has(name),
+      put: (name, value) => kept.set(name, new Uint8Array(value)).has(name),
       drop: (name) => void kept.delete(name),
     }
     const liar = memoryStore('liar')

@@ -113,7 +113,8 @@ test('a manifest is looked at once, and only this account says that it was', asy
   const kept = new Map<string, Uint8Array>()
   const cache: StoredCache = {
     get: async (name) => kept.get(name)?.slice(),
-    put: (name, value) => void kept.set(name, value.slice()),
+    has: async (name) => kept.has(name),
+    put: (name, value) => kept.set(name, value.slice()).has(name),
     drop: (name) => void kept.delete(name),
   }
   for (let turn = 0; turn < 2; turn++) {

@@ -12,17 +12,18 @@ import {
 import { type BootTrace, decodeTrace, fitTrace } from '#core/block/boot-trace.ts'
 import { type CacheCounts, cachedChunks } from './chunk-reader.ts'
 import { ArtifactError } from './errors.ts'
-import { type DeviceCounts, ImageDevice } from './image-device.ts'
+import { ImageDevice } from './image-device.ts'
 import { type ImageIndex, openIndex } from './image-index.ts'
 import { chunkKeysOf, type ImageKey, keyIdOf } from './image-key.ts'
 import { inTurn, noPatience, type Patience } from './in-turn.ts'
 import { chunksOf } from './index-format.ts'
+import { findLocal, LocalChunks } from './local-chunks.ts'
 import type { ImageManifest } from './manifest.ts'
 import { failover, forgetful, type StoreImage } from './store-image.ts'
-import { authenticatedCache, type StoredCache } from './stored-cache.ts'
+import { authenticatedCache, readOnlyCache, type StoredCache } from './stored-cache.ts'
 import { type FetchCounts, upstreamChunks } from './upstream.ts'
 
-export type ImageCounts = FetchCounts & CacheCounts & DeviceCounts
+export type ImageCounts = FetchCounts & CacheCounts
 
 export interface OpenedImage extends AsyncDisposable {
   readonly manifest: ImageManifest
@@ -36,6 +37,10 @@ export interface OpenedImage extends AsyncDisposable {
   trace(): Promise<BootTrace | undefined>
   /** What was read so far, and from where; grows as it is used. */
   readonly counts: Readonly<ImageCounts>
+  /** How many of its stored chunks are kept on this machine, as far as is known: of those that were read, and what `findLocal` found. */
+  localChunks(): number
+  /** Finds out what is kept from other times, behind what is read. Asks no store, and never fails. */
+  findLocal(): Promise<void>
 }
 
 export interface OpenImageOptions {
@@ -72,19 +77,12 @@ export async function openImage(options: OpenImageOptions): Promise<OpenedImage>
   await using opened = new AsyncDisposableStack()
   for (const store of options.stores) opened.use(store)
   opened.defer(() => ending.abort(new ArtifactError('ARTIFACT_KEY_WITHDRAWN', 'the disk was closed')))
-  const counts = {
-    bytesFetched: 0,
-    requests: 0,
-    bytesFromCache: 0,
-    damaged: 0,
-    localChunks: 0,
-    hits: 0,
-    misses: 0,
-  }
+  const counts = { bytesFetched: 0, requests: 0, bytesFromCache: 0, damaged: 0, hits: 0, misses: 0 }
   const keys = chunkKeysOf(options.key)
   const cacheKey = keys.vector.slice()
   opened.defer(() => void cacheKey.fill(0))
   const cache = authenticatedCache(options.cache, cacheKey)
+  const kept = authenticatedCache(readOnlyCache(options.cache), cacheKey)
   const manifest = await readManifest(options, cache, ending.signal)
   if (keyIdOf(options.key) !== manifest.keyId) {
     throw new ArtifactError(
@@ -104,13 +102,13 @@ export async function openImage(options: OpenImageOptions): Promise<OpenedImage>
   )
   // The root of the tree is looked at now, so that a wrong index is found before anybody relies on it.
   await image.leaves(0)
+  const local = new LocalChunks(chunksOf(manifest))
   const device = new ImageDevice({
     manifest,
     index: image,
-    chunks: cachedChunks(image, options.cache, chunksOf(manifest), counts),
+    chunks: cachedChunks(image, options.cache, local, counts),
     keys,
     memoryBytes: options.memoryBytes,
-    counts,
     ending,
     resources: opened.move(),
   })
@@ -121,6 +119,11 @@ export async function openImage(options: OpenImageOptions): Promise<OpenedImage>
     index: image,
     trace: () => readTrace(options, manifest, ending.signal),
     counts,
+    localChunks: () => local.count,
+    findLocal: async () => {
+      const index = await keptIndex({ ...context, cache: kept })
+      if (index !== undefined) await findLocal(local, index, manifest, options.cache, ending.signal)
+    },
     [Symbol.asyncDispose]: () => device[Symbol.asyncDispose](),
   }
 }
@@ -158,7 +161,11 @@ function storeImage(blobs: BlobReader, context: Context): StoreImage {
   })
 }
 
-async function openStoreIndex(blobs: BlobReader, { options, manifest, cache, signal }: Context) {
+async function openStoreIndex(
+  blobs: BlobReader,
+  { options, manifest, cache, signal }: Context,
+  isPassing = false,
+) {
   const { reference, manifestDigest } = options
   // Stores may have indexes of their own, which name other packs.
   const store = digestHex(digestOf(Buffer.from(blobs.name))).slice(0, 16)
@@ -177,11 +184,29 @@ async function openStoreIndex(blobs: BlobReader, { options, manifest, cache, sig
       cache,
       prefix,
       signal,
+      isPassing,
     })
   } catch (error) {
     for (const kept of [name, `${prefix}.head`, `${prefix}.packs`]) cache.drop(kept)
     throw error
   }
+}
+
+/** The index of the first store of which this machine keeps enough: what is missing of it stays missing. */
+async function keptIndex(context: Context): Promise<ImageIndex | undefined> {
+  for (const { name } of context.options.stores) {
+    const index = await openStoreIndex({ ...noStore, name }, context, true).catch(() => undefined)
+    if (index !== undefined) return index
+  }
+  return undefined
+}
+
+const absent = (): Promise<never> => Promise.reject(new BlobError('BLOB_MISSING', 'it is not kept here'))
+const noStore: Omit<BlobReader, 'name'> = {
+  read: absent,
+  manifest: absent,
+  references: absent,
+  [Symbol.asyncDispose]: async () => {},
 }
 
 function parseIndexDescriptor(bytes: Uint8Array): { digest: BlobDigest; size: number } | undefined {

@@ -7,8 +7,10 @@ import { createHmac, timingSafeEqual } from 'node:crypto'
 export interface StoredCache {
   /** @returns bytes in memory that is the caller's alone; undefined when they are not there, or cannot be read */
   get(name: string): Promise<Uint8Array | undefined>
-  /** Keeps bytes when there is room and time. Takes them before it returns; never fails. */
-  put(name: string, bytes: Uint8Array): void
+  /** Whether bytes are there, as far as is known without looking at them. */
+  has(name: string): Promise<boolean>
+  /** Keeps bytes when there is room and time. Takes them before it returns; never fails. @returns whether it took them */
+  put(name: string, bytes: Uint8Array): boolean
   /** Forgets what was found damaged. */
   drop(name: string): void
 }
@@ -16,7 +18,8 @@ export interface StoredCache {
 /** Keeps nothing. */
 export const noCache: StoredCache = {
   get: async () => undefined,
-  put: () => {},
+  has: async () => false,
+  put: () => false,
   drop: () => {},
 }
 
@@ -36,7 +39,13 @@ export function authenticatedCache(cache: StoredCache, key: Uint8Array): StoredC
       cache.drop(name)
       return undefined
     },
+    has: (name) => cache.has(name),
     put: (name, bytes) => cache.put(name, Buffer.concat([codeOf(name, bytes), bytes])),
     drop: (name) => cache.drop(name),
   }
+}
+
+/** What is kept, to be looked at and left as it is. */
+export function readOnlyCache(cache: StoredCache): StoredCache {
+  return { ...noCache, get: (name) => cache.get(name), has: (name) => cache.has(name) }
 }

@@ -23,6 +23,7 @@ interface Waiting {
 export interface FetchCounts {
   bytesFetched: number
   requests: number
+  damaged: number
 }
 
 /**
@@ -44,7 +45,7 @@ export function upstreamChunks(blobs: BlobReader, counts: FetchCounts, signal: A
       const bytes = await blobs.read(first.pack, first.offset, length, signal)
       counts.bytesFetched += length
       counts.requests += 1
-      for (const flight of run) settle(flight, bytes, first.offset, blobs.name)
+      for (const flight of run) settle(flight, bytes, first.offset, counts, blobs.name)
       giveBack(bytes)
     } catch (error) {
       for (const flight of run) fail(flight, error)
@@ -134,12 +135,13 @@ function taken<T>(flight: Flight, chunk: ChunkReference, take: Take<T>, from: st
   return promise
 }
 
-function settle(flight: Flight, bytes: Uint8Array, start: number, from: string): void {
+function settle(flight: Flight, bytes: Uint8Array, start: number, counts: FetchCounts, from: string): void {
   const { chunk, waiting } = flight
   const stored = bytes.subarray(chunk.offset - start, chunk.offset - start + chunk.length)
   try {
     verifyChunk(chunk, stored, from)
   } catch (error) {
+    counts.damaged += 1
     fail(flight, error)
     return
   }

@@ -140,8 +140,8 @@ test('an endpoint that is added gets its command, and what it streams is seen li
   await goTo('Images')
   const lease = ada.getByRole('row', { name: /laptop-1/ })
   await sees(lease, 'Held')
-  stats.bytesFetched = 3 * MiB
-  await sees(lease, '3 MiB')
+  Object.assign(stats, { bytesFetched: 3 * MiB, bytesLocal: 2 * MiB, cacheHits: 1234, percentLocal: 41.6 })
+  for (const shown of ['3 MiB', '2 MiB', '1,234 hits', '42 %']) await sees(lease, shown)
   await sees(release('1'), 'In use on 1')
 })
 

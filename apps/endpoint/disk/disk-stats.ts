@@ -9,14 +9,14 @@ export interface DiskStats {
   readonly bytesFromCache: number
   /** To stores. */
   readonly requests: number
-  /** Chunks that the cache had, and had not. */
+  /** Chunks that the cache on this machine had, and had not; what was in memory, unpacked, asked neither. */
   readonly hits: number
   readonly misses: number
-  /** Chunks that were not what was signed, and were fetched again or refused. */
+  /** What was not what was signed, in the cache or from a store, and was fetched again or refused. */
   readonly damaged: number
   /** Into the overlay. */
   readonly bytesWritten?: number
-  /** How much of the image is on this machine. */
+  /** How much of the image the cache holds, as far as it was looked at. */
   readonly percentLocal?: number
   /** The copy in the data centre of what is written, where there is to be one. */
   readonly replica?: ReplicaStats

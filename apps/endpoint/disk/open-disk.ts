@@ -35,6 +35,7 @@ import { isCoded } from '#core/errors/coded-error.ts'
 import { isKept, type Overlay } from '#core/trust/words.ts'
 import type { OpenReplicated, ReplicatedOverlay } from '../replica/replicated-overlay.ts'
 import type { DiskStats, ReplicaStats } from './disk-stats.ts'
+import { LocalShare } from './local-share.ts'
 
 /** What is written while a disk is attached: not allowed, forgotten at the end, kept for the next time, or replicated, too. */
 export type OverlayMode = 'read-only' | Overlay
@@ -131,6 +132,7 @@ export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
   )
   const device = gated(counted, closing.signal)
   void prefetch(image, cache, closing.signal, options.warn)
+  const local = new LocalShare(image, cache, closing.signal)
   const resources = opening.move()
 
   let ending: Promise<void> | undefined
@@ -155,7 +157,7 @@ export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
     manifest: image.manifest,
     name: options.reference.name,
     description: `${formatReference(options.reference)}, verified`,
-    stats: () => statsOf(image, cache, counts.bytesWritten, replica?.status()),
+    stats: () => statsOf(image, local, cache, counts.bytesWritten, replica?.status()),
     pin: () => pins.take(),
     copy: {
       extents: (offset, length) => image.device.extents(offset, length),
@@ -361,23 +363,24 @@ async function prefetch(
 
 function statsOf(
   { manifest, counts }: OpenedImage,
+  local: LocalShare,
   cache: CacheDirectory | undefined,
   bytesWritten: number,
   replica: ReplicaStats | undefined,
 ): DiskStats {
-  const { bytesFetched, bytesFromCache, requests, hits, misses, damaged, localChunks } = counts
-  const { sizeBytes, storedChunks } = manifest
-  const percentLocal = storedChunks === 0 ? 100 : Math.floor((localChunks / storedChunks) * 1000) / 10
+  const { bytesFetched, bytesFromCache, requests, hits, misses } = counts
+  const percentLocal = local.percent()
   return {
-    sizeBytes,
+    sizeBytes: manifest.sizeBytes,
     bytesFetched,
     bytesFromCache,
     requests,
     hits,
     misses,
-    damaged,
+    // Those that the cache saw itself it has taken away before anybody could compare them.
+    damaged: counts.damaged + (cache?.stats().damaged ?? 0),
     bytesWritten,
-    ...(cache !== undefined && { percentLocal }),
+    ...(percentLocal !== undefined && { percentLocal }),
     ...(replica && { replica }),
   }
 }

@@ -1,7 +1,7 @@
-import { mkdtemp, rename, rm } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { openDirectoryStore } from '#adapters/blobs-directory/index.ts'
 import { importDevice, noise, testKey } from '#core/artifact/artifact.fixture.ts'
 import type { BlobDigest } from '#core/blobs/index.ts'
@@ -64,4 +64,72 @@ test('a disk of which a part is on this machine waits for a folder that is not t
 
 test('that no folder is there is said at once when a disk is opened', async () => {
   await expect(open({ stores: [at('absent')] })).rejects.toMatchObject({ code: 'BLOB_BAD_STORE' })
+})
+
+/** Every file of a folder, altered or not. */
+async function eachFile(dir: string, change: (bytes: Buffer) => Buffer): Promise<void> {
+  for (const entry of await readdir(dir, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile()) continue
+    const path = join(entry.parentPath, entry.name)
+    await writeFile(path, change(await readFile(path)))
+  }
+}
+
+/** Of what is long enough to be a chunk, or many, and no table of places. */
+function alteredChunk(bytes: Buffer): Buffer {
+  return bytes.length < 65_536
+    ? bytes
+    : Buffer.from(bytes.map((byte, at) => (at === 40_000 ? byte ^ 1 : byte)))
+}
+
+test('a disk of which all is kept says so before it is read, and then reads nothing else', async () => {
+  const cache = { dir: at('cache'), maximumBytes: 1 << 30 }
+  {
+    await using disk = await open({ cache })
+    expect(disk.stats()).toMatchObject({ percentLocal: 0, hits: 0, misses: 0 })
+    await expectWhole(disk)
+    expect(disk.stats()).toMatchObject({ percentLocal: 100, hits: 0, misses: 16, damaged: 0 })
+    // What is in memory asks the cache for nothing.
+    await disk.device.read(BigInt(content.length - 4096), 4096)
+    const { hits, misses } = disk.stats()
+    await disk.device.read(BigInt(content.length - 4096), 4096)
+    expect(disk.stats()).toMatchObject({ hits, misses })
+  }
+  await using disk = await open({ cache })
+  await vi.waitFor(() => expect(disk.stats().percentLocal).toBe(100), { timeout: 20_000 })
+  expect(disk.stats()).toMatchObject({ hits: 0, bytesFetched: 0 })
+  await expectWhole(disk)
+  expect(disk.stats()).toMatchObject({ hits: 16, misses: 0, bytesFetched: 0, requests: 0, damaged: 0 })
+})
+
+test('what a cache has no room for is not said to be on this machine', async () => {
+  const cache = { dir: at('cache'), maximumBytes: 8 * 65_536 }
+  {
+    await using disk = await open({ cache })
+    await expectWhole(disk)
+  }
+  await using disk = await open({ cache })
+  await vi.waitFor(() => expect(disk.stats().percentLocal).toBeGreaterThan(10), { timeout: 20_000 })
+  expect(disk.stats().percentLocal).toBeLessThan(60)
+})
+
+test('files of the cache that were altered are counted as damaged, and fetched again', async () => {
+  const cache = { dir: at('cache'), maximumBytes: 1 << 30 }
+  {
+    await using disk = await open({ cache })
+    await expectWhole(disk)
+  }
+  await eachFile(cache.dir, alteredChunk)
+  await using disk = await open({ cache })
+  await expectWhole(disk)
+  expect(disk.stats()).toMatchObject({ damaged: 16, hits: 0, misses: 16, percentLocal: 100 })
+  expect(disk.stats().bytesFetched).toBeGreaterThan(content.length)
+})
+
+test('chunks that a store altered are counted as damaged, and come from another one', async () => {
+  await cp(at('store'), at('honest'), { recursive: true })
+  await eachFile(at('store/blobs'), alteredChunk)
+  await using disk = await open({ stores: [at('store'), at('honest')] })
+  await expectWhole(disk)
+  expect(disk.stats().damaged).toBeGreaterThan(0)
 })
