@@ -10,7 +10,9 @@ import { type AuditEntry, verifyLog } from '#core/audit/index.ts'
 import { encodeHex } from '#core/bytes/index.ts'
 import { ticketId } from '#core/channel/index.ts'
 import { defaultPolicy } from '#core/policy/index.ts'
+import { type EndpointLaunch, type EnrolledEndpoint, enrolEndpoint } from '../enrolled-endpoint.rig.ts'
 import { launch, newKey } from '../hosted-person.rig.ts'
+import { diskWorkspace, publishForTest } from '../published-release.rig.ts'
 import { passwordOf, type RunningSite, type SignedInClient, startSite, until } from '../running-site.rig.ts'
 import { openDatabase, type SiteDatabase } from '../site-database.rig.ts'
 
@@ -18,6 +20,7 @@ let site: RunningSite
 let database: SiteDatabase
 let ada: SignedInClient
 let nora: SignedInClient
+let laptop: EnrolledEndpoint
 beforeAll(async () => {
   site = await startSite()
   database = await openDatabase(site)
@@ -27,8 +30,13 @@ beforeAll(async () => {
     .digest('hex')
   const words = ['login', site.url, '--user', 'olaf', '--trust', fingerprint]
   expect((await site.cli(words, { login: 'olaf', input: `${passwordOf('olaf')}\n` })).code).toBe(0)
+  await publishForTest(ada, 'office')
+  const workspace = diskWorkspace('office', { modes: ['streamed-disk'] })
+  await ada.send('PUT', '/admin/workspaces/lab', workspace, z.unknown())
+  laptop = await enrolEndpoint(site, ada, 'laptop')
 })
 afterAll(async () => {
+  await laptop?.[Symbol.asyncDispose]()
   await database?.[Symbol.asyncDispose]()
   await site?.[Symbol.asyncDispose]()
 })
@@ -55,6 +63,7 @@ test('while the log cannot be written, nothing that belongs into it takes effect
   const deeds: Readonly<Record<string, () => Promise<unknown>>> = {
     'sign-in': () => site.signIn('carl'),
     launch: () => launch(nora, 'editor'),
+    'a streamed disk': () => laptop.launch(nora, 'lab'),
     'a new ticket': () => nora.send('POST', `/sessions/${running.session.id}/tickets`, { clientKey }, any),
     'the end of a session': () => ada.send('DELETE', `/sessions/${ending.session.id}`, undefined, any),
     'a changed person': () => ada.send('PATCH', `/admin/people/${person.id}`, { groups: [marker] }, any),
@@ -100,6 +109,37 @@ test('while the log cannot be written, nothing that belongs into it takes effect
   await ada.send('PATCH', `/admin/people/${person.id}`, undo, any)
   await ada.send('POST', `/admin/hosts/${String(host?.['id'])}/drain`, { draining: false }, any)
 }, 90_000)
+
+test('while it cannot be written down that a key goes out, no key goes out', async () => {
+  await using held = await openDatabase(site)
+  await held.rows('select pg_advisory_lock(77)')
+  // All else that a launch says is written: only this entry waits.
+  await database.rows(`
+    create function hold_key_entries() returns trigger language plpgsql as $$ begin
+      if convert_from(new.entry, 'UTF8') like '%"key-released"%' then perform pg_advisory_xact_lock(77); end if;
+      return new;
+    end $$`)
+  await database.rows(`
+    create trigger hold_key_entries before insert on audit_entries for each row execute function hold_key_entries()`)
+  const released = () => database.rows('select id from leases where key_released_at is not null')
+  const before = (await released()).length
+  const answers: EndpointLaunch[] = []
+  const launching = laptop.launch(ada, 'lab').then((answer) => answers.push(answer))
+  launching.catch(() => undefined)
+  await until(
+    async () =>
+      (await database.rows(`select 1 from pg_locks where not granted and locktype = 'advisory'`)).length > 0,
+    'the entry waits',
+  )
+  await sleep(500)
+  expect(answers).toEqual([])
+  expect((await released()).length).toBe(before)
+  await held.rows('select pg_advisory_unlock(77)')
+  await launching
+  await database.rows('drop trigger hold_key_entries on audit_entries')
+  expect((await released()).length).toBe(before + 1)
+  expect(await missingInLog()).toEqual([])
+}, 60_000)
 
 test('kill -9 of the site during a burst of requests: what it had acknowledged is in the log, and the log holds', async () => {
   const carl = await site.signIn('carl')
@@ -251,6 +291,7 @@ async function effects(): Promise<unknown> {
     agents: 'id, draining, revoked_at, placed',
     enrolment_tokens: 'secret_hash, used_at',
     sessions: 'id, state, "end", rights, obligations, web_session_id',
+    leases: 'id, state, key_released_at',
     tickets: 'id',
     decisions: 'id',
     policies: 'digest',
@@ -290,6 +331,9 @@ async function missingInLog(): Promise<readonly string[]> {
     database.rows(`select 'session-started' as kind, id::text as mark from sessions`),
     database.rows(`select 'session-ended' as kind, id::text as mark from sessions where state = 'ended'`),
     database.rows(`select 'ticket-issued' as kind, encode(id, 'hex') as mark from tickets`),
+    database.rows(
+      `select 'key-released' as kind, id::text as mark from leases where key_released_at is not null`,
+    ),
     database.rows(`select 'decision' as kind, id::text as mark from decisions`),
     database.rows(`select 'policy-activated' as kind, digest as mark from policies`),
     database.rows(`select 'admin-change' as kind, id::text as mark from people`),
