@@ -44,7 +44,7 @@ function heldStore(): { readonly reader: BlobReader; readonly asked: Held[] } {
 
 function upstream() {
   const { reader, asked } = heldStore()
-  const counts: FetchCounts = { bytesFetched: 0, requests: 0 }
+  const counts: FetchCounts = { bytesFetched: 0, requests: 0, damaged: 0 }
   return { asked, counts, chunks: upstreamChunks(reader, counts, new AbortController().signal) }
 }
 
@@ -80,7 +80,7 @@ test('as many requests are under way as a slow line needs, and no more', async (
   expect(asked.length).toBe(18)
   await answerAll(asked)
   expect((await reads).filter(({ status }) => status === 'rejected').length).toBe(1)
-  expect(counts).toEqual({ requests: 39, bytesFetched: 39 * length })
+  expect(counts).toEqual({ requests: 39, bytesFetched: 39 * length, damaged: 0 })
 })
 
 test('what is fetched ahead leaves places for who waits, who starts at once', async () => {
@@ -139,7 +139,7 @@ test('a chunk that many ask for is fetched once while it is on its way, and anew
   expect(asked.length).toBe(2)
   asked[1]!.answer()
   expect(await Promise.all(again)).toEqual([true, true])
-  expect(counts).toEqual({ requests: 1, bytesFetched: length })
+  expect(counts).toEqual({ requests: 1, bytesFetched: length, damaged: 0 })
 })
 
 test('neighbours go by one request of at most 1 MiB, and one that is altered fails alone', async () => {

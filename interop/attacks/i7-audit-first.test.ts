@@ -10,7 +10,7 @@ import { type AuditEntry, verifyLog } from '#core/audit/index.ts'
 import { encodeHex } from '#core/bytes/index.ts'
 import { ticketId } from '#core/channel/index.ts'
 import { defaultPolicy } from '#core/policy/index.ts'
-import { type EndpointLaunch, type EnrolledEndpoint, enrolEndpoint } from '../enrolled-endpoint.rig.ts'
+import { diskOf, type EnrolledEndpoint, enrolEndpoint } from '../enrolled-endpoint.rig.ts'
 import { launch, newKey } from '../hosted-person.rig.ts'
 import { diskWorkspace, publishForTest } from '../published-release.rig.ts'
 import { passwordOf, type RunningSite, type SignedInClient, startSite, until } from '../running-site.rig.ts'
@@ -44,6 +44,7 @@ afterAll(async () => {
 test('while the log cannot be written, nothing that belongs into it takes effect', async () => {
   const { delivery: running } = await launch(nora, 'terminal')
   const { delivery: ending } = await launch(ada, 'terminal')
+  const offered = diskOf(await laptop.launch(ada, 'lab'))
   const { clientKey } = await newKey()
   const person = (await ada.get('/admin/people', z.object({ people: z.array(personView) }))).people.find(
     ({ login }) => login === 'carl',
@@ -64,6 +65,7 @@ test('while the log cannot be written, nothing that belongs into it takes effect
     'sign-in': () => site.signIn('carl'),
     launch: () => launch(nora, 'editor'),
     'a streamed disk': () => laptop.launch(nora, 'lab'),
+    'the key of one': () => laptop.agent.askForKey(offered.lease.id),
     'a new ticket': () => nora.send('POST', `/sessions/${running.session.id}/tickets`, { clientKey }, any),
     'the end of a session': () => ada.send('DELETE', `/sessions/${ending.session.id}`, undefined, any),
     'a changed person': () => ada.send('PATCH', `/admin/people/${person.id}`, { groups: [marker] }, any),
@@ -108,12 +110,13 @@ test('while the log cannot be written, nothing that belongs into it takes effect
   const undo = { groups: [...person.groups] }
   await ada.send('PATCH', `/admin/people/${person.id}`, undo, any)
   await ada.send('POST', `/admin/hosts/${String(host?.['id'])}/drain`, { draining: false }, any)
+  await ada.send('DELETE', `/sessions/${offered.session.id}`, undefined, any)
 }, 90_000)
 
 test('while it cannot be written down that a key goes out, no key goes out', async () => {
   await using held = await openDatabase(site)
   await held.rows('select pg_advisory_lock(77)')
-  // All else that a launch says is written: only this entry waits.
+  // All else is written: only this entry waits.
   await database.rows(`
     create function hold_key_entries() returns trigger language plpgsql as $$ begin
       if convert_from(new.entry, 'UTF8') like '%"key-released"%' then perform pg_advisory_xact_lock(77); end if;
@@ -123,9 +126,10 @@ test('while it cannot be written down that a key goes out, no key goes out', asy
     create trigger hold_key_entries before insert on audit_entries for each row execute function hold_key_entries()`)
   const released = () => database.rows('select id from leases where key_released_at is not null')
   const before = (await released()).length
-  const answers: EndpointLaunch[] = []
-  const launching = laptop.launch(ada, 'lab').then((answer) => answers.push(answer))
-  launching.catch(() => undefined)
+  const { lease } = diskOf(await laptop.launch(ada, 'lab'))
+  const answers: Uint8Array[] = []
+  const asking = laptop.agent.askForKey(lease.id).then((key) => answers.push(key))
+  asking.catch(() => undefined)
   await until(
     async () =>
       (await database.rows(`select 1 from pg_locks where not granted and locktype = 'advisory'`)).length > 0,
@@ -135,7 +139,7 @@ test('while it cannot be written down that a key goes out, no key goes out', asy
   expect(answers).toEqual([])
   expect((await released()).length).toBe(before)
   await held.rows('select pg_advisory_unlock(77)')
-  await launching
+  await asking
   await database.rows('drop trigger hold_key_entries on audit_entries')
   expect((await released()).length).toBe(before + 1)
   expect(await missingInLog()).toEqual([])
