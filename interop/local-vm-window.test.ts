@@ -11,7 +11,7 @@ import { commandAs, openDesk, startDeskVm } from './desk-vm.rig.ts'
 import { until } from './running-site.rig.ts'
 
 /** The window in which a person sees a VM of their device: TigerVNC's viewer, on an X server of theirs. */
-vi.setConfig({ testTimeout: 180_000 })
+vi.setConfig({ testTimeout: 300_000 })
 
 const run = promisify(execFile)
 
@@ -73,7 +73,10 @@ async function startScreen(): Promise<Screen> {
       return (await run('import', [...importing, 'rgb:-'], options)).stdout
     },
     type: async (key) => {
-      await run('xdotool', ['mousemove', '400', '300', 'click', '1', 'key', key], { env })
+      // No window manager gives the focus to anybody.
+      const words = ['search', '--sync', '--onlyvisible', '--name', 'TigerVNC', 'windowfocus', '--sync']
+      await run('xdotool', words, { env })
+      await run('xdotool', ['key', key], { env })
     },
     [Symbol.asyncDispose]: async () => {
       const gone = once(server, 'exit')

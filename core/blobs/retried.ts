@@ -57,9 +57,15 @@ async function pause(milliseconds: number, options: RetryOptions, signal?: Abort
   }
 }
 
-/** The jitter keeps the readers of a store that fell from coming back together. */
-function pauseMs(failures: number, options: RetryOptions): number {
-  const { pausesMs } = options
+/**
+ * How long to wait before asking again. The jitter keeps the readers of a store that fell from coming back together.
+ *
+ * @param failures so far, from 1 on
+ */
+export function pauseMs(
+  failures: number,
+  { pausesMs, random }: Pick<RetryOptions, 'pausesMs' | 'random'>,
+): number {
   const longest = Math.min(pausesMs.longest, pausesMs.first * 2 ** Math.min(failures - 1, 40))
-  return longest * (0.5 + options.random() / 2)
+  return longest * (0.5 + random() / 2)
 }

@@ -19,6 +19,7 @@ import {
   digestOf,
   formatReference,
   type ImageReference,
+  pauseMs,
 } from '#core/blobs/index.ts'
 import type { BlockDevice } from '#core/block/block-device.ts'
 import { encodeTrace } from '#core/block/boot-trace.ts'
@@ -276,10 +277,7 @@ const { attempts, pausesMs } = defaultRetries
 /** Stores that are all gone for a minute only delay. */
 const patience: Patience = {
   rounds: attempts,
-  pause: (round, signal) => {
-    const longestMs = Math.min(pausesMs.longest, pausesMs.first * 2 ** (round - 1))
-    return sleep(longestMs * (0.5 + Math.random() / 2), undefined, { signal })
-  },
+  pause: (round, signal) => sleep(pauseMs(round, { pausesMs, random: Math.random }), undefined, { signal }),
 }
 
 /** Nothing stays open when the opening is ended meanwhile. */

@@ -12,7 +12,11 @@ export const absentBlock = 0xffff_ffff
 /** 2040 GiB in blocks of 512 KiB, the smallest that are in use. */
 const mostEntries = 1 << 22
 
-/** The layout of the blocks of one file. A block is a sector bitmap, in whole sectors, and its data. */
+/**
+ * The layout of the blocks of one file. A block is a sector bitmap, in whole sectors, and its data.
+ *
+ * Spec: Virtual Hard Disk Image Format 1.0, "Block Allocation Table and Data Blocks": a bit for each sector, the first one highest
+ */
 export interface BlockLayout {
   readonly bitmapBytes: number
   readonly blockBytes: number
@@ -25,6 +29,8 @@ export function layoutOf(blockBytes: number): BlockLayout {
 
 /**
  * The block allocation table: for each block the sector where it starts, or `absentBlock`.
+ *
+ * Spec: Virtual Hard Disk Image Format 1.0, "Block Allocation Table and Data Blocks": u32 big-endian for each block, 0xffffffff for none
  *
  * INVARIANT: an entry that is returned names a block that is whole in the file and shares no byte with the headers, the
  * table or any other block seen so far.

@@ -18,6 +18,8 @@ const tableAt = footerBytes + headerBytes
  * Writes a disk as a fixed VHD: its bytes, then a footer. What is zeros is not written, so that a sparse file stays so.
  * Until the footer is there, at the very end, the file is no VHD.
  *
+ * Spec: Virtual Hard Disk Image Format 1.0, "Fixed Hard Disk Image": data | footer
+ *
  * @throws {ImageError} IMAGE_TOO_LARGE, IMAGE_SIZE_UNALIGNED; what device and sink throw
  */
 export async function writeFixedVhd(
@@ -40,6 +42,9 @@ export async function writeFixedVhd(
 /**
  * Writes a disk as a dynamic VHD, with blocks of 2 MiB in the order of the disk and none for zeros.
  * Until both footers are there, at the very end, the file is no VHD.
+ *
+ * Spec: Virtual Hard Disk Image Format 1.0, "Dynamic Hard Disk Image": footer | dynamic header | block allocation table | for each block
+ * its sector bitmap and data | footer
  *
  * @throws {ImageError} IMAGE_TOO_LARGE, IMAGE_SIZE_UNALIGNED; what device and sink throw
  */
