@@ -10,7 +10,7 @@ const config: ViteUserConfig = defineConfig({
     maxWorkers: 2,
     projects: [
       // The limit is for hanging tests; a busy machine must not fail slow ones.
-      { test: { name: 'unit', include: quick, testTimeout: 30_000 } },
+      { test: { name: 'unit', include: quick, testTimeout: 60_000 } },
       {
         test: {
           name: 'real',
