@@ -147,7 +147,7 @@ test('a revoked endpoint, a host and a stranger are turned away', async () => {
 test('only who holds the image’s key can commit, and only what follows, with every piece', async () => {
   const made = await laptop.launch(nora, 'lab')
   const { id } = diskOf(made).lease
-  const held = holdBare(made)
+  const held = await holdBare(made)
   using client = replicaClient(laptop.dir, id)
   const base = `office:1 ${'ab'.repeat(32)}`
   const personId = diskOf(made).session.person.id
@@ -197,7 +197,7 @@ test('only who holds the image’s key can commit, and only what follows, with e
 test('bodies that are too large, and paths that lead elsewhere, are refused', async () => {
   const made = await laptop.launch(nora, 'lab')
   const { id } = diskOf(made).lease
-  const held = holdBare(made)
+  const held = await holdBare(made)
   const put = (path: string, body: Uint8Array, chunked = false) =>
     rawly(laptop.dir, 'endpoint', id, 'PUT', path, body, chunked)
   const large = randomBytes(longestSealedBytes + 1)
@@ -343,8 +343,10 @@ async function use(endpoint: EnrolledEndpoint, client = nora, workspace = 'lab')
 }
 
 /** Holds a lease as an agent does, without a disk. */
-function holdBare(made: EndpointLaunch) {
+async function holdBare(made: EndpointLaunch) {
   const { lease } = diskOf(made)
+  // Nothing is replicated under a lease whose key never went out.
+  await laptop.agent.askForKey(lease.id)
   return laptop.agent.leases.hold({ ...lease, askedAt: made.askedAt, key: randomBytes(32) })
 }
 
