@@ -19,6 +19,7 @@ import {
   type Verdict,
 } from '#core/agent/endpoint-messages.ts'
 import { leaseKeyAnswer } from '#core/api/lease.ts'
+import type { LeasedDelivery } from '#core/api/person.ts'
 import { encodeBase64url } from '#core/bytes/index.ts'
 import { type CryptoKeyPair, exportPublic } from '#core/channel/index.ts'
 import type { Attestation } from '#core/tpm/index.ts'
@@ -47,6 +48,9 @@ export interface EndpointAgentOptions {
   readonly now?: () => number
 }
 
+/** Of the lease in a delivery: what its key is asked for with. */
+export type OfferedKey = Pick<LeasedDelivery['lease'], 'id' | 'keyTicket'>
+
 /** A machine's own agent: connected to its site, its certificate renewed, its leases kept. */
 export interface EndpointAgent extends AsyncDisposable {
   readonly id: string
@@ -62,10 +66,11 @@ export interface EndpointAgent extends AsyncDisposable {
   /**
    * Asks the site, over mutual TLS, for the key of the image that a lease is about, once the lease was given and before it is held.
    *
+   * @param lease as the answer to the launch has it
    * @returns sealed to `sealKeys`
    * @throws {AgentError} AGENT_SITE_AWAY, AGENT_SITE_REFUSED, AGENT_SITE_MALFORMED
    */
-  askForKey(leaseId: string): Promise<Uint8Array>
+  askForKey(lease: OfferedKey): Promise<Uint8Array>
   /** Whether the connection to the site stands now. */
   readonly isConnected: boolean
   /** @returns whether the site has taken note of this agent within the time */
@@ -123,7 +128,7 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
     leases,
     reporter,
     steadyMs: clock,
-    askForKey: (leaseId) => askForKey(dir, leaseId, stop.signal),
+    askForKey: (lease) => askForKey(dir, lease, stop.signal),
     get isConnected() {
       return site.isConnected
     },
@@ -136,12 +141,16 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
   }
 }
 
-async function askForKey(dir: string, leaseId: string, signal: AbortSignal): Promise<Uint8Array> {
+async function askForKey(
+  dir: string,
+  { id, keyTicket }: OfferedKey,
+  signal: AbortSignal,
+): Promise<Uint8Array> {
   const identity = await readIdentity(dir, 'endpoint')
   const { rootPem, siteId, agentUrl } = identity
-  const url = new URL(`/leases/${leaseId}/key`, agentUrl)
+  const url = new URL(`/leases/${id}/key`, agentUrl)
   const tls = clientTls(rootPem, { siteId, role: 'site' }, identity)
-  const { sealedKey } = await postJson(url, {}, leaseKeyAnswer, tls, signal)
+  const { sealedKey } = await postJson(url, { keyTicket }, leaseKeyAnswer, tls, signal)
   return Buffer.from(sealedKey, 'base64url')
 }
 

@@ -4,7 +4,7 @@ import { isCoded } from '#core/errors/coded-error.ts'
 import { LeaseError, unsealImageKey } from '#core/lease/index.ts'
 import { type VerifiedDirection, verifyDirection } from '#core/release/index.ts'
 import type { Overlay } from '#core/trust/words.ts'
-import type { EndpointAgent } from './endpoint-agent.ts'
+import type { EndpointAgent, OfferedKey } from './endpoint-agent.ts'
 import type { HeldLease } from './lease-keeper.ts'
 
 /** What is to be opened, and under which lease. */
@@ -63,7 +63,7 @@ export async function launchDisk(
   const { id, leftMs, overlay } = delivery.lease
   const hold = (key: Uint8Array): HeldLease =>
     agent.leases.hold({ id, leftMs, overlay, askedAt, key, ...displayOf(delivery) })
-  const key = await keyOf(agent, id).catch((error: unknown) => {
+  const key = await keyOf(agent, delivery.lease).catch((error: unknown) => {
     // The site hears why nothing comes of the lease, and offers the workspace again.
     hold(new Uint8Array(0)).end(reasonOf(error))
     throw error
@@ -86,9 +86,9 @@ export async function launchDisk(
   }
 }
 
-async function keyOf(agent: EndpointAgent, leaseId: string): Promise<Uint8Array> {
-  const sealed = await agent.askForKey(leaseId)
-  return unsealImageKey(agent.sealKeys, sealed, { leaseId, endpointId: agent.id })
+async function keyOf(agent: EndpointAgent, lease: OfferedKey): Promise<Uint8Array> {
+  const sealed = await agent.askForKey(lease)
+  return unsealImageKey(agent.sealKeys, sealed, { leaseId: lease.id, endpointId: agent.id })
 }
 
 function reasonOf(error: unknown): { readonly code: string; readonly reason: string } | undefined {

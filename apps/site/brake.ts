@@ -5,8 +5,9 @@ import type { Site } from './site.ts'
 
 /**
  * When the claims of many endpoints fall at once, something else than the endpoints is likely at fault: a broken update, a collector that
- * died. Endpoints that fall silent after a goodbye are no sign of that: people go home. Then running work is decided by what its endpoint said before it fell, and admins are called. New launches follow the policy, and
- * what is not evidence, such as a revocation, takes effect as ever; interception, too.
+ * died. Then running work is decided by what its endpoint said before it fell, and admins are called. New launches follow the policy, and
+ * what is not evidence, such as a revocation, takes effect as ever; interception, too. Endpoints that fall silent after a goodbye are not
+ * counted: people go home.
  */
 
 const key = 'brake'

@@ -16,6 +16,7 @@ import { leaseUntil } from '#core/lease/index.ts'
 import { decideAgain } from './decide-again.ts'
 import type { RecordedDecision } from './deciding.ts'
 import { direct, type PublishedRelease } from './directing.ts'
+import { keyTicketOf } from './key-release.ts'
 import type { LaunchWish } from './launching.ts'
 import { finishSession } from './live-sessions.ts'
 import type { SignedIn } from './signed-in.ts'
@@ -192,6 +193,7 @@ async function deliverUnderLease(
       expiresAt: lease.expires_at.toISOString(),
       leftMs: Math.max(0, lease.expires_at.getTime() - site.now()),
       overlay: lease.overlay,
+      keyTicket: keyTicketOf(site, lease.id),
     },
     release: {
       image: release.name,

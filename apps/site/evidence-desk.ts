@@ -135,7 +135,12 @@ class NodeDesk implements EvidenceDesk, Desk {
     this.#links.delete(link)
     this.known.delete(link.endpointId)
     if (isAnnounced)
-      recordFarewell(this.site.store.db, link.endpointId, new Date(this.site.now())).catch(() => {})
+      // One that is lost makes a silence count as a fall: no less is trusted for it, and no more.
+      recordFarewell(this.site.store.db, link.endpointId, new Date(this.site.now())).catch(
+        (error: unknown) => {
+          if (!isAway(error)) this.site.log.error({ err: error }, 'a goodbye could not be written down')
+        },
+      )
   }
 
   async knownOf(endpointId: string): Promise<Known> {

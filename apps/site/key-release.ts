@@ -1,3 +1,4 @@
+import { createHmac, hkdfSync } from 'node:crypto'
 import {
   type AgentRow,
   type LeaseDetail,
@@ -5,10 +6,22 @@ import {
   noteKeyReleased,
   sessionById,
 } from '#adapters/store-postgres/index.ts'
+import { constantTimeEqual } from '#core/bytes/index.ts'
 import { sealKeyFor } from './image-keys.ts'
 import { finishSession } from './live-sessions.ts'
 import type { Site } from './site.ts'
 import { notFound, SiteError } from './site-error.ts'
+
+/**
+ * What the answer to a launch holds and whoever asks for the key shows: that they were given this lease. The endpoint's certificate alone,
+ * of which there may be a copy, opens nothing. Every node makes the same one, and nothing is kept of it.
+ *
+ * @returns base64url
+ */
+export function keyTicketOf({ imageSecret, siteId }: Site, leaseId: string): string {
+  const secret = hkdfSync('sha256', imageSecret, siteId, 'trustcast key tickets', 32)
+  return createHmac('sha256', Buffer.from(secret)).update(leaseId).digest('base64url')
+}
 
 /**
  * The key of the image that a lease is about, for the endpoint that was given the lease, until it says that it holds it.
@@ -17,15 +30,22 @@ import { notFound, SiteError } from './site-error.ts'
  * INVARIANT I8: no key without a lease; one that could not be handed out is over.
  *
  * @param endpoint proven by its certificate
+ * @param asked what it says of the lease
  * @returns sealed to the endpoint's key for this lease (`core/lease`), base64url
- * @throws {SiteError} NOT_FOUND for everybody else's lease and one that is held or over, CONFLICT when the site has no such key,
+ * @throws {SiteError} NOT_FOUND for everybody else's lease, one that is held or over, and a wrong ticket, CONFLICT when the site has no such key,
  *   LAUNCH_LATE when the lease was withdrawn meanwhile
  */
-export async function releaseKey(site: Site, endpoint: AgentRow, leaseId: string): Promise<string> {
+export async function releaseKey(
+  site: Site,
+  endpoint: AgentRow,
+  asked: { readonly leaseId: string; readonly keyTicket: string },
+): Promise<string> {
+  const { leaseId, keyTicket } = asked
   const lease = await leaseById(site.store.db, leaseId)
   const isOffered =
     lease !== undefined &&
     lease.endpoint_id === endpoint.id &&
+    constantTimeEqual(Buffer.from(keyTicket), Buffer.from(keyTicketOf(site, leaseId))) &&
     lease.state === 'offered' &&
     lease.expires_at.getTime() > site.now()
   if (!isOffered) throw notFound('lease whose key is still to be given out')

@@ -3,10 +3,12 @@ import { leaseStates } from '#core/lease/lease.ts'
 import { overlays } from '#core/trust/words.ts'
 import { bootView } from './device-keys.ts'
 import { claimChanges, endpointClaim } from './evidence.ts'
-import { deliveryMode, instant, label, slug, uuid } from './words.ts'
+import { bytes32, deliveryMode, instant, label, slug, uuid } from './words.ts'
 
 /** Endpoints and what they hold, as people and agents are told of it. */
 
+/** Asks for the key of the image that a lease is about, with what the answer to the launch held. */
+export const leaseKeyRequest = z.strictObject({ keyTicket: bytes32 })
 /** The key of the image that a lease is about, sealed to the endpoint's key for this lease (`core/lease`), base64url. */
 export const leaseKeyAnswer = z.strictObject({ sealedKey: z.string().max(500) })
 export type LeaseKeyAnswer = z.infer<typeof leaseKeyAnswer>

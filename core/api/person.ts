@@ -167,6 +167,8 @@ const leased = z.strictObject({
     /** What is left of it at least, counted from the moment the launch was asked for. */
     leftMs: z.int().min(0),
     overlay: z.enum(overlays),
+    /** Shown at the port of agents when the image key is asked for. */
+    keyTicket: bytes32,
   }),
   /** As the site says. What the endpoint opens is what `direction` and the release keys say (I4). */
   release: z.strictObject({

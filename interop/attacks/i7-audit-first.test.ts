@@ -65,7 +65,7 @@ test('while the log cannot be written, nothing that belongs into it takes effect
     'sign-in': () => site.signIn('carl'),
     launch: () => launch(nora, 'editor'),
     'a streamed disk': () => laptop.launch(nora, 'lab'),
-    'the key of one': () => laptop.agent.askForKey(offered.lease.id),
+    'the key of one': () => laptop.agent.askForKey(offered.lease),
     'a new ticket': () => nora.send('POST', `/sessions/${running.session.id}/tickets`, { clientKey }, any),
     'the end of a session': () => ada.send('DELETE', `/sessions/${ending.session.id}`, undefined, any),
     'a changed person': () => ada.send('PATCH', `/admin/people/${person.id}`, { groups: [marker] }, any),
@@ -128,7 +128,7 @@ test('while it cannot be written down that a key goes out, no key goes out', asy
   const before = (await released()).length
   const { lease } = diskOf(await laptop.launch(ada, 'lab'))
   const answers: Uint8Array[] = []
-  const asking = laptop.agent.askForKey(lease.id).then((key) => answers.push(key))
+  const asking = laptop.agent.askForKey(lease).then((key) => answers.push(key))
   asking.catch(() => undefined)
   await until(
     async () =>

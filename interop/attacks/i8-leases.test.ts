@@ -5,7 +5,12 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { clientTls } from '#adapters/pki-x509/index.ts'
 import { postJson, readIdentity } from '#apps/agent-client/index.ts'
-import { type EndpointCredentials, readEndpointCredentials } from '#apps/endpoint/endpoint-agent.ts'
+import {
+  type EndpointCredentials,
+  type OfferedKey,
+  readEndpointCredentials,
+  startEndpointAgent,
+} from '#apps/endpoint/endpoint-agent.ts'
 import type { Credentials } from '#apps/site-client/call.ts'
 import { endpointView } from '#core/api/lease.ts'
 import { decodeEntry } from '#core/audit/index.ts'
@@ -21,6 +26,7 @@ import { type RawAnswer, refusalIn, send } from './raw-request.rig.ts'
 import { readable, secret } from './secrets.rig.ts'
 
 const launches = '/api/v1/launches'
+const silent = { info: () => undefined, warn: () => undefined }
 let site: RunningSite
 let database: SiteDatabase
 let ada: SignedInClient
@@ -104,11 +110,21 @@ test('a key goes to one endpoint under one lease, and stands in no other answer,
   // The launch alone brought none, and nobody else gets it, also who proves a certificate of this site.
   expect(await keysReleased()).toBe(0)
   const refused = { code: 'AGENT_SITE_REFUSED', siteCode: 'NOT_FOUND' }
-  await expect(other.agent.askForKey(made.lease.id)).rejects.toMatchObject(refused)
-  await expect(laptop.agent.askForKey(crypto.randomUUID())).rejects.toMatchObject(refused)
-  await expect(askWithoutCertificate(made.lease.id)).rejects.toThrow()
+  await expect(other.agent.askForKey(made.lease)).rejects.toMatchObject(refused)
+  await expect(laptop.agent.askForKey({ ...made.lease, id: crypto.randomUUID() })).rejects.toMatchObject(
+    refused,
+  )
+  await expect(askWithoutCertificate(made.lease)).rejects.toThrow()
+  // A copy of its identity is told of the lease, too, but was not given it.
+  await using copy = await startEndpointAgent({ dir: laptop.dir, version: 'test', log: silent })
+  const guessed = randomBytes(32).toString('base64url')
+  await expect(copy.askForKey({ id: made.lease.id, keyTicket: guessed })).rejects.toMatchObject(refused)
+  const another = diskOf(await other.launch(ada, 'lab'))
+  await expect(copy.askForKey({ ...made.lease, keyTicket: another.lease.keyTicket })).rejects.toMatchObject(
+    refused,
+  )
   expect(await keysReleased()).toBe(0)
-  const sealed = await laptop.agent.askForKey(made.lease.id)
+  const sealed = await laptop.agent.askForKey(made.lease)
   const mine = { leaseId: made.lease.id, endpointId: laptop.agent.id }
   expect(Buffer.from(await unsealImageKey(laptop.agent.sealKeys, sealed, mine))).toEqual(release.key)
   const unusable = { code: 'LEASE_KEY_UNREADABLE' }
@@ -176,14 +192,14 @@ test('an endpoint speaks about its own leases alone', async () => {
   expect(row).toMatchObject({ state: 'held', stats: { bytesWritten: 0 } })
   // Who says to hold it has the key, and gets no second one.
   const refused = { code: 'AGENT_SITE_REFUSED', siteCode: 'NOT_FOUND' }
-  await expect(laptop.agent.askForKey(made.lease.id)).rejects.toMatchObject(refused)
+  await expect(laptop.agent.askForKey(made.lease)).rejects.toMatchObject(refused)
   held.end()
   await until(async () => (await stateOf(made.lease.id)) === 'ended', 'its own endpoint gave it back')
-  await expect(laptop.agent.askForKey(made.lease.id)).rejects.toMatchObject(refused)
+  await expect(laptop.agent.askForKey(made.lease)).rejects.toMatchObject(refused)
 })
 
 test('for every key that ever went out there is a lease that says to whom, where and until when', async () => {
-  await laptop.agent.askForKey(diskOf(await laptop.launch(nora, 'lab')).lease.id)
+  await laptop.agent.askForKey(diskOf(await laptop.launch(nora, 'lab')).lease)
   const [rows, entries] = [
     await database.rows('select * from leases'),
     await database.rows('select entry from audit_entries order by index'),
@@ -261,10 +277,10 @@ function by(
 }
 
 /** Trusts the site, and proves nothing of itself. */
-async function askWithoutCertificate(leaseId: string): Promise<unknown> {
+async function askWithoutCertificate({ id, keyTicket }: OfferedKey): Promise<unknown> {
   const { agentUrl, rootPem, siteId } = await readIdentity(laptop.dir, 'endpoint')
-  const url = new URL(`/leases/${leaseId}/key`, agentUrl)
-  return postJson(url, {}, z.unknown(), clientTls(rootPem, { siteId, role: 'site' }))
+  const url = new URL(`/leases/${id}/key`, agentUrl)
+  return postJson(url, { keyTicket }, z.unknown(), clientTls(rootPem, { siteId, role: 'site' }))
 }
 
 async function keysReleased(): Promise<number> {

@@ -346,7 +346,7 @@ async function use(endpoint: EnrolledEndpoint, client = nora, workspace = 'lab')
 async function holdBare(made: EndpointLaunch) {
   const { lease } = diskOf(made)
   // Nothing is replicated under a lease whose key never went out.
-  await laptop.agent.askForKey(lease.id)
+  await laptop.agent.askForKey(lease)
   return laptop.agent.leases.hold({ ...lease, askedAt: made.askedAt, key: randomBytes(32) })
 }
 

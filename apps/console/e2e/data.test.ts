@@ -245,7 +245,7 @@ async function replicate(): Promise<void> {
   const nora = await site.signIn('nora')
   const made = await laptop.launch(nora, 'lab')
   const delivery = diskOf(made)
-  await laptop.agent.askForKey(delivery.lease.id)
+  await laptop.agent.askForKey(delivery.lease)
   const held = laptop.agent.leases.hold({ ...delivery.lease, askedAt: made.askedAt, key: Buffer.alloc(32) })
   const [base, blocks] = [`office:1 ${'ab'.repeat(32)}`, 256]
   const about = { personId: delivery.session.person.id, scope: '', base }

@@ -181,6 +181,8 @@ test('when it starts again the way back is offered, and leads to the same VM', a
   await nora.getByRole('dialog').getByRole('button', { name: 'Open on this device' }).click()
   await sees(tile(), /% of it is here/)
   expect(await vmPids()).toEqual([pid])
+  await sees(copyAt('laptop-7'), 'Held')
+  await copyAt('host-1').waitFor({ state: 'detached' })
   await nora.getByRole('region', { name: 'Running now' }).getByRole('link', { name: 'Show' }).click()
   await untilLive(nora)
   await typeUntilDrawn(nora, 'M')

@@ -34,8 +34,15 @@ export async function serveRoute(
 ): Promise<unknown> {
   if (route === 'status') return service.status(asker)
   const text = await readBody(request)
-  if (route === 'launch') return service.launch(parse(deviceLaunchRequest, text).code, asker)
-  return service.display(parse(deviceDisplayRequest, text).sessionId, asker)
+  if (route === 'launch')
+    return service.launch(
+      parse(deviceLaunchRequest, text, '{"code": "…"} with a code of the portal').code,
+      asker,
+    )
+  return service.display(
+    parse(deviceDisplayRequest, text, '{"sessionId": "…"} of a session of the portal').sessionId,
+    asker,
+  )
 }
 
 export function answer(
@@ -84,14 +91,12 @@ export async function readBody(request: IncomingMessage): Promise<string> {
   return Buffer.concat(parts).toString()
 }
 
-/** @throws {ServiceError} SERVICE_BAD_REQUEST */
-export function parse<Request>(schema: z.ZodType<Request>, text: string): Request {
+/** @param expected in words. @throws {ServiceError} SERVICE_BAD_REQUEST */
+export function parse<Request>(schema: z.ZodType<Request>, text: string, expected: string): Request {
   try {
     return schema.parse(JSON.parse(text))
   } catch (cause) {
-    throw new ServiceError('SERVICE_BAD_REQUEST', 'expected JSON of another form', {
-      cause,
-    })
+    throw new ServiceError('SERVICE_BAD_REQUEST', `expected ${expected}`, { cause })
   }
 }
 

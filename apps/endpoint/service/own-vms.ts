@@ -16,10 +16,13 @@ export async function listVms({ uid }: Pick<Asker, 'uid'>): Promise<readonly VmR
  * @throws {ServiceError} SERVICE_BAD_REQUEST; {LocalVmError} LOCAL_VM_UNKNOWN; {ControlRefusal}
  */
 export async function actOnVm(id: string, text: string, asker: Pick<Asker, 'uid'>): Promise<object> {
-  const wanted = parse(ownersRequest, text)
+  const wanted = parse(ownersRequest, text, 'a request to a VM, such as {"suspend": true}')
   const vm = (await listVms(asker)).find((one) => one.id === id)
   // Of those of others nobody learns whether there are any.
-  if (vm === undefined) throw new LocalVmError('LOCAL_VM_UNKNOWN', `no VM of yours is called ${id}`)
+  if (vm === undefined)
+    throw new LocalVmError('LOCAL_VM_UNKNOWN', `no VM of yours is called ${id}`, {
+      remedy: 'Look with `trustcast vm list`.',
+    })
   return passToVm(ownRunDirectory(), vm, wanted)
 }
 

@@ -15,7 +15,7 @@ import {
 import { isAway, livingAgents } from '#adapters/store-postgres/index.ts'
 import { agentPath } from '#core/agent/messages.ts'
 import { renewAnswer, renewRequest } from '#core/api/admin.ts'
-import type { LeaseKeyAnswer } from '#core/api/lease.ts'
+import { type LeaseKeyAnswer, leaseKeyRequest } from '#core/api/lease.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
 import { evidencePeriodMs } from '#core/evidence/index.ts'
 import { contains, formatAddress, parseAddress } from '#core/trust/index.ts'
@@ -283,7 +283,9 @@ async function answer(site: Site, request: IncomingMessage, response: ServerResp
     const leaseId = request.method === 'POST' ? keyWish(request.url) : undefined
     if (leaseId !== undefined) {
       const endpoint = await livingAgent(site, peer)
-      return reply(200, { sealedKey: await releaseKey(site, endpoint, leaseId) } satisfies LeaseKeyAnswer)
+      const { keyTicket } = leaseKeyRequest.parse(JSON.parse(await readBody(request)))
+      const sealedKey = await releaseKey(site, endpoint, { leaseId, keyTicket })
+      return reply(200, { sealedKey } satisfies LeaseKeyAnswer)
     }
     if (request.method !== 'POST' || request.url !== '/renew')
       return reply(404, { code: 'NOT_FOUND', message: 'there is POST /renew, and what leases have' })
