@@ -1,5 +1,5 @@
 import { execFile, spawn } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import {
   appendFile,
@@ -12,12 +12,16 @@ import {
   stat,
   truncate,
   utimes,
+  writeFile,
 } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { buildVhd } from '#core/image/vhd/vhd.fixture.ts'
+
+/** Importing, verifying and exporting by the command line: what is killed goes on, and what is bad leaves nothing. */
 
 const run = promisify(execFile)
 const trustcast = join(import.meta.dirname, '../../../../trustcast')
@@ -92,6 +96,25 @@ test('an import that was killed goes on, over a line that is torn, and anew when
   expect(anew.stdout).toContain(' 0 of them known\n')
 })
 
+test('of a disk whose table is bad at its end, nothing is stored', async () => {
+  const stored = (): Promise<string[]> => readdir(at('state/store/blobs/sha256')).catch(() => [])
+  await writeFile(
+    at('bad.vhd'),
+    largeVhd((table) => table.setUint32(1535 * 4, 0x0fff_ffff)),
+  )
+  await expect(image('state', 'import', at('bad.vhd'), 'disk:1')).rejects.toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/IMAGE_BLOCK_OUTSIDE.*[^]*Copy the file again/u),
+  })
+  expect(await stored()).toEqual([])
+  await writeFile(
+    at('good.vhd'),
+    largeVhd(() => {}),
+  )
+  await image('state', 'import', at('good.vhd'), 'disk:1')
+  expect((await stored()).length).toBeGreaterThan(3)
+})
+
 test('an altered or missing pack fails verifying and exporting, and nothing was exported', async () => {
   await writeNoise(at('disk.raw'), 16)
   await image('state', 'import', at('disk.raw'), 'disk:1')
@@ -104,7 +127,10 @@ test('an altered or missing pack fails verifying and exporting, and nothing was 
   const expectRefused = async (code: string): Promise<void> => {
     const refusal = { code: 1, stderr: expect.stringMatching(new RegExp(`^${code}: `)) }
     await expect(image('state', 'verify', 'disk:1')).rejects.toMatchObject(refusal)
-    await expect(image('state', 'export', 'disk:1', at('copy.raw'))).rejects.toMatchObject(refusal)
+    for (const format of ['raw', 'vhd', 'vhd-fixed'])
+      await expect(image('state', 'export', 'disk:1', at('copy'), '--format', format)).rejects.toMatchObject(
+        refusal,
+      )
     expect(await readdir(folder)).toEqual(['disk.raw', 'state'])
   }
   {
@@ -117,3 +143,16 @@ test('an altered or missing pack fails verifying and exporting, and nothing was 
   await rm(packs.at(-1)!)
   await expectRefused('BLOB_MISSING')
 })
+
+/** A sparse disk of 3 GiB: more packs than one of what no compression makes smaller, in its first blocks. */
+function largeVhd(change: (table: DataView) => void): Uint8Array {
+  const blockBytes = 2 * MiB
+  const sectors = new Map(Array.from({ length: (8 * blockBytes) / 512 }, (_, sector) => [sector, 1] as const))
+  const file = buildVhd({ uniqueId: randomUUID(), sizeBytes: 3072 * MiB, blockBytes, sectors })
+  const tableAt = 1536
+  const blocksAt = tableAt + 1536 * 4
+  for (let block = 0; block < 8; block++)
+    file.set(randomBytes(blockBytes), blocksAt + block * (512 + blockBytes) + 512)
+  change(new DataView(file.buffer, tableAt))
+  return file
+}
