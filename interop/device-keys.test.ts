@@ -125,9 +125,12 @@ test('the event log explains what the TPM holds', async () => {
 test('the person of an enrolled machine sees what is sent, and what each claim is worth to the site', {
   timeout: 400_000,
 }, async () => {
-  const { dir } = await at.enrol('laptop-7', { tcti: at.tpm.tcti, eventLog: join(at.dir, 'person-log') })
+  await at.tpm.restart()
   const line = 'kernel_cmdline: /vmlinuz-6.1 root=/dev/vda quiet'
-  await writeFile(join(at.dir, 'person-log'), logOf([measured(8, EV.IPL, Buffer.from(`${line}\0`))]))
+  const event = measured(8, EV.IPL, Buffer.from(`${line}\0`))
+  await tpm2(at.tpm, `pcrextend ${event.pcr}:sha256=${event.digest}`)
+  await writeFile(join(at.dir, 'person-log'), logOf([event]))
+  const { dir } = await at.enrol('laptop-7', { tcti: at.tpm.tcti, eventLog: join(at.dir, 'person-log') })
   await using report = await reportOfMachine({ dir, log: silent })
   await using agent = await startEndpointAgent({ dir, version: 'test', log: silent, report })
   await until(() => agent.reporter?.acceptedAt !== undefined, 'the site has taken its evidence', 120_000)
