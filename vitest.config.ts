@@ -6,12 +6,14 @@ const real: string[] = ['adapters/**/*.test.ts', 'apps/**/*.test.ts', 'interop/*
 
 /** Files that take minutes, the longest first: what is begun last must not be what is waited for. */
 const longest: readonly string[] = [
-  'interop/brake.test.ts',
-  'interop/streamed-disk.test.ts',
-  'interop/local-vm.test.ts',
   'interop/whole-machine.test.ts',
   'interop/verifier-alarms.test.ts',
-  'apps/console/e2e/endpoint-trust.test.ts',
+  'interop/streamed-disk.test.ts',
+  'interop/store-postgres.test.ts',
+  'interop/brake.test.ts',
+  'interop/local-vm.test.ts',
+  'interop/attacks/i5-evidence.test.ts',
+  'interop/network-integrity.test.ts',
 ]
 
 class LongestFirst extends BaseSequencer {

@@ -54,10 +54,9 @@ test('an endpoint that reports is known, each claim with its source and what it 
 test('a fault on the endpoint takes the disk from it; the workspace opens hosted at once, and the way back is shown', async () => {
   const nora = await site.signIn('nora')
   const made = await laptop.launch(nora, 'lab')
-  const use = inUse(made)
+  const { end } = await inUse(made)
   seen.see('endpoint.antivirus', 'off')
-  const end = await use
-  expect(end).toMatchObject({
+  expect(await end).toMatchObject({
     code: 'LEASE_WITHDRAWN',
     notice: { code: 'TRUST_LOST', stepDown: 'hosted-shared', remedy: expect.stringContaining('antivirus') },
   })
@@ -198,7 +197,8 @@ test('when many fall at once running work is not cut, new launches follow the po
   const nora = await site.signIn('nora')
   const made = await first.endpoint.launch(nora, 'lab')
   let ended: unknown
-  const use = inUse(made, first.endpoint).then((end) => (ended = end))
+  const { end } = await inUse(made, first.endpoint)
+  const use = end.then((how) => (ended = how))
   // All but the one that work runs on: then the brake is on before it falls.
   for (const { observer } of fleet.slice(1)) observer.see('endpoint.firewall', 'off')
   await until(async () => (await alarms()).some(({ kind }) => kind === 'brake'), 'the brake is on', 40_000)
@@ -220,6 +220,7 @@ test('when many fall at once running work is not cut, new launches follow the po
 }, 180_000)
 
 /** A launch whose disk does nothing but hold its lease. @returns why the lease ended */
+/** Resolves when the disk is in use. */
 async function inUse(made: EndpointLaunch, endpoint = laptop) {
   const opened = Promise.withResolvers<void>()
   const end = launchDisk(endpoint.agent, { ...made, delivery: diskOf(made) }, async () => {
@@ -232,7 +233,7 @@ async function inUse(made: EndpointLaunch, endpoint = laptop) {
     }
   })
   await Promise.race([opened.promise, end])
-  return end
+  return { end }
 }
 
 async function claimOf(name: string, endpoint = laptop): Promise<EndpointClaim | undefined> {

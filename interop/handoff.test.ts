@@ -39,6 +39,7 @@ beforeAll(async () => {
   ])
     await ada.send('PUT', `/admin/workspaces/${workspace.id}`, workspace, z.unknown())
   service = undo.use(await startService(site, ada, 'laptop-1'))
+  await ada.send('POST', `/admin/endpoints/${service.id}/owner`, { owner: 'nora' }, z.unknown())
 }, 240_000)
 afterAll(() => undo.disposeAsync())
 

@@ -113,13 +113,14 @@ test.each(['bios', 'uefi'] as const)(
 
 test('its process has an account of its own, no network, no privileges and no other files of its account', async () => {
   await using started = await start(configOf())
-  const { pid, displaySocket } = started.vm
+  const { pid, displaySocket, accelerator } = started.vm
   const status = await readFile(`/proc/${pid}/status`, 'utf8')
   expect(status).toMatch(/^Uid:\s+(19\d{8})\s+\1\s+\1\s+\1$/m)
   expect(status).toMatch(/^Cap(Eff|Prm|Bnd):\s+0{16}$/m)
   expect(status).toMatch(/^NoNewPrivs:\s+1$/m)
   expect(status).toMatch(/^Seccomp:\s+2$/m)
-  expect(status).toMatch(/^Groups:\s*$/m)
+  const groups = accelerator === 'kvm' ? [String((await stat('/dev/kvm')).gid)] : []
+  expect(/^Groups:\s*(.*?)\s*$/m.exec(status)?.[1]).toBe(groups.join(' '))
   expect((await stat(displaySocket)).mode & 0o777).toBe(0o600)
   const { stdout } = await run('nsenter', [`--net=/proc/${pid}/ns/net`, 'ip', '-o', 'link'])
   expect(stdout.trim().split('\n')).toHaveLength(1)

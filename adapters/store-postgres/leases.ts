@@ -1,5 +1,5 @@
 import type { LeaseNotice, LeaseStats } from '#core/api/lease.ts'
-import { openLeaseStates } from '#core/lease/index.ts'
+import { maxOpenLeases, openLeaseStates } from '#core/lease/index.ts'
 import type { Obligations, Right } from '#core/trust/words.ts'
 import type { LeaseRow, NewLease, NewSession } from './schema.ts'
 import type { Db } from './store.ts'
@@ -144,7 +144,7 @@ export async function pausedLeases(db: Db, endpointId: string, since: Date): Pro
     .where('l.endpoint_id', '=', endpointId)
     .where('l.paused_at', '>', since)
     .where('l.state', '=', 'ended')
-    .limit(200)
+    .limit(maxOpenLeases / 2)
     .execute()
 }
 

@@ -1,5 +1,5 @@
 import { mkdir, open, readFile, rename } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { AgentError } from './agent-error.ts'
 import { openOnHost, sealOnHost } from './host-seal.ts'
@@ -77,7 +77,7 @@ export async function writeIdentity(dir: string, identity: AgentIdentity): Promi
   await replaceFile(pathIn(dir), `${JSON.stringify(stored, undefined, 2)}\n`)
 }
 
-/** Replaces a file so that a crash leaves the old or the new one. */
+/** Replaces a file so that a crash leaves the old or the new one. When it resolves, the new one outlives a loss of power. */
 export async function replaceFile(path: string, text: string): Promise<void> {
   const partial = `${path}.partial`
   {
@@ -86,6 +86,9 @@ export async function replaceFile(path: string, text: string): Promise<void> {
     await file.sync()
   }
   await rename(partial, path)
+  // Until the folder is on the disk, too, a loss of power brings the file before it back.
+  await using folder = await open(dirname(path))
+  await folder.sync()
 }
 
 function purposeOf({ kind, id }: Pick<AgentIdentity, 'kind' | 'id'>): string {

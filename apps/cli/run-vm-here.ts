@@ -1,20 +1,21 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { access, chown, constants, mkdtemp, rm } from 'node:fs/promises'
+import { access, chmod, constants, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { runDirectory } from '#apps/endpoint/disk/run-dir.ts'
 import type { EndpointAgent } from '#apps/endpoint/endpoint-agent.ts'
 import { LocalVms, type OpenVm } from '#apps/endpoint/vm/local-vms.ts'
-import { findVm, vmControlOf } from '#apps/endpoint/vm/vm-control.ts'
+import { vmControlOf } from '#apps/endpoint/vm/vm-control.ts'
+import { readVms } from '#apps/endpoint/vm/vm-record.ts'
 import type { StoreOptions } from '#apps/images/open-store.ts'
-import type { SiteAddress } from '#apps/site-client/call.ts'
+import { callJson, type SiteAddress } from '#apps/site-client/call.ts'
 import { releaseMetadata } from '#apps/site-client/release-metadata.ts'
-import type { VmDelivery } from '#core/api/person.ts'
+import { me, type VmDelivery } from '#core/api/person.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
 import { CliError } from './cli-error.ts'
 import type { Output } from './command.ts'
 import { type Launched, launchHere } from './launch-here.ts'
-import { readLogin } from './login-file.ts'
+import { type Login, readLogin } from './login-file.ts'
 import { atThisEndpoint, endpointDir } from './this-endpoint.ts'
 
 const memoryBytes = 134_217_728
@@ -38,7 +39,8 @@ export interface VmUse {
 /** Runs a VM that was delivered to this machine until it has ended, through as many leases as that takes. */
 export async function runVmHere(use: VmUse, out: Output): Promise<void> {
   const { agent, site, storeOptions, backgroundBytesPerSecond, graceMs } = use
-  const workspaceId = use.launched.delivery.session.workspace.id
+  const { workspace, person } = use.launched.delivery.session
+  const workspaceId = workspace.id
   let next = Promise.withResolvers<LaunchedVm>()
   await using vms = new LocalVms({
     dir: endpointDir(),
@@ -77,7 +79,7 @@ export async function runVmHere(use: VmUse, out: Output): Promise<void> {
       if (notice?.remedy !== undefined) out.say(notice.remedy)
       if (notice?.stepDown !== undefined)
         out.say(`Go on in the data centre (${notice.stepDown}): trustcast launch ${workspaceId}`)
-      const waiting = vms.waiting(workspaceId)
+      const waiting = vms.waiting(person.id, workspaceId)
       if (waiting === undefined) return
       out.say(
         `The VM is paused and waits: trustcast launch ${workspaceId} lets it go on, once that is permitted.`,
@@ -102,19 +104,27 @@ function stopWith({ vm }: OpenVm, out: Output): void {
 }
 
 /**
- * Has the process that keeps a waiting VM of a workspace launch it again.
+ * Has the process that keeps a waiting VM of whoever is signed in launch it again.
  *
  * @returns whether there was one
  * @throws {ControlRefusal} what the site answered
  */
-export async function continueWaiting(workspaceId: string): Promise<boolean> {
+export async function continueWaiting({ site, credentials }: Login, workspaceId: string): Promise<boolean> {
   const runDir = runDirectory(process.env, process.getuid?.())
-  const record = await findVm(runDir, workspaceId).catch(() => undefined)
-  if (record === undefined) return false
-  const control = vmControlOf(runDir, record)
-  if ((await control.status()).state !== 'withdrawn') return false
-  await control.relaunch()
-  return true
+  const records = (await readVms(runDir)).filter(({ workspace }) => workspace.id === workspaceId)
+  if (records.length === 0) return false
+  const { id } = await callJson(site, { method: 'GET', path: '/api/v1/me' }, me, credentials)
+  for (const record of records.filter(({ person }) => person.id === id)) {
+    const control = vmControlOf(runDir, record)
+    const state = await control.status().then(
+      (status) => status.state,
+      () => undefined,
+    )
+    if (state !== 'withdrawn') continue
+    await control.relaunch()
+    return true
+  }
+  return false
 }
 
 /** @throws {CliError} CLI_NOT_A_VM */
@@ -132,12 +142,12 @@ interface Screen extends AsyncDisposable {
   readonly path: string
 }
 
-/** With sudo the screen is shown to whoever called it: in a folder and on a socket of theirs. */
+/** With sudo the screen is shown to whoever called it, on a socket of theirs in a folder that is not. */
 async function screenFor(): Promise<(Screen & AsyncDisposable) | undefined> {
   const { SUDO_UID: uid, SUDO_GID: gid } = process.env
   if (process.getuid?.() !== 0 || uid === undefined || gid === undefined) return undefined
   const dir = await mkdtemp(join(tmpdir(), 'trustcast-vm-'))
-  await chown(dir, Number(uid), Number(gid))
+  await chmod(dir, 0o711)
   return {
     uid: Number(uid),
     gid: Number(gid),

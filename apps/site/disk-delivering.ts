@@ -3,6 +3,7 @@ import {
   type AgentRow,
   imageOf,
   leaseOfSession,
+  openLeases,
   placeOnEndpoint,
   releaseRow,
   type SessionDetail,
@@ -12,7 +13,7 @@ import type { WorkspaceDefinition } from '#core/api/admin.ts'
 import type { DiskDelivery, LeasedDelivery, VmDelivery } from '#core/api/person.ts'
 import type { DecisionView } from '#core/api/words.ts'
 import { accountOf } from '#core/broker/account.ts'
-import { leaseUntil } from '#core/lease/index.ts'
+import { leaseUntil, maxOpenLeases } from '#core/lease/index.ts'
 import { decideAgain } from './decide-again.ts'
 import type { RecordedDecision } from './deciding.ts'
 import { direct, type PublishedRelease } from './directing.ts'
@@ -37,7 +38,7 @@ interface DiskLaunch {
 /**
  * INVARIANT I7: the session is in the audit log before it is there.
  *
- * @throws {SiteError} BAD_REQUEST without a nonce, CONFLICT
+ * @throws {SiteError} BAD_REQUEST without a nonce, CONFLICT, LAUNCH_NO_ROOM
  */
 export async function beginOnEndpoint(
   site: Site,
@@ -74,6 +75,10 @@ async function prepare(
     })
   if (endpoint?.seal_key == null || disk === undefined)
     throw new SiteError('SITE_BROKEN', 'a disk was to go where none can')
+  if ((await openLeases(site.store.db, endpoint.id)).length >= maxOpenLeases)
+    throw new SiteError('LAUNCH_NO_ROOM', `${endpoint.name} has ${maxOpenLeases} workspaces open already`, {
+      remedy: 'Close some that are open there.',
+    })
   const release = await site.findRelease(disk, { id: endpoint.id, groups: [endpoint.pool] })
   // It was there when the decision was made.
   if (release === undefined)

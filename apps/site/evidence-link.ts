@@ -17,6 +17,7 @@ import {
 import { TpmError } from '#core/tpm/index.ts'
 import { attest } from './attesting.ts'
 import type { Beacons } from './beacons.ts'
+import { decideAgain } from './decide-again.ts'
 import { changeKnowledge, knowledgeOf, ratchetOf, readEvidence, recordOtherConnection } from './evidence.ts'
 import { detailsOf, fingerprintOf, type Known, type Taken } from './evidence-known.ts'
 import { endpointClaimsOf } from './evidence-views.ts'
@@ -45,6 +46,21 @@ export interface EvidenceLink {
   receive(message: EvidenceMessage): Promise<void>
   /** @param isAnnounced whether the endpoint said goodbye */
   close(isAnnounced: boolean): void
+}
+
+/**
+ * A statement that is being taken, through as many tries as it takes until the database answers. That a try was written and nobody heard so
+ * must not make the next one look like the word of another machine.
+ */
+interface Turn {
+  readonly statement: string
+  readonly challenge: Challenge | undefined
+  /** What was known before it. */
+  readonly ratchet: Ratchet | undefined
+  /** What the database had before it; see `Known`. */
+  stored: number
+  /** When each try would have it, Unix ms. */
+  readonly triedAt: number[]
 }
 
 /** What the connections of a node share: see `evidence-desk.ts`. */
@@ -76,6 +92,7 @@ export class DeskLink implements EvidenceLink {
   readonly #desk: Desk
   readonly #connection: ReportingConnection
   #challenge: Challenge | undefined
+  #turn: Turn | undefined
   #wantLog = false
   #hasSaid = false
   #isClosed = false
@@ -102,34 +119,42 @@ export class DeskLink implements EvidenceLink {
     const { endpointId, log } = this.#connection
     const known = await desk.knownOf(endpointId)
     this.isForked = known.isForked
-    const before = { challenge: this.#challenge, ratchet: known.ratchet }
+    const turn = this.#turnOf(message, known)
     try {
-      const accepted = await this.#accept(message.statement, known)
+      const accepted = await this.#accept(turn, known)
       // Good once; and another connection of the same key is judged after this one.
       this.#challenge = undefined
       known.ratchet = accepted.ratchet
       const attested = await this.#attest(message, known)
       const beacon = await desk.beacons.seenIn(accepted.statement, this.#connection)
-      const changed = await this.#take({ ...accepted, attested, beacon }, known)
+      const changed = await this.#take({ ...accepted, attested, beacon }, known, turn)
       await this.#ask(accepted.ratchet.sequence)
       if (changed || !this.#hasSaid) await this.#say()
+      this.#turn = undefined
     } catch (error) {
       if (!(error instanceof EvidenceError) && !(error instanceof TpmError)) {
         // The database is away: the same message comes again.
-        this.#challenge = before.challenge
-        known.ratchet = before.ratchet
+        this.#challenge = turn.challenge
+        known.ratchet = turn.ratchet
         desk.couldNotWrite()
         throw error
       }
       log.warn({ code: error.code, reason: error.message }, 'evidence was refused')
       this.#challenge = undefined
+      this.#turn = undefined
       await desk.refuse(endpointId, error)
       await this.#ask(undefined)
       await this.#say(error)
     }
   }
 
-  async #accept(statement: string, known: Known): Promise<AcceptedEvidence> {
+  #turnOf({ statement }: EvidenceMessage, { ratchet, stored }: Known): Turn {
+    if (this.#turn?.statement !== statement)
+      this.#turn = { statement, challenge: this.#challenge, ratchet, stored, triedAt: [] }
+    return this.#turn
+  }
+
+  async #accept({ statement, challenge, ratchet }: Turn, known: Known): Promise<AcceptedEvidence> {
     const { site, secret } = this.#desk
     const { endpointId, publicKey, exporter } = this.#connection
     if (known.isForked)
@@ -140,8 +165,8 @@ export class DeskLink implements EvidenceLink {
     const expected = {
       endpointId,
       siteId: site.siteId,
-      challenge: this.#challenge,
-      ratchet: known.ratchet,
+      challenge,
+      ratchet,
       secret,
       exporter,
       nowMs,
@@ -174,7 +199,7 @@ export class DeskLink implements EvidenceLink {
   }
 
   /** @returns whether there is something new to say to the endpoint */
-  async #take(taken: Taken, known: Known): Promise<boolean> {
+  async #take(taken: Taken, known: Known, turn: Turn): Promise<boolean> {
     const { statement, ratchet, seen, attested, beacon } = taken
     const desk = this.#desk
     const { endpointId, address } = this.#connection
@@ -185,15 +210,22 @@ export class DeskLink implements EvidenceLink {
     const details = detailsOf(observations)
     const isWorded = details === known.details || now - known.writtenAt < detailMs
     // A beacon's word counts for as long as it is written to be old.
-    if (known.isQuiet && beacon === undefined && fingerprint === known.fingerprint && isWorded) {
+    const isFirst = turn.triedAt.length === 0
+    if (isFirst && known.isQuiet && beacon === undefined && fingerprint === known.fingerprint && isWorded) {
       desk.repeat(endpointId, known, ratchet)
       return false
     }
     desk.drop(endpointId)
     if (seen.interception === 'detected') await recordOtherConnection(desk.site, endpointId)
+    if (isFirst) turn.stored = known.stored
+    const triedBefore = [...turn.triedAt]
+    turn.triedAt.push(now)
+    let wasWritten = false
     const written = await changeKnowledge(desk.site, endpointId, (before) => {
+      const stored = Number(before?.sequence ?? 0)
+      wasWritten = stored === ratchet.sequence && triedBefore.includes(before?.last_at?.getTime() ?? 0)
       // Somebody else may have accepted evidence of this endpoint since this node looked.
-      if (Number(before?.sequence ?? 0) > known.stored) follow(ratchetOf(before), ratchet)
+      if (stored > turn.stored && !wasWritten) follow(ratchetOf(before), ratchet)
       const { path } = knowledgeOf(before)
       return {
         knowledge: {
@@ -210,10 +242,12 @@ export class DeskLink implements EvidenceLink {
         silent: false,
       }
     })
+    // What hangs on it was perhaps not told to be decided.
+    if (wasWritten) await decideAgain(desk.site, 'evidence', { fromEndpointId: endpointId })
     desk.wrote()
     Object.assign(known, { fingerprint, details, writtenAt: now, isQuiet: true, stored: ratchet.sequence })
     known.faults = faultsIn(observations)
-    return (written?.changes.length ?? 0) > 0
+    return wasWritten || (written?.changes.length ?? 0) > 0
   }
 
   async #ask(accepted: number | undefined): Promise<void> {

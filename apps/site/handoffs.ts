@@ -96,8 +96,8 @@ export interface Redemption {
 /**
  * Spends a code, whatever comes of it, and launches as its person from this endpoint.
  *
- * @throws {SiteError} HANDOFF_UNKNOWN, HANDOFF_USED, HANDOFF_EXPIRED, HANDOFF_OTHER_ENDPOINT, HANDOFF_OTHER_OWNER, NOT_SIGNED_IN, and what
- *   `launch` throws
+ * @throws {SiteError} HANDOFF_UNKNOWN, HANDOFF_USED, HANDOFF_EXPIRED, HANDOFF_OTHER_ENDPOINT, HANDOFF_OTHER_OWNER, HANDOFF_NO_OWNER,
+ *   NOT_SIGNED_IN, and what `launch` throws
  */
 export async function redeemHandoff(site: Site, redemption: Redemption): Promise<RedeemAnswer> {
   const { endpoint, code, nonce, clientKey } = redemption
@@ -144,12 +144,18 @@ async function take(site: Site, endpoint: AgentRow, code: string): Promise<Hando
 
 function wrongFor(handoff: HandoffRow, endpoint: AgentRow, now: number): SiteError | undefined {
   if (handoff.expires_at.getTime() <= now) return refused('HANDOFF_EXPIRED', 'this code is too old')
-  const { endpoint_id: meant, person_id: person } = handoff
+  const { endpoint_id: meant, person_id: person, workspace_id: workspace } = handoff
   if (meant === endpoint.id) return undefined
   if (meant !== null) return refused('HANDOFF_OTHER_ENDPOINT', 'this code was made for another device')
   // Nobody has said which device it is for: then it is not for somebody else's.
-  if (endpoint.owner_id === null || endpoint.owner_id === person) return undefined
-  return refused('HANDOFF_OTHER_OWNER', `the device ${endpoint.name} is somebody else's`)
+  if (endpoint.owner_id === person) return undefined
+  if (endpoint.owner_id !== null)
+    return refused('HANDOFF_OTHER_OWNER', `the device ${endpoint.name} is somebody else's`)
+  // Such a code came through an address, which every account of a device can read while a program is started with it.
+  if (workspace === null) return undefined
+  return new SiteError('HANDOFF_NO_OWNER', `the device ${endpoint.name} is nobody's own`, {
+    remedy: 'Open the portal in a browser that lets it ask this device, or have an admin say whose device it is.',
+  })
 }
 
 /** The person at this endpoint, by the browser's sign-in. Where the two are seen in different zones, the worse one counts. */

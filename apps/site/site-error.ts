@@ -19,6 +19,8 @@ export const siteErrorStatus = {
   HANDOFF_EXPIRED: 403,
   HANDOFF_OTHER_ENDPOINT: 403,
   HANDOFF_OTHER_OWNER: 403,
+  /** A code that names no device came to one that several people may use. */
+  HANDOFF_NO_OWNER: 403,
   NOT_FOUND: 404,
   CONFLICT: 409,
   LAUNCH_ON_ENDPOINT: 409,

@@ -3,6 +3,7 @@ import { endpointClaim } from '#core/api/evidence.ts'
 import { leaseNotice, leaseStats } from '#core/api/lease.ts'
 import { bytes32, instant, obligations, right, uuid } from '#core/api/words.ts'
 import { maxStatementChars } from '#core/evidence/index.ts'
+import { maxOpenLeases } from '#core/lease/index.ts'
 import { attestation } from '#core/tpm/attestation.ts'
 import { overlays } from '#core/trust/words.ts'
 
@@ -78,7 +79,7 @@ export const siteToEndpoint = z.discriminatedUnion('kind', [
     /** Stamp of the latest report that this word takes account of. */
     heard: stamp,
     /** Every lease of this endpoint that is not over, and those that it says are paused. One that it has told of and that is missing here is over. */
-    leases: z.array(endpointLease).max(200),
+    leases: z.array(endpointLease).max(2 * maxOpenLeases),
   }),
   challenge,
   verdict,
@@ -118,7 +119,11 @@ export const endpointToSite = z.discriminatedUnion('kind', [
     attestation: attestation.optional(),
   }),
   /** While there are leases every 5 s, and at once when one changes: those that this process holds, ended ones until the site drops them. */
-  z.strictObject({ kind: z.literal('report'), at: stamp, leases: z.array(reportedLease).max(200) }),
+  z.strictObject({
+    kind: z.literal('report'),
+    at: stamp,
+    leases: z.array(reportedLease).max(2 * maxOpenLeases),
+  }),
 ])
 export type EndpointToSite = z.infer<typeof endpointToSite>
 export type EvidenceMessage = Extract<EndpointToSite, { kind: 'evidence' }>

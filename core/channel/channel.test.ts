@@ -491,7 +491,9 @@ test('a silent connection is given up', async () => {
   let silent = false
   const made = await rig({
     scheduler,
-    tampers: (dial) => (dial === 0 ? (message) => (silent ? [] : [message]) : 'refuse'),
+    // The host goes on hearing the client, or whichever of them gives up first would be chance.
+    tampers: (dial) =>
+      dial === 0 ? (message, direction) => (silent && direction === 'down' ? [] : [message]) : 'refuse',
   })
   await open(made)
   silent = true

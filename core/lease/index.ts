@@ -3,6 +3,7 @@ export {
   type LeaseState,
   leaseStates,
   leaseUntil,
+  maxOpenLeases,
   openLeaseStates,
   pausedGraceMs,
   pausedSince,

@@ -17,6 +17,9 @@ export type LeaseState = (typeof leaseStates)[number]
 /** States in which the endpoint may still be able to read. */
 export const openLeaseStates = ['offered', 'held', 'withdrawn'] as const satisfies readonly LeaseState[]
 
+/** What one endpoint may have open at once. All of it travels in one message: what an endpoint cannot be told, it cannot lose either. */
+export const maxOpenLeases = 100
+
 /** How long a virtual machine whose key was taken back because trust was lost may stand still in its endpoint's memory. */
 export const pausedGraceMs: number = 10 * 60_000
 /** For how long the site goes by what an endpoint said last of one: its grace, and a report that was on its way. */

@@ -79,6 +79,37 @@ test('what was accepted once is not accepted twice, and not on another connectio
   expect(await first.tell(statement)).toBe('EVIDENCE_REPLAYED')
 })
 
+test('evidence that was written while the database went away is not taken for that of another machine', async () => {
+  const mine = await enrolled('patient')
+  using raw = await dialAsEndpoint(mine)
+  await database.rows(
+    `create function be_away() returns trigger language plpgsql as $$ begin raise 'away' using errcode = '57P01'; end $$`,
+  )
+  // After the evidence is there, what hangs on it cannot be told to be decided.
+  await database.rows(
+    'create trigger be_away before insert on redecisions for each statement execute function be_away()',
+  )
+  const { nonce } = await raw.next('challenge')
+  const off = { claim: 'endpoint.antivirus', value: 'off', collector: 'test', detail: '' } as const
+  const told = raw.tell(raw.statement(nonce, { observations: [off] }))
+  const wasWritten = async (): Promise<boolean> =>
+    (
+      await database.rows(`select from endpoint_evidence where endpoint_id = $1 and sequence = 1`, [mine.id])
+    ).length === 1
+  await until(wasWritten, 'it is written')
+  // For some more tries.
+  await sleep(1_500)
+  await database.rows('drop trigger be_away on redecisions')
+  await database.rows('drop function be_away')
+  expect(await told).toBeUndefined()
+  expect(await claimsOf(mine.id)).toMatchObject({
+    'endpoint.reporting': { value: 'current' },
+    'endpoint.antivirus': { value: 'off' },
+  })
+  const { nonce: next, previous = '' } = await raw.next('challenge')
+  expect(await raw.tell(raw.statement(next, { sequence: 2, previous }))).toBeUndefined()
+})
+
 test('evidence that was sent over another connection says that somebody sits between', async () => {
   const mine = await enrolled('between')
   using raw = await dialAsEndpoint(mine)

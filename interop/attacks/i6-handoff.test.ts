@@ -36,6 +36,7 @@ beforeAll(async () => {
   for (const id of ['lab', 'other'])
     await ada.send('PUT', `/admin/workspaces/${id}`, { ...workspace, id }, z.unknown())
   laptop = undo.use(await startService(site, ada, 'laptop-1'))
+  await ada.send('POST', `/admin/endpoints/${laptop.id}/owner`, { owner: 'nora' }, z.unknown())
   other = undo.use(await startService(site, ada, 'laptop-2'))
 }, 240_000)
 afterAll(() => undo.disposeAsync())
@@ -113,7 +114,14 @@ test('a code that was made for one device is refused at another, and is spent by
   expect(await redeem(laptop, code)).toBe('HANDOFF_USED')
 })
 
+test('a code that came by an address opens nothing on a device that nobody owns: any account there may have read it', async () => {
+  const code = await codeFor(nora, { workspaceId: 'lab' })
+  expect(await redeem(other, code)).toBe('HANDOFF_NO_OWNER')
+  expect(await redeem(laptop, code)).toBe('HANDOFF_USED')
+})
+
 test("a code that names no device is refused at somebody else's, and good at one's own", async () => {
+  expect(await redeem(other, await codeFor(nora, {}))).toBeUndefined()
   const owns = async (login: string): Promise<void> => {
     await database.rows(
       'update agents set owner_id = (select id from people where login = $1) where id = $2',

@@ -41,7 +41,7 @@ export const launch: Command = {
     const login = await atThisEndpoint(await readLogin())
     const { signal } = out
     const workspaceId = words.positionals[0] ?? ''
-    if (await continueWaiting(workspaceId)) {
+    if (await continueWaiting(login, workspaceId)) {
       out.result({ continued: workspaceId }, () => 'The VM goes on, where it was started.')
       return
     }
@@ -100,13 +100,14 @@ async function runFromDisk(
     ...displayHere(),
   }
   const runDir = runDirectory(process.env, process.getuid?.())
+  // Others do not come as far as the disk, whatever its own root lets everybody do.
   const dir = await mkdtemp(join(tmpdir(), 'trustcast-disk-'))
   try {
     await deliverHere(
       {
         ...delivered,
         storeOptions: await storeOptions(words),
-        serving: { format: 'raw', runDir, mount: { dir, readOnly: false } },
+        serving: { format: 'raw', runDir, mount: { dir: join(dir, 'disk'), readOnly: false } },
         use: async (disk) => {
           out.say(`Disk ${disk.served.record.id} is mounted`)
           const exitCode = await runApplication(disk, person)

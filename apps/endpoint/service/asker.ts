@@ -42,6 +42,8 @@ export function clientOf(
   )
   for (const line of table.split('\n')) {
     const [, from, to, , , , , uid, , inode] = line.trim().split(/\s+/)
+    // A socket that its program has closed is nobody's: the kernel gives inode 0 and account 0.
+    if (inode === '0') continue
     if (from === local && to === remote && uid !== undefined && inode !== undefined && /^\d+$/.test(uid))
       return { uid: Number(uid), inode }
   }

@@ -56,7 +56,9 @@ async function openStreamedDisk(
 ): Promise<DiskEnd> {
   const { agent } = options
   const { nonce, askedAt, onOpen } = opening
-  const mountDir = await mkdtemp(join(tmpdir(), 'trustcast-disk-'))
+  // The folder above is ours alone: whatever the disk's own root lets everybody do, others do not come as far.
+  const folder = await mkdtemp(join(tmpdir(), 'trustcast-disk-'))
+  const mountDir = join(folder, 'disk')
   const open: OpenDisk = async (disk) => {
     const opened = await (await disksFor(options, opening, mountDir))(disk)
     onOpen(() => opened.stats())
@@ -65,7 +67,7 @@ async function openStreamedDisk(
   try {
     return await launchDisk(agent, { delivery, nonce, askedAt }, open)
   } finally {
-    await rmdir(mountDir).catch(() => {})
+    await rmdir(folder).catch(() => {})
   }
 }
 

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { chown, mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
@@ -32,9 +32,9 @@ export function vmOpener(options: OpenOptions): VmOpener {
       const runDir = runDirectory(process.env, process.getuid?.())
       making ??= makeVms(options, runDir)
       const vms = await making
-      const { id, workspace } = delivery.session
+      const { id } = delivery.session
       const { nonce, askedAt, onOpen } = opening
-      await endElsewhere(vms, runDir, workspace.id).catch(options.warn)
+      await endElsewhere(vms, runDir, delivery.session).catch(options.warn)
       await using screen = await screenFor(opening)
       const onRunning = (one: OpenVm): void => {
         open.set(id, one)
@@ -66,17 +66,23 @@ async function makeVms(options: OpenOptions, runDir: string): Promise<LocalVms> 
   return new LocalVms({ dir, runDir, memoryBytes, storeOptions, fetch, backgroundBytesPerSecond, warn })
 }
 
-/** One that another process keeps waiting for a key is ended: its person has come here. */
-async function endElsewhere(vms: LocalVms, runDir: string, workspaceId: string): Promise<void> {
-  if (vms.waiting(workspaceId) !== undefined) return
+/** Those that other processes keep waiting for a key are ended: their person has come here. */
+async function endElsewhere(
+  vms: LocalVms,
+  runDir: string,
+  { person, workspace }: VmDelivery['session'],
+): Promise<void> {
+  if (vms.waiting(person.id, workspace.id) !== undefined) return
   const [{ vmControlOf }, { readVms }] = await Promise.all([
     import('../vm/vm-control.ts'),
     import('../vm/vm-record.ts'),
   ])
-  const record = (await readVms(runDir)).find(({ workspace }) => workspace.id === workspaceId)
-  if (record === undefined || record.pid === process.pid) return
-  const control = vmControlOf(runDir, record)
-  if ((await control.status()).state === 'withdrawn') await control.stop(true)
+  for (const record of await readVms(runDir)) {
+    const isTheirs = record.person.id === person.id && record.workspace.id === workspace.id
+    if (!isTheirs || record.pid === process.pid) continue
+    const control = vmControlOf(runDir, record)
+    if ((await control.status()).state === 'withdrawn') await control.stop(true)
+  }
 }
 
 interface Screen extends AsyncDisposable {
@@ -87,11 +93,11 @@ interface Screen extends AsyncDisposable {
   show(display: string): void
 }
 
-/** A socket of whoever asked, in a folder of theirs. */
+/** A socket of whoever asked. INVARIANT: its folder is ours, so that nobody puts something else in its place while it is given to them. */
 async function screenFor({ account, desktop }: Opening): Promise<Screen> {
   const { uid, gid } = await account()
   const dir = await mkdtemp(join(tmpdir(), 'trustcast-vm-'))
-  await chown(dir, uid, gid)
+  await chmod(dir, 0o711)
   let program: ChildProcess | undefined
   return {
     uid,

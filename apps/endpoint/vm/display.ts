@@ -1,4 +1,4 @@
-import { chown, rm } from 'node:fs/promises'
+import { lchown, rm } from 'node:fs/promises'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { constants, inflateSync } from 'node:zlib'
@@ -83,7 +83,7 @@ export class VmDisplay implements AsyncDisposable {
     })
     process.umask(umask)
     await listening
-    if (owner !== undefined) await chown(path, owner.uid, owner.gid)
+    if (owner !== undefined) await lchown(path, owner.uid, owner.gid)
     this.#server = server
     this.#path = path
   }

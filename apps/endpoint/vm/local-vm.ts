@@ -40,6 +40,8 @@ export class LocalVm implements AsyncDisposable {
   #state: VmState = 'running'
   /** It was suspended when its disk was taken away, and shall be when that is back. */
   #staysSuspended = false
+  /** Work on its disk has it paused, and has it go on afterwards. */
+  #isHeld = false
   #retryMs = firstRetryMs
 
   private constructor(options: LocalVmOptions, device: ReplaceableDevice, server: NbdServer, qemu: QemuVm) {
@@ -104,18 +106,16 @@ export class LocalVm implements AsyncDisposable {
     return this.#device.read(BigInt(offset), length)
   }
 
-  /** @throws {LocalVmError} LOCAL_VM_WITHDRAWN; {VmError} VM_GONE */
+  /** @throws {LocalVmError} LOCAL_VM_WITHDRAWN, LOCAL_VM_BUSY; {VmError} VM_GONE */
   async suspend(): Promise<void> {
-    this.#requireDisk()
-    await this.#qemu.monitor.pause()
-    this.#state = 'suspended'
+    this.#requireFree()
+    await this.#pause()
   }
 
-  /** @throws {LocalVmError} LOCAL_VM_WITHDRAWN; {VmError} VM_GONE */
+  /** @throws {LocalVmError} LOCAL_VM_WITHDRAWN, LOCAL_VM_BUSY; {VmError} VM_GONE */
   async resume(): Promise<void> {
-    this.#requireDisk()
-    this.#state = 'running'
-    await this.#qemu.monitor.continue()
+    this.#requireFree()
+    await this.#continue()
   }
 
   /**
@@ -126,7 +126,7 @@ export class LocalVm implements AsyncDisposable {
   async pauseForGood(): Promise<boolean> {
     this.display.apply(undefined)
     if (this.#state === 'ended') return false
-    this.#staysSuspended ||= this.#state === 'suspended'
+    this.#staysSuspended ||= this.#state === 'suspended' && !this.#isHeld
     this.#state = 'withdrawn'
     const paused = this.#qemu.monitor.pause().then(
       () => true,
@@ -149,16 +149,21 @@ export class LocalVm implements AsyncDisposable {
     if (this.#state === 'running') await this.#qemu.monitor.continue()
   }
 
-  /** Runs `work` while it is paused and nothing of its disk is under way, and has it go on as it was. */
+  /**
+   * Runs `work` while it is paused and nothing of its disk is under way, and has it go on as it was.
+   *
+   * @throws {LocalVmError} LOCAL_VM_WITHDRAWN, LOCAL_VM_BUSY; what `work` throws
+   */
   async whilePaused<T>(work: () => Promise<T>): Promise<T> {
-    this.#requireDisk()
+    this.#requireFree()
     const wasRunning = this.#state === 'running'
-    await this.#qemu.monitor.pause()
-    this.#state = 'suspended'
+    this.#isHeld = wasRunning
     try {
+      await this.#pause()
       return await work()
     } finally {
-      if (wasRunning && this.#state === 'suspended') await this.resume()
+      this.#isHeld = false
+      if (wasRunning && this.#state === 'suspended') await this.#continue()
     }
   }
 
@@ -199,6 +204,27 @@ export class LocalVm implements AsyncDisposable {
     this.#state = 'ended'
     await this.display[Symbol.asyncDispose]()
     await server.close()
+  }
+
+  async #pause(): Promise<void> {
+    this.#requireDisk()
+    await this.#qemu.monitor.pause()
+    // Its disk may have been taken away meanwhile: then it stays so.
+    this.#requireDisk()
+    this.#state = 'suspended'
+  }
+
+  async #continue(): Promise<void> {
+    this.#requireDisk()
+    this.#state = 'running'
+    await this.#qemu.monitor.continue()
+  }
+
+  #requireFree(): void {
+    if (!this.#isHeld) return
+    throw new LocalVmError('LOCAL_VM_BUSY', 'a snapshot of it is being made, or put back', {
+      remedy: 'Try again when that is done.',
+    })
   }
 
   #requireDisk(): void {

@@ -94,11 +94,10 @@ export class LocalVms implements AsyncDisposable {
     this.#options = options
   }
 
-  /** The VM of a workspace that waits for a key, if there is one. */
-  waiting(workspaceId: string): LocalVm | undefined {
-    for (const { vm, record, waiting } of this.#kept.values())
-      if (waiting !== undefined && record.workspace.id === workspaceId) return vm
-    return undefined
+  /** The VM of a person's workspace that waits for a key, if there is one. */
+  waiting(personId: string, workspaceId: string): LocalVm | undefined {
+    const kept = this.#kept.get(keyOf(personId, workspaceId))
+    return kept?.waiting === undefined ? undefined : kept.vm
   }
 
   /**
@@ -128,23 +127,25 @@ export class LocalVms implements AsyncDisposable {
       release.name,
       release.contentVersion,
     )
-    let kept = await this.#takeWaiting(`${disk.personId} ${workspace.id}`, release, disk, place)
+    const kept = await this.#takeWaiting(keyOf(disk.personId, workspace.id), release, disk, place)
     // Only for one that waited its overlay is certainly whole.
     if (kept === undefined) await recoverOverlay(place)
     const overlay = disk.overlay()
     const attach = (): Promise<AttachedDisk> => this.#attach(workspace.id, disk, release, place)
     let attached: AttachedDisk | undefined
+    let open = kept
     try {
       disk.signal.throwIfAborted()
       attached = await attach()
       if (attached.replica?.isTaken === true) {
         // Another device went on with its disk: what is in its memory fits no more.
-        await kept?.vm[Symbol.asyncDispose]()
-        kept = undefined
+        await open?.vm[Symbol.asyncDispose]()
+        open = undefined
       }
-      const open = kept ?? (await this.#begin(launch, disk, release, attached))
+      const running = open ?? (await this.#begin(launch, disk, release, attached))
+      open = running
       const tenure = new VmTenure({
-        vm: open.vm,
+        vm: running.vm,
         disk,
         attached,
         overlay,
@@ -152,23 +153,26 @@ export class LocalVms implements AsyncDisposable {
         attach,
         backgroundBytesPerSecond: this.#options.backgroundBytesPerSecond,
         warn: this.#options.warn,
-        onWithdrawn: (stamp) => this.#wait(agent, open, stamp, disk.lease),
+        onWithdrawn: (stamp) => this.#wait(agent, running, stamp, disk.lease),
       })
-      open.tenure = tenure
-      if (kept !== undefined) {
-        await this.#showOn(kept, launch)
-        await open.vm.giveAgain(attached.device, disk.lease.display)
-        forgetPause(open)
+      running.tenure = tenure
+      if (running === kept) {
+        await this.#showOn(running, launch)
+        await running.vm.giveAgain(attached.device, disk.lease.display)
+        forgetPause(running)
       }
       // Over meanwhile: nothing is shown, nothing stays.
       if (disk.signal.aborted) await tenure[Symbol.asyncDispose]()
       disk.signal.throwIfAborted()
-      launch.onOpen({ record: open.record, vm: open.vm, stats: () => tenure.stats() })
+      launch.onOpen({ record: running.record, vm: running.vm, stats: () => tenure.stats() })
       return tenure
     } catch (error) {
+      await open?.tenure?.[Symbol.asyncDispose]()
       await attached?.withdraw(error as Error).catch(this.#options.warn)
-      // What could not be opened now may be opened the next time.
-      if (kept?.vm.state === 'withdrawn') this.#wait(agent, kept, await overlayStamp(place), disk.lease)
+      // What could not be opened now may be opened the next time; what runs under no lease ends.
+      if (open?.vm.state !== 'withdrawn') await open?.vm[Symbol.asyncDispose]()
+      else if (open.waiting === undefined)
+        this.#wait(agent, open, await overlayStamp(place), disk.lease)
       throw error
     }
   }
@@ -297,7 +301,7 @@ export class LocalVms implements AsyncDisposable {
         waiting: undefined,
         unpaused: undefined,
       }
-      await this.#show(`${disk.personId} ${workspace.id}`, kept, launch)
+      await this.#show(keyOf(disk.personId, workspace.id), kept, launch)
       return kept
     } catch (error) {
       await unregisterVm(folder)
@@ -367,6 +371,10 @@ export class LocalVms implements AsyncDisposable {
       },
     }
   }
+}
+
+function keyOf(personId: string, workspaceId: string): string {
+  return `${personId} ${workspaceId}`
 }
 
 function forgetPause(kept: Kept): void {

@@ -14,6 +14,8 @@ export type LocalVmErrorCode =
   | 'LOCAL_VM_NOT_DESCRIBED'
   /** Its key was taken back: nothing of it is read before it is launched again. */
   | 'LOCAL_VM_WITHDRAWN'
+  /** A snapshot of it is being made or put back. */
+  | 'LOCAL_VM_BUSY'
   /** The guest did not shut down by itself. */
   | 'LOCAL_VM_STILL_RUNNING'
   /** What was written is not kept, so there is nothing to take a snapshot of. */

@@ -45,6 +45,10 @@ export class VmTenure implements OpenedDisk {
   #copying = new AbortController()
   #copied: Promise<void>
   #progress: CopyProgress
+  /** One after the other: they share the folder of a snapshot that is not finished. */
+  #acts: Promise<unknown> = Promise.resolve()
+  /** The overlay is not the one that belongs to what is in the guest's memory. */
+  #isReturning = false
   #over: Promise<void> | undefined
 
   constructor(options: TenureOptions) {
@@ -84,6 +88,12 @@ export class VmTenure implements OpenedDisk {
 
   /** @throws {SnapshotError} {LocalVmError} LOCAL_VM_KEEPS_NOTHING, LOCAL_VM_WITHDRAWN */
   async snapshot(act: SnapshotAct, name: string): Promise<readonly Snapshot[]> {
+    const done = this.#acts.then(() => this.#act(act, name))
+    this.#acts = done.catch(() => {})
+    return done
+  }
+
+  async #act(act: SnapshotAct, name: string): Promise<readonly Snapshot[]> {
     const { place, vm, overlay } = this.#options
     if (!isKept(overlay)) {
       throw new LocalVmError('LOCAL_VM_KEEPS_NOTHING', 'what is written in this VM is discarded at its end', {
@@ -114,19 +124,22 @@ export class VmTenure implements OpenedDisk {
   }
 
   async #return(name: string): Promise<void> {
-    const { place, vm, attach } = this.#options
+    const { place, vm, attach, disk } = this.#options
     // A name that does not exist costs nothing.
     const known = (await listSnapshots(place)).some((one) => one.name === name)
     if (!known) return returnToSnapshot(place, name)
     const reason = new Error('the VM returns to a snapshot')
+    this.#isReturning = true
     vm.withdrawDisk(reason)
     this.#copying.abort()
     await this.#attached.withdraw(reason)
     await returnToSnapshot(place, name)
     this.#attached = await attach()
+    disk.signal.throwIfAborted()
     this.#copying = new AbortController()
     this.#copied = this.#complete()
     await vm.restartOn(this.#attached.device)
+    this.#isReturning = false
   }
 
   async #takeBack(): Promise<void> {
@@ -142,10 +155,15 @@ export class VmTenure implements OpenedDisk {
     if (!signal.aborted) await this.#attached.replica?.finish()
     // From here on the key is gone; what is under way fails.
     vm.withdrawDisk(reason)
+    if (!mayWait) await vm[Symbol.asyncDispose]()
+    await this.#attached.withdraw(reason).catch(warn)
+    await this.#acts
+    // What came to it last may have opened the disk once more.
     await this.#attached.withdraw(reason).catch(warn)
     await this.#copied
     // What hung in a disk that was away has failed by now.
-    if (mayWait && (isPaused || (await vm.pauseForGood()))) onWithdrawn(await overlayStamp(place))
+    const waits = mayWait && !this.#isReturning && (isPaused || (await vm.pauseForGood()))
+    if (waits) onWithdrawn(await overlayStamp(place))
     else await vm[Symbol.asyncDispose]()
     if (isKept(overlay) && !keeps) await forgetOverlay(place).catch(warn)
   }
