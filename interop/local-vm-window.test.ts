@@ -1,9 +1,9 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, test, vi } from 'vitest'
 import { games } from './as-account.rig.ts'
@@ -29,10 +29,22 @@ test('a VM opens in a window of whoever asked: one viewer, its picture, and what
   await screen.type('W')
   await until(async () => differing(before, await screen.picture()) >= glyphPixels, 'what is typed is drawn')
   expect(await usersOf('vncviewer')).toContain('games')
+  const socket = await theirs()
+  expect(await stat(socket)).toMatchObject({ uid: games.uid, mode: 0o140600 })
+  // Nobody but the service puts anything beside it, or in its place.
+  expect(await stat(dirname(socket))).toMatchObject({ uid: 0, mode: 0o40711 })
+
+  async function listed(): Promise<{ viewers: number; display: string } | undefined> {
+    const { stdout } = await commandAs(games, ['vm', 'list', '--json'], desk.service)
+    return (JSON.parse(stdout) as { vms: { viewers: number; display: string }[] }).vms[0]
+  }
 
   async function viewers(): Promise<number | undefined> {
-    const { stdout } = await commandAs(games, ['vm', 'list', '--json'], desk.service)
-    return (JSON.parse(stdout) as { vms: { viewers: number }[] }).vms[0]?.viewers
+    return (await listed())?.viewers
+  }
+
+  async function theirs(): Promise<string> {
+    return (await listed())?.display ?? ''
   }
 })
 

@@ -262,6 +262,9 @@ test('when trust is lost it is paused without a key, and goes on where it was wh
   await setGroups('nora', ['contractors'])
   expect(await one.end).toMatchObject({ notice: { code: 'TRUST_LOST', stepDown: 'hosted-shared' } })
   expect(one.open.vm.state).toBe('withdrawn')
+  const { id: person } = one.open.record.person
+  expect(vms.waiting(person, 'desk')).toBe(one.open.vm)
+  expect(vms.waiting(crypto.randomUUID(), 'desk')).toBeUndefined()
   await until(async () => (await copiesOn('laptop-1'))[0]?.state === 'paused', 'the data page says so')
   expect(await copiesOn('laptop-1')).toMatchObject([
     {
@@ -286,6 +289,49 @@ test('when trust is lost it is paused without a key, and goes on where it was wh
   expect(await copiesOn('laptop-1')).toMatchObject([{ state: 'held' }])
   await control.stop(true)
   await again.end
+})
+
+test('what its person has it do at that moment does not let it go on, and work on its disk is not disturbed', async () => {
+  await using vms = localVms()
+  const nora = await site.signIn('nora')
+  const one = await running(vms, await laptop.launch(nora, 'desk'))
+  const { vm } = one.open
+  const control = vmControlOf(inFolder('run'), one.open.record)
+  const names = ['first', 'second', 'third']
+  await Promise.all(names.map((name) => control.snapshot('take', name)))
+  expect((await control.snapshot('list', '')).map(({ name }) => name)).toEqual(
+    expect.arrayContaining(names),
+  )
+  const work = Promise.withResolvers<void>()
+  const working = vm.whilePaused(() => work.promise)
+  for (const act of [vm.suspend(), vm.resume(), vm.whilePaused(() => work.promise)])
+    await expect(act).rejects.toMatchObject({ code: 'LOCAL_VM_BUSY' })
+  work.resolve()
+  await working
+  expect(vm.state).toBe('running')
+
+  const suspending = vm.suspend()
+  const taking = vm.pauseForGood()
+  await expect(suspending).rejects.toMatchObject({ code: 'LOCAL_VM_WITHDRAWN' })
+  expect(await taking).toBe(true)
+  expect(vm.state).toBe('withdrawn')
+  await expect(vm.resume()).rejects.toMatchObject({ code: 'LOCAL_VM_WITHDRAWN' })
+  await control.stop(true)
+  await one.end
+})
+
+test('one that could not be opened to its end does not run on', async () => {
+  await using vms = localVms()
+  const nora = await site.signIn('nora')
+  const { delivery, nonce, askedAt } = await laptop.launch(nora, 'desk')
+  if (delivery.kind !== 'local-vm') throw new Error(`expected a VM, got ${delivery.kind}`)
+  let pid = 0
+  const onOpen = (open: OpenVm): void => {
+    ;({ pid } = open.vm)
+    throw new Error('no viewer')
+  }
+  await expect(vms.run(laptop.agent, { delivery, nonce, askedAt, onOpen })).rejects.toThrow('no viewer')
+  expect(await stateOf(pid)).toBe('gone')
 })
 
 test('a paused VM in which nothing was written is shown until its memory is gone', async () => {

@@ -16,7 +16,7 @@ import { endpointView } from '#core/api/lease.ts'
 import { decodeEntry } from '#core/audit/index.ts'
 import { endpointProofHeader, makeEndpointProof } from '#core/identity/endpoint-proof.ts'
 import { makeProof, proofHeader } from '#core/identity/proof.ts'
-import { unsealImageKey } from '#core/lease/index.ts'
+import { maxOpenLeases, unsealImageKey } from '#core/lease/index.ts'
 import { diskOf, type EnrolledEndpoint, enrolEndpoint } from '../enrolled-endpoint.rig.ts'
 import { newKey } from '../hosted-person.rig.ts'
 import { diskWorkspace, type PublishedForTest, publishForTest } from '../published-release.rig.ts'
@@ -225,6 +225,32 @@ test('for every key that ever went out there is a lease that says to whom, where
       .map(({ id }) => String(id))
       .toSorted(),
   )
+})
+
+test('an endpoint has no more leases open than it can be told of in one message', async () => {
+  const { lease, session } = diskOf(await laptop.launch(nora, 'lab'))
+  const held = laptop.agent.leases.hold({
+    ...lease,
+    askedAt: laptop.agent.steadyMs(),
+    key: randomBytes(32),
+  })
+  await until(async () => (await stateOf(lease.id)) === 'held', 'it is held')
+  const copies = `select gen_random_uuid() as session_id, gen_random_uuid() as id from generate_series(1, ${maxOpenLeases})`
+  await database.rows(
+    `with copies as materialized (${copies}), made as (
+       insert into sessions select (jsonb_populate_record(s, jsonb_build_object('id', c.session_id, 'state', 'ended'))).*
+       from sessions s, copies c where s.id = $1 returning id)
+     insert into leases select (jsonb_populate_record(l, jsonb_build_object('id', c.id, 'session_id', c.session_id))).*
+     from leases l, copies c where l.id = $2 and exists (select from made)`,
+    [session.id, lease.id],
+  )
+  const refused = { code: 'LAUNCH_NO_ROOM', remedy: expect.any(String) }
+  const more = diskWorkspace('office', { id: 'more', modes: ['streamed-disk'] })
+  await ada.send('PUT', '/admin/workspaces/more', more, z.unknown())
+  await expect(laptop.launch(nora, 'more')).rejects.toMatchObject(refused)
+  // All of them reach it, and what is withdrawn as well.
+  await nora.send('DELETE', `/sessions/${session.id}`, undefined, z.unknown())
+  await until(() => held.signal.aborted, 'it is told')
 })
 
 test('a copied identity is worth nothing once its endpoint is revoked', async () => {
