@@ -330,6 +330,22 @@ describe('a registry that', () => {
     await expect(openBad().references()).rejects.toMatchObject({ code: 'BLOB_WRONG_ANSWER' })
   })
 
+  test.each([401, 403, 404, 405])(
+    'answers %d for the list of its repositories still lists the versions of one image',
+    async (status) => {
+      answer = ({ url = '' }, response) => {
+        if (url.startsWith('/v2/p/debian/tags/list')) response.end('{"tags":["1","2"]}')
+        else response.writeHead(status).end('{"errors":[{"code":"DENIED"}]}')
+      }
+      const versions = [
+        { name: 'debian', version: '1' },
+        { name: 'debian', version: '2' },
+      ]
+      expect(await openBad().references(undefined, 'debian')).toEqual(versions)
+      await expect(openBad().references()).rejects.toMatchObject({ code: 'BLOB_BAD_STORE' })
+    },
+  )
+
   test.each(['https://192.0.2.1/upload', '//192.0.2.1/upload', ''])(
     'wants an upload at %j gets no bytes',
     async (location) => {

@@ -83,9 +83,11 @@ class RegistryStore implements BlobStore {
     return bytes
   }
 
-  async references(signal?: AbortSignal): Promise<readonly ImageReference[]> {
+  async references(signal?: AbortSignal, only?: string): Promise<readonly ImageReference[]> {
     const references: ImageReference[] = []
-    for (const repository of await this.#repositories(signal)) {
+    const repositories =
+      only === undefined ? await this.#repositories(signal) : [this.#prefix + repositoryName(only)]
+    for (const repository of repositories) {
       const name = repository.slice(this.#prefix.length)
       for (const version of await this.#tags(repository, signal)) {
         const reference = { name, version }

@@ -69,7 +69,7 @@ export function openedLater(
     name: address.includes('://') ? address : resolve(address),
     read: async (digest, offset, length, signal) => (await opened()).read(digest, offset, length, signal),
     manifest: async (reference, signal) => (await opened()).manifest(reference, signal),
-    references: async (signal) => (await opened()).references(signal),
+    references: async (signal, name) => (await opened()).references(signal, name),
     [Symbol.asyncDispose]: async () => {
       isClosed = true
       await (await opening?.catch(() => undefined))?.[Symbol.asyncDispose]()

@@ -51,6 +51,16 @@ test.each<BlobErrorCode>(['BLOB_UNAVAILABLE', 'BLOB_DENIED'])('%s is no damage',
   await expect(readKnownChunks({ ...store, read }, family, signal)).rejects.toMatchObject({ code })
 })
 
+test('only the versions of the image are asked for: not every registry lists all that it has', async () => {
+  const store = memoryStore()
+  await twoVersions(store)
+  const references: MemoryStore['references'] = async (_, name) => {
+    if (name !== 'disk') throw new BlobError('BLOB_BAD_STORE', 'the store does not list its repositories')
+    return store.references()
+  }
+  expect((await readKnownChunks({ ...store, references }, family, signal)).chunks.size).toBe(30)
+})
+
 test('reading what a store has can be aborted', async () => {
   const store = memoryStore()
   await twoVersions(store)

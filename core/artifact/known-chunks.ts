@@ -41,7 +41,7 @@ export async function readKnownChunks(
 ): Promise<KnownChunks> {
   const chunks = new Map<string, StoredChunk>()
   const packSizes = new Map<BlobDigest, number>()
-  for (const reference of await store.references(signal)) {
+  for (const reference of await store.references(signal, family.name)) {
     if (reference.name !== family.name) continue
     try {
       const bytes = await store.manifest(reference, signal)

@@ -138,6 +138,10 @@ export function blobStoreContract(what: string, open: () => Promise<StoreUnderTe
       await keep({ name: 'kiosk', version: '2' }, randomBytes(12))
       const names = (await reader.references()).map(({ name, version }) => `${name} ${version}`)
       expect(names.toSorted()).toEqual(['debian-desktop 2', 'debian-desktop 3.1-rc_1', 'kiosk 2'])
+      const desktops = (await reader.references(undefined, desktop.name)).filter(
+        ({ name }) => name === desktop.name,
+      )
+      expect(desktops.map(({ version }) => version).toSorted()).toEqual(['2', '3.1-rc_1'])
     })
 
     test('an aborted read ends with the reason of its signal, and the next one works', async () => {

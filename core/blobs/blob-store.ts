@@ -42,9 +42,11 @@ export interface BlobReader extends AsyncDisposable {
   /**
    * All images of the store.
    *
+   * @param name when only the versions of this image are needed: others may be left out. Many registries list these
+   * and not their repositories
    * @throws {BlobError} BLOB_UNAVAILABLE, BLOB_DENIED; BLOB_BAD_STORE where the store cannot say
    */
-  references(signal?: AbortSignal): Promise<readonly ImageReference[]>
+  references(signal?: AbortSignal, name?: string): Promise<readonly ImageReference[]>
 }
 
 /** A store that can be written. What was answered is durable. */

@@ -29,7 +29,7 @@ export function retried(reader: BlobReader, options: RetryOptions): BlobReader {
     read: (digest, offset, length, signal) =>
       repeat(() => reader.read(digest, offset, length, signal), options, signal),
     manifest: (reference, signal) => repeat(() => reader.manifest(reference, signal), options, signal),
-    references: (signal) => repeat(() => reader.references(signal), options, signal),
+    references: (signal, name) => repeat(() => reader.references(signal, name), options, signal),
     [Symbol.asyncDispose]: () => reader[Symbol.asyncDispose](),
   }
 }

@@ -266,7 +266,7 @@ function pinned(store: DirectoryStore, { reference, warn }: OpenDiskOptions, pin
     name: store.name,
     read: (digest, offset, length, signal) => store.read(digest, offset, length, signal),
     manifest: (wanted, signal) => store.manifest(wanted, signal),
-    references: (signal) => store.references(signal),
+    references: (signal, name) => store.references(signal, name),
     [Symbol.asyncDispose]: async () => {
       await (await taken)?.[Symbol.asyncDispose]()
       await store[Symbol.asyncDispose]()
