@@ -4,6 +4,7 @@ import {
   BlobError,
   type BlobErrorCode,
   decodeOciManifest,
+  encodeOciManifest,
   mediaTypes,
 } from '#core/blobs/index.ts'
 import { memoryDevice } from '#core/block/memory-device.fixture.ts'
@@ -34,13 +35,28 @@ test.each<readonly [string, (store: MemoryStore, blobs: Blobs) => void]>([
   ['with half an index', ({ blobs }, { index }) => blobs.set(index, blobs.get(index)!.slice(0, 100))],
   ['with another index', (store, { index }) => bytesOf(store, index).fill(1)],
   ['whose index names too many packs', (store, { index }) => bytesOf(store, index).fill(255, 22, 24)],
-])('a version %s is passed over', async (_, damage) => {
+  ['in whose index one bit has flipped', (store, { index }) => (bytesOf(store, index)[8192 + 7]! ^= 1)],
+  ['whose index is too large to be remembered', ({ tags }) => enlargeIndex(tags, 67_108_865)],
+])('a version %s is passed over, and that is said', async (_, damage) => {
   const store = memoryStore()
   const blobs = await twoVersions(store)
-  expect((await readKnownChunks(store, family, signal)).chunks.size).toBe(30)
+  expect(await readKnownChunks(store, family, signal)).toMatchObject({
+    chunks: { size: 30 },
+    passedOver: [],
+  })
   damage(store, blobs)
-  expect((await readKnownChunks(store, family, signal)).chunks.size).toBe(20)
+  expect(await readKnownChunks(store, family, signal)).toMatchObject({
+    chunks: { size: 20 },
+    passedOver: [{ version: '1', why: expect.any(String) }],
+  })
 })
+
+/** Has the first version's manifest say that its index is so large. */
+function enlargeIndex(tags: MemoryStore['tags'], size: number): void {
+  const { config, layers } = decodeOciManifest(tags.get('disk:1')!)
+  const [index, ...packs] = layers
+  tags.set('disk:1', encodeOciManifest({ config, layers: [{ ...index!, size }, ...packs] }))
+}
 
 test.each<BlobErrorCode>(['BLOB_UNAVAILABLE', 'BLOB_DENIED'])('%s is no damage', async (code) => {
   const store = memoryStore()

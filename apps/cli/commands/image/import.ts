@@ -92,6 +92,9 @@ async function runImport(
   })
   if (journal.done.length > 0) out.say(`Going on: ${journal.done.length} chunks are in the store already`)
   const known = await readKnownChunks(store, { name: reference.name, keyId }, signal)
+  for (const { version, why } of known.passedOver) {
+    out.say(`What ${reference.name}:${version} has is stored again: ${why}`)
+  }
   await using sealer = new ChunkWorkers(key)
   using progress = progressLine()
   const imported = await importImage({
