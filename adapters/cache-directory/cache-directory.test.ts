@@ -113,6 +113,14 @@ test('what was put is found at once, and by the next process', async () => {
   for (const path of await files()) expect((await stat(path)).mode & 0o777).toBe(0o600)
 })
 
+test('all that was put is written, and on the disk, once it is synced', async () => {
+  await using cache = open()
+  expect(await cache.sync()).toBe(false)
+  for (const number of upTo(50)) cache.put(nameOf(number), contentOf(number))
+  expect(await cache.sync()).toBe(true)
+  expect(cache.stats()).toMatchObject({ pendingBytes: 0, kept: 50, refused: 0 })
+})
+
 test('bytes are taken before put returns, and the last that were put count', async () => {
   await using cache = open()
   const bytes = contentOf(1)

@@ -1,3 +1,4 @@
+import { execFile } from 'node:child_process'
 import { unlink, utimes } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { giveBack } from '#core/artifact/give-back.ts'
@@ -49,6 +50,13 @@ export interface CacheDirectoryStats {
 /** Waits for what was put to be written when it is disposed of. */
 export interface CacheDirectory extends StoredCache, AsyncDisposable {
   stats(): CacheDirectoryStats
+  /**
+   * Waits until nothing waits to be written, and makes durable all that is kept, whoever wrote it. What could not be
+   * written is counted as `refused` then.
+   *
+   * @returns false when it may not be durable
+   */
+  sync(): Promise<boolean>
 }
 
 /**
@@ -133,6 +141,16 @@ class FileCache implements CacheDirectory {
       pendingBytes: this.#pendingBytes,
       failure: this.#failure?.code,
     }
+  }
+
+  async sync(): Promise<boolean> {
+    while (this.#writing !== undefined) await this.#writing
+    // Of the whole file system, which is one request to the disk: the files are many, and other processes wrote some.
+    return new Promise((resolve) => {
+      execFile('/usr/bin/sync', ['--file-system', this.#options.dir], { env: {} }, (error) =>
+        resolve(error === null),
+      )
+    })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

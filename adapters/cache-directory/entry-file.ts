@@ -84,8 +84,8 @@ function readWhole(descriptor: number, resolve: (found: ReadEntry | undefined) =
 }
 
 /**
- * Writes a file aside and gives it its name, so that nobody finds half of it. Not durable: what a crash loses or tears
- * is fetched again.
+ * Writes a file aside and gives it its name, so that nobody finds half of it. Not durable before the cache's
+ * `sync`: what a crash loses or tears is fetched again.
  *
  * @param aside on the same file system; removed when this fails
  * @throws what the file system says

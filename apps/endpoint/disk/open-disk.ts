@@ -95,6 +95,8 @@ export interface ImageCopy {
   keep(offset: number, length: number): Promise<void>
   /** What was fetched and is not written yet, bytes. */
   pendingBytes(): number
+  /** Has all that was fetched written, or counted as refused, and made durable. @returns false when it may not be durable */
+  sync(): Promise<boolean>
   /** How many chunks were fetched and not kept. */
   refused(): number
 }
@@ -166,6 +168,7 @@ export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
       extents: (offset, length) => image.device.extents(offset, length),
       keep: (offset, length) => image.device.keep(offset, length),
       pendingBytes: () => cache?.stats().pendingBytes ?? 0,
+      sync: async () => (await cache?.sync()) ?? false,
       refused: () => cache?.stats().refused ?? 0,
     },
     withdraw,

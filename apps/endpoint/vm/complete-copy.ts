@@ -6,7 +6,7 @@ export interface CopyProgress {
   /** Of the disk: bytes that were looked at, holes among them. */
   readonly doneBytes: number
   readonly sizeBytes: number
-  /** All of it is on this machine: it works without its stores. */
+  /** All of it is on this machine, also when its power fails: it works without its stores. */
   readonly isComplete: boolean
 }
 
@@ -42,7 +42,8 @@ export async function completeCopy(options: CompleteCopyOptions): Promise<void> 
     for (;;) {
       const refused = copy.refused()
       await goThrough(options)
-      const isComplete = percentLocal() === 100 && copy.refused() === refused
+      // What was fetched last is still being written: where that fails it is not here, and power may fail at any time.
+      const isComplete = percentLocal() === 100 && (await copy.sync()) && copy.refused() === refused
       onProgress({ doneBytes: sizeBytes, sizeBytes, isComplete })
       if (isComplete) return
       await sleep(pauseMs, undefined, { signal })

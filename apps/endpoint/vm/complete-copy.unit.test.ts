@@ -23,6 +23,7 @@ function image(failures: number) {
       kept.add(offset)
     },
     pendingBytes: () => 0,
+    sync: async () => true,
     refused: () => refused,
   }
   return {
@@ -61,6 +62,32 @@ test('what could not be kept is not called complete, and the signal ends it', as
   })
   await done
   expect(seen.at(-1)).toMatchObject({ isComplete: false })
+})
+
+test.each([
+  ['could not be written in the end', true, 1],
+  ['is not durable', false, 0],
+])('what %s is not called complete', async (_, isDurable, given) => {
+  const one = image(0)
+  let refused = 0
+  const sync = async (): Promise<boolean> => {
+    // As on a disk that is full: what waited is given up.
+    refused += given
+    return isDurable
+  }
+  const seen: CopyProgress[] = []
+  const ending = new AbortController()
+  await completeCopy({
+    ...one,
+    copy: { ...one.copy, refused: () => refused, sync },
+    sizeBytes,
+    onProgress: (progress) => {
+      seen.push(progress)
+      if (progress.doneBytes === sizeBytes) ending.abort()
+    },
+    signal: ending.signal,
+  })
+  expect([refused, seen.at(-1)]).toEqual([given, { doneBytes: sizeBytes, sizeBytes, isComplete: false }])
 })
 
 test('a limit holds it back, from the first step on', async () => {
