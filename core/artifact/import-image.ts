@@ -95,12 +95,15 @@ export interface ImportedImage {
  * Zeros are never stored. The name is given last, so that nobody sees half an image. Of a source whose tables cannot be, nothing is
  * stored at all.
  *
- * @throws what source, store and `beforeTag` throw; the reason of `signal`
+ * @throws {ArtifactError} ARTIFACT_BAD_INPUT, before anything is stored; what source, store and `beforeTag` throw; the
+ * reason of `signal`
  */
 export async function importImage(options: ImportOptions): Promise<ImportedImage> {
   const { source, sealer, about, signal } = options
-  await requireReadable(source, signal)
   const shape = { sizeBytes: Number(source.sizeBytes), chunkBytes: about.chunkBytes }
+  // What cannot be signed in the end is found before anything is stored.
+  encodeManifest(manifestOf(options, shape, { merkleRoot: '0'.repeat(64), storedChunks: 0, storedBytes: 0 }))
+  await requireReadable(source, signal)
   const placer = new ChunkPlacer(options, packBytesFor(shape.sizeBytes))
   const pipeline = new Pipeline<SealedChunk>(sealer.width * 4, (number, sealed) =>
     placer.place(number, sealed),
@@ -199,23 +202,27 @@ function hexOf(digest: Uint8Array): string {
   return Buffer.from(digest).toString('hex')
 }
 
+function manifestOf(
+  { reference, about, key }: ImportOptions,
+  shape: Pick<ImageManifest, 'sizeBytes' | 'chunkBytes'>,
+  stored: Pick<ImageManifest, 'merkleRoot' | 'storedChunks' | 'storedBytes'>,
+): ImageManifest {
+  return { schema: 1, ...reference, ...about, ...shape, ...stored, keyId: keyIdOf(key) }
+}
+
 async function nameImage(
-  { reference, key, store, about, beforeTag, signal }: ImportOptions,
+  options: ImportOptions,
   shape: Pick<ImageManifest, 'sizeBytes' | 'chunkBytes'>,
   chunks: ReadonlyMap<number, StoredChunk>,
   sizes: ReadonlyMap<BlobDigest, number>,
 ): Promise<Pick<ImportedImage, 'manifest' | 'manifestDigest' | 'bytesTotal'>> {
+  const { reference, store, beforeTag, signal } = options
   const index = buildIndex(shape, chunks, sizes)
-  const manifest: ImageManifest = {
-    schema: 1,
-    ...reference,
-    ...about,
-    ...shape,
+  const manifest = manifestOf(options, shape, {
     merkleRoot: index.merkleRoot,
     storedChunks: chunks.size,
     storedBytes: chunks.values().reduce((sum, { length }) => sum + length, 0),
-    keyId: keyIdOf(key),
-  }
+  })
   const manifestBytes = encodeManifest(manifest)
   const layers = [
     await putBlob(store, mediaTypes.chunkIndex, index.bytes, signal),

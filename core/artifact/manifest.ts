@@ -52,9 +52,19 @@ export type ImageManifest = z.infer<typeof imageManifest>
 
 export const maximumManifestBytes = 65_536
 
-/** The bytes that are signed: JSON with sorted names. */
+/**
+ * The bytes that are signed: JSON with sorted names.
+ *
+ * @throws {ArtifactError} ARTIFACT_BAD_INPUT
+ */
 export function encodeManifest(manifest: ImageManifest): Uint8Array {
-  const bytes = Buffer.from(`${canonical(imageManifest.parse(manifest))}\n`)
+  const { data, error } = imageManifest.safeParse(manifest)
+  if (error !== undefined) {
+    throw new ArtifactError('ARTIFACT_BAD_INPUT', `this is no image manifest: ${z.prettifyError(error)}`, {
+      cause: error,
+    })
+  }
+  const bytes = Buffer.from(`${canonical(data)}\n`)
   if (bytes.length > maximumManifestBytes) {
     throw new ArtifactError(
       'ARTIFACT_BAD_INPUT',

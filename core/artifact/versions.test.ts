@@ -178,6 +178,29 @@ test('a manifest has one form, and another form of the same is refused', async (
   }
 })
 
+test('what no manifest can say is found before anything is stored', async () => {
+  const store = memoryStore()
+  const about = {
+    chunkBytes: chunk,
+    sectorBytes: 512 as const,
+    diskId: '00000000-0000-4000-8000-000000000001',
+    applications: {},
+    createdAt: '2026-01-01T00:00:00Z',
+  }
+  const command = Array.from({ length: 50 }, () => 'x'.repeat(1000))
+  const many = { a: { command }, b: { command } }
+  for (const wrong of [
+    { chunkBytes: 3 * chunk },
+    { applications: { Writer: { command: ['writer'] } } },
+    { applications: many },
+  ]) {
+    await expect(
+      importDevice(memoryDevice(disk(), false), store, { about: { ...about, ...wrong } }),
+    ).rejects.toMatchObject({ code: 'ARTIFACT_BAD_INPUT', remedy: expect.any(String) })
+  }
+  expect(store.blobs.size).toBe(0)
+})
+
 test('a manifest with any changes, or cut anywhere, is the one that was written, or refused with a code', async () => {
   const { manifest } = await importDevice(memoryDevice(disk(), false), memoryStore())
   const trace = { digest: 'a'.repeat(64), sizeBytes: 100 }

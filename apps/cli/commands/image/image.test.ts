@@ -75,6 +75,21 @@ async function importKilled(state: string, source: string): Promise<readonly str
   return (await journalOf(state)).split('\n').slice(0, -1)
 }
 
+test.each([
+  ['--app', 'Writer=/usr/bin/writer', 'USAGE'],
+  ['--app', 'writer', 'USAGE'],
+  ['--app', `writer=${'a '.repeat(51)}`, 'USAGE'],
+  ['--chunk', '0', 'USAGE'],
+  ['--chunk', '100K', 'USAGE'],
+  ['--chunk', '8M', 'USAGE'],
+  ['--vm', '/nowhere/vm.yaml', 'CLI_FILE_MISSING'],
+])('%s %s is refused before the disk is looked for', async (option, value, code) => {
+  await expect(image('state', 'import', at('nowhere.raw'), 'disk:1', option, value)).rejects.toMatchObject({
+    stderr: expect.stringMatching(new RegExp(`^${code}: `)),
+  })
+  expect(await readdir(folder)).toEqual([])
+})
+
 test('an import that was killed goes on, over a line that is torn, and anew when its source has changed', async () => {
   await writeNoise(at('disk.raw'), 64)
   const [, ...packs] = await importKilled('one', at('disk.raw'))

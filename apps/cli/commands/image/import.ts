@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { readFile, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { ChunkWorkers } from '#adapters/chunk-workers/index.ts'
 import { openDiskFile } from '#adapters/disk-file/index.ts'
@@ -9,8 +9,9 @@ import { imageKeyOrNew, rememberMade } from '#apps/images/key-ring.ts'
 import { openWriter } from '#apps/images/open-store.ts'
 import {
   defaultChunkBytes,
-  type ImageManifest,
   type ImportedImage,
+  type ImportOptions,
+  imageManifest,
   importImage,
   keyIdOf,
   readKnownChunks,
@@ -18,10 +19,11 @@ import {
 import { type BlobStore, formatReference, type ImageReference, parseReference } from '#core/blobs/index.ts'
 import { parseConfig } from '#core/config/parse-config.ts'
 import type { ImageFormat } from '#core/image/index.ts'
-import { type VmConfig, vmConfigFile } from '#core/vm/index.ts'
+import { vmConfigFile } from '#core/vm/index.ts'
 import { usage } from '../../cli-error.ts'
 import { type Command, type Output, type Parsed, parse } from '../../command.ts'
 import { progressLine } from '../../progress.ts'
+import { readText } from '../../read-text.ts'
 import {
   parseSize,
   sizeText,
@@ -54,10 +56,11 @@ export const importCommand: Command = {
     )
     const [path = '', name = ''] = words.positionals
     const reference = parseReference(name)
+    const about = await aboutOf(words)
     await using store = await openWriter(storeAddress(words), await storeOptions(words))
     if (!words.flag('replace')) await requireNew(store, reference, out.signal)
     const started = performance.now()
-    const imported = await runImport(words, path, reference, store, out)
+    const imported = await runImport(words, path, { reference, about }, store, out)
     report(imported, store, (performance.now() - started) / 1000, out)
   },
 }
@@ -72,12 +75,11 @@ async function requireNew(store: BlobStore, reference: ImageReference, signal: A
 async function runImport(
   words: Parsed,
   path: string,
-  reference: ImageReference,
+  { reference, about }: Pick<ImportOptions, 'reference' | 'about'>,
   store: BlobStore,
   out: Output,
 ): Promise<ImportedImage> {
   const { signal } = out
-  const about = aboutOf(words, await vmOf(words.text('vm')))
   const { device: source } = await openDiskFile(path, diskOptions(words, signal))
   await using device = source
   const key = await imageKeyOrNew(reference.name)
@@ -126,38 +128,40 @@ function diskOptions(words: Parsed, signal: AbortSignal) {
   return { ...(format && { format }), ...(parents !== undefined && { parentFolders: [parents] }), signal }
 }
 
-/** @throws {ConfigError} naming the line */
-async function vmOf(file: string | undefined): Promise<VmConfig | undefined> {
-  return file === undefined ? undefined : parseConfig(await readFile(file, 'utf8'), vmConfigFile, file)
-}
-
-function aboutOf(
-  words: Parsed,
-  vm: VmConfig | undefined,
-): Pick<ImageManifest, 'chunkBytes' | 'sectorBytes' | 'diskId' | 'applications' | 'vm' | 'createdAt'> {
+/** @throws {CliError} USAGE, CLI_FILE_MISSING; {ConfigError} naming the line */
+async function aboutOf(words: Parsed): Promise<ImportOptions['about']> {
   const sector = words.text('sector') ?? '512'
   if (sector !== '512' && sector !== '4096') throw usage('--sector is 512 or 4096')
   const chunk = words.text('chunk')
+  const chunkBytes = chunk === undefined ? defaultChunkBytes : parseSize(chunk, '--chunk')
+  if (!imageManifest.shape.chunkBytes.safeParse(chunkBytes).success) {
+    throw usage('--chunk is a power of two from 64K to 4M')
+  }
+  const vm = words.text('vm')
   return {
-    chunkBytes: chunk === undefined ? defaultChunkBytes : parseSize(chunk, '--chunk'),
+    chunkBytes,
     sectorBytes: sector === '512' ? 512 : 4096,
     diskId: randomUUID(),
     applications: Object.fromEntries(words.list('app').map(applicationOf)),
-    ...(vm !== undefined && { vm }),
+    ...(vm !== undefined && { vm: parseConfig(await readText(vm), vmConfigFile, vm) }),
     createdAt: new Date().toISOString(),
   }
 }
 
 /** `NAME=COMMAND WORD …`: words are separated by spaces. */
 function applicationOf(text: string): [string, { command: string[] }] {
-  const at = text.indexOf('=')
-  const command = text
-    .slice(at + 1)
+  const [name = '', ...rest] = text.split('=')
+  const command = rest
+    .join('=')
     .split(' ')
     .filter((word) => word !== '')
-  if (at < 1 || command.length === 0)
-    throw usage('--app is NAME=COMMAND, such as --app "writer=/usr/bin/writer --new"')
-  return [text.slice(0, at), { command }]
+  const application = { [name]: { command } }
+  if (!imageManifest.shape.applications.safeParse(application).success) {
+    throw usage(
+      '--app is NAME=COMMAND, such as --app "writer=/usr/bin/writer --new": a name in lower case, at most 50 words',
+    )
+  }
+  return [name, { command }]
 }
 
 function report(imported: ImportedImage, store: BlobStore, seconds: number, out: Output): void {
