@@ -1,6 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { decodeOciManifest, digestOf, encodeOciManifest } from '#core/blobs/index.ts'
+import { decodeOciManifest, digestOf, encodeOciManifest, mediaTypes } from '#core/blobs/index.ts'
+import type { BlockDevice } from '#core/block/block-device.ts'
 import { memoryDevice } from '#core/block/memory-device.fixture.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
 import { pageBytes } from '#core/merkle/index.ts'
@@ -13,7 +14,7 @@ import {
   testKey,
 } from './artifact.fixture.ts'
 import { chunkKeysOf, openChunk, readKnownChunks, sealChunk } from './index.ts'
-import { headerBytes, recordBytes, recordsAt } from './index-format.ts'
+import { headerBytes, mostPacks, recordBytes, recordsAt } from './index-format.ts'
 import type { StoredCache } from './stored-cache.ts'
 
 const chunk = 65_536
@@ -90,6 +91,29 @@ test('importing again stores nothing, and a changed version what has changed', a
     reference: { name: 'disk', version: '3' },
   })
   expect(Buffer.compare(await image.device.read(0n, changed.length), changed)).toBe(0)
+})
+
+test('a disk with more data than an image can name is refused before any of it is read', async () => {
+  const disk: BlockDevice = {
+    ...memoryDevice(new Uint8Array(0), false),
+    sizeBytes: 2n ** 43n,
+    extents: async (_, length) => [{ kind: 'data', length }],
+  }
+  await expect(importDevice(disk, memoryStore())).rejects.toMatchObject({
+    code: 'ARTIFACT_BAD_INPUT',
+    remedy: expect.stringContaining('holes'),
+  })
+})
+
+test('as many packs as an index may name, and the rest of an image, have room in an OCI manifest', () => {
+  const layer = { mediaType: mediaTypes.pack, digest: digestOf(new Uint8Array(0)), size: 272_629_760 }
+  expect(
+    encodeOciManifest({
+      artifactType: mediaTypes.image,
+      config: layer,
+      layers: Array.from({ length: mostPacks + 2 }, () => layer),
+    }).length,
+  ).toBeGreaterThan(4_180_000)
 })
 
 test('nothing that is stored can be read without the key', async () => {

@@ -6,7 +6,7 @@ import {
   encodeFirstChild,
   encodeHeader,
   encodePlaces,
-  maximumPacks,
+  mostPacks,
   type PackEntry,
   type Place,
   recordBytes,
@@ -44,10 +44,10 @@ export function buildIndex(
 ): BuiltIndex {
   const ordered = [...chunks].toSorted(([a], [b]) => a - b)
   const names = [...new Set(ordered.map(([, { pack }]) => pack))]
-  if (names.length > maximumPacks) {
+  if (names.length > mostPacks) {
     throw new ArtifactError(
       'ARTIFACT_BAD_INPUT',
-      `expected at most ${maximumPacks} packs, got ${names.length}`,
+      `expected at most ${mostPacks} packs, got ${names.length}`,
       {
         remedy: 'Import into a store of its own: the chunks of this image are scattered over too many packs.',
       },

@@ -8,8 +8,9 @@ import {
 } from '#core/blobs/index.ts'
 import type { BlockDevice } from '#core/block/block-device.ts'
 import { buildIndex, type StoredChunk } from './build-index.ts'
+import { ArtifactError } from './errors.ts'
 import { type ImageKey, keyIdOf } from './image-key.ts'
-import { chunkLength } from './index-format.ts'
+import { chunkLength, mostPacks } from './index-format.ts'
 import { encodeManifest, type ImageManifest } from './manifest.ts'
 import { PackWriter } from './pack-writer.ts'
 
@@ -17,6 +18,8 @@ import { PackWriter } from './pack-writer.ts'
 const readBytes = 4_194_304
 /** How far `extents` looks ahead. */
 const stepBytes = 33_554_432
+/** Several are in memory at once. */
+const largestPackBytes = 268_435_456
 
 /** Makes stored chunks, perhaps on many cores. */
 export interface ChunkSealer {
@@ -103,7 +106,7 @@ export async function importImage(options: ImportOptions): Promise<ImportedImage
   const shape = { sizeBytes: Number(source.sizeBytes), chunkBytes: about.chunkBytes }
   // What cannot be signed in the end is found before anything is stored.
   encodeManifest(manifestOf(options, shape, { merkleRoot: '0'.repeat(64), storedChunks: 0, storedBytes: 0 }))
-  await requireReadable(source, signal)
+  await requireImportable(source, signal)
   const placer = new ChunkPlacer(options, packBytesFor(shape.sizeBytes))
   const pipeline = new Pipeline<SealedChunk>(sealer.width * 4, (number, sealed) =>
     placer.place(number, sealed),
@@ -180,7 +183,7 @@ class ChunkPlacer {
 /** Few enough packs for an index and an OCI manifest, and none smaller than registries like to read. */
 function packBytesFor(sizeBytes: number): number {
   let packBytes = 4_194_304
-  while (packBytes * 8192 < sizeBytes && packBytes < 2 ** 28) packBytes *= 2
+  while (packBytes * 8192 < sizeBytes && packBytes < largestPackBytes) packBytes *= 2
   return packBytes
 }
 
@@ -268,9 +271,16 @@ async function* dataOf(
 }
 
 /** Looks through the source's tables, which it reads as they are needed: what is wrong late in them is found before anything is stored. */
-async function requireReadable(source: BlockDevice, signal: AbortSignal): Promise<void> {
-  const ranges = dataRanges(source, Number(source.sizeBytes), signal)
-  while ((await ranges.next()).done !== true);
+async function requireImportable(source: BlockDevice, signal: AbortSignal): Promise<void> {
+  let dataBytes = 0
+  for await (const { from, to } of dataRanges(source, Number(source.sizeBytes), signal))
+    dataBytes += to - from
+  if (dataBytes <= mostPacks * largestPackBytes) return
+  throw new ArtifactError(
+    'ARTIFACT_BAD_INPUT',
+    `expected a disk with at most ${mostPacks * largestPackBytes} bytes of data, got ${dataBytes}`,
+    { remedy: 'Make holes where it holds zeros, as with fallocate --dig-holes, or use several disks.' },
+  )
 }
 
 async function* dataRanges(

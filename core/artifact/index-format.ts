@@ -24,6 +24,8 @@ export const headerBytes = 64
 export const placesBytes = 2048
 export const recordBytes: number = pageBytes + placesBytes
 export const maximumPacks = 65_536
+/** So many can be written: an OCI manifest of 4 MiB takes 150 bytes for each. */
+export const mostPacks = 27_900
 /** 2 TiB in chunks of 256 KiB has 66,000 pages. */
 export const maximumRecords = 4_194_304
 
