@@ -19,7 +19,7 @@ export const gcCommand: Command = {
       if (await store.untag(reference, out.signal)) out.say(`${name} has no name any more`)
       else out.say(`there is no ${name}`)
     }
-    const collected = await store.collect({ graceMs: hours * 3_600_000, now: Date.now() })
+    const collected = await store.collect({ graceMs: hours * 3_600_000, now: Date.now(), signal: out.signal })
     out.result(
       collected,
       () =>

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
-import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -40,6 +41,13 @@ test('giving a trace is finished after it was interrupted, and only to what was 
   })
   expect(await image('trace', 'disk:1', at('trace'))).toMatchObject({ manifest })
   expect(await image('inspect', 'disk:1')).toMatchObject({ manifest, isMadeHere: true })
+  const trace = createHash('sha256')
+    .update(await readFile(at('trace')))
+    .digest('hex')
+  await writeFile(at(`store/blobs/sha256/${trace}`), 'altered')
+  await expect(image('verify', 'disk:1')).rejects.toMatchObject({
+    stderr: expect.stringMatching(/^BLOB_WRONG_ANSWER: /),
+  })
   await rm(at('keys'), { recursive: true })
   await expect(image('trace', 'disk:1', at('trace'))).rejects.toMatchObject({
     stderr: expect.stringContaining('was not made by this account'),

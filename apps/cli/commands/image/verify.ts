@@ -10,12 +10,15 @@ const parallel = 8
 
 export const verifyCommand: Command = {
   synopsis: `verify NAME:VERSION ${openSynopsis}`,
-  summary: 'Read all of an image from its store and compare every chunk with what it must be.',
+  summary:
+    'Read all of an image from its store and compare every chunk, and the boot trace, with what they must be.',
   run: async (args, out) => {
     const words = parse(args, openWords, [1, 1])
     const { reference, digest, image } = await openNamed(words, words.positionals[0] ?? '')
     await using opened = image
     using progress = progressLine()
+    // Nothing but a boot would read it.
+    await opened.trace()
     const bytes = await readAll(opened, progress, out.signal)
     const { bytesFetched } = opened.counts
     out.result(
