@@ -18,4 +18,8 @@ export type MountErrorCode =
   /** The folder for the state is that of another mount. */
   | 'MOUNT_STATE_TAKEN'
 
-export class MountError extends CodedError<MountErrorCode> {}
+export class MountError extends CodedError<MountErrorCode> {
+  protected static override readonly remedies: Readonly<Partial<Record<MountErrorCode, string>>> = {
+    MOUNT_FAILED: 'Put right what it says, and try again.',
+  }
+}

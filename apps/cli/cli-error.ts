@@ -22,7 +22,11 @@ export type CliErrorCode =
   | 'CLI_DISK_NOT_OFFERED'
   /** What is delivered now does not go on in the VM that waits. */
   | 'CLI_NOT_A_VM'
-export class CliError extends CodedError<CliErrorCode> {}
+export class CliError extends CodedError<CliErrorCode> {
+  protected static override readonly remedies: Readonly<Partial<Record<CliErrorCode, string>>> = {
+    CLI_FILE_MISSING: 'Check its name, and that this account may read it.',
+  }
+}
 
 /** Wrong usage: the process ends with 2 and says how the command is used. */
 export function usage(message: string): CliError {

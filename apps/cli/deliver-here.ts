@@ -7,9 +7,9 @@ import { launchDisk } from '#apps/endpoint/launch-disk.ts'
 import type { SiteAddress } from '#apps/site-client/call.ts'
 import { releaseMetadata } from '#apps/site-client/release-metadata.ts'
 import type { DiskDelivery } from '#core/api/person.ts'
-import { isCoded } from '#core/errors/coded-error.ts'
 import { CliError } from './cli-error.ts'
 import type { Output } from './command.ts'
+import { warn } from './error-text.ts'
 import type { Launched } from './launch-here.ts'
 import { endpointDir } from './this-endpoint.ts'
 
@@ -51,9 +51,7 @@ export async function deliverHere(
       isReplicated = disk.isReplicated
       await use.use(disk)
     },
-    warn: (error) => {
-      process.stderr.write(`${isCoded(error) ? `${error.code}: ${error.message}` : String(error)}\n`)
-    },
+    warn,
   })
   // What was written is sent first, where it is to be sent.
   const close = (): void => (isReplicated ? stopping.abort() : void agent.leases.close())

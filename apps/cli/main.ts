@@ -1,6 +1,7 @@
 import { isCoded } from '#core/errors/coded-error.ts'
 import { CliError } from './cli-error.ts'
 import type { Command, Output } from './command.ts'
+import { warn } from './error-text.ts'
 import { version } from './version.ts'
 
 /** Commands are loaded when they are asked for: `list` need not wait for what `up` needs. */
@@ -98,9 +99,7 @@ function report(error: unknown, name: string, command: Command): number {
   }
   const coded = isListenError(error) ? portTaken(error) : error
   if (isCoded(coded)) {
-    process.stderr.write(
-      `${coded.code}: ${coded.message}\n${coded.remedy === undefined ? '' : `${coded.remedy}\n`}`,
-    )
+    warn(coded)
     return 1
   }
   process.stderr.write(`BROKEN: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)

@@ -3,10 +3,10 @@ import { startEndpointAgent } from '#apps/endpoint/endpoint-agent.ts'
 import { deliveryOpener } from '#apps/endpoint/service/open-delivery.ts'
 import { redeemer } from '#apps/endpoint/service/redeem.ts'
 import { siteOfEndpoint } from '#apps/endpoint/service/site-of-endpoint.ts'
-import { isCoded } from '#core/errors/coded-error.ts'
 import type { Output } from './command.ts'
 import { requireSite } from './commands/open.ts'
 import { accountHere, displayHere } from './deliver-here.ts'
+import { warn } from './error-text.ts'
 import { endpointDir } from './this-endpoint.ts'
 import { version } from './version.ts'
 
@@ -47,8 +47,4 @@ export async function openAlone(
   })
   out.result({ code, reason, ...(notice !== undefined && { notice }) }, () => `Ended: ${reason}`)
   if (notice?.remedy !== undefined) out.say(notice.remedy)
-}
-
-function warn(error: unknown): void {
-  process.stderr.write(`${isCoded(error) ? `${error.code}: ${error.message}` : String(error)}\n`)
 }

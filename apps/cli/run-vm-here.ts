@@ -11,9 +11,9 @@ import type { StoreOptions } from '#apps/images/open-store.ts'
 import { callJson, type SiteAddress } from '#apps/site-client/call.ts'
 import { releaseMetadata } from '#apps/site-client/release-metadata.ts'
 import { me, type VmDelivery } from '#core/api/person.ts'
-import { isCoded } from '#core/errors/coded-error.ts'
 import { CliError } from './cli-error.ts'
 import type { Output } from './command.ts'
+import { warn } from './error-text.ts'
 import { type Launched, launchHere } from './launch-here.ts'
 import { type Login, readLogin } from './login-file.ts'
 import { atThisEndpoint, endpointDir } from './this-endpoint.ts'
@@ -54,9 +54,7 @@ export async function runVmHere(use: VmUse, out: Output): Promise<void> {
     relaunch: async () =>
       next.resolve(vmOf(await launchHere(await atThisEndpoint(await readLogin()), agent, workspaceId))),
     say: (sentence) => out.say(sentence),
-    warn: (error) => {
-      process.stderr.write(`${isCoded(error) ? `${error.code}: ${error.message}` : String(error)}\n`)
-    },
+    warn,
   })
   await using screen = await screenFor()
   let program: ChildProcess | undefined

@@ -46,6 +46,13 @@ test('many that ask within a process get one key', async () => {
   for (const version of versions) expect(await madeHere({ name: 'disk', version })).toBeDefined()
 })
 
+test('nothing is known of a version that was not made here, whatever it is called', async () => {
+  await imageKeyOrNew('disk')
+  for (const version of ['1', 'constructor', 'valueof']) {
+    expect(await madeHere({ name: 'disk', version })).toBeUndefined()
+  }
+})
+
 test('nothing is remembered of a family without a key', async () => {
   await expect(
     rememberMade({ name: 'disk', version: '1' }, `sha256:${'1'.repeat(64)}`),

@@ -57,7 +57,9 @@ export async function rememberMade({ name, version }: ImageReference, digest: Bl
 
 /** The digest of the manifest of a version that was made here. */
 export async function madeHere({ name, version }: ImageReference): Promise<BlobDigest | undefined> {
-  return (await read(name))?.made[version]
+  const { made = {} } = (await read(name)) ?? {}
+  // `constructor` may be a version.
+  return Object.hasOwn(made, version) ? made[version] : undefined
 }
 
 /** By hand: a disk is served sooner without all that a schema needs. @throws when it is none */

@@ -77,7 +77,10 @@ test('without room aside a capture is abandoned, and nobody who writes hears of 
     await using capture = slots.capture(memorySlots(blocks, 3 * slotBytes))
     await slots.write(0, blockOf(3))
     expect(new Uint32Array((await slots.read(0, 1)).buffer)[0]).toBe(3)
-    await expect(capture.read()).rejects.toMatchObject({ code: 'OVERLAY_CAPTURE_ABANDONED' })
+    await expect(capture.read()).rejects.toMatchObject({
+      code: 'OVERLAY_CAPTURE_ABANDONED',
+      remedy: expect.any(String),
+    })
     capture.done()
   }
   expect(slots.changed).toBe(2)

@@ -11,7 +11,12 @@ export type OverlayErrorCode =
   | 'OVERLAY_CAPTURE_ABANDONED'
 
 /** What is wrong with the writable layer of a disk. */
-export class OverlayError extends CodedError<OverlayErrorCode> {}
+export class OverlayError extends CodedError<OverlayErrorCode> {
+  protected static override readonly remedies: Readonly<Partial<Record<OverlayErrorCode, string>>> = {
+    OVERLAY_TOO_LARGE: 'Use the disk read-only, or a smaller one.',
+    OVERLAY_CAPTURE_ABANDONED: 'Make room where overlays are kept: the next capture begins anew.',
+  }
+}
 
 /** @param detail where there is no room, and how much there is */
 export function overlayFull(detail: string, cause?: unknown): OverlayError {

@@ -114,7 +114,9 @@ test('a disk of 2 TiB that is trimmed costs next to nothing, and is too large fr
   map.setSlot(2 ** 28, 5)
   expect(map.run(0, 2 ** 29)).toEqual({ kind: 'zero', count: 2 ** 28 })
   expect(map.run(2 ** 28 + 1, 2 ** 28 - 1)).toEqual({ kind: 'zero', count: 2 ** 28 - 1 })
-  expect(() => new SlotMap(2 ** 32)).toThrow(expect.objectContaining({ code: 'OVERLAY_TOO_LARGE' }) as Error)
+  expect(() => new SlotMap(2 ** 32)).toThrow(
+    expect.objectContaining({ code: 'OVERLAY_TOO_LARGE', remedy: expect.any(String) }) as Error,
+  )
 })
 
 test('the map of 10 GiB takes less than 40 MiB', () => {

@@ -15,4 +15,9 @@ export type DiskErrorCode =
   /** None of the partitions holds a file system that Linux mounts. */
   | 'MOUNT_NO_FILESYSTEM'
 
-export class DiskError extends CodedError<DiskErrorCode> {}
+export class DiskError extends CodedError<DiskErrorCode> {
+  protected static override readonly remedies: Readonly<Partial<Record<DiskErrorCode, string>>> = {
+    DISK_NOT_ANSWERING:
+      'Try again; if it stays so, end that process: `trustcast disk list` takes down what it leaves mounted.',
+  }
+}

@@ -9,10 +9,10 @@ import { type ServeDiskOptions, serveDisk } from '#apps/endpoint/disk/serve-disk
 import { imageKey, madeHere } from '#apps/images/key-ring.ts'
 import { trustedDigest } from '#apps/images/trusted-image.ts'
 import { parseDigest, parseReference } from '#core/blobs/index.ts'
-import { isCoded } from '#core/errors/coded-error.ts'
 import { usage } from '../../cli-error.ts'
 import { type Command, type Output, type Parsed, parse } from '../../command.ts'
 import type { CacheWords } from '../../deliver-here.ts'
+import { warn } from '../../error-text.ts'
 import { readText } from '../../read-text.ts'
 import { parseSize, sizeText, storeAddress, storeOptions, storeWords } from '../image/store-options.ts'
 
@@ -209,9 +209,4 @@ function inWords({ id, name, sizeBytes, socket, tcp, mount }: DiskRecord): strin
 
 function sayEnd(out: Output, lazily: boolean): void {
   out.say(lazily ? 'Detached. Programs still had it; what they wrote last may be lost.' : 'Detached.')
-}
-
-function warn(error: unknown): void {
-  const line = isCoded(error) ? `${error.code}: ${error.message}` : String(error)
-  process.stderr.write(`${line}\n`)
 }
