@@ -1,10 +1,11 @@
 import { createServer } from 'node:net'
 import { CodedError } from '#core/errors/coded-error.ts'
+import { devicePort } from '#core/handoff/index.ts'
 
 export type UpErrorCode = 'UP_PORT_TAKEN' | 'UP_NEEDS_ROOT' | 'UP_PART_FAILED' | 'UP_STATE_USED'
 export class UpError extends CodedError<UpErrorCode> {}
 
-/** The ports of a site on one machine, counted from the first. */
+/** The ports of a site on one machine, counted from the first; that of the service of a device, which may be this one, is left out. */
 export interface Ports {
   readonly people: number
   readonly agents: number
@@ -12,12 +13,14 @@ export interface Ports {
 }
 
 export function portsFrom(first: number, gateways: number): Ports {
+  const port = (step: number): number =>
+    first + step + (first < devicePort && first + step >= devicePort ? 1 : 0)
   return {
     people: first,
-    agents: first + 1,
+    agents: port(1),
     gateways: Array.from({ length: gateways }, (_, index) => ({
-      people: first + 2 + 2 * index,
-      agents: first + 3 + 2 * index,
+      people: port(2 + 2 * index),
+      agents: port(3 + 2 * index),
     })),
   }
 }
