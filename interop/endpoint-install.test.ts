@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
+import { mkdtemp, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
@@ -10,6 +10,7 @@ const trustcast = resolve(import.meta.dirname, '../trustcast')
 const unit = 'etc/systemd/system/trustcast-endpoint.service'
 const desktop = 'usr/local/share/applications/trustcast.desktop'
 const settings = 'etc/default/trustcast-endpoint'
+const link = 'usr/local/bin/trustcast'
 
 let root: string
 beforeAll(async () => {
@@ -29,8 +30,10 @@ test('install writes a unit and a desktop file that their own tools accept, and 
   expect(await endpoint('install', '--as', 'games', '--background-rate', '2M', '--network')).toEqual([
     [unit, 'written'],
     [desktop, 'written'],
+    [link, 'written'],
     [settings, 'written'],
   ])
+  expect(await readlink(join(root, link))).toBe(trustcast)
   expect(await inRoot(unit)).toContain(`ExecStart=${trustcast} endpoint $TRUSTCAST_ENDPOINT_OPTIONS`)
   expect(await inRoot(settings)).toContain(
     'TRUSTCAST_ENDPOINT_OPTIONS="--as games --background-rate 2M --network"',
@@ -53,6 +56,7 @@ test('done again it changes nothing, and keeps what was chosen', async () => {
   expect(await endpoint('install')).toEqual([
     [unit, 'unchanged'],
     [desktop, 'unchanged'],
+    [link, 'unchanged'],
     [settings, 'kept'],
   ])
   expect(await inRoot(settings)).toContain('--as games')
@@ -71,12 +75,16 @@ test('words that a settings file cannot hold are refused before anything is writ
 })
 
 test('uninstall removes all of it, and can be done again', async () => {
-  expect((await endpoint('uninstall')).map(([, what]) => what)).toEqual(['removed', 'removed', 'removed'])
-  expect((await endpoint('uninstall')).map(([, what]) => what)).toEqual([
-    'not there',
-    'not there',
-    'not there',
-  ])
+  for (const what of ['removed', 'not there']) {
+    expect(await endpoint('uninstall')).toEqual([unit, desktop, link, settings].map((path) => [path, what]))
+  }
+})
+
+test("somebody else's program of that name stays", async () => {
+  await writeFile(join(root, link), 'another')
+  expect(await endpoint('install')).toContainEqual([link, 'kept'])
+  expect(await endpoint('uninstall')).toContainEqual([link, 'not there'])
+  expect(await inRoot(link)).toBe('another')
 })
 
 test('where no endpoint is, status says so and what to do', async () => {

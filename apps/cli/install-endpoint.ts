@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { CliError } from './cli-error.ts'
@@ -13,6 +13,8 @@ const program = join(home, 'trustcast')
 const unit = 'etc/systemd/system/trustcast-endpoint.service'
 const desktop = 'usr/local/share/applications/trustcast.desktop'
 const settings = 'etc/default/trustcast-endpoint'
+/** On everybody's PATH. */
+const link = 'usr/local/bin/trustcast'
 /** As the files in `deploy/` have it, for packages. */
 const packaged = '/usr/bin/trustcast'
 
@@ -39,6 +41,7 @@ export async function install(
   ] as const
   const done: { readonly path: string; readonly what: 'written' | 'unchanged' | 'kept' }[] = []
   for (const [path, text] of files) done.push(await put(join(root, path), text))
+  done.push(await putLink(join(root, link)))
   const chosen = `# Words for \`trustcast endpoint\`; see docs/endpoint.md.\nTRUSTCAST_ENDPOINT_OPTIONS="${options.join(' ')}"\n`
   const isKept = options.length === 0 && (await exists(join(root, settings)))
   done.push(isKept ? { path: join(root, settings), what: 'kept' } : await put(join(root, settings), chosen))
@@ -69,11 +72,11 @@ export async function uninstall({ root }: Target, out: Output): Promise<void> {
   requireRoot()
   const before = await runSteps(root, [['systemctl', 'disable', '--now', 'trustcast-endpoint']])
   const done: { readonly path: string; readonly what: 'removed' | 'not there' }[] = []
-  for (const path of [unit, desktop, settings]) {
+  for (const path of [unit, desktop, link, settings]) {
     const whole = join(root, path)
-    const what = (await exists(whole)) ? 'removed' : 'not there'
-    await rm(whole, { force: true })
-    done.push({ path: whole, what })
+    const isOurs = path === link ? await leadsHere(whole) : await exists(whole)
+    if (isOurs) await rm(whole)
+    done.push({ path: whole, what: isOurs ? 'removed' : 'not there' })
   }
   const after = await runSteps(root, [
     ['systemctl', 'daemon-reload'],
@@ -106,6 +109,21 @@ async function put(path: string, text: string) {
   await mkdir(dirname(path), { recursive: true })
   await writeFile(path, text, { mode: 0o644 })
   return { path, what: 'written' } as const
+}
+
+/** A program of that name that is no link stays. */
+async function putLink(path: string) {
+  if (await leadsHere(path)) return { path, what: 'unchanged' } as const
+  const isLink = (await readlink(path).catch(() => undefined)) !== undefined
+  if (!isLink && (await exists(path))) return { path, what: 'kept' } as const
+  await mkdir(dirname(path), { recursive: true })
+  await rm(path, { force: true })
+  await symlink(program, path)
+  return { path, what: 'written' } as const
+}
+
+async function leadsHere(path: string): Promise<boolean> {
+  return (await readlink(path).catch(() => undefined)) === program
 }
 
 async function exists(path: string): Promise<boolean> {
