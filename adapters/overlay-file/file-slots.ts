@@ -3,7 +3,7 @@ import type { SlotMap } from '#core/block/slot-map.ts'
 import { type SlotRun, type SlotStore, slotBytes } from '#core/block/slot-store.ts'
 import type { Journal } from './journal.ts'
 import { batchEntries, EntryLog } from './journal-format.ts'
-import { OverlayFileError } from './overlay-file-error.ts'
+import { notDurable, OverlayFileError, requireDurable } from './overlay-file-error.ts'
 import { isFull, type OverlayFile } from './overlay-folder.ts'
 import { type SlotCipher, sealedBytes } from './slot-cipher.ts'
 import { blockCorrupt, type Placed, readSlots, writeSlots } from './slot-file.ts'
@@ -317,18 +317,14 @@ export class FileSlots implements SlotStore {
     if (log.count > 0) yield log
   }
 
-  /** What is written is not always kept by a system that failed once: nothing more is promised then. */
   #sync(): Promise<void> {
-    return this.#parts.data.datasync()
+    return requireDurable(this.#parts.data.datasync())
   }
 
+  /** Unless a write was refused for want of room, nothing more is promised. */
   #fail(error: unknown): unknown {
     if (isFull(error)) return overlayFull('the journal cannot grow', error)
-    this.#failure ??= new OverlayFileError(
-      'OVERLAY_NOT_DURABLE',
-      'the system could not make durable what it had taken',
-      { remedy: 'Check the disk that keeps the overlay; what was flushed before is whole.', cause: error },
-    )
+    this.#failure ??= error instanceof OverlayFileError ? error : notDurable(error)
     return this.#failure
   }
 }

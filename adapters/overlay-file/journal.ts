@@ -13,7 +13,7 @@ import {
   readEntries,
   unitBytes,
 } from './journal-format.ts'
-import { filesDamaged } from './overlay-file-error.ts'
+import { filesDamaged, requireDurable } from './overlay-file-error.ts'
 import { isFull, type OverlayFile, type OverlayFolder } from './overlay-folder.ts'
 
 export const journalName = 'journal'
@@ -72,6 +72,7 @@ export class Journal {
   static async create(header: JournalHeader, options: JournalOptions): Promise<Journal> {
     const { file, end } = await writeNext(header, [], options)
     await options.folder.replace(nextName, journalName)
+    await options.folder.sync()
     const journal = new Journal(file, header, { end, sequence: 0n }, options)
     await journal.#grow()
     return journal
@@ -98,7 +99,9 @@ export class Journal {
     journal.#entries = entries
     journal.#sizeBytes = Math.max(place.end, await file.sizeBytes())
     await writeZeros(file, place.end, Math.min(journal.#sizeBytes - place.end, longestBatchBytes))
-    // What a process that was killed had written may not be durable yet, and slots that it gave back are used again.
+    // What a process that was killed had written may not be durable yet, and slots that it gave back are used again. The
+    // last batch is written once more: the system may remember it and have failed to store it, which it says only once.
+    await file.write(place.last.bytes, place.last.at)
     await file.datasync()
     return journal
   }
@@ -134,7 +137,7 @@ export class Journal {
         const place = { generation: this.#header.generation, offset: this.#end, sequence: this.#sequence }
         const batch = encodeBatch(entries, place, this.#options.keys)
         await this.#file.write(batch, this.#end)
-        await this.#file.datasync()
+        await requireDurable(this.#file.datasync())
         this.#end += batch.length
         this.#sizeBytes = Math.max(this.#sizeBytes, this.#end)
         this.#sequence++
@@ -150,7 +153,8 @@ export class Journal {
    * @param state the entries of everything that is kept, as it is when they are asked for
    * @param covered how many reserved entries that makes needless
    * @param sync makes durable what the entries refer to; called when all of them have been taken
-   * @throws what the folder throws; the old journal stays in force then
+   * @throws {OverlayFileError} OVERLAY_NOT_DURABLE: after a loss of power either journal may be found; and what
+   *   the folder throws: the old journal stays in force then
    */
   rewrite(state: Iterable<EntryLog>, covered: number, sync: () => Promise<void>): Promise<void> {
     return this.#alone(async () => {
@@ -193,6 +197,7 @@ export class Journal {
     this.#entries = next.entries
     this.#compactEntries = next.entries
     this.#owed -= covered
+    await requireDurable(folder.sync())
   }
 
   #hasRoom(): boolean {
@@ -220,6 +225,12 @@ export class Journal {
 interface Place {
   readonly end: number
   readonly sequence: bigint
+}
+
+/** Empty when there is none. */
+interface LastBatch {
+  readonly bytes: Uint8Array
+  readonly at: number
 }
 
 /** Writes a whole journal under another name. Not durable yet when it returns, unless it has no entries. */
@@ -262,19 +273,22 @@ async function replay(
   header: JournalHeader,
   keys: OverlayKeys,
   take: (entries: Uint8Array) => void,
-): Promise<Place> {
+): Promise<Place & { readonly last: LastBatch }> {
   const window = new Window(file)
   let [end, sequence] = [unitBytes, 0n]
+  let last: LastBatch = { bytes: new Uint8Array(0), at: end }
   for (;;) {
     const bytes = await window.at(end, longestBatchBytes)
     const batch = decodeBatch(bytes, { generation: header.generation, offset: end }, keys)
     if (batch?.sequence !== sequence) break
     take(batch.entries)
-    end += paddedBatchBytes(batch.entries.length / entryBytes)
+    const length = paddedBatchBytes(batch.entries.length / entryBytes)
+    last = { bytes: bytes.subarray(0, length), at: end }
+    end += length
     sequence++
   }
   await requireTornTail(window, header, keys, { end, sequence })
-  return { end, sequence }
+  return { end, sequence, last }
 }
 
 /** What is behind the last batch may be zeros and a part of one more. A whole one shows that something is missing. */

@@ -17,6 +17,27 @@ export type OverlayFileErrorCode =
 /** What is wrong with an overlay that is kept in files. */
 export class OverlayFileError extends CodedError<OverlayFileErrorCode> {}
 
+/** @param cause what the system answered when it should have made durable what it had taken */
+export function notDurable(cause: unknown): OverlayFileError {
+  return new OverlayFileError('OVERLAY_NOT_DURABLE', 'the system could not make durable what it had taken', {
+    remedy:
+      'Check the disk that keeps the overlay, and whether it is full; open it again: what was flushed before is whole.',
+    cause,
+  })
+}
+
+/**
+ * Waits until what was written is durable. A system that fails here, be it only for want of room, may have dropped what
+ * it had taken, and says so once: asked again it answers that all is well.
+ *
+ * @throws {OverlayFileError} OVERLAY_NOT_DURABLE
+ */
+export async function requireDurable(sync: Promise<void>): Promise<void> {
+  await sync.catch((error: unknown) => {
+    throw notDurable(error)
+  })
+}
+
 /** @param detail what was expected and what came */
 export function filesDamaged(detail: string, cause?: unknown): OverlayFileError {
   return new OverlayFileError('OVERLAY_FILES_DAMAGED', detail, {

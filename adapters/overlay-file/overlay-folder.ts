@@ -26,7 +26,7 @@ export interface OverlayFolder {
   open(name: string): Promise<OverlayFile | undefined>
   /** A new, empty file in the place of any that is there. */
   create(name: string): Promise<OverlayFile>
-  /** Puts one file in the place of another at once. Durable when it returns, and so are all names in the folder. */
+  /** Puts one file in the place of another at once; durable after `sync`. */
   replace(name: string, target: string): Promise<void>
   remove(name: string): Promise<void>
   /** All names in the folder are durable. */
@@ -49,10 +49,7 @@ export async function diskFolder(path: string): Promise<OverlayFolder> {
       return file && diskFile(file)
     },
     create: async (name) => diskFile(await open(join(path, name), 'w+', 0o600)),
-    replace: async (name, target) => {
-      await rename(join(path, name), join(path, target))
-      await sync()
-    },
+    replace: (name, target) => rename(join(path, name), join(path, target)),
     remove: (name) => rm(join(path, name), { force: true }),
     sync,
   }

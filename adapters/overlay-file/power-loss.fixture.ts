@@ -23,6 +23,11 @@ export class FragileFolder implements OverlayFolder {
   #stepsLeft: number
   /** How often a file was put in the place of one that was there. */
   replaced = 0
+  /**
+   * The file, or '.' for the folder, whose next sync finds out that the disk is full. It says so once, and what was to be
+   * made durable stays in the system's memory only.
+   */
+  full: string | undefined
 
   /** @param chance 0 ≤ r < 1 */
   constructor(chance: () => number, steps: number, files = new Map<string, State>()) {
@@ -71,12 +76,11 @@ export class FragileFolder implements OverlayFolder {
     if (this.#files.has(target)) this.replaced++
     this.#files.delete(name)
     this.#files.set(target, state)
-    // Renamed, but perhaps not on the disk.
-    await this.sync()
   }
 
   async sync(): Promise<void> {
     await this.#step()
+    this.#requireRoom('.')
     this.#durableNames = new Map(this.#files)
   }
 
@@ -103,7 +107,9 @@ export class FragileFolder implements OverlayFolder {
       datasync: async () => {
         const synced = state.pending.length
         await this.#step()
-        for (const { position, bytes } of state.pending.splice(0, synced)) {
+        const written = state.pending.splice(0, synced)
+        if (this.#files.get(this.full ?? '') === state) this.#requireRoom(this.full)
+        for (const { position, bytes } of written) {
           state.durable = laidOver(state.durable, bytes, position)
         }
       },
@@ -129,6 +135,12 @@ export class FragileFolder implements OverlayFolder {
       }
     }
     return { now: bytes, durable: bytes, pending: [] }
+  }
+
+  #requireRoom(name: string | undefined): void {
+    if (this.full !== name) return
+    this.full = undefined
+    throw Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' })
   }
 
   async #step(): Promise<void> {
