@@ -49,14 +49,17 @@ test('any text is read as challenges, or passed over', () => {
 
 const fitting = 'HTTP/1.1 206 Partial Content\r\nContent-Length: 10\r\nContent-Range: bytes 5-14/20'
 
-test.each(['', '\r\nConnection: Keep-Alive', '\r\nServer: x\r\nVary: a\r\nVary: b', '\r\nETag:"x"'])(
-  'an answer fits when its head promises just the range that was asked for: %j',
-  (more) => {
-    expect(fitsRange(fitting + more, 5, 10)).toBe(true)
-    expect(fitsRange(fitting + more, 5, 11)).toBe(false)
-    expect(fitsRange(fitting + more, 4, 10)).toBe(false)
-  },
-)
+test.each([
+  '',
+  '\r\nConnection: Keep-Alive',
+  '\r\nServer: x\r\nVary: a\r\nVary: b',
+  '\r\nETag:"x"',
+  '\r\nConnection: \tkeep-alive\t ',
+])('an answer fits when its head promises just the range that was asked for: %j', (more) => {
+  expect(fitsRange(fitting + more, 5, 10)).toBe(true)
+  expect(fitsRange(fitting + more, 5, 11)).toBe(false)
+  expect(fitsRange(fitting + more, 4, 10)).toBe(false)
+})
 
 test.each([
   '',
@@ -73,6 +76,14 @@ test.each([
   `${fitting}\r\n folded`,
   `${fitting}\r\nX : y`,
   `${fitting}\r\nX: y\nContent-Length: 9`,
+  `${fitting}\r\nConnection: \u00a0keep-alive`,
 ])('any other head is left to the careful client: %j', (head) => {
   expect(fitsRange(head, 5, 10)).toBe(false)
+})
+
+test('a head takes time in proportion to its length, whatever is in it', () => {
+  const blanks = '\t'.repeat(16_000)
+  for (const line of [`x:${blanks}\0`, `x:${blanks}y${blanks}\0`, `${'x'.repeat(16_000)} `]) {
+    expect(fitsRange(`${fitting}\r\n${line}`, 5, 10)).toBe(false)
+  }
 })

@@ -49,6 +49,9 @@ test.each([
 test('a draft that would break Cedar is refused and the next policy still compiles', () => {
   const deep = ['(', '[', '{"a":', '-(', 'if true then ', '1+', '1*', 'principal.a.', '[1].contains(1).']
   for (const piece of deep) expect(() => compilePolicy(permit(piece.repeat(2000)))).toThrow(PolicyError)
+  // Strings that do not end: what stands in them is not counted.
+  for (const open of ['"', '"\\"', '"\\\n"'])
+    expect(() => compilePolicy(permit(`${open}${'('.repeat(2000)}`))).toThrow(PolicyError)
   expect(compilePolicy(defaultPolicy).policies.size).toBeGreaterThan(10)
 })
 
@@ -59,6 +62,10 @@ test('what stands in strings and comments, or side by side, is not deep', () => 
   expect(findTooDeep('when { context.endpoint.firewall.value == "on" } '.repeat(500))).toBeUndefined()
   expect(findTooDeep(`[${'(a.b || c.d), '.repeat(500)}]`)).toBeUndefined()
   expect(findTooDeep(`${'}'.repeat(1000)}${'('.repeat(41)}`)).toBe(1040)
+})
+
+test('a draft is looked through in proportion to its length, whatever is in it', () => {
+  expect(findTooDeep(`"${'\\"'.repeat(maxPolicyBytes / 2)}`)).toBeUndefined()
 })
 
 test.each([

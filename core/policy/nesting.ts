@@ -37,5 +37,8 @@ interface Level {
   readonly operand: number
 }
 
-/** Strings and comments are tokens, so that what stands in them does not count. */
-const tokens = /"(?:[^"\\]|\\.)*"|\/\/[^\n]*|[([{}\])]|&&|\|\||[,;.+*-]|\bif\b/g
+/**
+ * Strings and comments are tokens, so that what stands in them does not count. A string that does not end is one, too:
+ * else each quote in it would be read to the end again, and Cedar refuses it there.
+ */
+const tokens = /"(?:[^"\\]|\\.)*"?|\/\/[^\n]*|[([{}\])]|&&|\|\||[,;.+*-]|\bif\b/g

@@ -1,5 +1,6 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { logOf, measured, variable } from './event-log.fixture.ts'
 import {
   type Boot,
   bootDifference,
@@ -36,6 +37,16 @@ test('Secure Boot is what the firmware measured', () => {
     'on',
     'off',
   ])
+})
+
+test('a name that ends in zeros is known without them, and one that is full of them takes no longer', () => {
+  const on = Buffer.from([1])
+  const secureBoot = (...names: string[]): string => {
+    const events = names.map((name) => measured(7, 0x8000_0001, variable(name, on)))
+    return secureBootOf(decodeEventLog(logOf([...events, measured(7, 4, Buffer.alloc(4))])))
+  }
+  expect(secureBoot('SecureBoot\0')).toBe('on')
+  expect(secureBoot(`${'\0'.repeat(250_000)}x`, 'SecureBoot')).toBe('on')
 })
 
 test('the parts of a boot are named', () => {

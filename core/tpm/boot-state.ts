@@ -147,7 +147,8 @@ function decodeVariable(bytes: Buffer): Variable | undefined {
   const dataAt = 32 + Number(nameBytes)
   return {
     guid: bytes.toString('hex', 0, 16),
-    name: bytes.toString('utf16le', 32, dataAt).replace(/\0+$/, ''),
+    // From where zeros begin, not from each of them: an endpoint may send half a megabyte of them.
+    name: bytes.toString('utf16le', 32, dataAt).replace(/(?<!\0)\0+$/, ''),
     data: bytes.subarray(dataAt),
   }
 }

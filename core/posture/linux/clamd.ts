@@ -65,7 +65,7 @@ export interface ClamdPlaces {
 export function parseClamdConf(text: string): ClamdPlaces {
   const fields = new Map(
     linesOf(text).flatMap((line): [string, string][] => {
-      const [, key, value] = /^\s*([A-Za-z]+)\s+(.*\S)\s*$/.exec(line) ?? []
+      const [, key, value] = /^([A-Za-z]+)\s+(\S.*)$/.exec(line.trim()) ?? []
       return key === undefined || value === undefined ? [] : [[key, value.replaceAll(/^"|"$/g, '')]]
     }),
   )

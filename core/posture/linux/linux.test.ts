@@ -87,6 +87,9 @@ describe('clamd', () => {
       signatures: '/var/lib/clamav',
       port: { host: '127.0.0.1', port: 3310 },
     })
+    expect(parseClamdConf(`TCPSocket${' '.repeat(1_000_000)}\n  LocalSocket "/a b" \t\r\n`).socket).toBe(
+      '/a b',
+    )
     expect(parseClamdConf('TCPSocket 99999\n')).toEqual({ socket: undefined, signatures: '/var/lib/clamav' })
   })
 })
