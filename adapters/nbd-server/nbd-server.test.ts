@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,11 +10,11 @@ import type { BlockDevice } from '#core/block/block-device.ts'
 import { memoryDevice } from '#core/block/memory-device.fixture.ts'
 import { concatBytes, encodeHex } from '#core/bytes/index.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
-import { infoRequest, option, request, wire } from '#core/nbd/nbd.fixture.ts'
+import { contextRequest, infoRequest, option, request, wire } from '#core/nbd/nbd.fixture.ts'
 import { activatedDescriptors } from './inherited.ts'
 import { NbdServer } from './nbd-server.ts'
 
-const cmd = { read: 0, write: 1, disc: 2, flush: 3, trim: 4, cache: 5, writeZeroes: 6 }
+const cmd = { read: 0, write: 1, disc: 2, flush: 3, trim: 4, cache: 5, writeZeroes: 6, blockStatus: 7 }
 const flag = { fua: 1, noHole: 2, fastZero: 16 }
 const eio = 5
 const enotsup = 95
@@ -341,6 +341,34 @@ test('a client that does not read makes the server hold little and stop reading 
   expect(asked).toBe(100 * mebibyte)
 })
 
+test.each([
+  ['that are to be cached', cmd.cache, 0, 16],
+  ['of zeros that leave no hole', cmd.writeZeroes, flag.noHole, 16],
+  ['whose status is asked', cmd.blockStatus, 0, 64],
+])(
+  'of many ranges %s no more are taken at once than memory is meant for',
+  async (_what, type, flags, most) => {
+    let taken = 0
+    const never = async (): Promise<never> => {
+      taken++
+      return new Promise<never>(() => undefined)
+    }
+    await serve({ ...memoryDevice(new Uint8Array(1_048_576)), read: never, write: never, extents: never })
+    const client = await dial()
+    const context = option(10, contextRequest('disk', 'base:allocation'))
+    client.say(Uint8Array.of(0, 0, 0, 3), option(8), context, option(7, infoRequest('disk')))
+    client.say(...Array.from({ length: 200 }, () => request(type, { flags, length: 1_048_576 })))
+    // Another client is served meanwhile, which also gives the server time to take too much.
+    const other = await enter()
+    for (let round = 0; round < 20; round++) {
+      other.say(request(cmd.trim, { length: 4096 }))
+      await hearReply(other)
+    }
+    expect(taken).toBeGreaterThan(1)
+    expect(taken).toBeLessThanOrEqual(most)
+  },
+)
+
 test('closing answers what is in flight, refuses what still comes and ends the connections', async () => {
   const slow = Promise.withResolvers<void>()
   const device = memoryDevice(new Uint8Array(65_536))
@@ -411,6 +439,16 @@ test('more connections than allowed are dropped, and one that ends makes room', 
   let heard = 0
   while (heard === 0) heard = (await (await dial()).hear(greetingBytes)).length
   expect(heard).toBe(greetingBytes)
+})
+
+test('a client on TCP that says nothing is asked from time to time whether it is there', async () => {
+  const server = await serve(memoryDevice(new Uint8Array(4096)))
+  const port = await server.listenTcp({ host: '127.0.0.1', port: 0 }, () => ({}))
+  const client = new Client(connect(port, '127.0.0.1'))
+  await client.hear(greetingBytes)
+  // Of the server's end: local address, peer, established, queues, and 02, the timer that keeps alive; see proc_net_tcp.rst.
+  const end = new RegExp(`:${port.toString(16).toUpperCase().padStart(4, '0')} [0-9A-F:]+ 01 [0-9A-F:]+ 02:`)
+  await vi.waitFor(async () => expect(await readFile('/proc/net/tcp', 'utf8')).toMatch(end))
 })
 
 test('a connection that is there already is served until it ends', async () => {

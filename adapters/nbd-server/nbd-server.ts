@@ -20,6 +20,8 @@ export interface NbdServerOptions {
 
 /** How long requests in flight may take after `close`; afterwards their devices are asked to give up. */
 const closingMs = 1000
+/** A client that has vanished without a word is asked after so long, and its place is free when it does not answer. */
+const keepAlive = { keepAlive: true, keepAliveInitialDelay: 30_000 }
 
 /**
  * Serves block devices by NBD, to any number of connections at once, on any number of sockets.
@@ -118,7 +120,7 @@ export class NbdServer implements AsyncDisposable {
   }
 
   async #listen(begin: (listener: Server) => void, tls?: () => TlsOptions): Promise<Server> {
-    const listener = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    const listener = createServer({ allowHalfOpen: true, noDelay: true, ...keepAlive }, (socket) => {
       void this.serve(socket, tls)
     })
     // The socket is made before `listen` returns: nobody else can open it even for a moment.

@@ -15,6 +15,8 @@ import {
 const longestRequestBytes = 33_554_432
 /** How much is read at once only to be cached, or written at once only to be zero. */
 const stepBytes = 1_048_576
+/** The most descriptors that a reply may have, as objects and as bytes. */
+const statusBytes = 262_144
 /** Shorter reads are sent whole, which costs less than looking for holes. */
 const sparseBytes = 65_536
 
@@ -44,6 +46,23 @@ export function perform(request: Request, performing: Performing): Promise<reado
       return blockStatus(request, performing)
     default:
       return withoutData(request, performing)
+  }
+}
+
+/** How much memory a request takes at the most until it is answered, beside what every request does. */
+export function bytesHeld({ type, flags, length }: Request): number {
+  switch (type) {
+    case NBD_CMD.READ:
+    case NBD_CMD.WRITE:
+      return length
+    case NBD_CMD.CACHE:
+      return Math.min(length, stepBytes)
+    case NBD_CMD.WRITE_ZEROES:
+      return (flags & NBD_CMD_FLAG.NO_HOLE) === 0 ? 0 : Math.min(length, stepBytes)
+    case NBD_CMD.BLOCK_STATUS:
+      return statusBytes
+    default:
+      return 0
   }
 }
 

@@ -10,7 +10,7 @@ import {
   type Session,
 } from '#core/nbd/index.ts'
 import { NbdServerError } from './nbd-server-error.ts'
-import { type Performing, perform, refuse } from './perform.ts'
+import { bytesHeld, type Performing, perform, refuse } from './perform.ts'
 
 /** No further request is taken while this much is in flight, so that memory is bounded by it and one request more. */
 const inFlightBytes = 16_777_216
@@ -109,7 +109,7 @@ export class Transmission {
       this.#finish()
       return
     }
-    const cost = costOf(request)
+    const cost = requestCost + bytesHeld(request)
     this.#inFlight += cost
     const refusal = this.#phase === 'closing' ? shuttingDown : request.refusal
     if (refusal) {
@@ -171,7 +171,3 @@ export class Transmission {
 }
 
 const shuttingDown: Refusal = { error: NBD_ERROR.ESHUTDOWN, message: 'the server is shutting down' }
-
-function costOf({ type, length }: Request): number {
-  return requestCost + (type === NBD_CMD.READ || type === NBD_CMD.WRITE ? length : 0)
-}
