@@ -281,6 +281,11 @@ describe('a web server that', () => {
   })
 })
 
+/** A page of a registry's list, of one name again and again. */
+function names(count: number, name: string): string {
+  return JSON.stringify({ repositories: Array(count).fill(name) })
+}
+
 describe('a registry that', () => {
   const credentials = { user: 'olaf', password: 'secret' }
   const openBad = () => {
@@ -345,6 +350,27 @@ describe('a registry that', () => {
       await expect(openBad().references()).rejects.toMatchObject({ code: 'BLOB_BAD_STORE' })
     },
   )
+
+  test.each([
+    ['in one page', names(1_000_000, 'a')],
+    ['in many pages', names(1000, 'a')],
+    ['of long names', names(100, 'a'.repeat(100_000))],
+  ])('lists too much %s is given up, and soon', async (_how, page) => {
+    let asked = 0
+    answer = (_, response) => {
+      asked++
+      response.setHeader('link', '</v2/_catalog?last=x>; rel="next"')
+      response.end(page)
+    }
+    await expect(openBad().references()).rejects.toMatchObject({ code: 'BLOB_WRONG_ANSWER' })
+    expect(asked).toBeLessThan(70)
+  })
+
+  test('lists too many tags of many repositories is given up', async () => {
+    const tags = JSON.stringify({ tags: Array(30_000).fill('1') })
+    answer = ({ url }, response) => response.end(url?.includes('/tags/') ? tags : names(100, 'p/a'))
+    await expect(openBad().references()).rejects.toMatchObject({ code: 'BLOB_WRONG_ANSWER' })
+  })
 
   test.each(['https://192.0.2.1/upload', '//192.0.2.1/upload', ''])(
     'wants an upload at %j gets no bytes',

@@ -15,9 +15,10 @@ export interface RegistryRequest extends HttpRequest {
 
 /** Servers that blobs are kept on, and the token server. */
 const maximumOtherOrigins = 8
-/** Bounds lists that come in pages. */
+/** Bound lists that come in pages, all of them together. */
 const maximumPages = 1000
-const pageBytes = 16_777_216
+const maximumListBytes = 16_777_216
+export const maximumEntries = 65_536
 
 const errorAnswer = z.object({ errors: z.array(z.object({ code: z.string() })).min(1) })
 
@@ -71,6 +72,7 @@ export class RegistryClient implements Disposable {
    * Spec: OCI distribution "Listing Tags": `Link: <…>; rel="next"`
    *
    * @returns the answer's status instead when it is not 200
+   * @throws {BlobError} BLOB_WRONG_ANSWER also when it is too long
    */
   async list(
     request: Omit<RegistryRequest, 'method' | 'maximumBytes'>,
@@ -78,11 +80,15 @@ export class RegistryClient implements Disposable {
   ): Promise<readonly string[] | HttpAnswer> {
     const entries: string[] = []
     let path: string | undefined = request.path
+    let maximumBytes = maximumListBytes
     for (let page = 0; path !== undefined; page++) {
       if (page === maximumPages) throw wrong(`${request.path}: expected at most ${maximumPages} pages`)
-      const answer: HttpAnswer = await this.ask({ ...request, path, method: 'GET', maximumBytes: pageBytes })
+      const answer: HttpAnswer = await this.ask({ ...request, path, method: 'GET', maximumBytes })
       if (answer.status !== 200) return answer
-      entries.push(...decode(parseJson(answer.body, path)))
+      maximumBytes -= answer.body.length
+      const found = decode(parseJson(answer.body, path))
+      if (entries.length + found.length > maximumEntries) throw tooManyEntries(request.path)
+      for (const entry of found) entries.push(entry)
       path = this.#nextPage(answer)
     }
     return entries
@@ -143,4 +149,11 @@ function parseJson(body: Uint8Array, path: string): unknown {
 
 function wrong(message: string): BlobError {
   return new BlobError('BLOB_WRONG_ANSWER', message)
+}
+
+/** @param what was listed */
+export function tooManyEntries(what: string): BlobError {
+  return new BlobError('BLOB_WRONG_ANSWER', `${what}: expected at most ${maximumEntries} entries`, {
+    remedy: 'Name the image and its version, or another store.',
+  })
 }

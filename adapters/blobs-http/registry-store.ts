@@ -14,7 +14,13 @@ import {
 } from '#core/blobs/index.ts'
 import type { HttpAnswer, HttpRequest } from './http-client.ts'
 import { readRange } from './read-range.ts'
-import { errorCodes, RegistryClient, type RegistryOptions } from './registry-client.ts'
+import {
+  errorCodes,
+  maximumEntries,
+  RegistryClient,
+  type RegistryOptions,
+  tooManyEntries,
+} from './registry-client.ts'
 import { Places, parallel, repositoryName } from './registry-places.ts'
 import { statusError } from './transport-error.ts'
 
@@ -92,6 +98,7 @@ class RegistryStore implements BlobStore {
       for (const version of await this.#tags(repository, signal)) {
         const reference = { name, version }
         if (isReference(reference)) references.push(reference)
+        if (references.length > maximumEntries) throw tooManyEntries(this.name)
       }
     }
     return references
