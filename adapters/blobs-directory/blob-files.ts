@@ -42,8 +42,10 @@ export class BlobFiles implements AsyncDisposable {
         signal?.throwIfAborted()
         return bytes
       })
-      .catch((error: unknown) => {
+      .catch(async (error: unknown) => {
         signal?.throwIfAborted()
+        // Of a folder that went away and came back, what was opened before fails for good (ESTALE, EIO).
+        if (!(error instanceof BlobError)) await this.#files.drop(path)
         throw asMissing(error, digest)
       })
   }

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import {
   mkdir,
   mkdtemp,
+  open,
   readdir,
   readFile,
   readlink,
@@ -18,7 +19,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { blobStoreContract, describeBlob, writableStoreContract } from '#core/blobs/blob-store.contract.ts'
 import {
   type BlobDigest,
@@ -194,6 +195,22 @@ test('files stay open between reads, but only so many', async () => {
     (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')),
   )
   expect(after.filter((path) => path.startsWith(folder))).toEqual([])
+})
+
+test('a file that fails is opened anew for the next read: its folder may have come back', async () => {
+  const { digest } = await keepBlob(randomBytes(100))
+  await store.read(digest, 0, 100)
+  const handle = await open(pathOf(digest))
+  const read = vi.spyOn(Object.getPrototypeOf(handle) as typeof handle, 'read')
+  await handle.close()
+  read.mockRejectedValueOnce(Object.assign(new Error('ESTALE: stale file handle'), { code: 'ESTALE' }))
+  await expect(store.read(digest, 0, 100)).rejects.toMatchObject({ code: 'BLOB_UNAVAILABLE' })
+  read.mockRestore()
+  // Another file of that name, as it is on what was mounted anew.
+  const found = randomBytes(100)
+  await rm(pathOf(digest))
+  await writeFile(pathOf(digest), found)
+  expect(Buffer.from(await store.read(digest, 0, 100))).toEqual(found)
 })
 
 test('a blob that lost bytes is told from a whole one, and mended by putting it again', async () => {

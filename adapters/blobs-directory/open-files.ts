@@ -46,7 +46,7 @@ export class OpenFiles {
     }
   }
 
-  /** Forgets a file that was replaced. */
+  /** Forgets a file that was replaced, or can be read no more. */
   async drop(path: string): Promise<void> {
     const entry = this.#entries.get(path)
     if (entry === undefined) return
