@@ -1,6 +1,7 @@
-import { createHmac, hkdfSync } from 'node:crypto'
+import { createHmac } from 'node:crypto'
 import { constantTimeEqual, encodeUtf8, Reader, Writer } from '#core/bytes/index.ts'
 import { filesDamaged, OverlayFileError } from './overlay-file-error.ts'
+import { deriveKeys, type OverlayKeys } from './overlay-keys.ts'
 
 /** Header and batches begin at multiples of it: no batch shares a sector with another. */
 export const unitBytes = 512
@@ -15,25 +16,6 @@ const batchHeaderBytes = 4 + 4 + 8 + 32
 const zeroSlot = 0xffff_ffff
 
 export const longestBatchBytes: number = paddedBatchBytes(batchEntries)
-
-/** The keys of one overlay. */
-export interface OverlayKeys {
-  readonly data: Uint8Array
-  readonly mac: Uint8Array
-  /** Tells a wrong key from damage. */
-  readonly check: Uint8Array
-}
-
-/**
- * Source: RFC 5869, with the overlay's id as salt
- *
- * @param key 32 bytes
- */
-export function deriveKeys(key: Uint8Array, overlayId: Uint8Array): OverlayKeys {
-  const derive = (use: string, length: number): Uint8Array =>
-    new Uint8Array(hkdfSync('sha256', key, overlayId, `trustcast overlay ${use}`, length))
-  return { data: derive('data', 32), mac: derive('journal', 32), check: derive('key check', 16) }
-}
 
 export interface JournalHeader {
   /** 16 random bytes for an overlay. */

@@ -8,13 +8,13 @@ import {
   entryBytes,
   type JournalHeader,
   longestBatchBytes,
-  type OverlayKeys,
   paddedBatchBytes,
   readEntries,
   unitBytes,
 } from './journal-format.ts'
 import { filesDamaged, requireDurable } from './overlay-file-error.ts'
 import { isFull, type OverlayFile, type OverlayFolder } from './overlay-folder.ts'
+import type { OverlayKeys } from './overlay-keys.ts'
 
 export const journalName = 'journal'
 const nextName = 'journal.next'

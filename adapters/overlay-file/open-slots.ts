@@ -6,9 +6,10 @@ import type { SlotStore } from '#core/block/slot-store.ts'
 import { FileSlots } from './file-slots.ts'
 import { lockFile } from './folder-lock.ts'
 import { Journal, type JournalOptions, journalName } from './journal.ts'
-import { decodeHeader, deriveKeys, unitBytes } from './journal-format.ts'
+import { decodeHeader, unitBytes } from './journal-format.ts'
 import { filesDamaged } from './overlay-file-error.ts'
 import { diskFolder, type OverlayFile, type OverlayFolder } from './overlay-folder.ts'
+import { deriveKeys, takeSecret } from './overlay-keys.ts'
 import { type FillRandom, SlotCipher, sealedBytes } from './slot-cipher.ts'
 import { SlotSpace } from './slot-space.ts'
 
@@ -39,7 +40,7 @@ export async function openDiscardedSlots(
   const name = `overlay-${randomUUID()}`
   const data = await folder.create(name)
   await rm(join(options.folder, name))
-  const cipher = new SlotCipher(filled(random, keyBytes), filled(random, idBytes), random)
+  const cipher = new SlotCipher(takeSecret(filled(random, keyBytes)), filled(random, idBytes), random)
   const space = new SlotSpace(mostSlots(options.maximumBytes))
   const slots = new FileSlots({ map: new SlotMap(blocks, true), space, data, cipher })
   return Object.assign(slots, { isKept: false as const })

@@ -70,6 +70,19 @@ test('a discarded overlay leaves nothing behind, not even a name while it is ope
   expect(await readdir(folder)).toEqual([])
 })
 
+test('the key of a discarded overlay is with the runtime only', async () => {
+  const filled: Uint8Array[] = []
+  const kept = (bytes: Uint8Array): void => {
+    random(bytes)
+    filled.push(bytes)
+  }
+  await using slots = await openDiscardedSlots({ folder, blocks, random: kept })
+  const key = filled.find(({ length }) => length === 32)
+  expect(key).toEqual(new Uint8Array(32))
+  await slots.write(0, blockOf(1))
+  expect(valueOf(await slots.read(0, 1))).toBe(1)
+})
+
 test('a kept overlay is found again, holes and all, and shows nothing of it on the disk', async () => {
   const secret = Buffer.alloc(4096, 'a sentence that must not be found on the disk ')
   {

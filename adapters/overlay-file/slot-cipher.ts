@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } from 'node:crypto'
+import { createCipheriv, createDecipheriv, type KeyObject } from 'node:crypto'
 import { slotBytes } from '#core/block/slot-store.ts'
 
 /** Fills memory with random bytes. */
@@ -28,9 +28,9 @@ export class SlotCipher {
   readonly #numberAt: number
   readonly #random: FillRandom
 
-  /** @param key 32 bytes, for this overlay only */
-  constructor(key: Uint8Array, overlayId: Uint8Array, random: FillRandom) {
-    this.#key = createSecretKey(key)
+  /** @param key AES-256, for this overlay only */
+  constructor(key: KeyObject, overlayId: Uint8Array, random: FillRandom) {
+    this.#key = key
     this.#numberAt = overlayId.length
     this.#place = new Uint8Array(overlayId.length + 8)
     this.#place.set(overlayId)
