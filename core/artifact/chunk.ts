@@ -25,7 +25,13 @@ export const chunkOverhead = 17
 const vectorBytes = 16
 const cipher = 'aes-256-ctr'
 const [raw, zstd] = [0, 1] as const
-const compression = { params: { [constants.ZSTD_c_compressionLevel]: 3 } }
+/**
+ * Matches of fewer bytes make a system a twentieth smaller, and cost whoever reads it as much as all else that is done with a chunk: digits
+ * come out twice as fast without them, and smaller.
+ */
+const compression = {
+  params: { [constants.ZSTD_c_compressionLevel]: 3, [constants.ZSTD_c_minMatch]: 6 },
+}
 
 /** What is stored for a chunk that is not all zeros. The same input gives the same output. */
 export function sealChunk({ encryption, vector }: ChunkKeys, chunk: Uint8Array): Uint8Array {
