@@ -299,9 +299,7 @@ test('what its person has it do at that moment does not let it go on, and work o
   const control = vmControlOf(inFolder('run'), one.open.record)
   const names = ['first', 'second', 'third']
   await Promise.all(names.map((name) => control.snapshot('take', name)))
-  expect((await control.snapshot('list', '')).map(({ name }) => name)).toEqual(
-    expect.arrayContaining(names),
-  )
+  expect((await control.snapshot('list', '')).map(({ name }) => name)).toEqual(expect.arrayContaining(names))
   const work = Promise.withResolvers<void>()
   const working = vm.whilePaused(() => work.promise)
   for (const act of [vm.suspend(), vm.resume(), vm.whilePaused(() => work.promise)])

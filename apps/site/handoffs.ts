@@ -154,7 +154,8 @@ function wrongFor(handoff: HandoffRow, endpoint: AgentRow, now: number): SiteErr
   // Such a code came through an address, which every account of a device can read while a program is started with it.
   if (workspace === null) return undefined
   return new SiteError('HANDOFF_NO_OWNER', `the device ${endpoint.name} is nobody's own`, {
-    remedy: 'Open the portal in a browser that lets it ask this device, or have an admin say whose device it is.',
+    remedy:
+      'Open the portal in a browser that lets it ask this device, or have an admin say whose device it is.',
   })
 }
 

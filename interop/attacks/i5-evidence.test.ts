@@ -93,9 +93,8 @@ test('evidence that was written while the database went away is not taken for th
   const off = { claim: 'endpoint.antivirus', value: 'off', collector: 'test', detail: '' } as const
   const told = raw.tell(raw.statement(nonce, { observations: [off] }))
   const wasWritten = async (): Promise<boolean> =>
-    (
-      await database.rows(`select from endpoint_evidence where endpoint_id = $1 and sequence = 1`, [mine.id])
-    ).length === 1
+    (await database.rows(`select from endpoint_evidence where endpoint_id = $1 and sequence = 1`, [mine.id]))
+      .length === 1
   await until(wasWritten, 'it is written')
   // For some more tries.
   await sleep(1_500)

@@ -171,8 +171,7 @@ export class LocalVms implements AsyncDisposable {
       await attached?.withdraw(error as Error).catch(this.#options.warn)
       // What could not be opened now may be opened the next time; what runs under no lease ends.
       if (open?.vm.state !== 'withdrawn') await open?.vm[Symbol.asyncDispose]()
-      else if (open.waiting === undefined)
-        this.#wait(agent, open, await overlayStamp(place), disk.lease)
+      else if (open.waiting === undefined) this.#wait(agent, open, await overlayStamp(place), disk.lease)
       throw error
     }
   }

@@ -4,7 +4,7 @@ import { leaseStats } from '#core/api/lease.ts'
 import { CodedError } from '#core/errors/coded-error.ts'
 import { askControlSocket, NoAnswer, serveControlSocket } from '../control-socket.ts'
 import { replicaStats } from '../disk/disk-stats.ts'
-import { readVms, type VmRecord, vmFolder } from './vm-record.ts'
+import { type VmRecord, vmFolder } from './vm-record.ts'
 
 export type LocalVmErrorCode =
   /** No VM has this id or workspace. */
@@ -141,11 +141,6 @@ export function pickVm<Vm extends Pick<VmRecord, 'id' | 'workspace'>>(
   throw new LocalVmError('LOCAL_VM_UNKNOWN', `${which} here is called ${JSON.stringify(wanted)}`, {
     remedy: 'Give the id of one that runs: trustcast vm list',
   })
-}
-
-/** Of those that this account keeps. @throws {LocalVmError} LOCAL_VM_UNKNOWN */
-export async function findVm(runDir: string, wanted: string): Promise<VmRecord> {
-  return pickVm(await readVms(runDir), wanted)
 }
 
 /** @throws {ControlRefusal} {LocalVmError} LOCAL_VM_NOT_ANSWERING */
