@@ -82,6 +82,10 @@ test('who asks to switch and would be given the same again keeps what runs', asy
   const again = await laptop.launch(nora, 'lab', { switch: true })
   expect(again.delivery.session.id).toBe(first.delivery.session.id)
   seen.see('endpoint.antivirus', 'on')
+  await until(
+    async () => (await claimOf('endpoint.antivirus'))?.value !== 'off',
+    'it is known to be on again',
+  )
   await nora.send('DELETE', `/sessions/${first.delivery.session.id}`, undefined, z.unknown())
 })
 
