@@ -147,7 +147,7 @@ test('a newer viewer takes the place of the older', async () => {
   const second = await openViewer(rig, session.id)
   expect(await until(() => first.closedBy)).toBe('SESSION_OPENED_ELSEWHERE')
   await typeUntilFile(rig, second, 'second', 'x')
-  expect(rig.reported.find(({ id }) => id === session.id)?.connected).toBe(true)
+  await until(() => rig.reported.find(({ id }) => id === session.id)?.connected === true)
   rig.drop(session.id)
   await until(() => rig.reported.length === 0)
 })
