@@ -2,7 +2,21 @@ import { defineConfig, type ViteUserConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 const quick: string[] = ['core/**/*.test.ts', 'adapters/**/*.unit.test.ts', 'apps/**/*.unit.test.ts']
-const real: string[] = ['adapters/**/*.test.ts', 'apps/**/*.test.ts', 'interop/**/*.test.ts']
+const driven: string[] = ['adapters/**/*.test.ts', 'apps/**/*.test.ts', 'interop/**/*.test.ts']
+
+/** They count and end what runs in the displays of this machine, and would meet one another's. */
+const alone: string[] = [
+  'adapters/display-xvnc/display-xvnc.test.ts',
+  'apps/host/host.test.ts',
+  'apps/host/adoption.test.ts',
+]
+
+const real = {
+  globalSetup: ['./interop/host-secret.setup.ts', './interop/site-state.setup.ts'],
+  testTimeout: 120_000,
+  hookTimeout: 300_000,
+  expect: { poll: { timeout: 20_000 } },
+}
 
 /** Files that take minutes, the longest first: what is begun last must not be what is waited for. */
 const longest: readonly string[] = [
@@ -29,7 +43,7 @@ function rank({ moduleId }: TestSpecification): number {
   return at === -1 ? longest.length : at
 }
 
-/** `unit` needs only Node and takes seconds; `real` drives real peers and fails when one is missing. */
+/** `unit` needs only Node and takes seconds; `real` and `alone` drive real peers and fail when one is missing. */
 const config: ViteUserConfig = defineConfig({
   test: {
     // Most of them wait for other programs most of the time.
@@ -40,14 +54,15 @@ const config: ViteUserConfig = defineConfig({
       { test: { name: 'unit', include: quick, testTimeout: 60_000 } },
       {
         test: {
+          ...real,
           name: 'real',
-          include: real,
-          globalSetup: ['./interop/host-secret.setup.ts', './interop/site-state.setup.ts'],
-          exclude: ['**/*.unit.test.ts', '**/node_modules/**'],
-          testTimeout: 120_000,
-          hookTimeout: 300_000,
-          expect: { poll: { timeout: 20_000 } },
+          include: driven,
+          exclude: ['**/*.unit.test.ts', '**/node_modules/**', ...alone],
         },
+      },
+      // Groups run one after the other.
+      {
+        test: { ...real, name: 'alone', include: alone, fileParallelism: false, sequence: { groupOrder: 1 } },
       },
     ],
   },
