@@ -307,6 +307,15 @@ test('what its person has it do at that moment does not let it go on, and work o
   work.resolve()
   await working
   expect(vm.state).toBe('running')
+  // Also one that stands still already must not be let go on meanwhile.
+  await vm.suspend()
+  const later = Promise.withResolvers<void>()
+  const copying = vm.whilePaused(() => later.promise)
+  await expect(vm.resume()).rejects.toMatchObject({ code: 'LOCAL_VM_BUSY' })
+  later.resolve()
+  await copying
+  expect(vm.state).toBe('suspended')
+  await vm.resume()
 
   const suspending = vm.suspend()
   const taking = vm.pauseForGood()

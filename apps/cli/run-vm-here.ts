@@ -114,6 +114,7 @@ export async function continueWaiting({ site, credentials }: Login, workspaceId:
   const { id } = await callJson(site, { method: 'GET', path: '/api/v1/me' }, me, credentials)
   for (const record of records.filter(({ person }) => person.id === id)) {
     const control = vmControlOf(runDir, record)
+    // Of a process that does not answer nothing goes on.
     const state = await control.status().then(
       (status) => status.state,
       () => undefined,

@@ -143,7 +143,7 @@ export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
     closing.abort(reason)
     image.device.withdraw(reason.message)
     await replica?.stop()
-    // What writes to the overlay has made keys of its own from it, and overwrites them when all is written.
+    // What writes to the overlay has made keys of its own from it.
     overlayKey.fill(0)
     if (recorder !== undefined && options.record !== undefined) {
       await writeFile(options.record, encodeTrace(recorder.trace())).catch(options.warn)

@@ -40,8 +40,8 @@ export class LocalVm implements AsyncDisposable {
   #state: VmState = 'running'
   /** It was suspended when its disk was taken away, and shall be when that is back. */
   #staysSuspended = false
-  /** Work on its disk has it paused, and has it go on afterwards. */
-  #isHeld = false
+  /** What it was when work on its disk had it paused, and is again afterwards. */
+  #heldAs: 'running' | 'suspended' | undefined
   #retryMs = firstRetryMs
 
   private constructor(options: LocalVmOptions, device: ReplaceableDevice, server: NbdServer, qemu: QemuVm) {
@@ -126,7 +126,7 @@ export class LocalVm implements AsyncDisposable {
   async pauseForGood(): Promise<boolean> {
     this.display.apply(undefined)
     if (this.#state === 'ended') return false
-    this.#staysSuspended ||= this.#state === 'suspended' && !this.#isHeld
+    this.#staysSuspended ||= (this.#heldAs ?? this.#state) === 'suspended'
     this.#state = 'withdrawn'
     const paused = this.#qemu.monitor.pause().then(
       () => true,
@@ -156,14 +156,14 @@ export class LocalVm implements AsyncDisposable {
    */
   async whilePaused<T>(work: () => Promise<T>): Promise<T> {
     this.#requireFree()
-    const wasRunning = this.#state === 'running'
-    this.#isHeld = wasRunning
+    const before = this.#state === 'running' ? 'running' : 'suspended'
+    this.#heldAs = before
     try {
       await this.#pause()
       return await work()
     } finally {
-      this.#isHeld = false
-      if (wasRunning && this.#state === 'suspended') await this.#continue()
+      this.#heldAs = undefined
+      if (before === 'running' && this.#state === 'suspended') await this.#continue()
     }
   }
 
@@ -221,7 +221,7 @@ export class LocalVm implements AsyncDisposable {
   }
 
   #requireFree(): void {
-    if (!this.#isHeld) return
+    if (this.#heldAs === undefined) return
     throw new LocalVmError('LOCAL_VM_BUSY', 'a snapshot of it is being made, or put back', {
       remedy: 'Try again when that is done.',
     })
@@ -239,7 +239,7 @@ export class LocalVm implements AsyncDisposable {
     const waitMs = this.#retryMs
     this.#retryMs = Math.min(longestRetryMs, waitMs * 2)
     await sleep(waitMs, undefined, { ref: false })
-    if (this.#state !== 'running') return
+    if (this.#state !== 'running' || this.#heldAs !== undefined) return
     await this.#qemu.monitor.continue().catch(this.#options.warn)
     await sleep(longestRetryMs, undefined, { ref: false })
     this.#retryMs = firstRetryMs
