@@ -2,7 +2,7 @@ import { execFile, execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -180,6 +180,19 @@ test('a half-started display and damaged state of a dead agent are cleaned up', 
   expect(await identify(server.pid)).toBeUndefined()
   await expect(stat(screen)).rejects.toThrow()
   expect(await displays()).toEqual([])
+})
+
+test('what a display server had in /tmp goes with it, however it ended', async () => {
+  const display = await (await serve()).start(request('one'), never)
+  const { uid, server, display: number } = await stateOf(display)
+  // As one that is killed while its keymap is compiled leaves it.
+  const keymap = `/tmp/server-${number}.xkm`
+  await writeFile(keymap, '')
+  await chown(keymap, uid, uid)
+  process.kill(server.pid, 'SIGKILL')
+  await display.ended
+  await expect(stat(keymap)).rejects.toThrow()
+  await expect(stat(`/tmp/.X11-unix/X${number}`)).rejects.toThrow()
 })
 
 test('a program that forks twice, leaves its session and clears its environment ends with the session', async () => {
@@ -369,7 +382,7 @@ function sessionFolder(display: Display): string {
 
 async function stateOf(
   display: Display,
-): Promise<{ display: number; server: { pid: number }; program: { pid: number } }> {
+): Promise<{ uid: number; display: number; server: { pid: number }; program: { pid: number } }> {
   const text = await readFile(join(sessionFolder(display), 'state.json'), 'utf8')
   return JSON.parse(text) as Awaited<ReturnType<typeof stateOf>>
 }

@@ -13,7 +13,7 @@ import { programPath } from './packages.ts'
 import { identify, isRunning, type ProcessId } from './processes.ts'
 import { probe, resize } from './rfb-probe.ts'
 import { type DisplayState, folderOf, saveState } from './state.ts'
-import { endDisplay, lastLines, type Xvnc } from './xvnc.ts'
+import { endDisplay, lastLines, reasonLength, type Xvnc } from './xvnc.ts'
 
 const run = promisify(execFile)
 
@@ -62,7 +62,7 @@ export async function startSession(
     return openSession(context, state, [xvnc.child, child])
   } catch (cause) {
     signal.throwIfAborted()
-    const log = await lastLines(context, id)
+    const log = await lastLines(context, id, reasonLength)
     throw new DisplayError('DISPLAY_START_FAILED', `the session's programs did not start: ${log}`, { cause })
   }
 }

@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile } from 'node:child_process'
 import { randomBytes, randomInt } from 'node:crypto'
-import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import {
   chmod,
   chown,
@@ -14,6 +14,7 @@ import {
   writeFile,
 } from 'node:fs/promises'
 import { join } from 'node:path'
+import { addAbortSignal } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { DisplayError } from '#core/broker/display.ts'
@@ -25,6 +26,10 @@ import { type DisplayState, folderOf, saveState } from './state.ts'
 import { encodeXauthority } from './xauthority.ts'
 
 const run = promisify(execFile)
+
+interface Screen extends Size {
+  readonly display: number
+}
 
 /** A display server without a person. */
 export interface Xvnc {
@@ -38,6 +43,12 @@ export interface Xvnc {
 const firstUid = 1_900_000_000
 const uidCount = 2 ** 24
 const startTimeoutMs = 15_000
+const socketFolder = '/tmp/.X11-unix'
+/** Low ones are left to X servers of the machine; the X protocol's ports end at 6000 + 59535. */
+const firstNumber = 1000
+const lastNumber = 59_536
+/** Characters of a log that a refusal has room for; its end says what went wrong. */
+export const reasonLength = 400
 const logKiB = 1024
 /** How long the process behind the log pipe may take to write what a program said before it quit. */
 const logDelayMs = 30
@@ -59,12 +70,13 @@ export async function startXvnc(context: Context, size: Size, signal: AbortSigna
     const xauthority = encodeXauthority(randomBytes(16))
     await makeFolder(context, state, xauthority)
     const cgroups = await context.cgroups.create(state.id)
-    const started = await startServer(context, state, size, cgroups, signal)
-    const complete = { ...state, server: started.server, display: started.display }
+    const display = freeNumber()
+    const started = await startServer(context, state, { ...size, display }, cgroups, signal)
+    const complete = { ...state, server: started.server, display }
     await saveState(context.runDir, complete)
     return { state: complete, child: started.child, xauthority }
   } catch (cause) {
-    const log = await lastLines(context, state.id)
+    const log = await lastLines(context, state.id, reasonLength)
     await endDisplay(context, state.id, state)
     signal.throwIfAborted()
     if (cause instanceof DisplayError) throw cause
@@ -86,7 +98,7 @@ export async function endDisplay(
   const uid = state?.uid ?? (await stat(folderOf(context.runDir, id).server).catch(() => undefined))?.uid
   if (uid !== undefined && uid >= firstUid) {
     await killAll(() => findProcesses(async (pid) => (await userOf(pid)) === uid))
-    await removeXSockets(uid)
+    await removeLeftovers(uid)
   }
   if (state !== undefined && !context.cgroups.contain) await killWithoutCgroup(state)
   // rm never follows a link that another session of the same person swaps in meanwhile.
@@ -95,11 +107,11 @@ export async function endDisplay(
 }
 
 /** The last words of a display and its programs, for a person to read. */
-export async function lastLines(context: Context, id: string): Promise<string> {
+export async function lastLines(context: Context, id: string, length = 2000): Promise<string> {
   await delay(logDelayMs)
   const text = await readFile(folderOf(context.runDir, id).log, 'utf8').catch(() => '')
   const lines = text.split('\n').filter((line) => line.trim() !== '')
-  return lines.slice(-24).join('\n').slice(-2000)
+  return lines.slice(-24).join('\n').slice(-length)
 }
 
 /**
@@ -132,10 +144,10 @@ async function makeFolder(context: Context, state: DisplayState, xauthority: Buf
 async function startServer(
   context: Context,
   state: DisplayState,
-  size: Size,
+  screen: Screen,
   cgroups: readonly string[],
   signal: AbortSignal,
-): Promise<{ child: ChildProcess; server: ProcessId; display: number }> {
+): Promise<{ child: ChildProcess; server: ProcessId }> {
   const folder = folderOf(context.runDir, state.id)
   // The display server must be the last that the kernel kills when the session's memory runs out.
   const how: Launch = {
@@ -155,52 +167,56 @@ async function startServer(
     } finally {
       await log.close()
     }
-    const child = await launch(how, xvncCommand(folder, size), ['ignore', pipe, pipe, 'pipe'])
-    const display = await readDisplayNumber(child, signal)
+    const child = await launch(how, xvncCommand(folder, screen), ['ignore', pipe, pipe, 'pipe'])
+    await untilReady(child, signal)
     const server = await identify(child.pid ?? 0)
     if (server === undefined) throw new Error('it ended at once')
-    return { child, server, display }
+    return { child, server }
   })
 }
 
-function xvncCommand(folder: { socket: string; cookie: string }, size: Size): readonly string[] {
-  const display = ['-displayfd', '3', '-nolisten', 'tcp', '-auth', folder.cookie]
-  const screen = ['-depth', '24', '-geometry', `${size.width}x${size.height}`, '-desktop', 'Trustcast']
+function xvncCommand(folder: { socket: string; cookie: string }, screen: Screen): readonly string[] {
+  const display = [`:${screen.display}`, '-displayfd', '3', '-nolisten', 'tcp', '-auth', folder.cookie]
+  const shown = ['-depth', '24', '-geometry', `${screen.width}x${screen.height}`, '-desktop', 'Trustcast']
   const listen = ['-rfbport', '-1', '-rfbunixpath', folder.socket, '-rfbunixmode', '0600']
   // All viewers come through one socket, which the black-list would take for one misbehaving host.
   const admit = ['-SecurityTypes', 'None', '-UseBlacklist=0', '-AlwaysShared']
   // The host agent's filter sets the size a person may move; this only keeps the server out of its way.
   const flow = ['-FrameRate', '60', '-MaxCutText', String(16 * 1024 * 1024)]
-  return ['Xvnc', ...display, ...screen, ...listen, ...admit, ...flow]
+  return ['Xvnc', ...display, ...shown, ...listen, ...admit, ...flow]
 }
 
-async function readDisplayNumber(child: ChildProcess, signal: AbortSignal): Promise<number> {
+/** Clients can connect when the server writes its number and, in a second write that must not fail, the end of the line. */
+async function untilReady(child: ChildProcess, signal: AbortSignal): Promise<void> {
   const pipe = child.stdio[3]
   if (!pipe || !('read' in pipe)) throw new Error('no pipe for the display number')
   const deadline = AbortSignal.any([signal, AbortSignal.timeout(startTimeoutMs)])
-  try {
-    let text = ''
-    while (!text.includes('\n')) {
-      const [chunk] = (await Promise.race([
-        once(pipe, 'data', { signal: deadline }),
-        once(pipe, 'end', { signal: deadline }).then(() => [undefined]),
-      ])) as [Buffer | undefined]
-      if (chunk === undefined) throw new Error('it ended before it had a display number')
-      text += chunk.toString('latin1')
-      if (text.length > 16) break
-    }
-    if (!/^\d{1,5}\n$/.test(text)) throw new Error(`expected a display number, got ${JSON.stringify(text)}`)
-    return Number(text)
-  } finally {
-    pipe.destroy()
+  for await (const chunk of addAbortSignal(deadline, pipe)) if (String(chunk).includes('\n')) return
+  throw new Error('it ended before clients could connect')
+}
+
+/**
+ * A display number that nothing in /tmp stands in the way of. Random, because servers that look for the lowest one meet,
+ * and because a person could make a few files that keep them from the first numbers.
+ */
+function freeNumber(): number {
+  for (;;) {
+    const number = randomInt(firstNumber, lastNumber)
+    if (!existsSync(join(socketFolder, `X${number}`)) && !existsSync(keymapOf(number))) return number
   }
 }
 
-/** A killed X server leaves its socket. Its number may have been given to another server by now. */
-async function removeXSockets(uid: number): Promise<void> {
-  for (const name of await readdir('/tmp/.X11-unix')) {
-    const path = join('/tmp/.X11-unix', name)
-    const found = await lstat(path).catch(() => undefined)
-    if (found?.uid === uid) await unlink(path).catch(() => undefined)
-  }
+/** Where the server has its keymap compiled to, for a moment. */
+function keymapOf(display: number): string {
+  return `/tmp/server-${display}.xkm`
+}
+
+/** A killed X server leaves its socket, and its keymap while it started. Its number may have been given away by now. */
+async function removeLeftovers(uid: number): Promise<void> {
+  for (const folder of ['/tmp', socketFolder])
+    for (const name of await readdir(folder)) {
+      const path = join(folder, name)
+      const found = await lstat(path).catch(() => undefined)
+      if (found?.uid === uid) await unlink(path).catch(() => undefined)
+    }
 }
