@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
@@ -7,7 +8,7 @@ import { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import type { BlockDevice } from '#core/block/block-device.ts'
-import { memoryDevice } from '#core/block/memory-device.fixture.ts'
+import { memoryDevice, readyDevice } from '#core/block/memory-device.fixture.ts'
 import { concatBytes, encodeHex } from '#core/bytes/index.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
 import { contextRequest, infoRequest, option, request, wire } from '#core/nbd/nbd.fixture.ts'
@@ -366,6 +367,39 @@ test.each([
     }
     expect(taken).toBeGreaterThan(1)
     expect(taken).toBeLessThanOrEqual(most)
+  },
+)
+
+test.each(['simple', 'structured'])(
+  'many reads at once are each answered with their own bytes, at once or later, in %s replies',
+  async (style) => {
+    const content = randomBytes(4 * 1_048_576)
+    await serve(readyDevice(content, false))
+    const client = await dial()
+    const structured = style === 'structured' ? [option(8)] : []
+    client.say(Uint8Array.of(0, 0, 0, 3), ...structured, option(7, infoRequest('disk')))
+    await client.hear(greetingBytes + goReplyBytes + 20 * structured.length)
+    const lengths = [4096, 512, 1, 16_384, 40_000, 4096, 4000, 65_536]
+    const reads = Array.from({ length: 2000 }, (_, index) => ({
+      offset: (index * 7919 * 512) % 4_000_000,
+      length: lengths[index % lengths.length] ?? 0,
+    }))
+
+    const written = reads.map(({ offset, length }, index) =>
+      request(cmd.read, { cookie: BigInt(index), offset: BigInt(offset), length }),
+    )
+    client.say(...written)
+    const waiting = new Set(reads.keys())
+    while (waiting.size > 0) {
+      const header = await client.hear(style === 'structured' ? 28 : 16)
+      const index = Number(header.readBigUInt64BE(8))
+      const { offset = 0, length = 0 } = reads[index] ?? {}
+      expect(waiting.delete(index)).toBe(true)
+      const data = await client.hear(length)
+      expect(Buffer.compare(data, content.subarray(offset, offset + length))).toBe(0)
+      if (style === 'structured') expect(header.readBigUInt64BE(20)).toBe(BigInt(offset))
+      else expect(header.readUInt32BE(4)).toBe(0)
+    }
   },
 )
 

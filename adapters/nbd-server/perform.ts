@@ -49,6 +49,16 @@ export function perform(request: Request, performing: Performing): Promise<reado
   }
 }
 
+/** The reply to a read whose bytes are in memory; undefined for every other request. */
+export function performNow(
+  { type, cookie, offset, length }: Request,
+  performing: Performing,
+): readonly Uint8Array[] | undefined {
+  if (type !== NBD_CMD.READ) return undefined
+  const data = performing.session.export.device.readNow?.(Number(offset), length)
+  return data && [readHeader(cookie, offset, length, performing), data]
+}
+
 /** How much memory a request takes at the most until it is answered, beside what every request does. */
 export function bytesHeld({ type, flags, length }: Request): number {
   switch (type) {
@@ -76,13 +86,20 @@ export function refuse(request: Request, refusal: Refusal, { session, encoder }:
 /** The data is there before the header is made: a simple reply could not take success back. */
 async function readWhole(
   { cookie, offset, length }: Request,
-  { session, encoder, signal }: Performing,
+  performing: Performing,
 ): Promise<readonly Uint8Array[]> {
-  const data = await session.export.device.read(offset, length, signal)
-  return [
-    session.structured ? encoder.offsetData(cookie, offset, length, true) : encoder.simple(cookie, 0),
-    data,
-  ]
+  const data = await performing.session.export.device.read(offset, length, performing.signal)
+  return [readHeader(cookie, offset, length, performing), data]
+}
+
+/** What comes before the data of a read that is answered whole. */
+function readHeader(
+  cookie: bigint,
+  offset: bigint,
+  length: number,
+  { session, encoder }: Performing,
+): Uint8Array {
+  return session.structured ? encoder.offsetData(cookie, offset, length, true) : encoder.simple(cookie, 0)
 }
 
 async function readSparse(request: Request, performing: Performing): Promise<readonly Uint8Array[]> {

@@ -10,7 +10,7 @@ import {
   type Session,
 } from '#core/nbd/index.ts'
 import { NbdServerError } from './nbd-server-error.ts'
-import { bytesHeld, type Performing, perform, refuse } from './perform.ts'
+import { bytesHeld, type Performing, perform, performNow, refuse } from './perform.ts'
 
 /** No further request is taken while this much is in flight, so that memory is bounded by it and one request more. */
 const inFlightBytes = 16_777_216
@@ -114,6 +114,11 @@ export class Transmission {
     const refusal = this.#phase === 'closing' ? shuttingDown : request.refusal
     if (refusal) {
       this.#reply([refuse(request, refusal, this.#performing)], cost)
+      return
+    }
+    const ready = performNow(request, this.#performing)
+    if (ready !== undefined) {
+      this.#reply(ready, cost)
       return
     }
     perform(request, this.#performing).then(

@@ -30,6 +30,8 @@ interface Unpacked {
   lent: number
   /** False: only they have it. */
   isKept: boolean
+  /** Asked for since it was last looked at whether it should be forgotten. */
+  isUsed: boolean
 }
 
 /** A chunk on its way. */
@@ -51,7 +53,7 @@ export class ImageDevice implements BlockDevice {
   readonly blockSize: number
   readonly #options: ImageDeviceOptions
   readonly #zeros: Uint8Array
-  /** By number; whoever was asked for last stands last. */
+  /** By number, in the order in which they came or were last passed over. */
   readonly #unpacked = new Map<number, Unpacked>()
   /** By memory, also those that are forgotten while somebody still has them. */
   readonly #lent = new WeakMap<ArrayBufferLike, Unpacked>()
@@ -78,6 +80,16 @@ export class ImageDevice implements BlockDevice {
     const chunk = length === 0 ? this.#zeros : this.#chunk(first)
     const ready = chunk instanceof Uint8Array ? chunk : await abortable(chunk, signal)
     return ready.subarray(from, from + length)
+  }
+
+  readNow(offset: number, length: number): Uint8Array | undefined {
+    const number = Math.floor(offset / this.blockSize)
+    const from = offset - number * this.blockSize
+    const known = this.#unpacked.get(number)
+    if (known === undefined || from + length > known.bytes.length) return undefined
+    known.isUsed = true
+    known.lent += 1
+    return known.bytes.subarray(from, from + length)
   }
 
   done({ buffer }: Uint8Array): void {
@@ -177,8 +189,7 @@ export class ImageDevice implements BlockDevice {
       return flight.chunk
     }
     known.lent += 1
-    this.#unpacked.delete(number)
-    this.#unpacked.set(number, known)
+    known.isUsed = true
     return known.bytes
   }
 
@@ -222,14 +233,22 @@ export class ImageDevice implements BlockDevice {
     this.#flights.delete(number)
     this.#requireKey()
     if (bytes === undefined) return this.#zeros.subarray(0, chunkLength(this.#options.manifest, number))
-    const chunk: Unpacked = { bytes, lent, isKept: true }
+    const chunk: Unpacked = { bytes, lent, isKept: true, isUsed: true }
     this.#lent.set(bytes.buffer, chunk)
     this.#unpacked.set(number, chunk)
-    for (const [oldest] of this.#unpacked) {
-      if (this.#unpacked.size <= this.#mostUnpacked) break
-      this.#forget(oldest)
-    }
+    if (this.#unpacked.size > this.#mostUnpacked) this.#forgetOne()
     return bytes
+  }
+
+  /** The oldest that was not asked for since it was last passed over (second chance). */
+  #forgetOne(): void {
+    for (const [number, chunk] of this.#unpacked) {
+      if (!chunk.isUsed) return this.#forget(number)
+      chunk.isUsed = false
+      this.#unpacked.delete(number)
+      // It comes by again.
+      this.#unpacked.set(number, chunk)
+    }
   }
 
   #forget(number: number): void {

@@ -40,6 +40,23 @@ function readingTests({ make, runs = 30 }: BlockDeviceCase): void {
     )
   })
 
+  test('what can be had at once is what a read gives', async () => {
+    const { device, content } = await make()
+    await using _ = device
+    await device.read(0n, content.length)
+    fc.assert(
+      fc.property(rangeIn(content.length), ({ offset, length }) => {
+        const bytes = device.readNow?.(offset, length)
+        if (bytes !== undefined) expect(same(bytes, content.subarray(offset, offset + length))).toBe(true)
+      }),
+      { numRuns: 3 * runs },
+    )
+    for (const [offset, length] of outside(device.sizeBytes).filter(([, length]) => length >= 0))
+      expect(device.readNow?.(Number(offset), length)).toBeUndefined()
+    await device[Symbol.asyncDispose]()
+    expect(device.readNow?.(0, 1)).toBeUndefined()
+  })
+
   test('a range of no bytes is one, up to the very end', async () => {
     const { device } = await make()
     await using _ = device
@@ -367,8 +384,10 @@ class Read extends Step {
   }
   async run(model: Model, real: BlockDevice): Promise<void> {
     const { offset, length } = this.range
-    const found = await real.read(BigInt(offset), length)
-    expect(same(found, model.bytes.subarray(offset, offset + length))).toBe(true)
+    const expected = model.bytes.subarray(offset, offset + length)
+    const ready = real.readNow?.(offset, length)
+    if (ready !== undefined) expect(same(ready, expected)).toBe(true)
+    expect(same(await real.read(BigInt(offset), length), expected)).toBe(true)
   }
   toString(): string {
     return `read ${this.range.length} at ${this.range.offset}`

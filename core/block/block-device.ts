@@ -29,6 +29,14 @@ export interface ByteSource extends AsyncDisposable {
   read(offset: bigint, length: number, signal?: AbortSignal): Promise<Uint8Array>
 
   /**
+   * As `read`, when the bytes are in memory: what need not be waited for costs no promise.
+   *
+   * @param offset below 2^53
+   * @returns undefined when they have to be read, and where a read would fail
+   */
+  readNow?(offset: number, length: number): Uint8Array | undefined
+
+  /**
    * Whoever has no more use for bytes that a read gave them may say so, once for each read: then their memory is used
    * again at once, and not when the collector has found out. Bytes that are not of this device are passed over.
    */

@@ -6,7 +6,7 @@ import { type BlockDeviceCase, blockDeviceContract } from './block-device.contra
 import { capturable } from './capturable.ts'
 import { patternedDisk } from './disk.fixture.ts'
 import { gated } from './gated.ts'
-import { memoryDevice } from './memory-device.fixture.ts'
+import { memoryDevice, readyDevice } from './memory-device.fixture.ts'
 import { memorySlots } from './memory-slots.ts'
 import { overlay, overlayBlocks } from './overlay.ts'
 import { sliced } from './sliced.ts'
@@ -46,6 +46,13 @@ const cases: readonly BlockDeviceCase[] = [
     make: async () => {
       const content = patternedDisk(oddBytes)
       return { device: memoryDevice(content.slice()), content }
+    },
+  },
+  {
+    name: 'a device in memory, in part at once',
+    make: async () => {
+      const content = patternedDisk(oddBytes)
+      return { device: readyDevice(content.slice()), content }
     },
   },
   {
@@ -103,7 +110,7 @@ const cases: readonly BlockDeviceCase[] = [
     name: 'a device behind an open gate',
     make: async () => {
       const content = patternedDisk(oddBytes)
-      return { device: gated(memoryDevice(content.slice()), new AbortController().signal), content }
+      return { device: gated(readyDevice(content.slice()), new AbortController().signal), content }
     },
   },
   {
@@ -111,7 +118,7 @@ const cases: readonly BlockDeviceCase[] = [
     make: async () => {
       const content = patternedDisk(oddBytes)
       const slots = memorySlots(overlayBlocks(BigInt(oddBytes)), 131_072)
-      return { device: overlay(memoryDevice(content.slice(), false), slots), content }
+      return { device: overlay(readyDevice(content.slice(), false), slots), content }
     },
   },
   {
@@ -149,7 +156,7 @@ const cases: readonly BlockDeviceCase[] = [
     make: async () => {
       const whole = patternedDisk(oddBytes)
       const content = whole.slice(1000, 60_000)
-      return { device: sliced(memoryDevice(whole), 1000n, 59_000n), content }
+      return { device: sliced(readyDevice(whole), 1000n, 59_000n), content }
     },
   },
   {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { gated } from './gated.ts'
-import { memoryDevice } from './memory-device.fixture.ts'
+import { memoryDevice, readyDevice } from './memory-device.fixture.ts'
 import { memorySlots } from './memory-slots.ts'
 import { observed } from './observed.ts'
 import { overlay } from './overlay.ts'
@@ -8,10 +8,12 @@ import { sliced } from './sliced.ts'
 
 test('a closed gate fails every call with its reason, and an open one is not there', async () => {
   const gate = new AbortController()
-  const device = gated(memoryDevice(new Uint8Array(8192).fill(3)), gate.signal)
+  const device = gated(readyDevice(new Uint8Array(8192).fill(3)), gate.signal)
   expect([...(await device.read(1n, 2))]).toEqual([3, 3])
   await device.write?.(0n, Uint8Array.of(9))
+  expect(device.readNow?.(0, 2)).toEqual(Uint8Array.of(9, 3))
   gate.abort(new Error('withdrawn'))
+  expect(device.readNow?.(0, 1)).toBeUndefined()
   for (const call of [
     device.read(0n, 1),
     device.extents(0n, 1),

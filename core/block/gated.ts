@@ -12,6 +12,9 @@ export function gated(device: BlockDevice, signal: AbortSignal): BlockDevice {
     blockSize: device.blockSize,
     read: (offset, length, reader) => through(() => device.read(offset, length, reader)),
     extents: (offset, length, reader) => through(() => device.extents(offset, length, reader)),
+    ...(device.readNow && {
+      readNow: (offset, length) => (signal.aborted ? undefined : device.readNow?.(offset, length)),
+    }),
     done: (bytes) => device.done?.(bytes),
     [Symbol.asyncDispose]: () => device[Symbol.asyncDispose](),
   }

@@ -32,6 +32,26 @@ export function memoryDevice(memory: Uint8Array, writable = true): BlockDevice {
   }
 }
 
+/** As `memoryDevice`; of every other block the bytes can be had at once. */
+export function readyDevice(memory: Uint8Array, writable = true): BlockDevice {
+  const device = memoryDevice(memory, writable)
+  let isClosed = false
+  return {
+    ...device,
+    readNow: (offset, length) => {
+      const block = Math.floor(offset / blockSize)
+      const end = offset + length
+      const isOutside = offset < 0 || end > memory.length
+      if (isClosed || isOutside || block % 2 === 1 || end > (block + 1) * blockSize) return undefined
+      return memory.slice(offset, end)
+    },
+    [Symbol.asyncDispose]: async () => {
+      isClosed = true
+      await device[Symbol.asyncDispose]()
+    },
+  }
+}
+
 function extentsOf(bytes: Uint8Array, offset: number): Extent[] {
   const extents: Extent[] = []
   for (let at = 0; at < bytes.length; ) {

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { type BlockDeviceCase, blockDeviceContract } from './block-device.contract.ts'
 import { TraceRecorder, traced } from './boot-trace-recorder.ts'
 import { patternedDisk } from './disk.fixture.ts'
-import { memoryDevice } from './memory-device.fixture.ts'
+import { memoryDevice, readyDevice } from './memory-device.fixture.ts'
 import { observed } from './observed.ts'
 import { readAhead } from './read-ahead.ts'
 
@@ -14,7 +14,7 @@ const cases: readonly BlockDeviceCase[] = [
     name: 'a read-only device that is read ahead',
     make: async () => {
       const content = patternedDisk(oddBytes)
-      return { device: readAhead(memoryDevice(content.slice(), false), { warm: () => {} }), content }
+      return { device: readAhead(readyDevice(content.slice(), false), { warm: () => {} }), content }
     },
   },
   {
@@ -40,4 +40,16 @@ test('only reads inside the device are told', async () => {
   await device.extents(0n, 8192)
   await device.write?.(0n, new Uint8Array(10))
   expect(told).toEqual([[4096, 4096]])
+})
+
+test('reads that are answered at once are told, too, and others once', async () => {
+  const told: [number, number][] = []
+  const device = observed(readyDevice(new Uint8Array(8192)), (offset, length) => told.push([offset, length]))
+  expect(device.readNow?.(0, 100)).toHaveLength(100)
+  expect(device.readNow?.(4096, 100)).toBeUndefined()
+  await device.read(4096n, 100)
+  expect(told).toEqual([
+    [0, 100],
+    [4096, 100],
+  ])
 })

@@ -23,6 +23,13 @@ export function observed(
       return answer
     },
     extents: (offset, length, signal) => device.extents(offset, length, signal),
+    ...(device.readNow && {
+      readNow: (offset, length) => {
+        const bytes = device.readNow?.(offset, length)
+        if (bytes !== undefined && length > 0) onRead(offset, length)
+        return bytes
+      },
+    }),
     done: (bytes) => device.done?.(bytes),
     [Symbol.asyncDispose]: () => device[Symbol.asyncDispose](),
   }

@@ -57,6 +57,15 @@ class Overlay implements BlockDevice {
     return this.#read(offset, length, signal)
   }
 
+  readNow(offset: number, length: number): Uint8Array | undefined {
+    if (this.#disposed || length === 0 || offset < 0 || offset + length > Number(this.sizeBytes))
+      return undefined
+    const first = Math.floor(offset / slotBytes)
+    const blocks = Math.ceil((offset + length) / slotBytes) - first
+    const { kind, count } = this.#slots.run(first, blocks)
+    return kind === 'absent' && count === blocks ? this.#base.readNow?.(offset, length) : undefined
+  }
+
   /** Those of slots are left to the collector. */
   done(bytes: Uint8Array): void {
     this.#base.done?.(bytes)

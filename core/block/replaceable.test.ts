@@ -1,14 +1,14 @@
 import { expect, test } from 'vitest'
 import { blockDeviceContract } from './block-device.contract.ts'
 import { patternedDisk } from './disk.fixture.ts'
-import { memoryDevice } from './memory-device.fixture.ts'
+import { memoryDevice, readyDevice } from './memory-device.fixture.ts'
 import { ReplaceableDevice } from './replaceable.ts'
 
 blockDeviceContract({
   name: 'a device that can be replaced',
   make: async () => {
     const content = patternedDisk(77_777)
-    const inner = memoryDevice(content.slice())
+    const inner = readyDevice(content.slice())
     const device = new ReplaceableDevice(inner)
     device.use(inner)
     return { device, content }

@@ -33,6 +33,15 @@ export class ReplaceableDevice implements BlockDevice {
     return this.#current().read(offset, length, signal)
   }
 
+  readNow(offset: number, length: number): Uint8Array | undefined {
+    return this.#device?.readNow?.(offset, length)
+  }
+
+  /** Whoever is done with bytes of a device before this one only lets the collector find them. */
+  done(bytes: Uint8Array): void {
+    this.#device?.done?.(bytes)
+  }
+
   async extents(offset: bigint, length: number, signal?: AbortSignal): Promise<readonly Extent[]> {
     return this.#current().extents(offset, length, signal)
   }

@@ -16,6 +16,12 @@ export function sliced(device: BlockDevice, offset: bigint, sizeBytes: bigint): 
     blockSize: device.blockSize,
     read: async (at, length, signal) => device.read(within(at, length), length, signal),
     extents: async (at, length, signal) => device.extents(within(at, length), length, signal),
+    ...(device.readNow && {
+      readNow: (at, length) =>
+        at >= 0 && at + length <= Number(sizeBytes)
+          ? device.readNow?.(Number(offset) + at, length)
+          : undefined,
+    }),
     done: (bytes) => device.done?.(bytes),
     [Symbol.asyncDispose]: async () => device[Symbol.asyncDispose](),
   }
