@@ -18,6 +18,8 @@ const inFlightBytes = 16_777_216
 const resumeBytes = 12_582_912
 /** Shorter parts of a reply are headers, or not worth while. */
 const leastDataBytes = 512
+/** So many parts leave at once, so that the client reads them while the next ones are made. */
+const batchParts = 64
 /** What a request costs beside its data. */
 const requestCost = 4096
 
@@ -133,20 +135,22 @@ export class Transmission {
   #reply(parts: readonly Uint8Array[], cost: number): void {
     // Everything else that is ready by then joins the same write.
     if (this.#batch.length === 0) process.nextTick(() => this.#flush())
-    this.#batch.push(...parts)
+    for (const part of parts) this.#batch.push(part)
     this.#batchCost += cost
+    if (this.#batch.length >= batchParts) this.#flush()
   }
 
   #flush(): void {
     const [stream, batch, cost] = [this.#stream, this.#batch, this.#batchCost]
+    const last = batch.at(-1)
+    if (last === undefined) return
     this.#batch = []
     this.#batchCost = 0
-    const last = batch.pop()
     stream.cork()
-    for (const part of batch) stream.write(part)
+    for (const part of batch.slice(0, -1)) stream.write(part)
     // The stream calls back in order: the last stands for all before it.
     stream.write(last, (error) => {
-      if (!error && last !== undefined) this.#done([...batch, last])
+      if (!error) this.#done(batch)
       this.#release(cost)
     })
     stream.uncork()
