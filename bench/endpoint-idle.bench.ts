@@ -1,12 +1,13 @@
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startService } from '../interop/endpoint-service.rig.ts'
 import { startSite } from '../interop/running-site.rig.ts'
+import { memoryOf } from './disk.rig.ts'
 import { method, report } from './report.ts'
 
 /**
- * What the service of an endpoint costs while nothing runs: its own processor time and that of the programs that its collectors start, and
- * its memory. Connected to a site, with evidence every 60 s and a portal that is open on the machine.
+ * What the service of an endpoint costs while nothing runs, in processor time and memory, with the programs that its collectors start and
+ * have running. Connected to a site, with evidence every 60 s and a portal that is open on the machine.
  */
 
 const settleMs = 90_000
@@ -34,13 +35,27 @@ method(
 report('endpoint-idle.cpu', (100 * (after.cpu - before.cpu)) / seconds, '% of a core', {
   goal: { of: 'value', atMost: 1 },
 })
-report('endpoint-idle.memory', after.rssMib, 'MiB', { goal: { of: 'value', atMost: 120 } })
+report('endpoint-idle.memory', after.memoryMib, 'MiB', { goal: { of: 'value', atMost: 120 } })
 
-/** Of the process, with all of its children that have ended. proc(5): utime, stime, cutime and cstime are fields 14 to 17 of `stat`. */
-async function usage(pid: number): Promise<{ readonly cpu: number; readonly rssMib: number }> {
+/** Of the process and all below it, also those that have ended: seconds of processor time, and memory (Pss). */
+async function usage(pid: number): Promise<{ readonly cpu: number; readonly memoryMib: number }> {
+  const below = await Promise.all((await childrenOf(pid)).map(usage))
+  const all = [{ cpu: await cpuOf(pid), memoryMib: await memoryOf(pid) }, ...below]
+  return {
+    cpu: all.reduce((sum, { cpu }) => sum + cpu, 0),
+    memoryMib: all.reduce((sum, { memoryMib }) => sum + memoryMib, 0),
+  }
+}
+
+/** proc(5): utime, stime, cutime and cstime, the latter two of children that have ended, are fields 14 to 17 of `stat`. */
+async function cpuOf(pid: number): Promise<number> {
   const text = await readFile(`/proc/${pid}/stat`, 'utf8')
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
-  const ticks = fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0)
-  const [, kib = '0'] = /^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${pid}/status`, 'utf8')) ?? []
-  return { cpu: ticks / ticksPerSecond, rssMib: Number(kib) / 1024 }
+  return fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0) / ticksPerSecond
+}
+
+async function childrenOf(pid: number): Promise<readonly number[]> {
+  const tasks = await readdir(`/proc/${pid}/task`)
+  const lists = await Promise.all(tasks.map((task) => readFile(`/proc/${pid}/task/${task}/children`, 'utf8')))
+  return lists.flatMap((list) => list.split(' ').filter(Boolean).map(Number))
 }

@@ -119,6 +119,29 @@ when { context.endpoint.antivirus.value == "off" };
   await nora.send('DELETE', `/sessions/${id}`, undefined, z.unknown())
 })
 
+test('a hosted session that was opened from a device that is revoked goes on as from any device', async () => {
+  const before = await policyText()
+  const text = `${before}
+@id("no-copying-out-unless-heard-of")
+forbid (principal, action == Action::"clipboard-out", resource)
+unless { context.endpoint.reporting.value == "current" };
+`
+  await using other = await enrolEndpoint(site, ada, 'laptop-2', { report: { observers: [toldObserver()] } })
+  await untilClaim('endpoint.reporting', 'current', other)
+  await ada.send('PUT', '/admin/policy', { text }, z.unknown())
+  const nora = await site.signIn('nora')
+  const { delivery } = await other.launch(nora, 'hosted')
+  const { id, rights, state } = delivery.session
+  expect(rights).toContain('clipboard-out')
+  await ada.send('POST', `/admin/agents/${other.agent.id}/revoke`, undefined, z.unknown())
+  const sessionNow = async () => nora.get(`/sessions/${id}`, sessionView)
+  await until(async () => !(await sessionNow()).rights.includes('clipboard-out'), 'nothing is copied out')
+  expect(await sessionNow()).toMatchObject({ state, mode: 'hosted-shared' })
+  await expect(other.launch(nora, 'hosted')).rejects.toThrow()
+  await ada.send('PUT', '/admin/policy', { text: before }, z.unknown())
+  await nora.send('DELETE', `/sessions/${id}`, undefined, z.unknown())
+})
+
 test('what another system says too is corroborated; what it says otherwise counts', async () => {
   const say = async (value: string, validMinutes?: number): Promise<unknown> =>
     ada.send(

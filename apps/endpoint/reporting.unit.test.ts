@@ -2,16 +2,30 @@ import { generateKeyPairSync } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import type { Challenge, EvidenceMessage } from '#core/agent/endpoint-messages.ts'
-import { Reporter } from './reporting.ts'
+import { evidencePeriodMs } from '#core/evidence/index.ts'
+import { Reporter, type ReportSources } from './reporting.ts'
 
-function challenge(nonce: string, wantLog: boolean): Challenge {
+let dir: string
+let sent: EvidenceMessage[]
+let reporter: Reporter
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'tc-reporting-'))
+  sent = []
+})
+afterEach(async () => {
+  vi.useRealTimers()
+  await reporter[Symbol.asyncDispose]()
+  await rm(dir, { recursive: true })
+})
+
+function challenge(nonce: string, wantLog = false): Challenge {
   return { kind: 'challenge', nonce: nonce.repeat(43), wantLog, beacons: [] }
 }
 
-test('what a machine booted is told as soon as the site asks for it, and once', async () => {
-  const dir = await mkdtemp(join(tmpdir(), 'tc-reporting-'))
+function connect(sources: ReportSources): void {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const identity = {
     kind: 'endpoint' as const,
@@ -22,21 +36,34 @@ test('what a machine booted is told as soon as the site asks for it, and once', 
     chainPem: '',
     privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
   }
-  const logs: boolean[] = []
-  const sent: EvidenceMessage[] = []
-  const reporter = new Reporter({
+  reporter = new Reporter({
     dir,
-    sources: {
-      observers: [],
-      quoteOver: async (_over, { withLog }) => {
-        logs.push(withLog)
-        return undefined
-      },
-    },
+    sources,
     send: (message) => void sent.push(message),
     log: { info: () => {}, warn: () => {} },
   })
   reporter.connected({ identity, exporter: 'A'.repeat(43) })
+}
+
+/** Files are written in real time, whatever the timers of a test say. */
+const realTimeout = setTimeout
+async function untilSaid(count: number): Promise<void> {
+  while (sent.length < count) await new Promise((resolve) => realTimeout(resolve, 5))
+}
+async function nothingMore(count: number): Promise<void> {
+  await new Promise((resolve) => realTimeout(resolve, 300))
+  expect(sent).toHaveLength(count)
+}
+
+test('what a machine booted is told as soon as the site asks for it, and once', async () => {
+  const logs: boolean[] = []
+  connect({
+    observers: [],
+    quoteOver: async (_over, { withLog }) => {
+      logs.push(withLog)
+      return undefined
+    },
+  })
   reporter.receive(challenge('a', false))
   await vi.waitFor(() => expect(sent).toHaveLength(1))
   reporter.receive(challenge('b', true))
@@ -45,6 +72,35 @@ test('what a machine booted is told as soon as the site asks for it, and once', 
   reporter.receive(challenge('c', true))
   await new Promise((resolve) => setTimeout(resolve, 1_500))
   expect(logs).toEqual([false, true])
-  await reporter[Symbol.asyncDispose]()
-  await rm(dir, { recursive: true })
+})
+
+test('evidence is said each minute without a cause, and at once when something changes', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+  let change: (() => void) | undefined
+  const observer = {
+    collected: Promise.resolve(),
+    latest: () => [],
+    onChange: (listener: () => void) => {
+      change = listener
+      return () => {}
+    },
+  }
+  connect({ observers: [observer] })
+  reporter.receive(challenge('a'))
+  await vi.advanceTimersByTimeAsync(0)
+  await untilSaid(1)
+  reporter.receive(challenge('b'))
+  await vi.advanceTimersByTimeAsync(evidencePeriodMs - 1)
+  await nothingMore(1)
+  await vi.advanceTimersByTimeAsync(1)
+  await untilSaid(2)
+  reporter.receive(challenge('c'))
+  await vi.advanceTimersByTimeAsync(evidencePeriodMs / 6)
+  change?.()
+  await vi.advanceTimersByTimeAsync(0)
+  await untilSaid(3)
+  // Without another challenge nothing is said: it could be used again.
+  change?.()
+  await vi.advanceTimersByTimeAsync(2 * evidencePeriodMs)
+  await nothingMore(3)
 })

@@ -5,6 +5,7 @@ import { z } from 'zod'
 import { launchDisk } from '#apps/endpoint/launch-disk.ts'
 import { replicaClient } from '#apps/endpoint/replica/replica-client.ts'
 import type { DataCopy } from '#core/api/data.ts'
+import { endpointClaimsAnswer } from '#core/api/evidence.ts'
 import type { LeaseStats } from '#core/api/lease.ts'
 import { overlayKeyOf } from '#core/artifact/image-key.ts'
 import { decodeEntry, openTlogProof, parseVerifierKey } from '#core/audit/index.ts'
@@ -13,13 +14,14 @@ import { defaultPolicy } from '#core/policy/index.ts'
 import { emptyTable, encodeManifest, ReplicaKeys } from '#core/replica/index.ts'
 import { diskOf, type EnrolledEndpoint, enrolEndpoint } from '../../../interop/enrolled-endpoint.rig.ts'
 import { launch } from '../../../interop/hosted-person.rig.ts'
+import { toldObserver } from '../../../interop/observed-endpoint.rig.ts'
 import {
   diskWorkspace,
   type PublishedForTest,
   publishForTest,
 } from '../../../interop/published-release.rig.ts'
 import { overlayPolicy } from '../../../interop/replicated-disk.rig.ts'
-import { type RunningSite, type SignedInClient, startSite } from '../../../interop/running-site.rig.ts'
+import { type RunningSite, type SignedInClient, startSite, until } from '../../../interop/running-site.rig.ts'
 import { sees, signInAt, startVisitors, type Visitors } from './browser.rig.ts'
 
 /** One story: an auditor watches where data is while people open workspaces and an admin takes one back. */
@@ -172,6 +174,56 @@ test('a replica is a copy in the data centre; an admin removes it with a reason'
   await dialog.getByRole('button', { name: 'Remove' }).click()
   await dialog.waitFor({ state: 'detached' })
   await row.waitFor({ state: 'detached' })
+})
+
+test('a workspace and an endpoint have a time line where nothing is left of them, too', async () => {
+  await olaf.goto('/admin/workspaces')
+  await olaf.getByRole('button', { name: 'Time line of Laboratory' }).click()
+  await sees(
+    olaf.getByRole('dialog', { name: 'Time line of Laboratory' }),
+    'Nora Lind opened lab on laptop-7',
+  )
+  await olaf.keyboard.press('Escape')
+  await olaf.goto('/admin/endpoints')
+  await olaf.getByRole('button', { name: 'Time line of laptop-7' }).click()
+  await sees(
+    olaf.getByRole('dialog', { name: 'Time line of laptop-7' }),
+    'laptop-7 was enrolled as endpoint.',
+  )
+  await olaf.keyboard.press('Escape')
+})
+
+test('all that is known of an endpoint is shown with what it is worth', async () => {
+  await olaf.getByRole('button', { name: /^What is known of laptop-7/ }).click()
+  const known = olaf.getByRole('dialog', { name: 'What is known of laptop-7' })
+  await sees(known.getByRole('table', { name: 'Claims' }), /Interception/)
+  await sees(known.getByRole('table', { name: 'Claims' }), 'The site has seen it.')
+  await olaf.keyboard.press('Escape')
+})
+
+test('when many endpoints fall at once every page calls the admins, and one says what it is', async () => {
+  const observers = Array.from({ length: 11 }, toldObserver)
+  const fleet = await Promise.all(
+    observers.map(async (observer, at) =>
+      undo.use(await enrolEndpoint(site, admin, `fleet-${at}`, { report: { observers: [observer] } })),
+    ),
+  )
+  for (const { agent } of fleet)
+    await until(async () => {
+      const { claims } = await admin.get(`/endpoints/${agent.id}/claims`, endpointClaimsAnswer)
+      return claims.some(({ name, value }) => name === 'endpoint.reporting' && value === 'current')
+    }, 'it is heard of')
+  for (const observer of observers) observer.see('endpoint.firewall', 'off')
+  await ada.goto('/admin/workspaces')
+  const alarm = ada.getByRole('region', { name: 'Alarm' })
+  await sees(alarm, / devices fell in trust within /)
+  await sees(olaf.getByRole('region', { name: 'Alarm' }), / devices fell in trust within /)
+  expect(await olaf.getByRole('region', { name: 'Alarm' }).getByRole('button').count()).toBe(0)
+  await alarm.getByRole('button', { name: 'I look after it' }).click()
+  await sees(alarm, /looks after it/)
+  await alarm.getByRole('button', { name: 'The falls are real: follow the policy now' }).click()
+  await alarm.waitFor({ state: 'detached' })
+  await olaf.getByRole('region', { name: 'Alarm' }).waitFor({ state: 'detached' })
 })
 
 test('the page fits a phone, and no page complained', async () => {

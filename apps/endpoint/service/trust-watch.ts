@@ -5,7 +5,7 @@ import { isClaimName, rankOf, unknownValue } from '#core/trust/index.ts'
 type Claim = Verdict['claims'][number]
 
 /**
- * Watches what the site makes of this device, and tells when something about it is known to be bad that was not before, with what to do;
+ * Watches what the site makes of this device, and tells when something about it or its network is known to be bad that was not before, with what to do;
  * and when all of that is mended.
  */
 export function trustWatch(tell: (notice: DesktopNotice) => void): (verdict: Verdict) => void {
@@ -30,9 +30,12 @@ const mended: DesktopNotice = {
 const first = { title: 'This device could be trusted more', isCritical: false } as const
 const fallen = { title: 'Trust in this device has fallen', isCritical: true } as const
 
+/** Which network it is, and that there is no VPN, is no fault: a person who goes home is not told. */
+const places: ReadonlySet<string> = new Set(['network.zone', 'network.vpn'])
+
 /** Worse than when nothing is known. */
 function isBad({ name, value }: Claim): boolean {
-  return isClaimName(name) && name.startsWith('endpoint.') && rankOf(name, value) < rankOf(name, unknownValue)
+  return isClaimName(name) && !places.has(name) && rankOf(name, value) < rankOf(name, unknownValue)
 }
 
 function noticeOf(claims: readonly Claim[], head: Omit<DesktopNotice, 'body'>): DesktopNotice {

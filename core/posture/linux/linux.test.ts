@@ -225,17 +225,30 @@ describe('machine', () => {
     cpuInfo: 'processor\t: 0\nflags\t\t: fpu vme svm\n',
     deviceTree: undefined,
   }
+  const [qemu, microsoft] = [
+    ['QEMU', 'Standard PC (Q35 + ICH9, 2009)'],
+    ['Microsoft Corporation', 'Virtual Machine'],
+  ]
   test.each([
-    ['hardware', {}, 'physical'],
-    ['a firmware that names QEMU', { dmi: ['QEMU', 'Standard PC (Q35 + ICH9, 2009)'] }, 'vm'],
-    ['a processor that says so', { cpuInfo: 'flags\t: fpu hypervisor\n' }, 'vm'],
-    ['Xen', { hypervisor: 'xen\n' }, 'vm'],
-    ['podman', { manager: 'podman' }, 'container'],
-    ['docker by its groups', { groups: '0::/docker/0123456789\n' }, 'container'],
-    ['WSL', { kernel: '5.15.167.4-microsoft-standard-WSL2\n' }, 'container'],
-    ['nothing to read', { cpuInfo: undefined }, 'unknown'],
-  ])('%s', (_, facts, value) => {
-    expect(judgeMachine({ ...hardware, ...facts }).value).toBe(value)
+    ['hardware', {}, 'physical', 'no sign of a hypervisor or container'],
+    ['a firmware that names QEMU', { dmi: qemu }, 'vm', 'virtual machine (QEMU)'],
+    ['a firmware that names Hyper-V', { dmi: microsoft }, 'vm', 'virtual machine (Hyper-V)'],
+    ['a processor that says so', { cpuInfo: 'flags\t: fpu hypervisor\n' }, 'vm', 'virtual machine (unnamed)'],
+    ['Xen', { hypervisor: 'xen\n' }, 'vm', 'virtual machine (xen)'],
+    ['podman', { manager: 'podman' }, 'container', 'container (podman)'],
+    [
+      'podman in QEMU',
+      { manager: 'podman', dmi: qemu },
+      'container',
+      'container (podman) in a virtual machine (QEMU)',
+    ],
+    ['docker by its groups', { groups: '0::/docker/0123456789\n' }, 'container', 'container (docker)'],
+    ['WSL', { kernel: '5.15.167.4-microsoft-standard-WSL2\n' }, 'container', 'container (WSL)'],
+    ['nothing to read', { cpuInfo: undefined }, 'unknown', /^the processor does not say/],
+  ])('%s', (_, facts, value, detail) => {
+    const seen = judgeMachine({ ...hardware, ...facts })
+    expect(seen.value).toBe(value)
+    expect(seen.detail).toMatch(detail)
   })
 })
 

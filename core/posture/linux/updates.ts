@@ -36,9 +36,10 @@ export function judgeUpdates(
   const checked = daysBetween(checkedAt, now)
   if (checked > limits.listsMaxAgeDays)
     return observe(claim, 'overdue', collector, `${system}: nobody looked for updates for ${days(checked)}`)
-  if (waiting === 0) return observe(claim, 'current', collector, `${system}: no security update waits`)
   const upgraded = upgradedAt === undefined ? undefined : daysBetween(upgradedAt, now)
   const last = upgraded === undefined ? 'none was ever installed' : `last installed ${days(upgraded)} ago`
+  if (waiting === 0)
+    return observe(claim, 'current', collector, `${system}: no security update waits, ${last}`)
   const waited = Math.max(upgraded ?? Number.POSITIVE_INFINITY, daysBetween(waitingSince, now))
   const isLate = waited > limits.updateGraceDays
   const waits = waiting === 1 ? '1 security update waits' : `${waiting} security updates wait`

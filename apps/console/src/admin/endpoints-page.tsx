@@ -8,6 +8,7 @@ import { Empty, Problem, Waiting } from '../ui/message.tsx'
 import { useInterval, useNow, useResource } from '../ui/use-resource.ts'
 import { ago, leaseStateNames } from '../words.ts'
 import { AddMachine } from './add-machine.tsx'
+import { TimelineButton } from './data/timeline-dialog.tsx'
 import { AcceptBoot, ChangeOwner, isBootAlike, KnownBy } from './device-identity.tsx'
 import { EndpointTrust } from './endpoint-trust.tsx'
 import { MachineState, timeLeft } from './machine-state.tsx'
@@ -70,17 +71,10 @@ function EndpointTable(props: {
       rows={props.endpoints.map((endpoint) => ({
         key: endpoint.id,
         off: endpoint.revoked,
-        actions: me.admin && !endpoint.revoked && (
+        actions: (
           <>
-            {endpoint.boot?.state === 'changed' && (
-              <AcceptBoot
-                machine={endpoint}
-                alike={props.endpoints.filter((one) => isBootAlike(endpoint, one))}
-                onChange={props.onChange}
-              />
-            )}
-            <ChangeOwner machine={endpoint} onChange={props.onChange} />
-            <Revoke machine={endpoint} onChange={props.onChange} />
+            <TimelineButton about={{ topic: 'endpoint', id: endpoint.id, name: endpoint.name }} />
+            {me.admin && !endpoint.revoked && <Deeds {...props} endpoint={endpoint} />}
           </>
         ),
         cells: {
@@ -100,6 +94,28 @@ function EndpointTable(props: {
         },
       }))}
     />
+  )
+}
+
+/** What an admin may do to an endpoint. */
+function Deeds({
+  endpoint,
+  endpoints,
+  onChange,
+}: {
+  readonly endpoint: EndpointView
+  readonly endpoints: readonly EndpointView[]
+  readonly onChange: () => void
+}): ReactElement {
+  const alike = endpoints.filter((one) => isBootAlike(endpoint, one))
+  return (
+    <>
+      {endpoint.boot?.state === 'changed' && (
+        <AcceptBoot machine={endpoint} alike={alike} onChange={onChange} />
+      )}
+      <ChangeOwner machine={endpoint} onChange={onChange} />
+      <Revoke machine={endpoint} onChange={onChange} />
+    </>
   )
 }
 

@@ -7,6 +7,7 @@ import { Icon } from '../ui/icons.tsx'
 import { Empty, Problem, Waiting } from '../ui/message.tsx'
 import { useResource } from '../ui/use-resource.ts'
 import { modeNames } from '../words.ts'
+import { TimelineButton } from './data/timeline-dialog.tsx'
 import { ExplainDialog } from './explain-dialog.tsx'
 import { PageHead } from './page-head.tsx'
 import { WorkspaceDialog } from './workspace-dialog.tsx'
@@ -69,6 +70,7 @@ export function WorkspacesPage(): ReactElement {
                 >
                   Explain
                 </button>
+                <TimelineButton about={{ topic: 'workspace', id: workspace.id, name: workspace.name }} />
                 {me.admin && (
                   <button
                     type="button"

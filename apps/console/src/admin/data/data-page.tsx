@@ -13,7 +13,7 @@ import { type Area, chooseCopies, type Order, orderCopies, sortColumns } from '.
 import { CopyTable } from './copy-table.tsx'
 import { DataPicture } from './data-picture.tsx'
 import { RemoveDialog } from './remove-dialog.tsx'
-import { TimelineDialog } from './timeline-dialog.tsx'
+import { CopyTimeline } from './timeline-dialog.tsx'
 import { WithdrawDialog } from './withdraw-dialog.tsx'
 
 /** What is written is counted by endpoints all the while and told by nobody. */
@@ -109,7 +109,7 @@ function Copies({
           )}
         </>
       )}
-      {told !== undefined && <TimelineDialog copy={told} onClose={() => setTold(undefined)} />}
+      {told !== undefined && <CopyTimeline copy={told} onClose={() => setTold(undefined)} />}
       {asked !== undefined && (
         <WithdrawDialog
           copy={asked}

@@ -9,49 +9,84 @@ import { useAction } from '../../ui/use-action.ts'
 import { useResource } from '../../ui/use-resource.ts'
 import { sentence } from '../../words.ts'
 
-interface About {
+/** What a time line can be of. */
+export interface About {
   readonly topic: TimelineTopic
   readonly id: string
   readonly name: string
 }
 
-/** What the audit log tells of a copy of data, and of what it belongs to. */
+/** What the audit log tells of one thing or another. */
 export function TimelineDialog({
-  copy,
+  choices,
+  network,
   onClose,
 }: {
-  readonly copy: DataCopy
+  /** The first is shown until another is chosen. */
+  readonly choices: readonly About[]
+  /** What was made of the network, and why. */
+  readonly network?: string | undefined
   readonly onClose: () => void
 }): ReactElement {
-  const choices = choicesOf(copy)
   const [topic, setTopic] = useState(choices[0]?.topic)
   const chosen = choices.find((one) => one.topic === topic)
   return (
-    <Dialog title="Time line" onClose={onClose} wide>
+    <Dialog title={choices.length > 1 ? 'Time line' : `Time line of ${chosen?.name}`} onClose={onClose} wide>
       <div className="dialog-body">
-        <fieldset className="segments">
-          <legend className="visually-hidden">Of what</legend>
-          {choices.map((one) => (
-            <label key={one.topic} className="segment">
-              <input
-                type="radio"
-                name="about"
-                className="visually-hidden"
-                checked={one.topic === topic}
-                onChange={() => setTopic(one.topic)}
-              />
-              {one.name}
-            </label>
-          ))}
-        </fieldset>
-        {copy.zone.why !== undefined && (
-          <p className="muted small">
-            {copy.machine.kind === 'host' ? 'Seen from' : 'Network'}: {sentence(copy.zone.why)}
-          </p>
-        )}
+        {choices.length > 1 && <Choices choices={choices} topic={topic} onTopic={setTopic} />}
+        {network !== undefined && <p className="muted small">{network}</p>}
         {chosen !== undefined && <Timeline key={chosen.topic} about={chosen} />}
       </div>
     </Dialog>
+  )
+}
+
+function Choices(props: {
+  readonly choices: readonly About[]
+  readonly topic: TimelineTopic | undefined
+  readonly onTopic: (topic: TimelineTopic) => void
+}): ReactElement {
+  return (
+    <fieldset className="segments">
+      <legend className="visually-hidden">Of what</legend>
+      {props.choices.map(({ topic, name }) => (
+        <label key={topic} className="segment">
+          <input
+            type="radio"
+            name="about"
+            className="visually-hidden"
+            checked={topic === props.topic}
+            onChange={() => props.onTopic(topic)}
+          />
+          {name}
+        </label>
+      ))}
+    </fieldset>
+  )
+}
+
+/** A copy of data, and what it belongs to. */
+export function CopyTimeline(props: { readonly copy: DataCopy; readonly onClose: () => void }): ReactElement {
+  const { zone, machine } = props.copy
+  const network = zone.why && `${machine.kind === 'host' ? 'Seen from' : 'Network'}: ${sentence(zone.why)}`
+  return <TimelineDialog choices={choicesOf(props.copy)} network={network} onClose={props.onClose} />
+}
+
+/** A button to the time line of one thing. */
+export function TimelineButton({ about }: { readonly about: About }): ReactElement {
+  const [open, setOpen] = useState(false)
+  return (
+    <>
+      <button
+        type="button"
+        className="button button-small"
+        aria-label={`Time line of ${about.name}`}
+        onClick={() => setOpen(true)}
+      >
+        Time line
+      </button>
+      {open && <TimelineDialog choices={[about]} onClose={() => setOpen(false)} />}
+    </>
   )
 }
 
