@@ -2,7 +2,6 @@ import { readdir, readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startService } from '../interop/endpoint-service.rig.ts'
 import { startSite } from '../interop/running-site.rig.ts'
-import { memoryOf } from './disk.rig.ts'
 import { method, report } from './report.ts'
 
 /**
@@ -37,10 +36,13 @@ report('endpoint-idle.cpu', (100 * (after.cpu - before.cpu)) / seconds, '% of a 
 })
 report('endpoint-idle.memory', after.memoryMib, 'MiB', { goal: { of: 'value', atMost: 120 } })
 
-/** Of the process and all below it, also those that have ended: seconds of processor time, and memory (Pss). */
+/**
+ * Of the process and all below it: seconds of processor time, also of those that have ended, and resident memory. What they share counts
+ * for each: on a device there is nobody else to share it with.
+ */
 async function usage(pid: number): Promise<{ readonly cpu: number; readonly memoryMib: number }> {
   const below = await Promise.all((await childrenOf(pid)).map(usage))
-  const all = [{ cpu: await cpuOf(pid), memoryMib: await memoryOf(pid) }, ...below]
+  const all = [{ cpu: await cpuOf(pid), memoryMib: await residentOf(pid) }, ...below]
   return {
     cpu: all.reduce((sum, { cpu }) => sum + cpu, 0),
     memoryMib: all.reduce((sum, { memoryMib }) => sum + memoryMib, 0),
@@ -52,6 +54,11 @@ async function cpuOf(pid: number): Promise<number> {
   const text = await readFile(`/proc/${pid}/stat`, 'utf8')
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
   return fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0) / ticksPerSecond
+}
+
+async function residentOf(pid: number): Promise<number> {
+  const [, kib] = /^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${pid}/status`, 'utf8')) ?? []
+  return Number(kib) / 1024
 }
 
 async function childrenOf(pid: number): Promise<readonly number[]> {

@@ -90,13 +90,7 @@ test('who asks to switch and would be given the same again keeps what runs', asy
 })
 
 test('a hosted session goes on when the device that it was opened from falls: what hangs on the claim changes in place', async () => {
-  const before = await policyText()
-  const text = `${before}
-@id("no-copying-out-without-antivirus")
-forbid (principal, action == Action::"clipboard-out", resource)
-when { context.endpoint.antivirus.value == "off" };
-`
-  await ada.send('PUT', '/admin/policy', { text }, z.unknown())
+  await using _policy = await forbidCopyingOut('when { context.endpoint.antivirus.value == "off" }')
   const hosted = diskWorkspace('office', { id: 'hosted', modes: ['hosted-shared'] })
   await ada.send('PUT', '/admin/workspaces/hosted', hosted, z.unknown())
   const nora = await site.signIn('nora')
@@ -115,20 +109,13 @@ when { context.endpoint.antivirus.value == "off" };
   seen.see('endpoint.antivirus', 'on')
   await until(async () => (await sessionNow()).rights.includes('clipboard-out'), 'it may be copied again')
   expect((await sessionNow()).state).toBe(delivery.session.state)
-  await ada.send('PUT', '/admin/policy', { text: before }, z.unknown())
   await nora.send('DELETE', `/sessions/${id}`, undefined, z.unknown())
 })
 
 test('a hosted session that was opened from a device that is revoked goes on as from any device', async () => {
-  const before = await policyText()
-  const text = `${before}
-@id("no-copying-out-unless-heard-of")
-forbid (principal, action == Action::"clipboard-out", resource)
-unless { context.endpoint.reporting.value == "current" };
-`
   await using other = await enrolEndpoint(site, ada, 'laptop-2', { report: { observers: [toldObserver()] } })
   await untilClaim('endpoint.reporting', 'current', other)
-  await ada.send('PUT', '/admin/policy', { text }, z.unknown())
+  await using _policy = await forbidCopyingOut('unless { context.endpoint.reporting.value == "current" }')
   const nora = await site.signIn('nora')
   const { delivery } = await other.launch(nora, 'hosted')
   const { id, rights, state } = delivery.session
@@ -138,7 +125,6 @@ unless { context.endpoint.reporting.value == "current" };
   await until(async () => !(await sessionNow()).rights.includes('clipboard-out'), 'nothing is copied out')
   expect(await sessionNow()).toMatchObject({ state, mode: 'hosted-shared' })
   await expect(other.launch(nora, 'hosted')).rejects.toThrow()
-  await ada.send('PUT', '/admin/policy', { text: before }, z.unknown())
   await nora.send('DELETE', `/sessions/${id}`, undefined, z.unknown())
 })
 
@@ -231,7 +217,7 @@ test('when many fall at once running work is not cut, new launches follow the po
   await until(async () => (await alarms()).some(({ kind }) => kind === 'brake'), 'the brake is on', 40_000)
   first.observer.see('endpoint.firewall', 'off')
   await untilClaim('endpoint.firewall', 'off', first.endpoint)
-  await ada.send('PUT', '/admin/policy', { text: `${await policyText()}\n// Decided again.\n` }, z.unknown())
+  await activate(`${await policyText()}\n// Decided again.\n`)
   await new Promise((resolve) => setTimeout(resolve, 2_000))
   expect(ended).toBeUndefined()
   // Somebody who launches now is given what the policy gives.
@@ -291,6 +277,18 @@ async function alarms() {
 
 async function policyText(): Promise<string> {
   return (await ada.get('/admin/policy', z.object({ text: z.string() }))).text
+}
+
+/** Until it is disposed of. */
+async function forbidCopyingOut(condition: string): Promise<AsyncDisposable> {
+  const before = await policyText()
+  const rule = `@id("no-copying-out")\nforbid (principal, action == Action::"clipboard-out", resource)\n${condition};\n`
+  await activate(`${before}\n${rule}`)
+  return { [Symbol.asyncDispose]: () => activate(before) }
+}
+
+async function activate(text: string): Promise<void> {
+  await ada.send('PUT', '/admin/policy', { text }, z.unknown())
 }
 
 test('the list of endpoints shows claims, changes and no fork', async () => {

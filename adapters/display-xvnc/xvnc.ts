@@ -46,7 +46,7 @@ const startTimeoutMs = 15_000
 const socketFolder = '/tmp/.X11-unix'
 /** Low ones are left to X servers of the machine; the X protocol's ports end at 6000 + 59535. */
 const firstNumber = 1000
-const lastNumber = 59_536
+const endNumber = 59_536
 /** Characters of a log that a refusal has room for; its end says what went wrong. */
 export const reasonLength = 400
 const logKiB = 1024
@@ -201,7 +201,7 @@ async function untilReady(child: ChildProcess, signal: AbortSignal): Promise<voi
  */
 function freeNumber(): number {
   for (;;) {
-    const number = randomInt(firstNumber, lastNumber)
+    const number = randomInt(firstNumber, endNumber)
     if (!existsSync(join(socketFolder, `X${number}`)) && !existsSync(keymapOf(number))) return number
   }
 }

@@ -335,7 +335,7 @@ test('apt is asked which security updates wait, and installing them is noticed',
   const collector = updatesCollector({ root, limits: defaultLimits, now: Date.now })
   expect(await look(collector)).toMatchObject({
     value: 'overdue',
-    detail: 'Example Linux 1: 1 security update waits, none was ever installed',
+    detail: 'Example Linux 1: 1 security update waits, no package was ever upgraded',
   })
   const today = new Date().toISOString().replace('T', '  ').slice(0, 20)
   await writeFile(

@@ -384,11 +384,10 @@ test.each(['simple', 'structured'])(
       offset: (index * 7919 * 512) % 4_000_000,
       length: lengths[index % lengths.length] ?? 0,
     }))
-
-    const written = reads.map(({ offset, length }, index) =>
+    const asked = reads.map(({ offset, length }, index) =>
       request(cmd.read, { cookie: BigInt(index), offset: BigInt(offset), length }),
     )
-    client.say(...written)
+    client.say(...asked)
     const waiting = new Set(reads.keys())
     while (waiting.size > 0) {
       const header = await client.hear(style === 'structured' ? 28 : 16)

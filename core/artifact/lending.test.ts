@@ -46,6 +46,19 @@ test('memory is given back when everybody is done and the chunk is forgotten, no
   expect(Buffer.compare(await device.read(at(8), 100), bytes.subarray(8 * chunk, 8 * chunk + 100))).toBe(0)
 })
 
+test('what is in memory is given at once, always the same memory, and stays before what was not asked for again', async () => {
+  const { bytes, image, device } = await small()
+  await using _ = image
+  expect(device.readNow(0, 100)).toBeUndefined()
+  for (const number of [0, 1, 2]) await device.read(at(number), 1)
+  const [one, other] = [device.readNow(chunk + 5, 100), device.readNow(chunk + 7, 100)]
+  expect(Buffer.compare(one!, bytes.subarray(chunk + 5, chunk + 105))).toBe(0)
+  expect(other!.buffer).toBe(one!.buffer)
+  await device.read(at(3), 1)
+  expect(device.readNow(2 * chunk, 1)).toBeUndefined()
+  expect(device.readNow(chunk, 1)).toHaveLength(1)
+})
+
 test('what was never said to be done stays as it is', async () => {
   const { bytes, image, device } = await small()
   const held = await Promise.all(

@@ -68,7 +68,10 @@ const sentences: Readonly<Record<AuditKind, (entry: Teller) => string>> = {
   'release-signed': (e) => `${e.actor} brought a signature on ${e.subject}`,
   'release-published': (e) => `${e.actor} published release metadata`,
   'channel-changed': (e) => `${e.actor} pointed ${e.subject} at ${e.text('next', e.text('current'))}`,
-  'admin-change': (e) => `${e.actor} changed the site: ${e.text('change', e.text('evidence'))} ${e.subject}`,
+  'admin-change': (e) =>
+    e.is('acknowledged')
+      ? `${e.actor} looks after an alarm`
+      : `${e.actor} made a change: ${e.text('change', e.text('evidence'))} ${e.subject}`,
   'policy-activated': (e) => `${e.actor} activated the policy ${e.text('digest').slice(0, 12)}`,
   'enrolment-token': (e) => `${e.actor} made a token for the ${e.text('kind')} ${e.text('name')}`,
   'enrolment-requested': (e) => `A machine that calls itself ${e.text('name')} asked to be let in`,

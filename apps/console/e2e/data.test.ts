@@ -177,20 +177,15 @@ test('a replica is a copy in the data centre; an admin removes it with a reason'
 })
 
 test('a workspace and an endpoint have a time line where nothing is left of them, too', async () => {
-  await olaf.goto('/admin/workspaces')
-  await olaf.getByRole('button', { name: 'Time line of Laboratory' }).click()
-  await sees(
-    olaf.getByRole('dialog', { name: 'Time line of Laboratory' }),
-    'Nora Lind opened lab on laptop-7',
-  )
-  await olaf.keyboard.press('Escape')
-  await olaf.goto('/admin/endpoints')
-  await olaf.getByRole('button', { name: 'Time line of laptop-7' }).click()
-  await sees(
-    olaf.getByRole('dialog', { name: 'Time line of laptop-7' }),
-    'laptop-7 was enrolled as endpoint.',
-  )
-  await olaf.keyboard.press('Escape')
+  for (const [page, name, sentence] of [
+    ['workspaces', 'Laboratory', 'Ada Moss made a change: workspace lab.'],
+    ['endpoints', 'laptop-7', 'laptop-7 was enrolled as endpoint.'],
+  ] as const) {
+    await olaf.goto(`/admin/${page}`)
+    await olaf.getByRole('button', { name: `Time line of ${name}` }).click()
+    await sees(olaf.getByRole('dialog', { name: `Time line of ${name}` }), sentence)
+    await olaf.keyboard.press('Escape')
+  }
 })
 
 test('all that is known of an endpoint is shown with what it is worth', async () => {

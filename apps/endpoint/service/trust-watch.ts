@@ -5,8 +5,8 @@ import { isClaimName, rankOf, unknownValue } from '#core/trust/index.ts'
 type Claim = Verdict['claims'][number]
 
 /**
- * Watches what the site makes of this device, and tells when something about it or its network is known to be bad that was not before, with what to do;
- * and when all of that is mended.
+ * Watches what the site makes of this device, and tells when something about it or its network is known to be bad that was not before,
+ * with what to do; and when all of that is mended.
  */
 export function trustWatch(tell: (notice: DesktopNotice) => void): (verdict: Verdict) => void {
   let before: ReadonlySet<string> | undefined

@@ -37,7 +37,10 @@ export function judgeUpdates(
   if (checked > limits.listsMaxAgeDays)
     return observe(claim, 'overdue', collector, `${system}: nobody looked for updates for ${days(checked)}`)
   const upgraded = upgradedAt === undefined ? undefined : daysBetween(upgradedAt, now)
-  const last = upgraded === undefined ? 'none was ever installed' : `last installed ${days(upgraded)} ago`
+  const last =
+    upgraded === undefined
+      ? 'no package was ever upgraded'
+      : `packages were last upgraded ${days(upgraded)} ago`
   if (waiting === 0)
     return observe(claim, 'current', collector, `${system}: no security update waits, ${last}`)
   const waited = Math.max(upgraded ?? Number.POSITIVE_INFINITY, daysBetween(waitingSince, now))
