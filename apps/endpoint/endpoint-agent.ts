@@ -73,6 +73,8 @@ export interface EndpointAgent extends AsyncDisposable {
   askForKey(lease: OfferedKey): Promise<Uint8Array>
   /** Whether the connection to the site stands now. */
   readonly isConnected: boolean
+  /** Whether somebody else than the site answered the last time that it was dialled. */
+  readonly isIntercepted: boolean
   /** @returns whether the site has taken note of this agent within the time */
   untilConnected(timeoutMs: number): Promise<boolean>
 }
@@ -94,24 +96,24 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
   const noted = Promise.withResolvers<true>()
   const leases = new LeaseKeeper({ tell: (message) => void site.send(message), steadyMs: clock })
   const reporter = reporterOf(options, (message) => void site.send(message))
-  const path = pathReporter(dir, log)
+  const path = pathWatch(options)
   const site = connectToSite<SiteToEndpoint, EndpointToSite>(
     {
       dir,
       decode: siteToEndpoint,
       onMessage: (message) => {
         noted.resolve(true)
+        path.heard()
         if (message.kind === 'desired') leases.receive(message)
         else reporter?.receive(message)
       },
       hello: (terms) => {
         reporter?.connected(terms)
-        const reports = reporter !== undefined
-        return [{ kind: 'hello', sealKey, version, reports }, leases.reportNow()]
+        return [{ kind: 'hello', sealKey, version, reports: reporter !== undefined }, leases.reportNow()]
       },
       onLost: (error) => {
         reporter?.lost()
-        if (reporter !== undefined && isForeignPeer(error)) path.ask()
+        path.lost(error)
       },
       onRefused: () => leases.refused(),
       silenceMs,
@@ -131,6 +133,9 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
     askForKey: (lease) => askForKey(dir, lease, stop.signal),
     get isConnected() {
       return site.isConnected
+    },
+    get isIntercepted() {
+      return path.isIntercepted
     },
     untilConnected: (timeoutMs) => Promise.race([noted.promise, sleep(timeoutMs, false, { ref: false })]),
     [Symbol.asyncDispose]: async () => {
@@ -154,16 +159,30 @@ async function askForKey(
   return Buffer.from(sealedKey, 'base64url')
 }
 
-/** Asks the site what it sees of the way to it, when somebody else answers in its place. */
-function pathReporter(dir: string, log: AgentLog): { ask(): void } {
+interface PathWatch {
+  readonly isIntercepted: boolean
+  heard(): void
+  lost(why: Error | undefined): void
+}
+
+/** Remembers whether somebody else answers in the site's place; who reports asks the site then what it sees of the way to it. */
+function pathWatch({ dir, log, report }: EndpointAgentOptions): PathWatch {
+  let isIntercepted = false
   let askedAt = Number.NEGATIVE_INFINITY
   const ask = async (): Promise<void> => {
     const found = await reportPath(await readIdentity(dir, 'endpoint'))
     log.warn({ interception: found }, 'somebody else answers where the site should')
   }
   return {
-    ask: () => {
-      if (performance.now() - askedAt < pathEveryMs) return
+    get isIntercepted() {
+      return isIntercepted
+    },
+    heard: () => {
+      isIntercepted = false
+    },
+    lost: (why) => {
+      isIntercepted = isForeignPeer(why)
+      if (!isIntercepted || report === undefined || performance.now() - askedAt < pathEveryMs) return
       askedAt = performance.now()
       ask().catch((error: unknown) => log.warn({ err: error }, 'somebody else answers where the site should'))
     },

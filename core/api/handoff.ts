@@ -96,6 +96,8 @@ export const deviceStatus = z.strictObject({
   siteId: z.string(),
   site: z.string(),
   connected: z.boolean(),
+  /** Somebody else than the site answered when it was dialled last. */
+  intercepted: z.boolean(),
   certificateExpiresAt: instant,
   /** When the site last accepted evidence from here; absent before that. */
   evidenceAt: instant.optional(),

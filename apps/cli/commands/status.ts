@@ -43,14 +43,14 @@ async function withoutService(away: CliError) {
 
 /** The status as people read it. */
 export function describeStatus(status: DeviceStatus, nowMs: number): string {
-  const { endpointId, site, connected, certificateExpiresAt, evidenceAt, launches, disks } = status
+  const { endpointId, site, certificateExpiresAt, evidenceAt, launches, disks } = status
   const isOver = Date.parse(certificateExpiresAt) <= nowMs
   const running = launches.filter(({ state }) => state !== 'ended')
   const taken = launches.filter(({ end }) => end?.taken === true)
   const failed = launches.filter(({ end }) => end?.taken === false && end.code !== 'LEASE_ENDED')
   return [
     `This machine is endpoint ${endpointId} of ${site}.`,
-    connected ? 'Connected to the site.' : 'NOT connected to the site; it dials again by itself.',
+    connectionText(status),
     `Certificate until ${certificateExpiresAt}${isOver ? ': EXPIRED' : ''}.`,
     evidenceAt === undefined ? undefined : `The site last took evidence ${agoText(evidenceAt, nowMs)}.`,
     ...(running.length + disks.length === 0 ? ['Nothing runs from here.'] : ['Running:']),
@@ -63,6 +63,13 @@ export function describeStatus(status: DeviceStatus, nowMs: number): string {
   ]
     .filter((line) => line !== undefined)
     .join('\n')
+}
+
+function connectionText({ connected, intercepted }: DeviceStatus): string {
+  if (connected) return 'Connected to the site.'
+  return intercepted
+    ? 'NOT connected to the site: somebody in between answers in its place. Use another network, or ask the people who run this one not to open connections to the site.'
+    : 'NOT connected to the site; it dials again by itself.'
 }
 
 function runningLine({ workspace, mode, state, person, leaseLeftMs, stats }: DeviceLaunch): string {

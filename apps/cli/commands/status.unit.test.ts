@@ -9,6 +9,7 @@ const base: DeviceStatus = {
   siteId: 's',
   site: 'https://work.example',
   connected: true,
+  intercepted: false,
   certificateExpiresAt: '2026-01-03T12:00:00.000Z',
   evidenceAt: '2026-01-02T11:59:20.000Z',
   launches: [],
@@ -54,6 +55,14 @@ test('what runs has its lease and bytes; what was taken back its reason, remedy 
   expect(text).toContain('disk ab12cd34 (office) on /mnt: 2.0 KiB fetched, 100 % of it here')
   expect(text).toContain(
     'Laboratory, 2 min ago: the scanner is off\n    Start it\n    Go on in the data centre (hosted-shared): trustcast launch lab',
+  )
+})
+
+test('that somebody answers in the place of the site is said, with what to do', () => {
+  const away = { ...base, connected: false }
+  expect(describeStatus(away, now)).toContain('NOT connected to the site; it dials again by itself.')
+  expect(describeStatus({ ...away, intercepted: true }, now)).toContain(
+    'NOT connected to the site: somebody in between answers in its place. Use another network',
   )
 })
 

@@ -154,6 +154,7 @@ function serviceOf(
         siteId,
         site: site.url,
         connected: agent.isConnected,
+        intercepted: agent.isIntercepted,
         ...evidenceAtOf(agent),
         certificateExpiresAt: new Date(new X509Certificate(chainPem).validTo).toISOString(),
         launches: [...launches.list(asker)],

@@ -1,5 +1,6 @@
 import type { ReactElement } from 'react'
 import type { DeviceLaunch, DeviceStatus } from '#core/api/handoff.ts'
+import { Icon } from '../ui/icons.tsx'
 import { useNow } from '../ui/use-resource.ts'
 import { ago, modeNames, percent, sentence, size, span } from '../words.ts'
 
@@ -13,7 +14,7 @@ export function ThisDevice({
   readonly name: string | undefined
 }): ReactElement {
   const now = useNow()
-  const { connected, certificateExpiresAt, evidenceAt, launches, disks } = status
+  const { connected, intercepted, certificateExpiresAt, evidenceAt, launches, disks } = status
   const running = launches.filter(({ state }) => state !== 'ended')
   const taken = launches.filter(({ end }) => end?.taken === true)
   const leftMinutes = Math.floor((Date.parse(certificateExpiresAt) - now) / 60_000)
@@ -24,8 +25,17 @@ export function ThisDevice({
         <strong>This device</strong>
         <span className="muted">
           {name ?? 'enrolled'} · {connected ? 'connected' : 'not connected to the site'}
+          {intercepted && ': somebody in between answers in its place'}
         </span>
       </summary>
+      {intercepted && (
+        <p className="tile-fact tile-unlock">
+          <Icon name="unlock" />
+          <span>
+            Use another network, or ask the people who run this one not to open connections to the site.
+          </span>
+        </p>
+      )}
       <dl className="device-facts">
         <Fact term="Endpoint">
           <span className="mono">{status.endpointId}</span>

@@ -27,23 +27,19 @@ const absentMs = 60_000
  */
 export function useDevice(isWanted: boolean): Device {
   const [status, setStatus] = useState<DeviceStatus>()
-  const metAt = useRef(0)
+  const meetAt = useRef(0)
   const wake = useRef<() => void>(() => undefined)
 
   const look = useEffectEvent(async (): Promise<number> => {
     try {
       const found = await askDevice()
       setStatus(found)
-      if (Date.now() - metAt.current > meetAgainMs) {
-        metAt.current = Date.now()
-        const { code } = await api.handoff({ endpointId: found.endpointId })
-        await handToDevice(code)
-      }
+      if (Date.now() > meetAt.current) meetAt.current = Date.now() + (await meet(found.endpointId))
       if (found.launches.some(({ state }) => state === 'opening')) return busyMs
       return found.launches.some(({ state }) => state === 'open') ? openMs : idleMs
     } catch {
       setStatus(undefined)
-      metAt.current = 0
+      meetAt.current = 0
       return absentMs
     }
   })
@@ -82,5 +78,16 @@ export function useDevice(isWanted: boolean): Device {
       const { code } = await api.handoff({ workspaceId })
       location.assign(formatLaunchUrl({ site: location.origin, code }))
     },
+  }
+}
+
+/** Has the site see that this page is shown on the device. One that cannot reach the site is still one to show. @returns when to do it again, ms */
+async function meet(endpointId: string): Promise<number> {
+  try {
+    const { code } = await api.handoff({ endpointId })
+    await handToDevice(code)
+    return meetAgainMs
+  } catch {
+    return absentMs
   }
 }
