@@ -74,6 +74,27 @@ test('without any policy everything is refused', () => {
   })
 })
 
+/** Why a local VM is refused with the antivirus off, where a condition must hold. */
+function reasonOf(condition: string): string | undefined {
+  const text = `@id("vm") permit (principal, action == Action::"local-vm", resource) when { ${condition} };`
+  return decided(text, contextOf({ 'endpoint.antivirus': 'off' })).refused[0]?.reason
+}
+
+test('a refusal names what stands in the way where that is short, and one way out', () => {
+  const reason = 'No rule allows a virtual machine on this device for you here'
+  const [antivirus, zone] = [
+    'context.endpoint.antivirus.value == "on"',
+    'context.network.zone.value == "outside"',
+  ]
+  const firewall = 'context.endpoint.firewall.value == "on"'
+  const updates = 'context.endpoint.osUpdates.value == "current"'
+  expect(reasonOf(antivirus)).toBe(`${reason} (Antivirus: off)`)
+  expect(reasonOf(`${antivirus} && ${firewall}`)).toBe(`${reason} (Antivirus: off, Firewall: unknown)`)
+  expect(reasonOf(`${antivirus} && ${firewall} && ${updates}`)).toBe(reason)
+  expect(reasonOf(`${antivirus} || ${firewall}`)).toBe(reason)
+  expect(reasonOf(zone)).toBe(reason)
+})
+
 test('a permitted mode that nobody delivers says so, and that the policy would allow it', () => {
   const { outcome, refused } = decided(allowAll, contextOf(), (mode) =>
     mode === 'local-vm' ? { code: 'NO_DELIVERER', reason: 'This site cannot deliver this yet' } : undefined,

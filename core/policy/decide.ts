@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import type { TrustContext } from '#core/trust/index.ts'
+import { claimVocabulary, type TrustContext } from '#core/trust/index.ts'
 import {
   type DataPlace,
   type DeliveryMode,
@@ -21,6 +21,9 @@ export interface Unavailable {
 
 /** Nothing that a person can change about themselves, their device or their network makes these deliverable. */
 const undeliverable: ReadonlySet<string> = new Set<Unavailable['code']>(['NO_DELIVERER', 'NO_RELEASE'])
+
+/** A reason names no more than so many claims; the unlocks say all. */
+const maxLacking = 2
 
 export interface Refusal {
   readonly mode: DeliveryMode
@@ -104,12 +107,11 @@ function outcomeOf(policy: CompiledPolicy, permitted: Question, permit: Verdict)
     rights: granted.map(({ right }) => right),
     restrictions: asked
       .filter(({ verdict }) => !verdict.allowed)
-      .map(({ right, question, verdict }) => ({
-        right,
-        reason: reasonOf(verdict, `No rule allows ${rightInWords[right]} here`),
-        policies: idsOf(verdict),
-        unlocks: findUnlocks(policy, question, verdict),
-      })),
+      .map(({ right, question, verdict }) => {
+        const unlocks = findUnlocks(policy, question, verdict)
+        const reason = reasonOf(verdict, `No rule allows ${rightInWords[right]} here`, unlocks)
+        return { right, reason, policies: idsOf(verdict), unlocks }
+      }),
     obligations: mergeObligations(matching.map(({ obligations }) => obligations)),
     policies: [...new Set(matching.map(({ id }) => id))].toSorted(),
   }
@@ -128,12 +130,9 @@ function refusalOf(
     const { code, reason } = unavailable
     return { ...where, code, reason: `The policy allows this. ${reason}`, unlocks: [] }
   }
-  return {
-    ...where,
-    code: codeOf(verdict),
-    reason: reasonOf(verdict, `No rule allows ${modeInWords[mode]} for you here`),
-    unlocks: findUnlocks(policy, question, verdict),
-  }
+  const unlocks = findUnlocks(policy, question, verdict)
+  const reason = reasonOf(verdict, `No rule allows ${modeInWords[mode]} for you here`, unlocks)
+  return { ...where, code: codeOf(verdict), reason, unlocks }
 }
 
 function codeOf({ error, policies }: Verdict): Refusal['code'] {
@@ -142,12 +141,20 @@ function codeOf({ error, policies }: Verdict): Refusal['code'] {
 }
 
 /** @param silent what to say when no policy permits and none forbids */
-function reasonOf({ error, policies }: Verdict, silent: string): string {
+function reasonOf({ error, policies }: Verdict, silent: string, unlocks: readonly Unlock[]): string {
   if (error !== undefined) return 'The policy could not be evaluated, so the answer is no'
   const [first] = policies
-  if (first === undefined) return silent
+  if (first === undefined) return silent + lacking(unlocks)
   const { reason } = policies.find((policy) => policy.reason !== undefined) ?? first
   return reason ?? `Your organisation's rule ${first.id} forbids this`
+}
+
+/** What stands in the way, where there is one way out and it is short: ` (Antivirus: off)`. */
+function lacking(unlocks: readonly Unlock[]): string {
+  const [only, ...others] = unlocks
+  if (only === undefined || others.length > 0 || only.changes.length > maxLacking) return ''
+  const said = only.changes.map(({ claim, from }) => `${claimVocabulary[claim].label}: ${from}`)
+  return ` (${said.join(', ')})`
 }
 
 function idsOf({ policies }: Verdict): readonly string[] {
