@@ -1,5 +1,7 @@
-import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { execFile } from 'node:child_process'
+import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { type Browser, chromium, type Locator, type Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { z } from 'zod'
@@ -7,11 +9,10 @@ import { type ClamdRig, makeClamd } from '#adapters/evidence-linux/clamd.rig.ts'
 import { type SoftwareTpm, startSoftwareTpm } from '#adapters/tpm/swtpm.rig.ts'
 import { tokenAnswer } from '#core/api/admin.ts'
 import { endpointClaimsAnswer } from '#core/api/evidence.ts'
-import { workspaceView } from '#core/api/person.ts'
 import { devicePort } from '#core/handoff/index.ts'
 import { startInterceptingProxy } from '../../../interop/intercepting-proxy.rig.ts'
 import { createLan, end, type Lan, type NetworkNamespace } from '../../../interop/network-namespace.rig.ts'
-import { diskWorkspace, publishForTest } from '../../../interop/published-release.rig.ts'
+import { diskWorkspace, type ImageForTest, publishForTest } from '../../../interop/published-release.rig.ts'
 import { startDnsmasq } from '../../../interop/rogue-dhcp.rig.ts'
 import {
   passwordOf,
@@ -32,6 +33,7 @@ import { rememberPicture, untilDiffers, untilLive } from './screen.rig.ts'
  */
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 300_000 })
 
+const run = promisify(execFile)
 const trustcast = join(import.meta.dirname, '../../../trustcast')
 const policy = `
 @id("vm-on-healthy-devices-inside")
@@ -63,6 +65,8 @@ forbid (principal, action in Action::"data:endpoint", resource)
 when { context.network.integrity.value == "suspicious" };
 `
 
+const diskBytes = 256 * 1024 * 1024
+
 let undo: AsyncDisposableStack
 let folder: string
 let site: RunningSite
@@ -74,7 +78,9 @@ let tpm: SoftwareTpm
 let clamd: ClamdRig
 let laptop: NetworkNamespace
 let service: Service
+/** Where a disk of the device's own is mounted. */
 let state: string
+let vm: ImageForTest
 let visitors: Visitors
 let olaf: Page
 let nora: Page
@@ -93,7 +99,8 @@ beforeAll(async () => {
   await writeFile(inFolder('root.crt'), site.address.ca ?? '')
   ada = await site.signIn('ada')
   await ada.send('PUT', '/admin/policy', { text: policy }, z.unknown())
-  await publishForTest(ada, 'tiny', await importTinyVm(folder, 'tiny'))
+  vm = await importTinyVm(folder, 'tiny')
+  await publishForTest(ada, 'tiny', vm)
   const modes = ['local-vm', 'hosted-shared'] as const
   const desk = diskWorkspace('tiny', { id: 'desk', name: 'Desk', modes: [...modes] })
   await ada.send('PUT', '/admin/workspaces/desk', desk, z.unknown())
@@ -103,7 +110,8 @@ beforeAll(async () => {
   cafe = undo.use(await createLan())
   for (const lan of [office, ward, cafe]) await openWay(lan)
   const zones = [
-    { name: 'office', kind: 'inside', networks: [office.network, ward.network, '127.0.0.0/8', '::1/128'] },
+    { name: 'office', kind: 'inside', networks: [office.network, '127.0.0.0/8', '::1/128'] },
+    { name: 'ward', kind: 'inside', networks: [ward.network] },
     { name: 'cafe', kind: 'outside', networks: [cafe.network] },
   ]
   await ada.send('PUT', '/admin/zones', { zones }, z.unknown())
@@ -116,6 +124,10 @@ beforeAll(async () => {
   await writeFile(inFolder('posture.yaml'), `clamdConfiguration: ${clamd.configuration}\n`)
 
   state = inFolder('endpoint')
+  await writeFile(inFolder('disk.img'), '')
+  await truncate(inFolder('disk.img'), diskBytes)
+  await run('mke2fs', ['-q', '-t', 'ext4', inFolder('disk.img')])
+  await mountDisk(inFolder('disk.img'), state)
   const wish = { kind: 'endpoint', name: 'laptop-7' }
   const { token } = await ada.send('POST', '/admin/enrolment-tokens', wish, tokenAnswer)
   await at(laptop, ['enroll', site.url, '--token', token, '--state', state, '--tpm', tpm.tcti])
@@ -160,7 +172,8 @@ test('when its antivirus stops the VM is paused and locked, and one click goes o
   await clamd.stop()
   const notice = nora.getByRole('list', { name: 'Taken back' })
   await sees(notice, /Desk was taken back from laptop-7/)
-  await sees(notice, /antivirus/i)
+  await sees(notice, /for you here \(Antivirus: off\)\.$/)
+  await sees(notice, /^Turn on antivirus on this device and update its signatures/)
   await sees(copyAt('laptop-7'), 'Paused in memory')
   // Where it was looked at, too.
   await screen.getByRole('heading', { name: 'Desk was taken back from laptop-7' }).waitFor()
@@ -191,55 +204,90 @@ test('when it starts again the way back is offered, and leads to the same VM', a
 
 test('behind a proxy that opens connections, beside a second DHCP server, and elsewhere, it is told three different things', async () => {
   await endSessions()
-  const people = await startInterceptingProxy({ port: site.port })
-  const agents = await startInterceptingProxy({ port: site.port + 1 })
-  await using stack = new AsyncDisposableStack()
-  stack.use(people)
-  stack.use(agents)
-
-  await office.serve({ ...waysOf(site), [site.port]: people.port, [site.port + 1]: agents.port })
-  const intercepted = await decisionAt(laptop, { NODE_EXTRA_CA_CERTS: people.caFile })
-  expect(intercepted.mode).toBe('none')
-  expect(intercepted.reason).toContain('opens encrypted connections')
-  await openWay(office)
+  {
+    await using people = await startInterceptingProxy({ port: site.port })
+    await using agents = await startInterceptingProxy({ port: site.port + 1 })
+    await office.serve({ ...waysOf(site), [site.port]: people.port, [site.port + 1]: agents.port })
+    // As where the proxy is the house's own: every device trusts its authority.
+    const intercepted = await moveTo(office, { NODE_EXTRA_CA_CERTS: people.caFile })
+    await untilClaims({ 'network.interception': 'detected' })
+    await sees(copyAt('laptop-7, away'), 'office, inside')
+    await looks(intercepted, async () => {
+      await sees(
+        nora.locator('.device'),
+        /not connected to the site: somebody in between answers in its place/,
+      )
+      await saysOfDevice('Local virtual machine', 'Forbidden', {
+        why: 'Somebody between this device and the site opens encrypted connections.',
+        remedy: /Use a network that does not open encrypted connections/,
+      })
+    })
+    await openWay(office)
+  }
 
   // One of two answers every device on a network, and only one was put there by who runs it.
   await using _own = await startDhcp(ward, 2, [100, 120])
   await using _rogue = await startDhcp(ward, 66, [200, 210])
   const beside = await moveTo(ward)
   await untilClaims({ 'network.integrity': 'suspicious' })
-  const tampered = await decisionAt(beside)
-  expect(tampered).toMatchObject({
-    mode: 'hosted-shared',
-    reason: 'This network shows signs of tampering',
+  await sees(copyAt('laptop-7'), 'ward, inside')
+  await looks(beside, async () => {
+    await sees(tile(), /^Inside because [\d.]+ is in ward\.$/)
+    await saysOfDevice('Local virtual machine', 'Forbidden', {
+      why: 'This network shows signs of tampering.',
+      remedy: /Use another network/,
+    })
   })
 
   const away = await moveTo(cafe)
   await untilClaims({ 'network.integrity': 'unknown' })
-  const outside = await decisionAt(away)
-  expect(outside.mode).toBe('hosted-shared')
-  expect(outside.unlock).toContain("organisation's own network")
-  expect(new Set([intercepted.reason, tampered.reason, outside.reason]).size).toBe(3)
+  await sees(copyAt('laptop-7'), 'cafe, outside')
+  await looks(away, async () => {
+    await sees(tile(), /^Outside because [\d.]+ is in cafe\.$/)
+    await saysOfDevice('Local virtual machine', 'Not permitted', {
+      why: 'No rule allows a virtual machine on this device for you here (Network: outside).',
+      remedy: /Use your organisation's own network/,
+    })
+  })
 })
 
 test('a stolen copy of its disk yields no plaintext after it was revoked, and is nobody to the site', async () => {
+  const login = ['login', site.url, '--user', 'nora', '--ca', inFolder('root.crt')]
+  await at(laptop, login, {}, `${passwordOf('nora')}\n`)
   await ada.send('POST', `/admin/agents/${service.id}/revoke`, undefined, z.unknown())
   await until(async () => (await vmPids()).length === 0, 'nothing of it runs')
   await service.stop()
-  const copy = inFolder('stolen')
-  await cp(state, copy, { recursive: true })
-  const files = (await readdir(copy, { recursive: true, withFileTypes: true })).filter((one) => one.isFile())
-  expect(files.some(({ parentPath }) => parentPath.includes('/vms/'))).toBe(true)
-  for (const { parentPath, name } of files) {
-    const bytes = await readFile(join(parentPath, name))
-    for (const plain of [marker, 'Trustcast guest', 'BEGIN PRIVATE KEY'])
-      expect(bytes.includes(plain), name).toBe(false)
-  }
-  const listed = await tryAt(laptop, ['list'], { TRUSTCAST_ENDPOINT: copy })
+  // The blocks, and so also what was deleted and what the journal holds.
+  await run('sync', ['-f', state])
+  const copy = inFolder('stolen.img')
+  await run('cp', ['--sparse=always', inFolder('disk.img'), copy])
+  expect(await wordsIn(copy, [marker, 'Trustcast guest', 'BEGIN PRIVATE KEY'])).toEqual([])
+  expect(await wordsIn(copy, [vm.key, vm.key.toString('base64url'), vm.key.toString('hex')])).toEqual([])
+  // What is looked through is what the device had.
+  expect(await wordsIn(copy, [service.id])).toEqual([service.id])
+  const mounted = inFolder('mounted')
+  await mountDisk(copy, mounted)
+  const listed = await tryAt(laptop, ['list'], { TRUSTCAST_ENDPOINT: mounted })
   expect(listed.stderr).toContain('ENDPOINT_REFUSED')
   await sees(copyAt('laptop-7'), 'Left behind')
   await sees(copyAt('laptop-7'), /without its key since .*: unreadable without the site/)
 })
+
+/** Of these words those that are anywhere in a file. */
+async function wordsIn(
+  path: string,
+  words: readonly (string | Buffer)[],
+): Promise<readonly (string | Buffer)[]> {
+  const bytes = await readFile(path)
+  return words.filter((word) => bytes.includes(word))
+}
+
+/** Mounts a file system that lies in a file. */
+async function mountDisk(image: string, folder: string): Promise<void> {
+  await mkdir(folder)
+  await run('mount', ['-o', 'loop', image, folder])
+  undo.defer(async () => void (await run('umount', [folder])))
+}
 
 /** A row of the page that the auditor has had open since the beginning, as it is now. */
 function copyAt(machine: string): Locator {
@@ -252,11 +300,10 @@ interface Service {
 }
 
 /** Takes the device to another network, as its person carries it there. */
-async function moveTo(lan: Lan): Promise<NetworkNamespace> {
+async function moveTo(lan: Lan, more: Readonly<Record<string, string>> = {}): Promise<NetworkNamespace> {
   await service.stop()
-  const network = await lan.join('laptop', { host: 10 })
-  service = await startServiceAt(network)
-  await untilClaims({ 'endpoint.reporting': 'current' })
+  const network = lan === office ? laptop : await lan.join('laptop', { host: 10 })
+  service = await startServiceAt(network, more)
   return network
 }
 
@@ -268,9 +315,12 @@ async function startDhcp(lan: Lan, host: number, range: readonly [number, number
 }
 
 /** The device's own program, in one of its networks. */
-async function startServiceAt(network: NetworkNamespace): Promise<Service> {
+async function startServiceAt(
+  network: NetworkNamespace,
+  more: Readonly<Record<string, string>> = {},
+): Promise<Service> {
   const words = ['endpoint', '--state', state, '--port', String(devicePort), '--as', 'games']
-  const child = network.spawn(trustcast, words, { env: environment(), stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = network.spawn(trustcast, words, { env: environment(more), stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream?.on('data', (data) => (output += String(data)))
   await until(
@@ -323,20 +373,35 @@ async function at(
   return stdout
 }
 
-/** What the device is told there about its workspace, as nora at its command line sees it. */
-async function decisionAt(network: NetworkNamespace, more: Readonly<Record<string, string>> = {}) {
-  const login = ['login', site.url, '--user', 'nora', '--ca', inFolder('root.crt')]
-  await at(network, login, more, `${passwordOf('nora')}\n`)
-  const listed = z
-    .looseObject({ workspaces: z.array(workspaceView) })
-    .parse(JSON.parse(await at(network, ['list', '--json'], more)))
-  const decision = listed.workspaces.find(({ id }) => id === 'desk')?.decision
-  const refused = decision?.refused.find(({ mode }) => mode === 'local-vm')
-  return {
-    mode: decision?.outcome?.mode ?? 'none',
-    reason: refused?.reason ?? '',
-    unlock: refused?.unlocks.flatMap(({ changes }) => changes.map(({ remedy }) => remedy)).join('; ') ?? '',
+/** Nora signs in at the device in a browser of that network, where the device answers, and asks why. */
+async function looks(network: NetworkNamespace, at: () => Promise<void>): Promise<void> {
+  const browser = await browserAt(network)
+  try {
+    nora = await visit(browser)
+    await signInAt(nora, 'nora')
+    // Also on any other network it is open to her in the data centre.
+    await tile().getByRole('button', { name: 'Open', exact: true }).waitFor()
+    await tile().getByRole('button', { name: 'Why?' }).click()
+    await tile().getByRole('region', { name: 'On this device' }).waitFor()
+    await at()
+  } finally {
+    await browser.close()
   }
+}
+
+/** What is decided for the device itself. */
+async function saysOfDevice(
+  mode: string,
+  state: string,
+  { why, remedy }: { readonly why: string; readonly remedy: RegExp },
+): Promise<void> {
+  const refused = tile()
+    .getByRole('region', { name: 'On this device' })
+    .getByRole('listitem')
+    .filter({ hasText: mode })
+  await sees(refused, state)
+  await sees(refused, new RegExp(`^${RegExp.escape(why)}`))
+  await sees(refused, remedy)
 }
 
 /** Everything that a device reaches of the site: people, agents, the gateway. */
@@ -401,20 +466,20 @@ async function visit(browser: Browser): Promise<Page> {
 /** The guest draws what it is typed. More changes than a cursor that blinks, and not because it still boots. */
 async function typeUntilDrawn(page: Page, key: string): Promise<void> {
   const glyphPixels = 40
-  const differs = async (before: Awaited<ReturnType<typeof rememberPicture>>) =>
-    untilDiffers(page, before, glyphPixels, 2_000).then(
-      () => true,
+  const isStill = async (): Promise<boolean> =>
+    untilDiffers(page, await rememberPicture(page), glyphPixels, 2_000).then(
       () => false,
+      () => true,
     )
-  await until(async () => !(await differs(await rememberPicture(page))), 'the guest waits for a key', 60_000)
+  await until(isStill, 'the guest waits for a key', 60_000)
   const before = await rememberPicture(page)
   await page.locator('.screen canvas').focus()
   await page.keyboard.press(key)
-  expect(await differs(before)).toBe(true)
+  await untilDiffers(page, before, glyphPixels)
 }
 
 function tile() {
-  return nora.getByRole('article', { name: 'Desk' })
+  return nora.getByRole('article', { name: 'Desk', exact: true })
 }
 
 async function vmPids(): Promise<readonly number[]> {
