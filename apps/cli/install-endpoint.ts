@@ -17,6 +17,8 @@ const settings = 'etc/default/trustcast-endpoint'
 const link = 'usr/local/bin/trustcast'
 /** As the files in `deploy/` have it, for packages. */
 const packaged = '/usr/bin/trustcast'
+/** From a package all of it but the settings is there already, and leaves with it. */
+const ours = home === '/usr/lib/trustcast' ? [] : [unit, desktop, link]
 
 export interface Target {
   /** `/`, or the root of a system that is being put together: there nothing is started. */
@@ -35,13 +37,8 @@ export async function install(
 ): Promise<void> {
   requireRoot()
   const { root, options } = target
-  const files = [
-    [unit, await template('systemd/trustcast-endpoint.service')],
-    [desktop, await template('desktop/trustcast.desktop')],
-  ] as const
   const done: { readonly path: string; readonly what: 'written' | 'unchanged' | 'kept' }[] = []
-  for (const [path, text] of files) done.push(await put(join(root, path), text))
-  done.push(await putLink(join(root, link)))
+  for (const path of ours) done.push(await putOwn(path, join(root, path)))
   const chosen = `# Words for \`trustcast endpoint\`; see docs/endpoint.md.\nTRUSTCAST_ENDPOINT_OPTIONS="${options.join(' ')}"\n`
   const isKept = options.length === 0 && (await exists(join(root, settings)))
   done.push(isKept ? { path: join(root, settings), what: 'kept' } : await put(join(root, settings), chosen))
@@ -72,7 +69,7 @@ export async function uninstall({ root }: Target, out: Output): Promise<void> {
   requireRoot()
   const before = await runSteps(root, [['systemctl', 'disable', '--now', 'trustcast-endpoint']])
   const done: { readonly path: string; readonly what: 'removed' | 'not there' }[] = []
-  for (const path of [unit, desktop, link, settings]) {
+  for (const path of [...ours, settings]) {
     const whole = join(root, path)
     const isOurs = path === link ? await leadsHere(whole) : await exists(whole)
     if (isOurs) await rm(whole)
@@ -97,10 +94,12 @@ function requireRoot(): void {
   throw new CliError('CLI_NEEDS_ROOT', 'a service is installed by root', { remedy: 'Run it with sudo.' })
 }
 
-/** A file of `deploy/` for where this program is. */
-async function template(name: string): Promise<string> {
+/** The link, or a file of `deploy/` for where this program is. */
+async function putOwn(path: string, whole: string) {
+  if (path === link) return putLink(whole)
+  const name = join(path === unit ? 'systemd' : 'desktop', basename(path))
   const text = await readFile(join(home, 'deploy', name), 'utf8')
-  return text.replaceAll(packaged, program)
+  return put(whole, text.replaceAll(packaged, program))
 }
 
 async function put(path: string, text: string) {
