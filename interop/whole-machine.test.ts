@@ -105,6 +105,34 @@ test('as the service that systemd runs it may look at all that it is to look at'
   expect((await claimOf('network.integrity'))?.detail).toContain('dhcp: nothing speaks against this network')
 })
 
+test('a root on LUKS is encrypted, with a plain volume beside it the machine is not', async () => {
+  // Its own root is in memory: what looks is given the encrypted disk for one.
+  const said = await machine.run(`unshare -m sh -e -c '
+    cd /var/lib/trustcast
+    for one in /*; do [ ! -d "$one" ] || { mkdir -p ".$one"; mount --rbind "$one" ".$one"; }; done
+    mkdir -p was
+    pivot_root . was
+    umount -l was
+    ${trustcast} posture --json
+    truncate -s 16M /run/plain
+    modprobe loop
+    dmsetup create plain --table "0 32768 linear $(losetup -f --show /run/plain) 0"
+    mke2fs -q /dev/mapper/plain
+    mount /dev/mapper/plain /mnt
+    ${trustcast} posture --json
+    umount /mnt
+    dmsetup remove plain
+    losetup -D'`)
+  const found = z.looseObject({ observations: z.array(z.looseObject({ claim: z.string() })) })
+  const [without, beside] = said
+    .trim()
+    .split('\n')
+    .map((line) => found.parse(JSON.parse(line)))
+    .map(({ observations }) => observations.find(({ claim }) => claim === 'endpoint.diskEncryption'))
+  expect(without).toMatchObject({ value: 'on', detail: 'encrypted: root' })
+  expect(beside).toMatchObject({ value: 'off', detail: 'not encrypted: 1 data' })
+})
+
 test('a disk streams to it, and is taken back when clamd stops', async () => {
   // Also where the kernel has a client of its own: see decision 20.
   await machine.run(`modprobe nbd; ${trustcast} open '${await launchCode()}'`)

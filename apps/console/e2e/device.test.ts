@@ -1,3 +1,8 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { z } from 'zod'
@@ -19,6 +24,8 @@ import { untilLive } from './screen.rig.ts'
 /** A person at an enrolled device: from the portal to a disk that streams there, into the data centre when it is taken back, and back. */
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 240_000 })
 
+const run = promisify(execFile)
+const trustcast = join(import.meta.dirname, '../../../trustcast')
 let site: RunningSite
 let ada: SignedInClient
 let visitors: Visitors
@@ -84,6 +91,25 @@ test('when trust is back the portal says so, and the workspace comes back to the
   await tile().getByRole('button', { name: 'Open on this device', exact: true }).waitFor()
 })
 
+test('where nothing answers the page it makes an address, which the desktop opens with the program of the device', async () => {
+  const field = diskWorkspace('lab', { id: 'field', name: 'Field', modes: ['streamed-disk'] })
+  await ada.send('PUT', '/admin/workspaces/field', field, z.unknown())
+  const apart = await visitors.visit()
+  await apart.route(`http://127.0.0.1:${devicePort}/**`, async (route) => route.abort())
+  await signInAt(apart, 'nora')
+  const address = await addressMadeBy(apart, async () =>
+    apart
+      .getByRole('article', { name: 'Field' })
+      .getByRole('button', { name: 'Open on this device' })
+      .click(),
+  )
+  await using desktop = await installedFor(service)
+  await run('gio', ['open', address], { env: desktop.env })
+  await sees(page.getByRole('region', { name: 'Running now' }), 'on desk-3')
+  await until(async () => (await pidsMatching('/bin/sleep 86321')).length > 0, 'the application runs')
+  await apart.context().close()
+})
+
 test('a page of another site cannot ask this device, in a real browser', async () => {
   const stranger = await visitors.visit()
   await stranger.goto(`https://127.0.0.1:${site.port}/`)
@@ -100,6 +126,30 @@ test('no page complained about anything', () => {
   const expected = `https://127.0.0.1:${site.port}/`
   expect(visitors.complaints.filter((one) => !one.startsWith(expected))).toEqual([])
 })
+
+/** What the page has the browser go to that is no page. */
+async function addressMadeBy(made: Page, act: () => Promise<void>): Promise<string> {
+  const session = await made.context().newCDPSession(made)
+  const { promise, resolve } = Promise.withResolvers<string>()
+  session.on('Page.frameRequestedNavigation', ({ url }) => {
+    if (url.startsWith('trustcast:')) resolve(url)
+  })
+  await session.send('Page.enable')
+  await act()
+  return promise
+}
+
+/** A desktop that has the program of the device, as `install` leaves it. */
+async function installedFor({ env }: RunningService) {
+  const root = await mkdtemp(join(tmpdir(), 'tc-desktop-'))
+  await run(trustcast, ['endpoint', 'install', '--root', root])
+  const share = join(root, 'usr/local/share')
+  await run('update-desktop-database', [join(share, 'applications')])
+  return {
+    env: { ...env, XDG_DATA_DIRS: `${share}:/usr/share` },
+    [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true }),
+  }
+}
 
 async function setGroups(login: string, groups: readonly string[]): Promise<void> {
   const { people } = await ada.get('/admin/people', z.object({ people: z.array(personView) }))
