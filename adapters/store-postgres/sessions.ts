@@ -172,7 +172,7 @@ export async function requestRedecisions(
     readonly personId?: PersonRow['id']
     readonly webSessionId?: string
     readonly sessionId?: string
-    /** Opened from this endpoint, wherever they run. */
+    /** Opened from this endpoint, or in a browser that was seen on it, wherever they run. */
     readonly fromEndpointId?: string
   } = {},
 ): Promise<void> {
@@ -187,8 +187,21 @@ export async function requestRedecisions(
         .orderBy('id')
       if (filter.personId !== undefined) query = query.where('person_id', '=', filter.personId)
       if (filter.webSessionId !== undefined) query = query.where('web_session_id', '=', filter.webSessionId)
-      if (filter.fromEndpointId !== undefined)
-        query = query.where('from_endpoint_id', '=', filter.fromEndpointId)
+      const { fromEndpointId } = filter
+      if (fromEndpointId !== undefined)
+        query = query.where((on) =>
+          on.or([
+            on('from_endpoint_id', '=', fromEndpointId),
+            on(
+              'web_session_id',
+              'in',
+              on
+                .selectFrom('browser_endpoints')
+                .select('browser_endpoints.web_session_id')
+                .where('browser_endpoints.endpoint_id', '=', fromEndpointId),
+            ),
+          ]),
+        )
       if (filter.sessionId !== undefined) query = query.where('id', '=', filter.sessionId)
       return query
     })

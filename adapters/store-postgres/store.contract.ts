@@ -62,6 +62,7 @@ import {
   migrate,
   type NewEvidence,
   type NewSession,
+  noteBrowserEndpoint,
   noteKeyReleased,
   noteReplicaUse,
   openAlarms,
@@ -524,11 +525,18 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
 
       test('what was opened from an endpoint is decided again, wherever it runs', async () => {
         const { session } = await addDisk(db, personId, endpointId)
-        const hosted = { ...sessionOf(personId, await addHost(db, 2), 'paint'), from_endpoint_id: endpointId }
+        const hosted = { ...sessionOf(personId, await addHost(db, 3), 'paint'), from_endpoint_id: endpointId }
         await placeSession(db, hosted)
         await placeSession(db, sessionOf(personId, hosted.host_id, 'browser'))
+        const web = webSessionOf(personId)
+        await insertWebSession(db, web, null)
+        const beside = { ...sessionOf(personId, hosted.host_id, 'write'), web_session_id: web.id }
+        await placeSession(db, beside)
+        await noteBrowserEndpoint(db, web.id, endpointId, new Date())
         await requestRedecisions(db, 'evidence', new Date(), { fromEndpointId: endpointId })
-        expect((await workAll(db)).map(({ id }) => id).toSorted()).toEqual([session.id, hosted.id].toSorted())
+        expect((await workAll(db)).map(({ id }) => id).toSorted()).toEqual(
+          [session.id, hosted.id, beside.id].toSorted(),
+        )
       })
     })
 

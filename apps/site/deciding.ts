@@ -15,6 +15,7 @@ import { decide, type Unavailable } from '#core/policy/index.ts'
 import { type Claim, type DeliveryMode, type TrustContext, trustContext } from '#core/trust/index.ts'
 import { seenArrival } from './arrival.ts'
 import { isBraking } from './brake.ts'
+import { badWayBeside } from './endpoint-beside.ts'
 import { type EndpointEvidence, readEvidence } from './evidence.ts'
 import type { Interception } from './proven-endpoint.ts'
 import { describesVm } from './release-contents.ts'
@@ -34,6 +35,8 @@ export interface Circumstances {
   readonly address: string
   /** The enrolled machine that the person has proved to be at. */
   readonly endpoint: AgentRow | undefined
+  /** Of the request; absent where it is only supposed. */
+  readonly webSessionId?: string | undefined
   /** What the endpoint says about itself with the request; it can only lower trust (I5). */
   readonly evidence: readonly Claim[]
   /** Whether somebody opens the connection of this request. Absent where there is none, or where no endpoint has signed it. */
@@ -51,15 +54,17 @@ export interface Circumstances {
 export async function contextOf(
   site: Site,
   rules: Rules,
-  { person, signedInAt, address, endpoint, evidence, deviceKey, interception }: Circumstances,
+  { person, signedInAt, address, endpoint, webSessionId, evidence, deviceKey, interception }: Circumstances,
   { isRunning = false } = {},
 ): Promise<TrustContext> {
   const now = site.now()
   // A browser proves nothing about the machine that it runs on; an endpoint proves which of ours it is.
   const managed = endpoint !== undefined && endpoint.revoked_at === null ? endpoint : undefined
   const management = managed === undefined ? 'unmanaged' : 'managed'
-  const asBefore = isRunning && managed !== undefined && (await isBraking(site))
+  const asBefore = isRunning && (await isBraking(site))
   const known = managed === undefined ? noEvidence : await readEvidence(site, managed.id, { asBefore })
+  const isBrowser = endpoint === undefined && webSessionId !== undefined
+  const beside = isBrowser ? await badWayBeside(site, webSessionId, { asBefore }) : []
   const seen: readonly Claim[] = [
     { name: 'endpoint.management', value: management, source: 'server', observedAt: now },
     { name: 'person.signIn', value: 'password', source: 'server', observedAt: signedInAt },
@@ -71,7 +76,7 @@ export async function contextOf(
   const reported = evidence.map((claim) => ({ ...claim, source: 'self' as const }))
   const addresses = [address, ...(known.address === undefined ? [] : [known.address])]
   const arrival = { addresses, beacon: known.beacon, interception }
-  const { zone, zoneReason, claims } = seenArrival(rules, arrival, believed, now)
+  const { zone, zoneReason, claims } = seenArrival(rules, arrival, [...believed, ...beside], now)
   return trustContext({
     person: { id: person.id, groups: person.groups },
     claims: [...seen, ...claims, ...reported],

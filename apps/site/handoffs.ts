@@ -2,7 +2,6 @@ import { createHash, randomBytes } from 'node:crypto'
 import {
   type AgentRow,
   agentById,
-  browserEndpoint,
   countOpenHandoffs,
   type HandoffRow,
   insertHandoff,
@@ -13,6 +12,7 @@ import {
   workspaceById,
 } from '#adapters/store-postgres/index.ts'
 import type { HandoffRequest, RedeemAnswer } from '#core/api/handoff.ts'
+import { decideAgain } from './decide-again.ts'
 import { launch } from './launching.ts'
 import type { Interception } from './proven-endpoint.ts'
 import { readRules } from './rules.ts'
@@ -30,8 +30,6 @@ import { notFound, SiteError, type SiteErrorCode } from './site-error.ts'
 export const handoffLifetimeMs = 60_000
 /** A portal has one or two under way. */
 const maxOpen = 20
-/** A browser that has not met its endpoint for as long is no longer thought to be on it. */
-const besideMs = 10 * 60_000
 const size = { width: 1280, height: 800 }
 
 /**
@@ -104,6 +102,7 @@ export async function redeemHandoff(site: Site, redemption: Redemption): Promise
   const handoff = await take(site, endpoint, code)
   const holder = await holderOf(site, handoff, redemption)
   await noteBrowserEndpoint(site.store.db, holder.webSession.id, endpoint.id, new Date(site.now()))
+  await decideAgain(site, 'evidence', { webSessionId: holder.webSession.id })
   await site.hints.tell({ topic: 'person', id: holder.person.id })
   const { workspace_id: workspaceId } = handoff
   if (workspaceId === null) return { kind: 'met' }
@@ -184,16 +183,6 @@ async function holderOf(
     webSession,
     circumstances: { person, signedInAt, address: worse, endpoint, interception, deviceKey },
   }
-}
-
-/**
- * The endpoint that a browser was seen on. What is decided for it is shown and delivers nothing: only the endpoint itself is delivered to.
- */
-export async function endpointBeside(site: Site, webSessionId: string): Promise<AgentRow | undefined> {
-  const { db } = site.store
-  const id = await browserEndpoint(db, webSessionId, new Date(site.now() - besideMs))
-  const endpoint = id === undefined ? undefined : await agentById(db, id)
-  return endpoint?.revoked_at === null ? endpoint : undefined
 }
 
 function hashOf(code: string): Buffer {

@@ -144,6 +144,7 @@ async function redecide(site: Site, sessionId: string, cause: DecisionCause): Pr
     signedInAt: webSession.created_at.getTime(),
     address: webSession.address,
     endpoint,
+    webSessionId: webSession.id,
     evidence: session.evidence,
   }
   const context = await contextOf(site, rules, circumstances, { isRunning: true })

@@ -86,6 +86,7 @@ export function createAuthenticate(site: Site): Authenticate {
         signedInAt: found.session.created_at.getTime(),
         address: request.address,
         endpoint: proven?.endpoint,
+        webSessionId: found.session.id,
         interception: proven?.interception,
         deviceKey: proven?.deviceKey,
       },

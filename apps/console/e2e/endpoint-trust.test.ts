@@ -213,6 +213,9 @@ test('behind a proxy that opens connections, beside a second DHCP server, and el
     await untilClaims({ 'network.interception': 'detected' })
     await sees(copyAt('laptop-7, away'), 'office, inside')
     await looks(intercepted, async () => {
+      // Her browser is seen on the device: what is between it and the site is between the browser and the site, too.
+      await sees(tile(), /^Somebody between this device and the site opens encrypted connections\./)
+      expect(await tile().getByRole('button', { name: 'Open', exact: true }).count()).toBe(0)
       await sees(
         nora.locator('.device'),
         /not connected to the site: somebody in between answers in its place/,
@@ -232,6 +235,7 @@ test('behind a proxy that opens connections, beside a second DHCP server, and el
   await untilClaims({ 'network.integrity': 'suspicious' })
   await sees(copyAt('laptop-7'), 'ward, inside')
   await looks(beside, async () => {
+    await tile().getByRole('button', { name: 'Open', exact: true }).waitFor()
     await sees(tile(), /^Inside because [\d.]+ is in ward\.$/)
     await saysOfDevice('Local virtual machine', 'Forbidden', {
       why: 'This network shows signs of tampering.',
@@ -243,6 +247,7 @@ test('behind a proxy that opens connections, beside a second DHCP server, and el
   await untilClaims({ 'network.integrity': 'unknown' })
   await sees(copyAt('laptop-7'), 'cafe, outside')
   await looks(away, async () => {
+    await tile().getByRole('button', { name: 'Open', exact: true }).waitFor()
     await sees(tile(), /^Outside because [\d.]+ is in cafe\.$/)
     await saysOfDevice('Local virtual machine', 'Not permitted', {
       why: 'No rule allows a virtual machine on this device for you here (Network: outside).',
@@ -379,8 +384,6 @@ async function looks(network: NetworkNamespace, at: () => Promise<void>): Promis
   try {
     nora = await visit(browser)
     await signInAt(nora, 'nora')
-    // Also on any other network it is open to her in the data centre.
-    await tile().getByRole('button', { name: 'Open', exact: true }).waitFor()
     await tile().getByRole('button', { name: 'Why?' }).click()
     await tile().getByRole('region', { name: 'On this device' }).waitFor()
     await at()

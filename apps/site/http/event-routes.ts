@@ -8,7 +8,7 @@ import {
   webSessionById,
 } from '#adapters/store-postgres/index.ts'
 import type { PersonEvent } from '#core/api/person.ts'
-import { endpointBeside } from '../handoffs.ts'
+import { endpointBeside } from '../endpoint-beside.ts'
 import type { SignedIn } from '../signed-in.ts'
 import type { Site } from '../site.ts'
 import { sessionViewOf } from '../views.ts'
