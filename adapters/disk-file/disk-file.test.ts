@@ -67,9 +67,9 @@ async function exchange(file: string, part: Buffer, other: Buffer): Promise<void
   await writeFile(at(file), bytes)
 }
 
-async function expectRefused(name: string, message: RegExp): Promise<void> {
+async function expectRefused(name: string, message: RegExp, code = 'DISK_FILE_PART_MISSING'): Promise<void> {
   const opening = openDiskFile(at(name))
-  await expect(opening).rejects.toMatchObject({ code: 'DISK_FILE_NOT_CONVERTED' })
+  await expect(opening).rejects.toMatchObject({ code, remedy: expect.any(String) })
   await expect(opening).rejects.toThrow(message)
 }
 
@@ -250,10 +250,18 @@ test('a disk beside the disk may name no file elsewhere either', async () => {
 test('a disk over one of another format, or of a format that is not named, is refused', async () => {
   await rawDisk('base.raw', mebibyte)
   await qemuImg('create', '-q', '-u', '-f', 'qcow2', '-F', 'vhdx', '-b', 'base.raw', 'disk.qcow2', '1M')
-  await expectRefused('disk.qcow2', /is vhdx, and expected was one of raw, qcow2, vmdk/)
+  await expectRefused(
+    'disk.qcow2',
+    /is vhdx, and expected was one of raw, qcow2, vmdk/,
+    'DISK_FILE_NOT_CONVERTED',
+  )
   // The header extension that names the format becomes one that nobody knows, which readers pass over.
   await exchange('disk.qcow2', Buffer.from('e2792aca', 'hex'), Buffer.from('77777777', 'hex'))
-  await expectRefused('disk.qcow2', /is of no named format, and expected was one of raw, qcow2, vmdk/)
+  await expectRefused(
+    'disk.qcow2',
+    /is of no named format, and expected was one of raw, qcow2, vmdk/,
+    'DISK_FILE_NOT_CONVERTED',
+  )
 })
 
 test('a raw disk is never taken for one that names files', async () => {
@@ -269,7 +277,7 @@ const inTower = (number: number): string => `${number + 10}.qcow2`
 test('disks that lie over themselves, and towers of disks, are refused', async () => {
   await qemuImg('create', '-q', '-u', '-f', 'qcow2', '-F', 'qcow2', '-b', 'b.qcow2', 'a.qcow2', '1M')
   await qemuImg('create', '-q', '-u', '-f', 'qcow2', '-F', 'qcow2', '-b', 'a.qcow2', 'b.qcow2', '1M')
-  await expectRefused('a.qcow2', /lies under itself/)
+  await expectRefused('a.qcow2', /lies under itself/, 'IMAGE_CHAIN_CYCLIC')
   await qemuImg('create', '-q', '-u', '-f', 'qcow2', '-F', 'qcow2', '-b', inTower(65), inTower(0), '1M')
   for (let number = 1; number < 65; number++) {
     await copyFile(at(inTower(0)), at(inTower(number)))
@@ -277,7 +285,7 @@ test('disks that lie over themselves, and towers of disks, are refused', async (
   }
   await exchange(inTower(0), Buffer.from(inTower(65)), Buffer.from(inTower(1)))
   await qemuImg('create', '-q', '-f', 'qcow2', inTower(65), '1M')
-  await expectRefused(inTower(0), /more than 64 disks lie over it/)
+  await expectRefused(inTower(0), /more than 64 disks lie over/, 'IMAGE_CHAIN_TOO_LONG')
   expect((await contentOf(inTower(2))).length).toBe(mebibyte)
 })
 
@@ -291,7 +299,7 @@ test.each(['/etc/hostname', '../secret.raw', 'link.raw'])(
 
 test.each(['nbd:localhost:1', 'file:secret.raw'])('an extent %s of a VMDK is a file name', async (name) => {
   await vmdkOver(name)
-  await expectRefused('disk.vmdk', /Could not open .*: No such file/)
+  await expectRefused('disk.vmdk', /Could not open .*: No such file/, 'DISK_FILE_NOT_CONVERTED')
 })
 
 /** Makes a VMDK of one extent, and a symbolic link beside it. */

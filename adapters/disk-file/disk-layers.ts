@@ -1,5 +1,6 @@
-import { realpath } from 'node:fs/promises'
+import { realpath, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
+import { ImageError } from '#core/image/index.ts'
 import { DiskFileError } from './errors.ts'
 import { qemuImg } from './run-qemu-img.ts'
 
@@ -25,44 +26,78 @@ const maximumLayers = 64
 
 /**
  * Reads what a disk consists of, one layer after the other: `qemu-img info` opens no backing file. Whatever a layer
- * names must lie in the folder of the disk.
+ * names must lie in the folder of the disk, and each must be as long as it says: QEMU reads zeros beyond the end of a file.
  *
  * @param path of the disk, without symbolic links
- * @throws {DiskFileError} DISK_FILE_TOOL_MISSING, DISK_FILE_NOT_CONVERTED
+ * @throws {DiskFileError} DISK_FILE_TOOL_MISSING, DISK_FILE_NOT_CONVERTED, DISK_FILE_DAMAGED, DISK_FILE_PART_MISSING
+ * @throws {ImageError} IMAGE_CHAIN_CYCLIC, IMAGE_CHAIN_TOO_LONG, IMAGE_PARENT_MISMATCH
  */
 export async function readLayers(
   path: string,
   format: LayerFormat,
   signal?: AbortSignal,
-  above: readonly string[] = [],
+  above: readonly Above[] = [],
 ): Promise<DiskLayer> {
   const file = { filename: path }
-  if (above.includes(path)) throw refused(path, 'it lies under itself')
-  if (above.length >= maximumLayers) throw refused(path, `more than ${maximumLayers} disks lie over it`)
+  if (above.some((disk) => disk.path === path))
+    throw new ImageError('IMAGE_CHAIN_CYCLIC', `${path} lies under itself`)
+  if (above.length >= maximumLayers) {
+    throw new ImageError('IMAGE_CHAIN_TOO_LONG', `more than ${maximumLayers} disks lie over ${path}`, {
+      remedy: 'Make one file of them first: qemu-img convert.',
+    })
+  }
   if (format === 'raw') return { driver: format, file }
   const info = JSON.parse(await qemuImg(['info', '--output=json', '-f', format, path], path, signal)) as Info
-  const data = info['format-specific']?.data
-  for (const { filename } of data?.extents ?? []) await besides(path, filename)
-  const dataFile = data?.['data-file']
-  const backing = info['backing-filename']
-  return {
+  const {
+    cid,
+    'parent-cid': parentCid,
+    extents = [],
+    'data-file': data,
+  } = info['format-specific']?.data ?? {}
+  requireParent(path, cid, above.at(-1))
+  for (const { filename, format: kind, 'virtual-size': sizeBytes } of extents) {
+    const extent = await besides(path, filename)
+    if (kind === 'FLAT') await requireLength(extent, sizeBytes)
+  }
+  const dataFile = data === undefined ? undefined : await besides(path, data)
+  if (dataFile !== undefined) await requireLength(dataFile, info['virtual-size'])
+  const layer = {
     driver: format,
     file,
-    ...(dataFile !== undefined && { 'data-file': { filename: await besides(path, dataFile) } }),
-    backing:
-      backing === undefined
-        ? null
-        : await readLayers(await besides(path, backing), formatOf(info, path), signal, [...above, path]),
+    ...(dataFile !== undefined && { 'data-file': { filename: dataFile } }),
+  }
+  await requireSound({ ...layer, backing: null }, path, signal)
+  const backing = info['backing-filename']
+  if (backing === undefined) return { ...layer, backing: null }
+  const under = [...above, { path, parentCid }]
+  return {
+    ...layer,
+    backing: await readLayers(await besides(path, backing), formatOf(info, path), signal, under),
   }
 }
 
+/** A disk that lies over another. */
+interface Above {
+  readonly path: string
+  /** What a VMDK says the content of its parent is; changes when that is written to. */
+  readonly parentCid: number | undefined
+}
+
 interface Info {
+  readonly 'virtual-size': number
   readonly 'backing-filename'?: string
   readonly 'backing-filename-format'?: string
   readonly 'format-specific'?: {
     readonly data?: {
       readonly 'data-file'?: string
-      readonly extents?: readonly { readonly filename: string }[]
+      readonly cid?: number
+      readonly 'parent-cid'?: number
+      readonly extents?: readonly {
+        readonly filename: string
+        /** FLAT for plain bytes, and for others what their disk says, or nothing. */
+        readonly format: string
+        readonly 'virtual-size': number
+      }[]
     }
   }
 }
@@ -74,20 +109,54 @@ async function besides(path: string, name: string): Promise<string> {
   const isPlain = name.startsWith('/') || !name.includes(':')
   const file = isPlain ? await realpath(resolve(folder, name)).catch(() => undefined) : undefined
   if (file !== undefined && dirname(file) === folder) return file
-  throw refused(path, `it names ${name}, which is not a file beside it`)
+  throw new DiskFileError(
+    'DISK_FILE_PART_MISSING',
+    `${path} cannot be read as a disk: it names ${name}, which is not a file beside it`,
+    { remedy: 'Put that file beside it, or make one file of both where they are: qemu-img convert.' },
+  )
+}
+
+function requireParent(path: string, cid: number | undefined, child: Above | undefined): void {
+  if (child?.parentCid === undefined || cid === undefined || child.parentCid === cid) return
+  throw new ImageError(
+    'IMAGE_PARENT_MISMATCH',
+    `expected ${path} with content ${child.parentCid} under ${child.path}, got ${cid}`,
+    { remedy: 'Use the parent as it was when the child was made.' },
+  )
+}
+
+async function requireLength(path: string, sizeBytes: number): Promise<void> {
+  const { size } = await stat(path)
+  if (size < sizeBytes) throw damaged(path, `expected ${sizeBytes} bytes, got ${size}`)
+}
+
+/** What `qemu-img check` ends with when all that is wrong is room that nobody uses. */
+const leaksOnly = 3
+
+async function requireSound(layer: DiskLayer, path: string, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await qemuImg(['check', '-q', `json:${JSON.stringify(layer)}`], path, signal)
+  } catch (error) {
+    if (!(error instanceof DiskFileError) || error.code !== 'DISK_FILE_NOT_CONVERTED') throw error
+    if ((error.cause as { code?: unknown }).code === leaksOnly) return
+    throw damaged(path, error.message, error)
+  }
+}
+
+function damaged(path: string, why: string, cause?: unknown): DiskFileError {
+  return new DiskFileError('DISK_FILE_DAMAGED', `${path} is cut off, or damaged: ${why}`, {
+    cause,
+    remedy:
+      'Copy the file again, while no machine uses it. If it is so where it comes from, try qemu-img check -r all on a copy there.',
+  })
 }
 
 function formatOf({ 'backing-filename-format': name }: Info, path: string): LayerFormat {
   const format = formats.find((known) => known === name)
   if (format !== undefined) return format
-  throw refused(
-    path,
-    `the disk under it is ${name ?? 'of no named format'}, and expected was one of ${formats.join(', ')}`,
+  throw new DiskFileError(
+    'DISK_FILE_NOT_CONVERTED',
+    `${path} cannot be read as a disk: the disk under it is ${name ?? 'of no named format'}, and expected was one of ${formats.join(', ')}`,
+    { remedy: 'Make one file of it first: qemu-img convert.' },
   )
-}
-
-function refused(path: string, why: string): DiskFileError {
-  return new DiskFileError('DISK_FILE_NOT_CONVERTED', `${path} cannot be read as a disk: ${why}`, {
-    remedy: 'Make one file of it first: qemu-img convert.',
-  })
 }

@@ -1,10 +1,11 @@
 import { mkdtemp, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname, extname, join } from 'node:path'
 import type { BlockDevice, ByteSource, Extent } from '#core/block/block-device.ts'
 import {
   detectFormat,
   type FoundParent,
+  ImageError,
   type ImageFormat,
   openRaw,
   openVhd,
@@ -37,7 +38,7 @@ export interface DiskFile {
 export async function openDiskFile(path: string, options: OpenDiskFileOptions = {}): Promise<DiskFile> {
   await using opened = new AsyncDisposableStack()
   const source = opened.use(await fileSource(path))
-  const format = options.format ?? (await detectFormat(source, options.signal))
+  const format = options.format ?? (await formatOf(source, path, options.signal))
   const resolveParent: ResolveParent = (reference, isParent) =>
     findParent(reference, isParent, [dirname(path), ...(options.parentFolders ?? [])])
   const openers: Readonly<Record<ImageFormat, () => Promise<BlockDevice>>> = {
@@ -50,6 +51,16 @@ export async function openDiskFile(path: string, options: OpenDiskFileOptions = 
   const device = await openers[format]()
   opened.move()
   return { format, device }
+}
+
+/** A fixed VHD that is cut off has lost all that would tell it from a raw disk, but for its name. */
+async function formatOf(source: ByteSource, path: string, signal?: AbortSignal): Promise<ImageFormat> {
+  const format = await detectFormat(source, signal)
+  const named = extname(path).slice(1).toLowerCase()
+  if (format !== 'raw' || !['vhd', 'vhdx', 'qcow2', 'vmdk'].includes(named)) return format
+  throw new ImageError('IMAGE_UNKNOWN_FORMAT', `${path} is named as ${named}, and is none`, {
+    remedy: 'Copy the file again: it is cut off, or damaged. If it is a raw disk indeed, say --format raw.',
+  })
 }
 
 /**

@@ -1,7 +1,8 @@
-import { realpath } from 'node:fs/promises'
-import { resolve } from 'node:path'
+import { realpath, statfs } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
 import type { Extent } from '#core/block/block-device.ts'
 import { readLayers } from './disk-layers.ts'
+import { DiskFileError } from './errors.ts'
 import { qemuImg, run } from './run-qemu-img.ts'
 
 /** What `qemu-img map` may print: some 500,000 extents. */
@@ -29,7 +30,7 @@ export async function mapRawFile(path: string, signal?: AbortSignal): Promise<re
  * of its own folder are read, all else is refused. QEMU is told what to open, layer by layer, and follows no name itself
  * but those of the extents of a VMDK, which were looked at.
  *
- * @throws {DiskFileError} DISK_FILE_TOOL_MISSING, DISK_FILE_NOT_CONVERTED
+ * @throws {DiskFileError} DISK_FILE_NO_ROOM, and what `readLayers` throws
  */
 export async function convertToRaw(
   path: string,
@@ -37,6 +38,21 @@ export async function convertToRaw(
   target: string,
   signal?: AbortSignal,
 ): Promise<void> {
-  const disk = await readLayers(await realpath(path), format, signal)
-  await qemuImg(['convert', '-O', 'raw', `json:${JSON.stringify(disk)}`, resolve(target)], path, signal)
+  const disk = `json:${JSON.stringify(await readLayers(await realpath(path), format, signal))}`
+  await requireRoom(disk, path, dirname(target), signal)
+  await qemuImg(['convert', '-O', 'raw', disk, resolve(target)], path, signal)
+}
+
+/** A small file can name the same bytes over and over, or bytes that unpack to more than there is room for. */
+async function requireRoom(disk: string, path: string, folder: string, signal?: AbortSignal): Promise<void> {
+  // As qcow2, since a raw file is measured with its holes.
+  const measured = await qemuImg(['measure', '--output=json', '-O', 'qcow2', disk], path, signal)
+  const { required } = JSON.parse(measured) as { readonly required: number }
+  const { bavail, bsize } = await statfs(folder)
+  if (required <= bavail * bsize) return
+  throw new DiskFileError(
+    'DISK_FILE_NO_ROOM',
+    `${path} unpacks to ${required} bytes, and ${folder} has room for ${bavail * bsize}`,
+    { remedy: 'Name a folder with more room in $TMPDIR.' },
+  )
 }

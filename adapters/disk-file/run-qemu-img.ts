@@ -24,7 +24,8 @@ export async function qemuImg(args: readonly string[], path: string, signal?: Ab
         },
       )
     }
-    const words = (cause as { stderr?: string }).stderr?.trim() ?? 'unknown'
+    // It may have thousands of faults to tell.
+    const words = (cause as { stderr?: string }).stderr?.trim().slice(0, 500) ?? 'unknown'
     throw new DiskFileError('DISK_FILE_NOT_CONVERTED', `qemu-img cannot read ${path}: ${words}`, {
       cause,
       remedy: 'Check the file with qemu-img check.',

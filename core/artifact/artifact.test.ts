@@ -193,6 +193,35 @@ describe('a store that lies', () => {
     expect(codes.size).toBeGreaterThan(2)
   })
 
+  test('cannot have more pages and packs of an index read than there are, nor more than an image may have', async () => {
+    const store = memoryStore()
+    const { manifestDigest } = await importDevice(memoryDevice(disk(), false), store)
+    const oci = decodeOciManifest(store.tags.get('disk:1')!)
+    const [layer, ...packs] = oci.layers
+    for (const [packCount, records] of [
+      [packs.length, 0xffff_ffff],
+      [0xffff_ffff, 3],
+      [packs.length, 4_194_304],
+      [65_536, 3],
+    ] as const) {
+      const liar = copyOf(store)
+      const index = new Uint8Array(store.blobs.get(layer!.digest)!)
+      new DataView(index.buffer).setUint32(20, packCount)
+      new DataView(index.buffer).setUint32(24, records)
+      const size = recordsAt({ packs: packCount }) + records * recordBytes
+      liar.blobs.set(digestOf(index), index)
+      liar.tags.set(
+        'disk:1',
+        encodeOciManifest({ ...oci, layers: [{ ...layer!, digest: digestOf(index), size }, ...packs] }),
+      )
+      liar.reads.length = 0
+      await expect(readsRightOrFails(liar, manifestDigest, disk())).resolves.toMatch(
+        /^(ARTIFACT_BAD_INDEX|BLOB_WRONG_ANSWER)$/,
+      )
+      expect(liar.reads.every(({ length }) => length <= 65_536 * 40)).toBe(true)
+    }
+  })
+
   test('cannot answer with the pages of another place', async () => {
     const bytes = disk()
     const store = memoryStore()
@@ -334,10 +363,14 @@ test('chunks that are no chunks are refused, and bombs are not unpacked', async 
   const keys = chunkKeysOf(testKey)
   const bomb = sealChunk(keys, new Uint8Array(4_194_304).fill(1))
   expect(bomb.length).toBeLessThan(1000)
-  await expect(openChunk(keys, bomb, chunk)).rejects.toThrow(/zstd frame of 65536 bytes/)
+  const refusal = { code: 'ARTIFACT_BAD_CHUNK', remedy: expect.any(String) }
+  await expect(openChunk(keys, bomb, chunk)).rejects.toMatchObject({
+    ...refusal,
+    message: expect.stringContaining('zstd frame of 65536 bytes'),
+  })
   await fc.assert(
     fc.asyncProperty(fc.uint8Array({ maxLength: 300 }), async (junk) => {
-      await expect(openChunk(keys, junk, chunk)).rejects.toThrow(/expected/)
+      await expect(openChunk(keys, junk, chunk)).rejects.toMatchObject(refusal)
     }),
   )
   await fc.assert(

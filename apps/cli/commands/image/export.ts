@@ -4,9 +4,10 @@ import { ImagesError } from '#apps/images/image-error.ts'
 import type { OpenedImage } from '#core/artifact/index.ts'
 import { formatReference } from '#core/blobs/index.ts'
 import { readAhead } from '#core/block/read-ahead.ts'
-import { type SparseSink, writeDynamicVhd, writeFixedVhd, writeRaw } from '#core/image/index.ts'
+import { ImageError, type SparseSink, writeDynamicVhd, writeFixedVhd, writeRaw } from '#core/image/index.ts'
 import { usage } from '../../cli-error.ts'
 import { type Command, parse } from '../../command.ts'
+import { warn } from '../../error-text.ts'
 import { progressLine } from '../../progress.ts'
 import { openNamed, openSynopsis, openWords } from './open-words.ts'
 import { sizeText } from './store-options.ts'
@@ -29,7 +30,25 @@ export const exportCommand: Command = {
       { image: formatReference(reference), file: path, format, sizeBytes },
       () => `${formatReference(reference)} is in ${path} (${sizeText(sizeBytes)})`,
     )
+    if (format === 'vhd-fixed') warnOfAzure(opened.manifest.sizeBytes)
   },
+}
+
+const mebibyte = 1_048_576
+
+/** Source: Microsoft, "Prepare a Windows VHD or VHDX to upload to Azure": the virtual size is a multiple of 1 MiB. */
+function warnOfAzure(diskBytes: number): void {
+  if (diskBytes % mebibyte === 0) return
+  const wholeBytes = Math.ceil(diskBytes / mebibyte) * mebibyte
+  warn(
+    new ImageError(
+      'IMAGE_SIZE_UNALIGNED',
+      `Azure takes disks of whole MiB only, and this one has ${diskBytes} bytes`,
+      {
+        remedy: `For Azure, export it as raw, enlarge that (qemu-img resize -f raw FILE ${wholeBytes}) and import it as a new version. Others take the VHD as it is.`,
+      },
+    ),
+  )
 }
 
 async function writeAs(
