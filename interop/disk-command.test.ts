@@ -152,6 +152,26 @@ test('nbdinfo starts it by socket activation, nbdfuse on standard input and outp
   await expect.poll(disks).toEqual([])
 })
 
+test('served as a VHD it is one to libvhdi and QEMU, and equal to the image', async () => {
+  const disk = await attach('--read-only', '--format', 'vhd')
+  await run('qemu-img', ['compare', '-f', 'vpc', '-F', 'raw', uri(disk), image])
+  const shown = join(folder, 'as-vhd')
+  await mkdir(shown)
+  const words = ['-r', join(shown, 'disk.vhd'), '--unix', disk.record.socket]
+  const fuse = spawn('nbdfuse', words, { stdio: 'ignore' })
+  try {
+    await expect.poll(async () => (await mountTable()).some(({ point }) => point === shown)).toBe(true)
+    const { stdout } = await run('vhdiinfo', [join(shown, 'disk.vhd')])
+    expect(stdout).toMatch(/Disk type\s+: Fixed/)
+    expect(stdout).toContain(`(${32 * 1_048_576} bytes)`)
+    await run('cmp', ['-n', String(32 * 1_048_576), join(shown, 'disk.vhd'), image])
+  } finally {
+    await run('umount', [shown])
+    await ended(fuse)
+  }
+  await detach(disk)
+})
+
 test('what a recorded boot read is on this machine before anybody reads it', async () => {
   const path = await importNoise('boot')
   const trace = join(folder, 'trace')

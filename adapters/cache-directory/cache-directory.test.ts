@@ -17,6 +17,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
+import * as fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { contentOf, entryBytes, nameOf } from './entries.fixture.ts'
 import { type CacheDirectory, type CacheDirectoryStats, openCacheDirectory } from './index.ts'
@@ -219,6 +220,39 @@ describe('a file that is not what was written', () => {
     cache.put(nameOf(1), contentOf(1))
     await written(cache)
     expect(await present(cache, [1, 2])).toEqual([1, 2])
+  })
+
+  test('whatever was changed in it: what is found is what was put', async () => {
+    await using cache = await reopened([1])
+    const path = pathOf(dir, fileOf(nameOf(1)))
+    const whole = await readFile(path)
+    const change = fc.record({
+      // The header, and anywhere.
+      at: fc.oneof(fc.nat(8), fc.nat(whole.length)),
+      bytes: fc.uint8Array({ minLength: 1, maxLength: 8 }),
+    })
+    const cut = fc.option(fc.nat(whole.length), { freq: 4 })
+    await fc.assert(
+      fc.asyncProperty(fc.array(change, { maxLength: 3 }), cut, async (changes, end) => {
+        const file = Buffer.from(whole)
+        for (const { at, bytes } of changes) file.set(bytes.subarray(0, file.length - at), at)
+        const changed = file.subarray(0, end ?? file.length)
+        await writeFile(path, changed)
+        const isWhole = Buffer.compare(changed, whole) === 0
+        // Asks whether it is right, too.
+        expect(await has(cache, 1)).toBe(isWhole)
+        // What is damaged is removed on the way.
+        if (!isWhole)
+          await vi.waitUntil(
+            () =>
+              stat(path).then(
+                () => false,
+                () => true,
+              ),
+            { interval: 1 },
+          )
+      }),
+    )
   })
 
   test('nor is a link, a pipe or a folder in its place waited for or followed', async () => {

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import {
   copyFile,
   mkdir,
@@ -15,7 +15,9 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import * as fc from 'fast-check'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { isCoded } from '#core/errors/coded-error.ts'
 import { buildVhd } from '#core/image/vhd/vhd.fixture.ts'
 import { openDiskFile } from './index.ts'
 
@@ -319,3 +321,67 @@ test.each(['/etc/hostname', '../secret.raw', 'json:{"driver":"null-co"}', 'nbd:l
     await expectRefused('disk.qcow2', /which is not a file beside it/)
   },
 )
+
+describe.each([
+  ['qcow2', []],
+  ['qcow2', ['-c']],
+  ['vmdk', []],
+  ['vmdk', ['-o', 'subformat=streamOptimized']],
+] as const)('a %s of qemu-img %s', (format, options) => {
+  const name = `disk.${format}`
+  let original: Buffer
+
+  beforeEach(async () => {
+    await rawDisk('disk.raw', 4 * mebibyte)
+    await writeFile(at('disk.raw'), randomBytes(mebibyte), { flag: 'r+' })
+    await qemuImg('convert', '-f', 'raw', '-O', format, ...options, 'disk.raw', name)
+    original = await readFile(at(name))
+  })
+
+  /** @returns what it reads as, or undefined when it is refused with a code */
+  async function contentOrRefused(file: Uint8Array): Promise<Uint8Array | undefined> {
+    await writeFile(at(name), file)
+    try {
+      const { device } = await openDiskFile(at(name))
+      await using disk = device
+      return await disk.read(0n, Math.min(Number(disk.sizeBytes), 8 * mebibyte))
+    } catch (error) {
+      if (isCoded(error) && error.remedy !== undefined) return undefined
+      throw error
+    }
+  }
+
+  test('that is cut off anywhere is refused, or reads as what it was made of', async () => {
+    const raw = await readFile(at('disk.raw'))
+    // What is cut out of the last cluster alone, QEMU does not miss.
+    const cut = fc.oneof(fc.nat(original.length - 65_536), fc.nat(262_144))
+    await fc.assert(
+      fc.asyncProperty(cut, async (end) => {
+        const content = await contentOrRefused(original.subarray(0, end))
+        if (content !== undefined) expect(Buffer.compare(content, raw)).toBe(0)
+      }),
+      { numRuns: 12 },
+    )
+  })
+
+  test('with any changes of its structures is refused, or reads', async () => {
+    const structures = [0, 4096, 65_536, 131_072, 196_608, 262_144].filter((start) => start < original.length)
+    const change = fc.record({
+      start: fc.constantFrom(...structures),
+      within: fc.nat(600),
+      bytes: fc.oneof(
+        fc.uint8Array({ minLength: 1, maxLength: 8 }),
+        fc.constantFrom(new Uint8Array(8), new Uint8Array(8).fill(0xff)),
+      ),
+    })
+    await fc.assert(
+      fc.asyncProperty(fc.array(change, { minLength: 1, maxLength: 3 }), async (changes) => {
+        const file = Buffer.from(original)
+        for (const { start, within, bytes } of changes)
+          file.set(bytes, Math.min(start + within, file.length - 8))
+        await contentOrRefused(file)
+      }),
+      { numRuns: 15 },
+    )
+  })
+})

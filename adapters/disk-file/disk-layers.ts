@@ -1,4 +1,4 @@
-import { realpath, stat } from 'node:fs/promises'
+import { open, realpath, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { ImageError } from '#core/image/index.ts'
 import { DiskFileError } from './errors.ts'
@@ -55,6 +55,7 @@ export async function readLayers(
     'data-file': data,
   } = info['format-specific']?.data ?? {}
   requireParent(path, cid, above.at(-1))
+  if (format === 'qcow2') await requireLength(path, await levelOneEnd(path))
   for (const { filename, format: kind, 'virtual-size': sizeBytes } of extents) {
     const extent = await besides(path, filename)
     if (kind === 'FLAT') await requireLength(extent, sizeBytes)
@@ -123,6 +124,18 @@ function requireParent(path: string, cid: number | undefined, child: Above | und
     `expected ${path} with content ${child.parentCid} under ${child.path}, got ${cid}`,
     { remedy: 'Use the parent as it was when the child was made.' },
   )
+}
+
+/**
+ * Where the table ends that leads to all others: beyond the end of the file it is zeros to qemu-img, and the disk a blank one.
+ *
+ * Spec: QEMU docs/interop/qcow2.txt "Header": l1_size u32 at 36, in entries of 8 bytes | l1_table_offset u64 at 40
+ */
+async function levelOneEnd(path: string): Promise<number> {
+  await using file = await open(path)
+  const header = Buffer.alloc(48)
+  await file.read(header, 0, header.length, 0)
+  return Number(header.readBigUInt64BE(40)) + header.readUInt32BE(36) * 8
 }
 
 async function requireLength(path: string, sizeBytes: number): Promise<void> {

@@ -21,6 +21,8 @@ export interface OpenDiskFileOptions {
   readonly format?: ImageFormat
   /** Folders in which parents of differencing disks are looked for, beside the disk's own. */
   readonly parentFolders?: readonly string[]
+  /** It is checked and unpacked by qemu-img first, which takes as long as copying it. */
+  readonly onUnpack?: (format: ImageFormat) => void
   readonly signal?: AbortSignal
 }
 
@@ -41,12 +43,16 @@ export async function openDiskFile(path: string, options: OpenDiskFileOptions = 
   const format = options.format ?? (await formatOf(source, path, options.signal))
   const resolveParent: ResolveParent = (reference, isParent) =>
     findParent(reference, isParent, [dirname(path), ...(options.parentFolders ?? [])])
+  const unpacked = (unpackedFormat: 'qcow2' | 'vmdk'): Promise<BlockDevice> => {
+    options.onUnpack?.(unpackedFormat)
+    return openConverted(source, path, unpackedFormat, options.signal)
+  }
   const openers: Readonly<Record<ImageFormat, () => Promise<BlockDevice>>> = {
     vhd: () => openVhd(source, { resolveParent }),
     vhdx: () => openVhdx(source, { resolveParent }),
     raw: () => openMapped(source, path, options.signal),
-    qcow2: () => openConverted(source, path, 'qcow2', options.signal),
-    vmdk: () => openConverted(source, path, 'vmdk', options.signal),
+    qcow2: () => unpacked('qcow2'),
+    vmdk: () => unpacked('vmdk'),
   }
   const device = await openers[format]()
   opened.move()

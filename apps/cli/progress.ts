@@ -12,7 +12,9 @@ export function progressLine(stream: NodeJS.WriteStream = process.stderr): Progr
       const now = performance.now()
       if (!stream.isTTY || now - last < everyMs) return
       last = now
-      stream.write(`\r\u001B[K${line.slice(0, (stream.columns ?? 80) - 1)}`)
+      // A serial console says that it has 0 columns.
+      const columns = stream.columns > 0 ? stream.columns : 80
+      stream.write(`\r\u001B[K${line.slice(0, columns - 1)}`)
     },
     [Symbol.dispose]: () => {
       if (last > 0) stream.write('\r\u001B[K')

@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process'
-import { mkdtemp, readdir, rm, stat } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import * as fc from 'fast-check'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { imageKey, imageKeyOrNew, madeHere, rememberMade } from './key-ring.ts'
 
@@ -58,4 +59,34 @@ test('nothing is remembered of a family without a key', async () => {
     rememberMade({ name: 'disk', version: '1' }, `sha256:${'1'.repeat(64)}`),
   ).rejects.toMatchObject({ code: 'IMAGE_KEY_MISSING' })
   expect(await readdir(folder)).toEqual([])
+})
+
+test('a key file with any change is refused, or holds a key and digests, and is never written over', async () => {
+  await imageKeyOrNew('disk')
+  await rememberMade({ name: 'disk', version: '1' }, `sha256:${'1'.repeat(64)}`)
+  const path = join(folder, 'disk.json')
+  const whole = await readFile(path, 'utf8')
+  const put = fc.oneof(
+    fc.constantFrom('"', '{', '}', ',', ':', 'null', '1e9', '\\u0000', '__proto__'),
+    fc.string({ maxLength: 4 }),
+  )
+  const edit = fc.record({ at: fc.nat(whole.length), over: fc.nat(12), put })
+  const cut = fc.option(fc.nat(whole.length - 1), { freq: 4 })
+  await fc.assert(
+    fc.asyncProperty(fc.array(edit, { maxLength: 3 }), cut, async (edits, end) => {
+      let text = whole
+      for (const { at, over, put } of edits) text = `${text.slice(0, at)}${put}${text.slice(at + over)}`
+      text = text.slice(0, end ?? text.length)
+      await writeFile(path, text)
+      try {
+        expect((await imageKeyOrNew('disk')).length).toBe(32)
+        expect((await madeHere({ name: 'disk', version: '1' })) ?? `sha256:${'1'.repeat(64)}`).toMatch(
+          /^sha256:[0-9a-f]{64}$/,
+        )
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'IMAGE_KEY_UNREADABLE', remedy: expect.any(String) })
+      }
+      expect(await readFile(path, 'utf8')).toBe(text)
+    }),
+  )
 })

@@ -47,6 +47,39 @@ test('a sealed key opens for its endpoint under its lease alone', async () => {
   await expect(unsealImageKey(mine, short, sealedFor)).rejects.toMatchObject(refused)
 })
 
+/** The same bytes with some of them exchanged, or cut off, or with more behind them. */
+const mutated = (bytes: Uint8Array): fc.Arbitrary<Uint8Array> =>
+  fc.oneof(
+    fc.tuple(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 })).map(([at, bits]) => {
+      const changed = Uint8Array.from(bytes)
+      changed[at]! ^= bits
+      return changed
+    }),
+    fc.nat(bytes.length - 1).map((end) => bytes.slice(0, end)),
+    fc.uint8Array({ minLength: 1, maxLength: 40 }).map((more) => Buffer.concat([bytes, more])),
+  )
+
+test('a sealed or stored key with any change opens for nobody', async () => {
+  const [mine, key, secret] = [await generateX25519(), randomBytes(32), randomBytes(32)]
+  const sealedFor = { leaseId: randomUUID(), endpointId: randomUUID() }
+  const sealed = await sealImageKey(await exportPublic(mine.publicKey), key, sealedFor)
+  await fc.assert(
+    fc.asyncProperty(mutated(sealed), async (changed) => {
+      await expect(unsealImageKey(mine, changed, sealedFor)).rejects.toMatchObject({
+        code: 'LEASE_KEY_UNREADABLE',
+        remedy: expect.any(String),
+      })
+    }),
+  )
+  fc.assert(
+    fc.property(mutated(encryptImageKey(secret, 'office', key, randomBytes(12))), (changed) => {
+      expect(() => decryptImageKey(secret, 'office', changed)).toThrow(
+        expect.objectContaining({ code: 'LEASE_SECRET_UNUSABLE', remedy: expect.any(String) }),
+      )
+    }),
+  )
+})
+
 test('a stored key is bound to its image and to the secret of the site', () => {
   const [secret, key] = [randomBytes(32), randomBytes(32)]
   const stored = encryptImageKey(secret, 'office', key, randomBytes(12))

@@ -14,12 +14,14 @@ import {
   utimes,
   writeFile,
 } from 'node:fs/promises'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { buildVhd } from '#core/image/vhd/vhd.fixture.ts'
+import { startRegistry } from '../../../../interop/blob-servers.rig.ts'
 
 /** Importing, verifying and exporting by the command line: what is killed goes on, and what is bad leaves nothing. */
 
@@ -59,8 +61,12 @@ function chunksOf(line: string): number {
 }
 
 /** Imports `disk:1` until its journal names two packs, and kills that. @returns the journal's whole lines */
-async function importKilled(state: string, source: string): Promise<readonly string[]> {
-  const child = spawn(trustcast, ['image', 'import', source, 'disk:1'], {
+async function importKilled(
+  state: string,
+  source: string,
+  ...words: readonly string[]
+): Promise<readonly string[]> {
+  const child = spawn(trustcast, ['image', 'import', source, 'disk:1', ...words], {
     env: environment(state),
     stdio: 'ignore',
   })
@@ -109,6 +115,64 @@ test('an import that was killed goes on, over a line that is torn, and anew when
   const anew = await image('two', 'import', at('disk.raw'), 'disk:1')
   expect(anew.stdout).not.toContain('Going on')
   expect(anew.stdout).toContain(' 0 of them known\n')
+})
+
+test('an import into a registry that was killed goes on, and sends nothing of what the registry has', async () => {
+  await writeNoise(at('disk.raw'), 64)
+  await using registry = await startRegistry()
+  await using counted = await counting(registry.port)
+  const store = ['--store', `oci+http://127.0.0.1:${counted.port}/images`]
+  const [, ...packs] = await importKilled('state', at('disk.raw'), ...store)
+  const kept = packs.reduce((sum, line) => sum + (JSON.parse(line) as { size: number }).size, 0)
+  expect(kept).toBeGreaterThan(8 * MiB)
+  const before = counted.sentBytes()
+  const again = await image('state', 'import', at('disk.raw'), 'disk:1', ...store)
+  expect(again.stdout).toContain('Going on: ')
+  expect(counted.sentBytes() - before).toBeLessThan(65 * MiB - kept)
+  expect((await image('state', 'verify', 'disk:1', ...store)).stdout).toContain('is whole: 64.0 MiB verified')
+  await image('state', 'export', 'disk:1', at('copy.raw'), ...store)
+  await run('cmp', [at('copy.raw'), at('disk.raw')])
+})
+
+/** Passes bytes on to a port of this machine, and counts those that go there. */
+async function counting(port: number): Promise<AsyncDisposable & { port: number; sentBytes(): number }> {
+  let sent = 0
+  const server = createServer((near) => {
+    const far = connect(port, '127.0.0.1')
+    near.on('data', (bytes) => (sent += bytes.length))
+    near.pipe(far).pipe(near)
+    near.on('error', () => far.destroy())
+    far.on('error', () => near.destroy())
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    port: (server.address() as AddressInfo).port,
+    sentBytes: () => sent,
+    [Symbol.asyncDispose]: async () => {
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}
+
+test('on a terminal an import says how far it is and leaves only its result there; in a pipe, nothing but that', async () => {
+  await writeNoise(at('disk.raw'), 64)
+  await run('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', at('disk.raw'), at('disk.qcow2')])
+  const words = ['image', 'import', at('disk.qcow2'), 'disk:1']
+  const typed = [trustcast, ...words].join(' ')
+  const terminal = await run('script', ['--quiet', '--return', '--command', typed, '/dev/null'], {
+    env: environment('terminal'),
+  })
+  const shown = terminal.stdout.split('\r\u001B[K')
+  expect(shown[0]).toBe('Checking and unpacking the qcow2 first\r\n')
+  expect(shown.length).toBeGreaterThan(2)
+  for (const line of shown.slice(1, -1)) expect(line).toMatch(/^\d+ % of 64\.0 MiB, \d+(\.\d)? M?i?B stored$/)
+  const piped = await image('pipe', ...words.slice(1))
+  expect(piped.stderr).toBe('')
+  const result = /^disk:1 is in [^]*\n {2}took .*\/s\n$/
+  expect(piped.stdout.replace('Checking and unpacking the qcow2 first\n', '')).toMatch(result)
+  expect(shown.at(-1)?.replaceAll('\r', '')).toMatch(result)
 })
 
 test('of a disk whose table is bad at its end, nothing is stored', async () => {

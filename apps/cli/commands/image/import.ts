@@ -80,7 +80,10 @@ async function runImport(
   out: Output,
 ): Promise<ImportedImage> {
   const { signal } = out
-  const { device: source } = await openDiskFile(path, diskOptions(words, signal))
+  const { device: source } = await openDiskFile(path, {
+    ...diskOptions(words, signal),
+    onUnpack: (format) => out.say(`Checking and unpacking the ${format} first`),
+  })
   await using device = source
   const key = await imageKeyOrNew(reference.name)
   const keyId = keyIdOf(key)
