@@ -1,6 +1,5 @@
 import type { ReactElement } from 'react'
 import type { DeviceLaunch, DeviceStatus } from '#core/api/handoff.ts'
-import { Icon } from '../ui/icons.tsx'
 import { useNow } from '../ui/use-resource.ts'
 import { ago, modeNames, percent, sentence, size, span } from '../words.ts'
 
@@ -28,15 +27,12 @@ export function ThisDevice({
           {intercepted && ': somebody in between answers in its place'}
         </span>
       </summary>
-      {intercepted && (
-        <p className="tile-fact tile-unlock">
-          <Icon name="unlock" />
-          <span>
-            Use another network, or ask the people who run this one not to open connections to the site.
-          </span>
-        </p>
-      )}
       <dl className="device-facts">
+        {intercepted && (
+          <Fact term="What to do">
+            Use another network, or ask the people who run this one not to open connections to the site.
+          </Fact>
+        )}
         <Fact term="Endpoint">
           <span className="mono">{status.endpointId}</span>
         </Fact>
