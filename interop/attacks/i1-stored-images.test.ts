@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openDirectoryStore } from '#adapters/blobs-directory/index.ts'
-import { type OpenDisk, openDisk } from '#apps/endpoint/disk/open-disk.ts'
+import { type OpenDisk, type OpenDiskOptions, openDisk } from '#apps/endpoint/disk/open-disk.ts'
 import { importDevice, noise, testKey } from '#core/artifact/artifact.fixture.ts'
 import { readKnownChunks } from '#core/artifact/index.ts'
 import { placeAt, recordBytes, recordsAt } from '#core/artifact/index-format.ts'
@@ -167,8 +167,26 @@ test('files of the cache that are altered, cut off, exchanged or replaced are fe
   expect(await readAll(cache)).toBe('right')
 })
 
-test('with another key nothing opens, and after its key was withdrawn nothing reads', async () => {
-  expect(await readAll(undefined, new Uint8Array(32).fill(9))).toBe('ARTIFACT_WRONG_KEY')
+test('the key of one image family opens no image of another, and nothing of the disk is read', async () => {
+  await using directory = await openDirectoryStore(store())
+  const [key, reference] = [new Uint8Array(32).fill(9), { name: 'other', version: '1' }]
+  const disk = memoryDevice(original.slice(0, 50 * chunk), false)
+  const other = { reference, ...(await importDevice(disk, directory, { key, reference })) }
+  expect(await opens(key, other)).toBe('opened')
+  // Only manifests are left: whoever goes on to the disk fails with another code.
+  const manifests = [images['1']!, decodeOciManifest((await directory.manifest(reference))!)]
+  const blobs = manifests.flatMap(({ layers }) => layers.map(({ digest }) => blobPath(digest)))
+  for (const path of blobs) await rename(path, `${path}.away`)
+  try {
+    expect(await opens(key)).toBe('ARTIFACT_WRONG_KEY')
+    expect(await opens(testKey, other)).toBe('ARTIFACT_WRONG_KEY')
+    expect(await opens(testKey)).toBe('BLOB_MISSING')
+  } finally {
+    for (const path of blobs) await rename(`${path}.away`, path)
+  }
+})
+
+test('after its key was withdrawn nothing reads', async () => {
   await using disk = await opened(undefined)
   await disk.device.read(30n * BigInt(chunk), 4096)
   await disk.withdraw(Object.assign(new Error('withdrawn'), { code: 'LEASE_WITHDRAWN' }))
@@ -179,10 +197,16 @@ function indexOf({ layers }: OciManifest) {
   return layers.find(({ mediaType }) => mediaType === mediaTypes.chunkIndex)!
 }
 
-async function opened(cache: string | undefined, key = testKey): Promise<OpenDisk> {
+interface StoredImage extends Pick<OpenDiskOptions, 'reference' | 'manifestDigest'> {}
+
+async function opened(
+  cache: string | undefined,
+  key = testKey,
+  image: StoredImage = { reference, manifestDigest },
+): Promise<OpenDisk> {
   return openDisk({
-    reference,
-    manifestDigest,
+    reference: image.reference,
+    manifestDigest: image.manifestDigest,
     stores: [store()],
     storeOptions: {},
     key,
@@ -192,6 +216,17 @@ async function opened(cache: string | undefined, key = testKey): Promise<OpenDis
     overlayDir: join(folder, 'overlays'),
     warn: () => {},
   })
+}
+
+/** @returns `opened`, or the code of what went wrong */
+async function opens(key: Uint8Array, image?: StoredImage): Promise<string> {
+  try {
+    await using _ = await opened(undefined, key, image)
+    return 'opened'
+  } catch (error) {
+    if (isCoded(error)) return error.code
+    throw error
+  }
 }
 
 /** @returns `right`, or the code of what went wrong; anything read that is not what was imported fails the test */
