@@ -38,13 +38,13 @@ export async function enrolEndpoint(
   site: RunningSite,
   admin: SignedInClient,
   name: string,
-  options: Pick<EndpointAgentOptions, 'report' | 'now'> = {},
+  { pool, ...options }: Pick<EndpointAgentOptions, 'report' | 'now'> & { readonly pool?: string } = {},
 ): Promise<EnrolledEndpoint> {
   const dir = await mkdtemp(join(tmpdir(), 'tc-endpoint-'))
   const { token } = await admin.send(
     'POST',
     '/admin/enrolment-tokens',
-    { kind: 'endpoint', name },
+    { kind: 'endpoint', name, pool },
     tokenAnswer,
   )
   await enrolAgent({ url: site.url, token, dir, kind: 'endpoint' })

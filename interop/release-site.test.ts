@@ -1,26 +1,43 @@
+import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { request } from 'node:https'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { pino } from 'pino'
 import { BaseFetcher, Updater } from 'tuf-js'
 import { DownloadHTTPError } from 'tuf-js/dist/error.js'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { z } from 'zod'
 import { makeSoftToken, type SoftToken } from '#adapters/release-key-pkcs11/softhsm.rig.ts'
 import { openReleases } from '#adapters/releases-tuf/index.ts'
 import { openStore, type Store } from '#adapters/store-postgres/index.ts'
+import { statsOfDisk } from '#apps/endpoint/disk/attached.ts'
+import type { DiskStats } from '#apps/endpoint/disk/disk-stats.ts'
 import { siteConfig } from '#apps/site/config.ts'
 import { findDirected } from '#apps/site/release-channels.ts'
 import { renewWhenDue } from '#apps/site/release-publishing.ts'
 import { openSite } from '#apps/site/run-site.ts'
 import { parseConfig } from '#core/config/parse-config.ts'
 import { decodeMetadata } from '#core/release/index.ts'
-import { type CliResult, passwordOf, type RunningSite, startSite } from './running-site.rig.ts'
+import { waveOf } from '#core/release/waves.ts'
+import { diskOf, type EnrolledEndpoint, enrolEndpoint } from './enrolled-endpoint.rig.ts'
+import { diskWorkspace } from './published-release.rig.ts'
+import { launchedAt, useReplicatedDisk } from './replicated-disk.rig.ts'
+import {
+  type CliResult,
+  passwordOf,
+  type RunningSite,
+  type SignedInClient,
+  startSite,
+} from './running-site.rig.ts'
 
 /** People release an image through a real site by the command line; clients of TUF read it from the site. */
 
 const people = ['alice', 'bob', 'carol'] as const
 const image = 'debian-desktop'
+const trustcast = join(import.meta.dirname, '../trustcast')
+const diskBytes = 1024 * 1024
 // Each command is a process of its own, and opening a key is slow on purpose.
 vi.setConfig({ testTimeout: 300_000 })
 
@@ -111,7 +128,7 @@ test('a release is registered, shown, signed by two, published, and read by tuf-
 })
 
 test('signing is refused for what was not meant, by keys that were not named, and without a yes', async () => {
-  await importVersion('2')
+  await importVersion('2', addBootTrace)
   expect(await sign(`${image}:1`, 'alice')).toMatchObject({
     code: 1,
     stderr: expect.stringContaining('RELEASE_EXISTS'),
@@ -192,6 +209,30 @@ test('a wave grows from canaries to everybody, and takes nobody back', async () 
   await done(promote('2', '--percent', '100'))
   expect(await versions(endpoints)).toEqual(new Set(['2']))
   expect(await promote('1')).toMatchObject({ code: 1, stderr: expect.stringContaining('RELEASE_ROLLBACK') })
+})
+
+test('enrolled endpoints are given a wave by their launches: canaries first, then by percentage', async () => {
+  const [admin, nora] = [await site.signIn('ada'), await site.signIn('nora')]
+  await using pilot = await enrolEndpoint(site, admin, 'pilot', { pool: 'pilots' })
+  await using ward = await enrolEndpoint(site, admin, 'ward', { pool: 'wards' })
+  const disk = { image, channel: 'test', application: 'writer' } as const
+  const workspace = diskWorkspace(image, { modes: ['streamed-disk'], disk })
+  await admin.send('PUT', `/admin/workspaces/${workspace.id}`, workspace, z.unknown())
+  const promote = (...wave: string[]) =>
+    done(run('image', 'promote', `${image}:2`, '--channel', 'test', ...wave))
+  const wave = Math.floor(waveOf(ward.agent.id, image, '2'))
+
+  await promote('--canary', 'pilots')
+  await whileStreaming(pilot, nora, '2', async (disk) => {
+    // Nobody reads it: its boot trace, which was signed with it, says what is fetched ahead.
+    await expect.poll(async () => (await disk.stats()).percentLocal).toBe(100)
+  })
+  await promote('--percent', String(wave))
+  await whileStreaming(ward, nora, '1', async (disk) => {
+    expect((await disk.stats()).percentLocal).toBeLessThan(100)
+  })
+  await promote('--percent', String(wave + 1))
+  for (const endpoint of [ward, pilot]) await whileStreaming(endpoint, nora, '2')
 })
 
 test('going back is a release of its own', async () => {
@@ -290,6 +331,32 @@ test('every step is in the audit log, and the log holds', async () => {
   expect(await done(run('audit', 'verify'))).toContain('holds')
 })
 
+/** A launch of the workspace by a person, whose disk is opened, used, and found to be that of a version. */
+async function whileStreaming(
+  endpoint: EnrolledEndpoint,
+  person: SignedInClient,
+  version: string,
+  use: (disk: { stats(): Promise<DiskStats> }) => Promise<void> = async () => {},
+): Promise<void> {
+  const launched = await launchedAt(endpoint, person, 'lab')
+  const { dir, agent } = endpoint
+  const delivery = diskOf(launched)
+  const runDir = join(dir, 'run')
+  const disk = await useReplicatedDisk({
+    site: site.address,
+    agent,
+    dir,
+    runDir,
+    launched: { ...launched, delivery },
+  })
+  const { id } = disk.served.record
+  await use({ stats: async () => (await statsOfDisk(runDir, id)).stats })
+  expect(await disk.read(0, diskBytes)).toBe(
+    await readFile(join(site.state, `disk-${version}.raw`), 'latin1'),
+  )
+  await disk.finish()
+}
+
 interface Machine {
   readonly id: string
   readonly groups: readonly string[]
@@ -328,11 +395,25 @@ function passphraseOf(name: string): string {
 }
 
 /** A disk of a few chunks. */
-async function importVersion(version: string): Promise<void> {
+async function importVersion(
+  version: string,
+  beforeRegistered?: (reference: string) => Promise<void>,
+): Promise<void> {
   const disk = join(site.state, `disk-${version}.raw`)
-  await writeFile(disk, randomBytes(1024 * 1024))
+  await writeFile(disk, randomBytes(diskBytes))
   await done(run('image', 'import', disk, `${image}:${version}`, '--app', 'writer=/usr/bin/writer'))
+  await beforeRegistered?.(`${image}:${version}`)
   await done(run('image', 'register', `${image}:${version}`))
+}
+
+/** Recorded while a real program reads all of it. */
+async function addBootTrace(reference: string): Promise<void> {
+  const trace = join(site.state, 'boot.trace')
+  const attach = ['disk', 'attach', reference, '--read-only', '--record', trace]
+  const words = [...attach, '--cache', join(site.state, 'recording')]
+  const env = { ...process.env, TRUSTCAST_RUN: join(site.state, 'run-recording') }
+  await promisify(execFile)('nbdcopy', ['--', '[', trustcast, ...words, ']', 'null:'], { env })
+  expect(await done(run('image', 'trace', reference, trace))).toContain('has a boot trace')
 }
 
 function directed(
