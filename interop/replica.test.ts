@@ -284,6 +284,28 @@ test('nothing more is sent once the policy only keeps, and nothing at all under 
   await ada.send('PUT', '/admin/policy', { text: overlayPolicy('replicate') }, z.unknown())
 })
 
+test('what is kept on a device cannot be read while its lease is withdrawn, and the next permitted launch has it', async () => {
+  const nora = await site.signIn('nora')
+  await using laptop = await enrolEndpoint(site, ada, 'laptop-14')
+  await ada.send('PUT', '/admin/policy', { text: overlayPolicy('keep') }, z.unknown())
+  try {
+    const first = await disk(laptop, nora)
+    await first.write(3 * MiB, secret)
+    await setGroups('nora', ['contractors'])
+    expect(await first.end).toMatchObject({ code: 'LEASE_WITHDRAWN' })
+    await expect(first.read(3 * MiB, secret.length)).rejects.toThrow()
+    expect(await filesIn(join(laptop.dir, 'overlays'))).not.toEqual([])
+    expect(await plaintext(laptop.dir)).toEqual([])
+    await setGroups('nora', ['employees'])
+    const second = await disk(laptop, nora)
+    expect(await second.read(3 * MiB, secret.length)).toBe(secret)
+    await second.finish()
+  } finally {
+    await setGroups('nora', ['employees'])
+    await ada.send('PUT', '/admin/policy', { text: overlayPolicy('replicate') }, z.unknown())
+  }
+})
+
 test('whoever loses trust at the command line is told that reads end, and where to go on', async () => {
   await using laptop = await enrolEndpoint(site, ada, 'laptop-13')
   const env = await commandLineOf(laptop, 'nora')
@@ -293,17 +315,21 @@ test('whoever loses trust at the command line is told that reads end, and where 
   child.stdout.on('data', (text) => (said += String(text)))
   const ended = once(child, 'close')
   await until(() => said.includes('Ctrl-C detaches it.'), 'the disk is attached')
-  const { people } = await ada.get('/admin/people', z.object({ people: z.array(personView) }))
-  const { id, groups } = people.find(({ login }) => login === 'nora')!
-  await ada.send('PATCH', `/admin/people/${id}`, { groups: ['contractors'] }, z.unknown())
+  await setGroups('nora', ['contractors'])
   try {
     await ended
     expect(said).toMatch(/^Ended: ./m)
     expect(said).toContain('Go on in the data centre (hosted-shared): trustcast launch lab\n')
   } finally {
-    await ada.send('PATCH', `/admin/people/${id}`, { groups }, z.unknown())
+    await setGroups('nora', ['employees'])
   }
 })
+
+async function setGroups(login: string, groups: readonly string[]): Promise<void> {
+  const { people } = await ada.get('/admin/people', z.object({ people: z.array(personView) }))
+  const person = people.find((one) => one.login === login)
+  await ada.send('PATCH', `/admin/people/${person?.id}`, { groups }, z.unknown())
+}
 
 async function disk(endpoint: EnrolledEndpoint, client: SignedInClient): Promise<ReplicatedDisk> {
   const launched = await launchedAt(endpoint, client, 'lab')
