@@ -12,6 +12,7 @@ import type { DiskRecord } from '#apps/endpoint/disk/record.ts'
 import type { EndpointAgent } from '#apps/endpoint/endpoint-agent.ts'
 import { type DiskEnd, launchDisk } from '#apps/endpoint/launch-disk.ts'
 import type { DeliveredDisk } from '#apps/endpoint/serve-delivered.ts'
+import type { StoreOptions } from '#apps/images/open-store.ts'
 import type { SiteAddress } from '#apps/site-client/call.ts'
 import { releaseMetadata } from '#apps/site-client/release-metadata.ts'
 import type { DiskDelivery } from '#core/api/person.ts'
@@ -119,6 +120,7 @@ export interface ReplicatedDiskOptions {
   readonly runDir: string
   readonly launched: { readonly delivery: DiskDelivery; readonly nonce: string; readonly askedAt: number }
   readonly intervalMs?: number
+  readonly storeOptions?: StoreOptions
 }
 
 /** A disk that is replicated, by NBD and by its control socket. */
@@ -161,7 +163,7 @@ export interface ReplicatedDisk extends DiskAccess {
 }
 
 export async function useReplicatedDisk(options: ReplicatedDiskOptions): Promise<ReplicatedDisk> {
-  const { site, agent, dir, runDir, launched, intervalMs = 150 } = options
+  const { site, agent, dir, runDir, launched, intervalMs = 150, storeOptions = {} } = options
   const opened = Promise.withResolvers<DeliveredDisk>()
   const done = Promise.withResolvers<void>()
   const said: string[] = []
@@ -169,7 +171,7 @@ export async function useReplicatedDisk(options: ReplicatedDiskOptions): Promise
     dir,
     cache: { dir: join(dir, 'chunks'), maximumBytes: 1e9 },
     memoryBytes: 67_108_864,
-    storeOptions: {},
+    storeOptions,
     fetch: releaseMetadata(site),
     replicaIntervalMs: intervalMs,
     say: (sentence) => void said.push(sentence),

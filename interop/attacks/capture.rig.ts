@@ -11,7 +11,7 @@ export interface Stream {
   readonly bytes: Buffer
 }
 
-/** Writes down everything that passes through loopback on some ports. */
+/** Writes down everything that passes through loopback to and from some ports. */
 export class Capture implements AsyncDisposable {
   readonly #folder: string
   readonly #child: ChildProcess
@@ -21,11 +21,11 @@ export class Capture implements AsyncDisposable {
     this.#child = child
   }
 
-  static async start(firstPort: number, lastPort: number): Promise<Capture> {
+  static async start(ports: readonly number[]): Promise<Capture> {
     const folder = await mkdtemp(join(tmpdir(), 'tc-capture-'))
     // As root, since the folder is nobody else's; with room, since what is dropped could have held a secret.
     const how = ['-i', 'lo', '-Z', 'root', '-B', '65536', '-s', '0', '-U', '-w', join(folder, 'lo.pcap')]
-    const child = spawn('tcpdump', [...how, `tcp portrange ${firstPort}-${lastPort}`], {
+    const child = spawn('tcpdump', [...how, ports.map((port) => `tcp port ${port}`).join(' or ')], {
       stdio: ['ignore', 'ignore', 'pipe'],
     })
     let said = ''

@@ -4,13 +4,23 @@ import { connect as connectTcp } from 'node:net'
 import { join } from 'node:path'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { z } from 'zod'
+import { openDirectoryStore } from '#adapters/blobs-directory/index.ts'
 import { createAuthority, createIdentityKey, issueLeaf, verifyRequest } from '#adapters/pki-x509/index.ts'
 import { readIdentity } from '#apps/agent-client/index.ts'
+import { importDevice } from '#core/artifact/artifact.fixture.ts'
+import { chunkKeysOf } from '#core/artifact/image-key.ts'
+import { encodeManifest } from '#core/artifact/index.ts'
+import { memoryDevice } from '#core/block/memory-device.fixture.ts'
+import { makePki, startNginx } from '../blob-servers.rig.ts'
+import { diskOf, enrolEndpoint } from '../enrolled-endpoint.rig.ts'
 import { homeNames, openWorkspace, typeUntil, watchFor } from '../hosted-person.rig.ts'
+import { diskWorkspace, publishForTest } from '../published-release.rig.ts'
+import { useReplicatedDisk } from '../replicated-disk.rig.ts'
 import { passwordOf, pidsMatching, type RunningSite, startSite, until } from '../running-site.rig.ts'
 import { familyOf, listeningPorts } from '../site-processes.rig.ts'
-import { Capture } from './capture.rig.ts'
-import { readable, secret, typed } from './secrets.rig.ts'
+import { Capture, type Stream } from './capture.rig.ts'
+import { readable, type Secret, secret, typed } from './secrets.rig.ts'
 
 let site: RunningSite
 let ports: number[]
@@ -24,7 +34,7 @@ beforeAll(async () => {
 afterAll(() => site?.[Symbol.asyncDispose]())
 
 test('nothing of a whole session can be read on the way, and every connection is TLS 1.3', async () => {
-  await using capture = await Capture.start(site.port, site.port + 5)
+  await using capture = await Capture.start(ports)
   const marker = randomBytes(12).toString('hex')
   const copiedIn = `in-${randomBytes(12).toString('hex')}`
   const copiedOut = `out-${randomBytes(12).toString('hex')}`
@@ -46,16 +56,9 @@ test('nothing of a whole session can be read on the way, and every connection is
   await until(() => viewer.clipboard.includes(copiedOut), 'the clipboard came out')
   viewer.channel.close('left')
 
-  // What would be found if it were there.
-  const control = randomBytes(12).toString('hex')
-  const controlPort = await sayPlainly(site.port, `GET /${control} HTTP/1.1\r\nHost: localhost\r\n\r\n`)
-  await capture.has(control)
-  const { raw, streams } = await capture.finish()
-  expect(readable(raw, [secret('control', control)])).toEqual(['control, as it is'])
-  const ours = streams.filter(({ from, to }) => from !== controlPort && to !== controlPort)
   const cookie = client.credentials.cookie.split('=').slice(1).join('=')
   const pixel = Buffer.from([...colour.toReversed(), 0])
-  const secrets = [
+  const { ours, dialled } = await expectSealed(capture, ports, [
     secret('what was typed', marker),
     typed('what was typed', marker.slice(0, 3)),
     secret('the clipboard', copiedIn),
@@ -67,27 +70,60 @@ test('nothing of a whole session can be read on the way, and every connection is
     secret('the cookie', cookie),
     secret('the password', passwordOf('nora')),
     secret('the protocol of the screen', 'RFB 003.008'),
-  ]
-  // As packets, and as what the connections said, since a secret may lie across packets.
-  expect(readable(raw, secrets)).toEqual([])
-  for (const { bytes } of ours) expect(readable(bytes, secrets)).toEqual([])
-  for (const { from, to, bytes } of ours)
-    expect(
-      /(?:GET|POST|PUT|PATCH|DELETE) \S+ HTTP|HTTP\/1\.[01] \d/.exec(bytes.toString('latin1')),
-      `${from} to ${to}`,
-    ).toBeNull()
-
-  const dialled = ours.filter(({ to }) => ports.includes(to))
+  ])
   // Requests of the person, their channel, and what the hosts dial anew.
   expect(dialled.length).toBeGreaterThan(3)
   expect(new Set(dialled.map(({ to }) => to)).size).toBeGreaterThan(1)
-  for (const { from, to, bytes } of dialled) {
-    const answer = ours.find((one) => one.from === to && one.to === from)
-    expect(clientHelloOf(bytes), `${from} to ${to}`).toBe(true)
-    expect(negotiated(answer?.bytes ?? Buffer.alloc(0)), `${from} to ${to}`).toBe(0x0304)
-  }
   const screen = dialled.reduce((sum, { from }) => sum + sizeFrom(ours, from), 0)
   expect(screen).toBeGreaterThan(480 * 320 * 4)
+}, 120_000)
+
+test('nothing of a disk that streams, nor its key, can be read on the way from its store and from the site', async () => {
+  await using undo = new AsyncDisposableStack()
+  const pki = undo.use(await makePki())
+  const marker = randomBytes(12).toString('hex')
+  const content = Buffer.alloc(32 * 65_536, marker)
+  const [key, folder] = [randomBytes(32), join(site.state, 'image-stores')]
+  const store = undo.use(await openDirectoryStore(join(folder, 'disk'), { create: true }))
+  const { manifestDigest, manifest } = await importDevice(memoryDevice(content, false), store, { key })
+  const nginx = undo.use(await startNginx(folder, pki))
+  const ada = await site.signIn('ada')
+  await publishForTest(ada, manifest.name, {
+    key,
+    manifest: encodeManifest(manifest),
+    store: `https://localhost:${nginx.port}/disk/`,
+  })
+  await ada.send('PUT', '/admin/workspaces/lab', diskWorkspace(manifest.name), z.unknown())
+
+  const nora = await site.signIn('nora')
+  const capture = undo.use(await Capture.start([...ports, nginx.port]))
+  const { dir, agent, ...laptop } = undo.use(await enrolEndpoint(site, ada, 'laptop-1'))
+  const launched = await laptop.launch(nora, 'lab')
+  const delivery = diskOf(launched)
+  const disk = await useReplicatedDisk({
+    site: site.address,
+    agent,
+    dir,
+    runDir: join(dir, 'run'),
+    launched: { ...launched, delivery },
+    storeOptions: { ca: pki.ca },
+  })
+  expect(await disk.read(0, content.length)).toBe(content.toString())
+  await disk.finish()
+
+  const { dialled } = await expectSealed(
+    capture,
+    [...ports, nginx.port],
+    [
+      secret('the disk', marker),
+      secret('its key', key),
+      ...Object.entries(chunkKeysOf(key)).map(([name, derived]) => secret(`its ${name} key`, derived)),
+      secret('what its key is asked for with', delivery.lease.keyTicket),
+    ],
+  )
+  // The stream itself, the launch, and what the endpoint asked the site for.
+  const [people, agents] = ports
+  expect(new Set(dialled.map(({ to }) => to))).toEqual(new Set([people, agents, nginx.port]))
 }, 120_000)
 
 test('every port refuses TLS 1.2', async () => {
@@ -144,6 +180,36 @@ test('nothing else of the site listens, not even on loopback', async () => {
   expect(await listeningPorts(pids)).toEqual(ports)
   viewer.channel.close('left')
 })
+
+/** Ends a capture: no secret can be read in it, and every connection to these ports is TLS 1.3. */
+async function expectSealed(
+  capture: Capture,
+  towards: readonly number[],
+  secrets: readonly Secret[],
+): Promise<{ readonly ours: readonly Stream[]; readonly dialled: readonly Stream[] }> {
+  // What would be found if it were there.
+  const control = randomBytes(12).toString('hex')
+  const controlPort = await sayPlainly(site.port, `GET /${control} HTTP/1.1\r\nHost: localhost\r\n\r\n`)
+  await capture.has(control)
+  const { raw, streams } = await capture.finish()
+  expect(readable(raw, [secret('control', control)])).toEqual(['control, as it is'])
+  const ours = streams.filter((stream) => stream.from !== controlPort && stream.to !== controlPort)
+  // As packets, and as what the connections said, since a secret may lie across packets.
+  expect(readable(raw, secrets)).toEqual([])
+  for (const { bytes } of ours) expect(readable(bytes, secrets)).toEqual([])
+  for (const stream of ours)
+    expect(
+      /(?:GET|POST|PUT|PATCH|DELETE) \S+ HTTP|HTTP\/1\.[01] \d/.exec(stream.bytes.toString('latin1')),
+      `${stream.from} to ${stream.to}`,
+    ).toBeNull()
+  const dialled = ours.filter((stream) => towards.includes(stream.to))
+  for (const { from, to, bytes } of dialled) {
+    const answer = ours.find((one) => one.from === to && one.to === from)
+    expect(clientHelloOf(bytes), `${from} to ${to}`).toBe(true)
+    expect(negotiated(answer?.bytes ?? Buffer.alloc(0)), `${from} to ${to}`).toBe(0x0304)
+  }
+  return { ours, dialled }
+}
 
 /** RFC 8446, section 5.1 and 4.1.2: record of type 22, handshake of type 1. */
 function clientHelloOf(bytes: Buffer): boolean {
