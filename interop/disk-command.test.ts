@@ -134,6 +134,23 @@ test('a killed disk is listed as dead once', async () => {
   expect(await disks()).toEqual([])
 })
 
+test('what one connection wrote and another one flushed outlives a server that is killed', async () => {
+  const first = await attach('--overlay', 'keep')
+  // Stays connected, and flushes nothing itself.
+  const writer = spawn('qemu-io', ['-f', 'raw', '-t', 'writeback', uri(first)])
+  attached.push(writer)
+  writer.stdin.write('write -P 0x5a 64k 128k\n')
+  for await (const line of createInterface(writer.stdout)) if (line.includes('wrote')) break
+  await run('qemu-io', ['-f', 'raw', '-c', 'flush', uri(first)])
+  first.child.kill('SIGKILL')
+  await ended(first.child)
+  const second = await attach('--overlay', 'keep')
+  const read = await run('qemu-io', ['-r', '-f', 'raw', '-c', 'read -P 0x5a 64k 128k', uri(second)])
+  expect(read.stdout).toContain('read 131072/131072')
+  expect(read.stdout).not.toContain('failed')
+  await detach(second)
+})
+
 test('nbdinfo starts it by socket activation, nbdfuse on standard input and output', async () => {
   const words = [trustcast, 'disk', 'attach', 'base:1', '--read-only']
   const size = await run('nbdinfo', ['--json', '--', '[', ...words, ']'], { env })
@@ -172,7 +189,7 @@ test('served as a VHD it is one to libvhdi and QEMU, and equal to the image', as
   await detach(disk)
 })
 
-test('what a recorded boot read is on this machine before anybody reads it', async () => {
+test('what a recorded boot read is on this machine before anybody reads it, and the next time nothing is fetched', async () => {
   const path = await importNoise('boot')
   const trace = join(folder, 'trace')
   const recording = await attachImage(
@@ -196,6 +213,10 @@ test('what a recorded boot read is on this machine before anybody reads it', asy
   await run('cmp', [join(folder, 'copy.img'), path])
   expect(await statsOf(replaying.record.id)).toMatchObject({ bytesFetched })
   await detach(replaying)
+  const again = await attachImage('boot:1', '--read-only', '--cache', join(folder, 'c2'))
+  await run('nbdcopy', [uri(again), 'null:'])
+  expect(await statsOf(again.record.id)).toMatchObject({ bytesFetched: 0, requests: 0 })
+  await detach(again)
 })
 
 test('an image that a disk is attached from is not collected, though it has no name any more', async () => {
