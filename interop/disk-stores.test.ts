@@ -1,5 +1,6 @@
 import { once } from 'node:events'
-import { cp, mkdtemp, open, readdir, rm } from 'node:fs/promises'
+import { cp, mkdtemp, open, readdir, readFile, rm } from 'node:fs/promises'
+import { createServer as createHttpsServer } from 'node:https'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -115,6 +116,72 @@ test('a store that is gone only delays reads, and the opening of a disk', async 
   await expectWhole(late)
 })
 
+test('a store that is gone for more than a minute only delays reads', async () => {
+  let passedMs = 0
+  let returning: Promise<void> | undefined
+  // Time passes as it is waited for; the server is really gone meanwhile.
+  const pause = async (milliseconds: number): Promise<void> => {
+    passedMs += milliseconds
+    if (passedMs > 60_000) await (returning ??= nginx.start())
+  }
+  await using disk = await opened([address('honest')], { pause })
+  await disk.device.read(BigInt(10 * chunk), chunk)
+  await nginx.kill()
+  try {
+    const bytes = await disk.device.read(BigInt(50 * chunk), chunk)
+    expect(Buffer.compare(bytes, original.subarray(50 * chunk, 51 * chunk))).toBe(0)
+    expect(passedMs).toBeGreaterThan(60_000)
+  } finally {
+    await (returning ?? nginx.start())
+  }
+})
+
+test('a store that answers in drips only delays reads', async () => {
+  await using server = await rangeServer(folder, pki)
+  await using disk = await opened([address('honest', server.port)])
+  server.between = () => sleep(10)
+  const bytes = await disk.device.read(BigInt(50 * chunk), chunk)
+  expect(Buffer.compare(bytes, original.subarray(50 * chunk, 51 * chunk))).toBe(0)
+})
+
+test('a store is asked for at least eight ranges at once', async () => {
+  await using server = await rangeServer(folder, pki)
+  await using disk = await opened([address('honest', server.port)])
+  const eight = Promise.withResolvers<void>()
+  // Nothing is answered before so many have asked.
+  server.before = (asking) => {
+    if (asking >= 8) eight.resolve()
+    return eight.promise
+  }
+  // Not beside one another, which would be read by one request.
+  await Promise.all(
+    Array.from({ length: 10 }, (_, at) => disk.device.read(BigInt((12 + 10 * at) * chunk), 1)),
+  )
+})
+
+test('readers of one chunk make one request together', async () => {
+  await using server = await rangeServer(folder, pki)
+  await using disk = await opened([address('honest', server.port)])
+  const begun = server.asked()
+  const [asking, all] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  server.before = () => {
+    asking.resolve()
+    return all.promise
+  }
+  // Backwards: nobody reads ahead.
+  const places = Array.from({ length: 32 }, (_, at) => 50 * chunk + (31 - at) * 1024)
+  const read = (at: number) => disk.device.read(BigInt(at), 1024)
+  const first = read(places[0]!)
+  await asking.promise
+  const others = places.slice(1).map(read)
+  all.resolve()
+  for (const [index, bytes] of (await Promise.all([first, ...others])).entries()) {
+    const at = places[index]!
+    expect(Buffer.compare(bytes, original.subarray(at, at + 1024))).toBe(0)
+  }
+  expect(server.asked() - begun).toBe(1)
+})
+
 test('a store that nobody answers for, or that lies, is left for another one', async () => {
   const dead = await freePort()
   await using first = await opened([address('honest', dead), address('honest')])
@@ -180,6 +247,57 @@ test('whoever opened what is collected before it is pinned is told', async () =>
   await disk.pin()
   expect(warnings).toMatchObject([{ code: 'BLOB_MISSING' }])
 })
+
+interface RangeServer extends AsyncDisposable {
+  readonly port: number
+  /** How many requests it has had. */
+  asked(): number
+  /** What is waited for before an answer. @param asking requests that wait now */
+  before: (asking: number) => Promise<void> | undefined
+  /** What is waited for between parts of 1 KiB. */
+  between: (() => Promise<void>) | undefined
+}
+
+/** Serves a folder by ranges over TLS 1.3, as slowly as it is told, and counts. */
+async function rangeServer(root: string, { server: files }: TestPki): Promise<RangeServer> {
+  const [cert, key] = await Promise.all([readFile(files.cert), readFile(files.key)])
+  let [asked, asking] = [0, 0]
+  const server = createHttpsServer({ cert, key, minVersion: 'TLSv1.3' }, async (request, response) => {
+    asked += 1
+    asking += 1
+    await told.before(asking)
+    asking -= 1
+    const bytes = await readFile(join(root, request.url ?? ''))
+    const [, first, last] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '') ?? []
+    const part = first === undefined ? bytes : bytes.subarray(Number(first), Number(last) + 1)
+    const status = first === undefined ? 200 : 206
+    response.writeHead(status, {
+      'content-length': part.length,
+      ...(first !== undefined && { 'content-range': `bytes ${first}-${last}/${bytes.length}` }),
+    })
+    for (let at = 0; at < part.length; ) {
+      const end = told.between === undefined ? part.length : at + 1024
+      response.write(part.subarray(at, end))
+      at = end
+      await told.between?.()
+    }
+    response.end()
+  })
+  const told: RangeServer = {
+    port: await freePort(),
+    asked: () => asked,
+    before: () => undefined,
+    between: undefined,
+    async [Symbol.asyncDispose]() {
+      server.close()
+      server.closeAllConnections()
+      await once(server, 'close')
+    },
+  }
+  server.listen(told.port, '127.0.0.1')
+  await once(server, 'listening')
+  return told
+}
 
 interface Cutting extends AsyncDisposable {
   readonly port: number

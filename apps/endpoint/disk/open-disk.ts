@@ -61,6 +61,8 @@ export interface OpenDiskOptions {
   readonly replicated?: OpenReplicated | undefined
   /** Writes what was read, in order, to this file when the disk is closed. */
   readonly record?: string
+  /** Waits before stores that are all away are asked again; absent: for as long as it is told. */
+  readonly pause?: (milliseconds: number, signal: AbortSignal) => Promise<unknown>
   /** Ends the opening. */
   readonly signal?: AbortSignal
   /** Told of what goes wrong without ending anything. */
@@ -200,7 +202,7 @@ async function openWith(
     key,
     memoryBytes,
     cache: cache ?? noCache,
-    patience,
+    patience: patienceBy(options.pause ?? pauseFor),
     ...(signal && { signal }),
   })
   isOpen = true
@@ -280,9 +282,13 @@ function pinned(store: DirectoryStore, { reference, warn }: OpenDiskOptions, pin
 const { attempts, pausesMs } = defaultRetries
 
 /** Stores that are all gone for a minute only delay. */
-const patience: Patience = {
+const patienceBy = (pause: typeof pauseFor): Patience => ({
   rounds: attempts,
-  pause: (round, signal) => sleep(pauseMs(round, { pausesMs, random: Math.random }), undefined, { signal }),
+  pause: (round, signal) => pause(pauseMs(round, { pausesMs, random: Math.random }), signal),
+})
+
+function pauseFor(milliseconds: number, signal: AbortSignal): Promise<unknown> {
+  return sleep(milliseconds, undefined, { signal })
 }
 
 /** Nothing stays open when the opening is ended meanwhile. */
