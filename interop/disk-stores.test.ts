@@ -9,6 +9,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openDirectoryStore } from '#adapters/blobs-directory/index.ts'
 import { type OpenDisk, type OpenDiskOptions, openDisk } from '#apps/endpoint/disk/open-disk.ts'
 import { importDevice, noise, testKey } from '#core/artifact/artifact.fixture.ts'
+import { readKnownChunks } from '#core/artifact/index.ts'
 import type { BlobDigest } from '#core/blobs/index.ts'
 import { memoryDevice } from '#core/block/memory-device.fixture.ts'
 import { freePort, makePki, type RunningServer, startNginx, type TestPki } from './blob-servers.rig.ts'
@@ -65,7 +66,7 @@ async function alterPacks(store: string): Promise<void> {
   }
 }
 
-function address(name: 'honest' | 'liar', port = nginx.port): string {
+function address(name: 'honest' | 'liar' | 'shared', port = nginx.port): string {
   return `https://localhost:${port}/${name}/`
 }
 
@@ -234,6 +235,27 @@ test('what a disk reads is pinned though its name was taken away, or given to an
     await expectWhole(disk)
   }
   expect(await collect()).toBeGreaterThan(4)
+})
+
+test('whoever reads over the network goes on while what no image needs is collected, and afterwards', async () => {
+  const path = join(folder, 'shared')
+  await cp(join(folder, 'honest'), path, { recursive: true })
+  await using store = await openDirectoryStore(path)
+  await using disk = await opened([address('shared')])
+  const name = { name: 'disk', keyId: disk.manifest.keyId }
+  const known = await readKnownChunks(store, name, AbortSignal.any([]))
+  const newer = new Uint8Array(original)
+  newer.set(noise(20 * chunk, 2), 40 * chunk)
+  await importDevice(memoryDevice(newer, false), store, { version: '2', known })
+  await store.untag({ name: 'disk', version: '2' })
+  const collecting = store.collect({ graceMs: 0, now: Date.now() + 1000 })
+  const [{ deleted, freedBytes }] = await Promise.all([collecting, expectWhole(disk)])
+  expect(deleted).toBeGreaterThan(0)
+  expect(freedBytes).toBeGreaterThan(20 * chunk)
+  // What both versions name is not among it.
+  expect(freedBytes).toBeLessThan(40 * chunk)
+  await using another = await opened([address('shared')])
+  await expectWhole(another)
 })
 
 test('whoever opened what is collected before it is pinned is told', async () => {
