@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -18,10 +19,14 @@ export interface SmallDisk extends AsyncDisposable {
   readonly store: string
 }
 
-/** @param applications what workspaces may start from it, by name */
+/**
+ * @param applications what workspaces may start from it, by name
+ * @param dataBytes of a file that none of them reads
+ */
 export async function makeSmallDisk(
   name: string,
   applications: Readonly<Record<string, string>>,
+  dataBytes = 0,
 ): Promise<SmallDisk> {
   const folder = await mkdtemp('/var/tmp/tc-small-')
   const [root, image, store] = ['root', 'disk.img', 'store'].map((one) => join(folder, one)) as [
@@ -35,6 +40,7 @@ export async function makeSmallDisk(
   for (const applet of applets) await symlink('busybox', join(root, 'bin', applet))
   await writeFile(join(root, 'etc/passwd'), 'root:x:0:0::/root:/bin/sh\n')
   await writeFile(join(root, 'etc/group'), 'root:x:0:\n')
+  await writeFile(join(root, 'usr/data'), randomBytes(dataBytes))
   await run('mke2fs', ['-q', '-t', 'ext4', '-d', root, image, '16M'])
   const apps = Object.entries(applications).flatMap(([app, command]) => ['--app', `${app}=${command}`])
   const env = { ...process.env, TRUSTCAST_IMAGES: join(folder, 'keys') }

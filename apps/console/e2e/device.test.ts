@@ -6,6 +6,7 @@ import { promisify } from 'node:util'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { z } from 'zod'
+import { readDisks } from '#apps/endpoint/disk/attached.ts'
 import { personView } from '#core/api/admin.ts'
 import { devicePort } from '#core/handoff/index.ts'
 import { account, type RunningService, startService } from '../../../interop/endpoint-service.rig.ts'
@@ -18,6 +19,7 @@ import {
   until,
 } from '../../../interop/running-site.rig.ts'
 import { makeSmallDisk } from '../../../interop/small-disk.rig.ts'
+import { size } from '../src/words.ts'
 import { sees, signInAt, startVisitors, type Visitors } from './browser.rig.ts'
 import { untilLive } from './screen.rig.ts'
 
@@ -35,7 +37,7 @@ let undo: AsyncDisposableStack
 
 beforeAll(async () => {
   undo = new AsyncDisposableStack()
-  const disk = undo.use(await makeSmallDisk('lab', { lab: '/bin/sleep 86321' }))
+  const disk = undo.use(await makeSmallDisk('lab', { lab: '/bin/sleep 86321' }, 4 * 1024 * 1024))
   site = undo.use(await startSite({ args: ['--hosts', '1', '--gateways', '1'] }))
   ada = await site.signIn('ada')
   await publishForTest(ada, 'lab', disk)
@@ -67,6 +69,31 @@ test('the portal says of this device what its command line says', async () => {
   await sees(panel, /^Laboratory \(streamed disk\): .* of it here, .* fetched, lease for \d+ min more$/)
   await sees(panel, 'desk-3 · connected')
   await page.locator('.device summary').click()
+})
+
+test('an admin sees at Images what streams to the device, live and as the device itself counts it', async () => {
+  const admin = await visitors.visit()
+  await signInAt(admin, 'ada')
+  await admin.goto('/admin/images')
+  const row = admin.getByRole('row', { name: /desk-3/ })
+  const showsSince = async (fetchedBefore: number): Promise<boolean> => {
+    const { stats } = (await service.status()).launches[0]!
+    const { bytesFetched, bytesLocal, cacheHits, percentLocal } = stats
+    const text = await row.innerText()
+    const local = [
+      size(bytesLocal),
+      `${cacheHits.toLocaleString('en')} hits`,
+      `${Math.round(percentLocal)} %`,
+    ]
+    return bytesFetched > fetchedBefore && [size(bytesFetched), ...local].every((part) => text.includes(part))
+  }
+  await until(() => showsSince(0), 'the page shows what was fetched to start the application')
+  const { bytesFetched } = (await service.status()).launches[0]!.stats
+  const [disk] = await readDisks(service.env['TRUSTCAST_RUN'] ?? '')
+  await promisify(execFile)('nbdcopy', [`nbd+unix:///?socket=${disk?.socket}`, 'null:'])
+  await until(() => showsSince(bytesFetched), 'the page shows what was read since')
+  await sees(row, '100 %')
+  await admin.context().close()
 })
 
 test('when it is taken back the portal says why, and one click goes on in the data centre', async () => {
