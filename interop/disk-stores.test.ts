@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { cp, mkdtemp, open, readdir, readFile, rm } from 'node:fs/promises'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -284,7 +285,7 @@ interface RangeServer extends AsyncDisposable {
 async function rangeServer(root: string, { server: files }: TestPki): Promise<RangeServer> {
   const [cert, key] = await Promise.all([readFile(files.cert), readFile(files.key)])
   let [asked, asking] = [0, 0]
-  const server = createHttpsServer({ cert, key, minVersion: 'TLSv1.3' }, async (request, response) => {
+  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     asked += 1
     asking += 1
     await told.before(asking)
@@ -304,9 +305,16 @@ async function rangeServer(root: string, { server: files }: TestPki): Promise<Ra
       await told.between?.()
     }
     response.end()
-  })
+  }
+  const server = createHttpsServer(
+    { cert, key, minVersion: 'TLSv1.3' },
+    (request, response) =>
+      void answer(request, response).catch((error: unknown) => response.destroy(error as Error)),
+  )
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
   const told: RangeServer = {
-    port: await freePort(),
+    port: (server.address() as AddressInfo).port,
     asked: () => asked,
     before: () => undefined,
     between: undefined,
@@ -316,8 +324,6 @@ async function rangeServer(root: string, { server: files }: TestPki): Promise<Ra
       await once(server, 'close')
     },
   }
-  server.listen(told.port, '127.0.0.1')
-  await once(server, 'listening')
   return told
 }
 

@@ -85,7 +85,7 @@ test('nothing of a disk that streams, nor its key, can be read on the way from i
   const content = Buffer.alloc(32 * 65_536, marker)
   const [key, folder] = [randomBytes(32), join(site.state, 'image-stores')]
   const store = undo.use(await openDirectoryStore(join(folder, 'disk'), { create: true }))
-  const { manifestDigest, manifest } = await importDevice(memoryDevice(content, false), store, { key })
+  const { manifest } = await importDevice(memoryDevice(content, false), store, { key })
   const nginx = undo.use(await startNginx(folder, pki))
   const ada = await site.signIn('ada')
   await publishForTest(ada, manifest.name, {
