@@ -252,6 +252,20 @@ test('NBD clients agree on it', async () => {
     '--size=64M',
     '--output-format=json',
   ])
+  // Into the overlay and back.
+  await run('fio', [
+    '--name=verify',
+    `--aux-path=${folder}`,
+    '--ioengine=nbd',
+    `--uri=${uri}`,
+    '--rw=randwrite',
+    '--bssplit=512/10:4k/50:12k/20:64k/20',
+    '--iodepth=32',
+    '--size=64M',
+    '--verify=crc32c',
+    '--do_verify=1',
+    '--verify_fatal=1',
+  ])
 })
 
 test('an application runs from the disk in a sandbox, and the lease is given back', async () => {
