@@ -42,8 +42,11 @@ export interface HttpAnswer {
   readonly body: Uint8Array
 }
 
-/** A peer that sends less than this for long is as good as gone. */
-const slowestBytesPerMs = 64
+/**
+ * A peer that sends less than this for long is as good as gone. Of one connection: all that ask at once share a line, and
+ * must not give up on it together when it is a slow one.
+ */
+const slowestBytesPerMs = 4
 const leastTotalMs = 60_000
 
 /**
