@@ -90,7 +90,7 @@ test('an admin sees at Images what streams to the device, live and as the device
   await until(() => showsSince(0), 'the page shows what was fetched to start the application')
   const { bytesFetched } = (await service.status()).launches[0]!.stats
   const [disk] = await readDisks(service.env['TRUSTCAST_RUN'] ?? '')
-  await promisify(execFile)('nbdcopy', [`nbd+unix:///?socket=${disk?.socket}`, 'null:'])
+  await run('nbdcopy', [`nbd+unix:///?socket=${disk?.socket}`, 'null:'])
   await until(() => showsSince(bytesFetched), 'the page shows what was read since')
   await sees(row, '100 %')
   await admin.context().close()
