@@ -1,12 +1,25 @@
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmod, copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { WebSocket } from 'ws'
 import { z } from 'zod'
 import { readEndpointCredentials } from '#apps/endpoint/endpoint-agent.ts'
 import { launchDisk } from '#apps/endpoint/launch-disk.ts'
+import { reportOfMachine } from '#apps/endpoint/report-sources.ts'
 import { callJson } from '#apps/site-client/call.ts'
+import { endpointToSite } from '#core/agent/endpoint-messages.ts'
 import { alarmsAnswer, type EndpointClaim, endpointClaimsAnswer } from '#core/api/evidence.ts'
 import { endpointView } from '#core/api/lease.ts'
 import { sessionView, workspaceView } from '#core/api/person.ts'
+import { bytes32, uuid } from '#core/api/words.ts'
 import { decodeEntry } from '#core/audit/index.ts'
+import { readCompactJws } from '#core/identity/compact-jws.ts'
+import { claimNames, claimVocabulary } from '#core/trust/index.ts'
+import { games } from './as-account.rig.ts'
+import { account } from './endpoint-service.rig.ts'
 import { diskOf, type EndpointLaunch, type EnrolledEndpoint, enrolEndpoint } from './enrolled-endpoint.rig.ts'
 import { type ToldObserver, toldObserver } from './observed-endpoint.rig.ts'
 import { diskWorkspace, publishForTest } from './published-release.rig.ts'
@@ -50,6 +63,48 @@ test('an endpoint that reports is known, each claim with its source and what it 
   // Its own good word is known and raises nothing.
   expect(claims.get('endpoint.antivirus')).toMatchObject({ value: 'unknown', selfReported: 'on' })
 })
+
+/** Stands wherever somebody who looks around on a machine could see something that is a person's own. */
+const ownWord = 'MyDivorce'
+
+test('nothing of a person is in what a device sends, and nothing that is not documented', async () => {
+  await using _person = await atWork()
+  const sent = vi.spyOn(WebSocket.prototype, 'send')
+  await using leaving = new AsyncDisposableStack()
+  leaving.defer(() => sent.mockRestore())
+  const log = { info: vi.fn(), warn: vi.fn() }
+  // The real collectors, reporting as the service does.
+  const report = leaving.use(await reportOfMachine({ dir: laptop.dir, log }))
+  const real = leaving.use(await enrolEndpoint(site, ada, 'laptop-real', { report }))
+  const debuggerSeen = async () => (await claimOf('endpoint.debugger', real))?.value === 'attached'
+  await until(debuggerSeen, 'somebody looks over its shoulder', 60_000)
+
+  const texts = sent.mock.calls.map(([data]) => (typeof data === 'string' ? data : ''))
+  const frames = texts.map((text) => endpointToSite.parse(JSON.parse(text)))
+  const statements = frames.flatMap((frame) => (frame.kind === 'evidence' ? [frame] : []))
+  const said = statements.map(({ statement }) =>
+    documented.parse(readCompactJws(statement, 'ES256', 1e6).payload()),
+  )
+  const own = said.filter(({ endpoint }) => endpoint === real.agent.id)
+  const observations = own.flatMap((one) => one.observations)
+  expect(observations).toContainEqual(
+    expect.objectContaining({ claim: 'endpoint.debugger', value: 'attached' }),
+  )
+  const docs = await readFile(join(import.meta.dirname, '../docs/posture.md'), 'utf8')
+  for (const { claim, value, collector } of observations) {
+    expect(claimVocabulary[claim].values).toContain(value)
+    if (claim === 'network.integrity') continue
+    const [, name = ''] = claim.split('.')
+    const isInTable = (line: string) => line.includes(`\`${name}\``) && line.includes(`\`${collector}\``)
+    expect(docs.split('\n').filter(isInTable), `${claim} of ${collector}`).toHaveLength(1)
+  }
+  const stored = await database.rows('select * from endpoint_evidence where endpoint_id = $1', [
+    real.agent.id,
+  ])
+  const everything = JSON.stringify([frames, said, stored])
+  expect(everything.toLowerCase()).not.toContain(ownWord.toLowerCase())
+  expect(everything).not.toContain(account)
+}, 120_000)
 
 test('a fault on the endpoint takes the disk from it; the workspace opens hosted at once, and the way back is shown', async () => {
   const nora = await site.signIn('nora')
@@ -231,6 +286,65 @@ test('when many fall at once running work is not cut, new launches follow the po
   expect(ended).toMatchObject({ code: 'LEASE_WITHDRAWN', notice: { code: 'TRUST_LOST' } })
   expect(await alarms()).toEqual([])
 }, 180_000)
+
+/** What docs/posture.md says is sent, by its names here. */
+const documented = z.strictObject({
+  endpoint: uuid,
+  site: uuid,
+  nonce: bytes32,
+  sequence: z.int(),
+  previous: z.string().optional(),
+  at: z.int(),
+  exporter: bytes32,
+  observations: z.array(
+    z.strictObject({
+      claim: z.enum(claimNames),
+      value: z.string(),
+      collector: z.string(),
+      detail: z.string(),
+    }),
+  ),
+  beacon: z.string().optional(),
+})
+
+/** Somebody sits here, with a desktop, programs, files and a history that are their own, and looks into what Trustcast started. */
+async function atWork(): Promise<AsyncDisposable> {
+  const home = await mkdtemp(join(tmpdir(), `tc-${ownWord}-`))
+  await chmod(home, 0o755)
+  for (const name of ['.bash_history', `${ownWord}.odt`])
+    await writeFile(join(home, name), `firefox https://${ownWord}.example\n`)
+  const env = { ...process.env, HOME: home, SECRET: ownWord }
+  const children: ChildProcess[] = []
+  const run = async (name: string, of: string, words: readonly string[], as: object = {}) => {
+    await copyFile(of, join(home, name))
+    const child = spawn(join(home, name), words, {
+      ...as,
+      cwd: home,
+      env,
+      stdio: ['pipe', 'ignore', 'ignore'],
+    })
+    children.push(child)
+    await once(child, 'spawn')
+    return String(child.pid)
+  }
+  const waiting = ['-c', 'read', `--title=${ownWord}`, `/home/${ownWord}`]
+  await run('gnome-shell', '/bin/bash', waiting, games)
+  const traced = await run(`${ownWord}-app`, '/bin/bash', waiting, games)
+  await run(`${ownWord}-looks`, '/usr/bin/strace', ['--attach', traced])
+  vi.stubEnv('SUDO_UID', String(games.uid))
+  vi.stubEnv('HOME', home)
+  return {
+    [Symbol.asyncDispose]: async () => {
+      vi.unstubAllEnvs()
+      for (const child of children.toReversed()) {
+        const gone = once(child, 'exit')
+        child.kill('SIGKILL')
+        await gone
+      }
+      await rm(home, { recursive: true })
+    },
+  }
+}
 
 /** A launch whose disk does nothing but hold its lease. @returns why the lease ended */
 /** Resolves when the disk is in use. */

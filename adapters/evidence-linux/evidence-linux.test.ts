@@ -226,7 +226,7 @@ test('a tracer of a process that we started is a debugger, and its coming and go
   await look(collector)
   const strace = await start('strace', '--attach', String(child.pid))
   await expect.poll(async () => (await look(collector)).value).toBe('attached')
-  expect((await look(collector)).detail).toBe('strace is attached to sleep')
+  expect((await look(collector)).detail).toBe('strace is attached to Trustcast or what it started')
   await expect.poll(calls).toBeGreaterThan(0)
   const before = calls()
   await end(strace, 'SIGINT')

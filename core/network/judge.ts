@@ -70,8 +70,8 @@ export function judgeRoutes(
     const network = networkOf(destination)
     if (network === undefined || network.prefix === 0) return []
     if (network.prefix <= widestPrefix) return [`DHCP pushes a route to ${destination}`]
-    const beaten = intoTunnel.find((route) => covers(networkOf(route.destination), network))
-    return beaten === undefined ? [] : [`DHCP pushes a route to ${destination}, which beats ${beaten.dev}'s`]
+    const isBeaten = intoTunnel.some((route) => covers(networkOf(route.destination), network))
+    return isBeaten ? [`DHCP pushes a route to ${destination}, which beats the VPN's`] : []
   })
   return [...new Set(found)]
 }

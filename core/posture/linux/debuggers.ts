@@ -36,8 +36,10 @@ export function judgeDebugger({ ours, all, hasInspector }: DebuggerFacts): Obser
   const traced = ours.find(({ tracer = 0 }) => tracer !== 0)
   if (traced !== undefined) {
     const tracer = all.find(({ pid }) => pid === traced.tracer)
-    const name = tracer === undefined ? 'a debugger' : nameOf(tracer)
-    return observe(claim, 'attached', collector, `${name} is attached to ${nameOf(traced)}`)
+    // What else runs here, and what a person calls it, is nobody's business.
+    const isKnown = tracer !== undefined && knownDebuggers.has(nameOf(tracer))
+    const name = isKnown ? nameOf(tracer) : 'a debugger'
+    return observe(claim, 'attached', collector, `${name} is attached to Trustcast or what it started`)
   }
   if (ours.length === 0) return unknown(claim, collector, 'our own processes cannot be read')
   const beside = all.find((process) => knownDebuggers.has(nameOf(process)))
