@@ -7,7 +7,6 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { WebSocket } from 'ws'
 import { z } from 'zod'
 import { readEndpointCredentials } from '#apps/endpoint/endpoint-agent.ts'
-import { launchDisk } from '#apps/endpoint/launch-disk.ts'
 import { reportOfMachine } from '#apps/endpoint/report-sources.ts'
 import { callJson } from '#apps/site-client/call.ts'
 import { endpointToSite } from '#core/agent/endpoint-messages.ts'
@@ -20,7 +19,7 @@ import { readCompactJws } from '#core/identity/compact-jws.ts'
 import { claimNames, claimVocabulary } from '#core/trust/index.ts'
 import { games } from './as-account.rig.ts'
 import { account } from './endpoint-service.rig.ts'
-import { diskOf, type EndpointLaunch, type EnrolledEndpoint, enrolEndpoint } from './enrolled-endpoint.rig.ts'
+import { type EnrolledEndpoint, enrolEndpoint, leaseInUse } from './enrolled-endpoint.rig.ts'
 import { type ToldObserver, toldObserver } from './observed-endpoint.rig.ts'
 import { diskWorkspace, publishForTest } from './published-release.rig.ts'
 import { type RunningSite, type SignedInClient, startSite, until } from './running-site.rig.ts'
@@ -109,7 +108,7 @@ test('nothing of a person is in what a device sends, and nothing that is not doc
 test('a fault on the endpoint takes the disk from it; the workspace opens hosted at once, and the way back is shown', async () => {
   const nora = await site.signIn('nora')
   const made = await laptop.launch(nora, 'lab')
-  const { end } = await inUse(made)
+  const { end } = await leaseInUse(laptop, made)
   seen.see('endpoint.antivirus', 'off')
   expect(await end).toMatchObject({
     code: 'LEASE_WITHDRAWN',
@@ -264,9 +263,7 @@ test('when many fall at once running work is not cut, new launches follow the po
   for (const { endpoint } of fleet) await untilClaim('endpoint.reporting', 'current', endpoint)
   const nora = await site.signIn('nora')
   const made = await first.endpoint.launch(nora, 'lab')
-  let ended: unknown
-  const { end } = await inUse(made, first.endpoint)
-  const use = end.then((how) => (ended = how))
+  const use = await leaseInUse(first.endpoint, made)
   // All but the one that work runs on: then the brake is on before it falls.
   for (const { observer } of fleet.slice(1)) observer.see('endpoint.firewall', 'off')
   await until(async () => (await alarms()).some(({ kind }) => kind === 'brake'), 'the brake is on', 40_000)
@@ -274,7 +271,7 @@ test('when many fall at once running work is not cut, new launches follow the po
   await untilClaim('endpoint.firewall', 'off', first.endpoint)
   await activate(`${await policyText()}\n// Decided again.\n`)
   await new Promise((resolve) => setTimeout(resolve, 2_000))
-  expect(ended).toBeUndefined()
+  expect(use.ended).toBeUndefined()
   // Somebody who launches now is given what the policy gives.
   const launched = await first.endpoint.launch(ada, 'lab')
   expect(launched.delivery.kind).toBe('hosted')
@@ -282,8 +279,7 @@ test('when many fall at once running work is not cut, new launches follow the po
   await ada.send('POST', `/alarms/${alarm?.id}/acknowledge`, undefined, z.unknown())
   expect((await alarms())[0]?.acknowledged?.by).toBeDefined()
   await ada.send('POST', `/alarms/${alarm?.id}/lift`, undefined, z.unknown())
-  await use
-  expect(ended).toMatchObject({ code: 'LEASE_WITHDRAWN', notice: { code: 'TRUST_LOST' } })
+  expect(await use.end).toMatchObject({ code: 'LEASE_WITHDRAWN', notice: { code: 'TRUST_LOST' } })
   expect(await alarms()).toEqual([])
 }, 180_000)
 
@@ -344,23 +340,6 @@ async function atWork(): Promise<AsyncDisposable> {
       await rm(home, { recursive: true })
     },
   }
-}
-
-/** A launch whose disk does nothing but hold its lease. @returns why the lease ended */
-/** Resolves when the disk is in use. */
-async function inUse(made: EndpointLaunch, endpoint = laptop) {
-  const opened = Promise.withResolvers<void>()
-  const end = launchDisk(endpoint.agent, { ...made, delivery: diskOf(made) }, async () => {
-    opened.resolve()
-    return {
-      run: (signal?: AbortSignal) =>
-        new Promise<void>((resolve) => signal?.addEventListener('abort', () => resolve())),
-      stats: () => ({ bytesFetched: 0, bytesLocal: 0, percentLocal: 0, cacheHits: 0, bytesWritten: 0 }),
-      [Symbol.asyncDispose]: async () => undefined,
-    }
-  })
-  await Promise.race([opened.promise, end])
-  return { end }
 }
 
 async function claimOf(name: string, endpoint = laptop): Promise<EndpointClaim | undefined> {

@@ -1,7 +1,7 @@
 import { createHash, X509Certificate } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { z } from 'zod'
 import { type DiskToOpen, launchDisk, type OpenedDisk } from '#apps/endpoint/launch-disk.ts'
 import { personView, tokenAnswer } from '#core/api/admin.ts'
@@ -192,17 +192,19 @@ test('a change of groups takes the key away, and work goes on in the data centre
   await nora.send('DELETE', `/sessions/${down.delivery.session.id}`, undefined, z.unknown())
 })
 
-test('while the site is silent the endpoint stops by its own clock', async () => {
+test('while the site is silent the endpoint stops by its own clock, also when its date is set back', async () => {
   const nora = await site.signIn('nora')
   const made = await laptop.launch(nora, 'lab')
   const use = await inUse(laptop, made)
   const [pid = 0] = await site.pidsOf('site')
   process.kill(pid, 'SIGSTOP')
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() - 86_400_000 })
   try {
     laptop.skewMs += 16 * 60_000
     expect(await use.end).toMatchObject({ code: 'LEASE_EXPIRED' })
     expect(Buffer.from(use.opened.key).every((byte) => byte === 0)).toBe(true)
   } finally {
+    vi.useRealTimers()
     process.kill(pid, 'SIGCONT')
   }
   const { lease, session } = diskOf(made)

@@ -9,6 +9,7 @@ import {
   readEndpointCredentials,
   startEndpointAgent,
 } from '#apps/endpoint/endpoint-agent.ts'
+import { type DiskEnd, launchDisk } from '#apps/endpoint/launch-disk.ts'
 import { steadyMs } from '#apps/endpoint/steady-clock.ts'
 import { callJson } from '#apps/site-client/call.ts'
 import { tokenAnswer } from '#core/api/admin.ts'
@@ -89,4 +90,33 @@ async function launchAt(
 export function diskOf({ delivery }: EndpointLaunch): DiskDelivery {
   if (delivery.kind === 'streamed-disk') return delivery
   throw new Error(`expected a streamed disk, got ${delivery.kind}`)
+}
+
+/** A launch, once it is open, whose disk does nothing but hold its lease until that is over. */
+export interface LeaseInUse {
+  readonly end: Promise<DiskEnd>
+  /** How it ended, if it has. */
+  readonly ended: DiskEnd | undefined
+}
+
+export async function leaseInUse({ agent }: EnrolledEndpoint, made: EndpointLaunch): Promise<LeaseInUse> {
+  const { delivery } = made
+  if (delivery.kind === 'hosted') throw new Error('expected what runs on the endpoint')
+  const opened = Promise.withResolvers<void>()
+  let ended: DiskEnd | undefined
+  const end = launchDisk(agent, { ...made, delivery }, async () => {
+    opened.resolve()
+    return {
+      run: () => new Promise<void>(() => undefined),
+      stats: () => ({ bytesFetched: 0, bytesLocal: 0, percentLocal: 0, cacheHits: 0, bytesWritten: 0 }),
+      [Symbol.asyncDispose]: async () => undefined,
+    }
+  }).then((how) => (ended = how))
+  await Promise.race([opened.promise, end])
+  return {
+    end,
+    get ended() {
+      return ended
+    },
+  }
 }

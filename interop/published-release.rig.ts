@@ -4,6 +4,7 @@ import type { WorkspaceDefinition } from '#core/api/admin.ts'
 import { proposalDetail } from '#core/api/releases.ts'
 import { encodeManifest, keyIdOf } from '#core/artifact/index.ts'
 import { decodeAnyMetadata, memorySigner, type ReleaseSigner, signMetadata } from '#core/release/index.ts'
+import type { VmConfig } from '#core/vm/index.ts'
 import type { SignedInClient } from './running-site.rig.ts'
 
 /** A release that a site has published for production, and the key of its image. */
@@ -97,12 +98,13 @@ export function diskWorkspace(image: string, change: Partial<WorkspaceDefinition
   }
 }
 
-function emptyImage(name: string): ImageForTest {
+/** An image of no bytes. @param vm that it describes */
+export function emptyImage(name: string, vm?: VmConfig): ImageForTest {
   const key = randomBytes(32)
-  return { key, manifest: manifestOf(name, '1', key), store: 'none' }
+  return { key, manifest: manifestOf(name, '1', key, vm), store: 'none' }
 }
 
-function manifestOf(name: string, version: string, key: Buffer): Uint8Array {
+function manifestOf(name: string, version: string, key: Buffer, vm?: VmConfig): Uint8Array {
   return encodeManifest({
     schema: 1,
     name,
@@ -117,5 +119,6 @@ function manifestOf(name: string, version: string, key: Buffer): Uint8Array {
     storedBytes: 0,
     applications: { lab: { command: ['/usr/bin/lab'] } },
     createdAt: new Date().toISOString(),
+    ...(vm === undefined ? {} : { vm }),
   })
 }

@@ -47,7 +47,12 @@ export async function enrolledIdentity(
   }
 }
 
-export async function dialAsEndpoint(identity: AgentIdentity, reports = true): Promise<RawEndpoint> {
+/** @param sealKey of the machine's own agent, where one runs beside it */
+export async function dialAsEndpoint(
+  identity: AgentIdentity,
+  reports = true,
+  sealKey: string = 'A'.repeat(43),
+): Promise<RawEndpoint> {
   const url = new URL(agentPath, identity.agentUrl)
   url.protocol = 'wss:'
   const socket = new WebSocket(url, {
@@ -66,7 +71,7 @@ export async function dialAsEndpoint(identity: AgentIdentity, reports = true): P
   await opened.promise
   const say = (message: object): void => socket.send(JSON.stringify(message))
   const key = createPrivateKey(identity.privateKeyPem)
-  say({ kind: 'hello', sealKey: 'A'.repeat(43), version: 'test', reports })
+  say({ kind: 'hello', sealKey, version: 'test', reports })
   return {
     exporter,
     next: box,

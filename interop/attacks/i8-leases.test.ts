@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { cp, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
@@ -196,6 +196,41 @@ test('an endpoint speaks about its own leases alone', async () => {
   held.end()
   await until(async () => (await stateOf(made.lease.id)) === 'ended', 'its own endpoint gave it back')
   await expect(laptop.agent.askForKey(made.lease)).rejects.toMatchObject(refused)
+})
+
+test('a machine that is put back to what it was under a lease that was withdrawn opens nothing', async () => {
+  const machine = await enrolEndpoint(site, ada, 'laptop-3')
+  const made = diskOf(await machine.launch(nora, 'lab'))
+  const mine = { leaseId: made.lease.id, endpointId: machine.agent.id }
+  const offer = { ...made.lease, askedAt: machine.agent.steadyMs() }
+  const sealed = await machine.agent.askForKey(made.lease)
+  const key = await unsealImageKey(machine.agent.sealKeys, sealed, mine)
+  const held = machine.agent.leases.hold({ ...offer, key })
+  await until(async () => (await stateOf(made.lease.id)) === 'held', 'it is held')
+  const copied = `${machine.dir}-copied`
+  await cp(machine.dir, copied, { recursive: true })
+  undo.defer(() => rm(copied, { recursive: true, force: true }))
+  await ada.send('POST', `/leases/${made.lease.id}/withdraw`, { reason: 'lost' }, z.unknown())
+  await until(() => held.signal.aborted, 'it is taken')
+  held.end()
+  await until(async () => (await stateOf(made.lease.id)) === 'ended', 'it was given back')
+  await machine[Symbol.asyncDispose]()
+
+  await using again = await startEndpointAgent({ dir: copied, version: 'test', log: silent })
+  const refused = { code: 'AGENT_SITE_REFUSED', siteCode: 'NOT_FOUND' }
+  await expect(again.askForKey(made.lease)).rejects.toMatchObject(refused)
+  // Who says to hold it still is told that it does not, and what had it counts as gone.
+  const claimed = again.leases.hold({ ...offer, key: Buffer.from(release.key) })
+  await until(() => claimed.signal.aborted, 'it is told')
+  expect(claimed.signal.reason).toMatchObject({ code: 'LEASE_WITHDRAWN' })
+  expect(await stateOf(made.lease.id)).toBe('ended')
+  // The key was in memory only.
+  const files = (await readdir(copied, { recursive: true, withFileTypes: true })).filter((one) =>
+    one.isFile(),
+  )
+  expect(files.map(({ name }) => name)).toContain('seal-key')
+  const bytes = await Promise.all(files.map(({ parentPath, name }) => readFile(join(parentPath, name))))
+  expect(readable(Buffer.concat(bytes), [secret('the image key', release.key)])).toEqual([])
 })
 
 test('for every key that ever went out there is a lease that says to whom, where and until when', async () => {
