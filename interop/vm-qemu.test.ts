@@ -11,6 +11,8 @@ import { NbdServer } from '#adapters/nbd-server/index.ts'
 import { endsWithin, type QemuVm, startQemu } from '#adapters/vm-qemu/index.ts'
 import { memoryDevice } from '#core/block/memory-device.fixture.ts'
 import { type VmConfig, vmConfigFile } from '#core/vm/index.ts'
+import { linuxGuest, saidOn } from './linux-guest.rig.ts'
+import { createLan } from './network-namespace.rig.ts'
 import { until } from './running-site.rig.ts'
 import { marker, markerAt, personAt, tinyDisk } from './tiny-guest.rig.ts'
 
@@ -34,8 +36,8 @@ interface Started extends AsyncDisposable {
   readonly disk: Buffer
 }
 
-async function start(config: VmConfig): Promise<Started> {
-  const disk = tinyDisk(4)
+async function start(config: VmConfig, linux?: Buffer): Promise<Started> {
+  const disk = linux ?? tinyDisk(4)
   const device = memoryDevice(disk)
   const server = new NbdServer({ exports: [{ name: 'disk', description: '', device }] })
   const vm = await startQemu({
@@ -43,6 +45,8 @@ async function start(config: VmConfig): Promise<Started> {
     dir: join(folder, `vm-${performance.now()}`),
     serveDisk: (stream) => void server.serve(stream),
     warn: () => undefined,
+    // A KVM inside of a virtual machine may fail a kernel that boots.
+    isEmulated: linux !== undefined,
   })
   return {
     vm,
@@ -199,6 +203,68 @@ test('neither datagrams nor IPv6 leave it, also to what its release lists', asyn
   server.close()
   ear.close()
 })
+
+test('a real guest reaches what its release lists and nothing else; one that is given no network has none', async () => {
+  await using leaving = new AsyncDisposableStack()
+  const lan = leaving.use(await createLan())
+  const arrived: string[] = []
+  const serve = async (what: string): Promise<number> => {
+    const server = createServer((socket) => {
+      arrived.push(what)
+      socket.end(`hello from ${what}\n`)
+    })
+    leaving.defer(() => void server.close())
+    server.listen(0, '0.0.0.0')
+    await once(server, 'listening')
+    return (server.address() as { port: number }).port
+  }
+  const [listed, other] = [await serve('listed'), await serve('other')]
+  const ear = createSocket('udp4')
+  leaving.defer(() => void ear.close())
+  ear.on('message', () => arrived.push('datagram'))
+  ear.bind(listed, '0.0.0.0')
+  await once(ear, 'listening')
+  const here = lan.gateway
+  const elsewhere = leaving.use(await createLan()).gateway
+  const guest = await linuxGuest(
+    await mkdtemp(join(folder, 'guest-')),
+    `say() { echo "$1: $(shift; timeout 8 "$@" < /dev/null 2> /dev/null | tail -n 2 | tr '\\n' ' ')"; }
+echo "cards: $(ls /sys/class/net | grep -vc lo)"
+ip link set eth0 up
+ip address add 10.0.2.15/24 dev eth0
+ip route add default via 10.0.2.2
+echo 'nameserver 10.0.2.3' > /etc/resolv.conf
+say listed nc ${here} ${listed} &
+say 'other port' nc ${here} ${other} &
+say device nc 10.0.2.2 ${listed} &
+say elsewhere nc ${elsewhere} ${listed} &
+say 'other name' nslookup -type=a evil.example &
+say 'listed name' nslookup -type=a listed.example &
+say ping ping -c 1 ${here} &
+say datagram tftp -g -r datagram -l - ${here} ${listed} &
+wait
+`,
+  )
+  const machine = { memoryMiB: 256, firmware: 'uefi' }
+  const allow = ['listed.example', here].map((host) => ({ host, ports: [listed] }))
+  const network = { kind: 'user', model: 'virtio', allow }
+  await using limited = await start(configOf({ ...machine, network }), guest)
+  await using none = await start(configOf({ ...machine, network: { kind: 'none' } }), Buffer.from(guest))
+  for (const { disk } of [limited, none])
+    await until(() => saidOn(disk) !== undefined, 'the guest has tried it all', 150_000)
+  const said = (disk: Buffer, what: string): string =>
+    new RegExp(`^${what}: *(.*?) *$`, 'm').exec(saidOn(disk) ?? '')?.[1] ?? 'nothing'
+  expect(said(limited.disk, 'cards')).toBe('1')
+  expect(said(limited.disk, 'listed')).toBe('hello from listed')
+  expect(said(limited.disk, 'listed name')).toContain('198.18.0.')
+  expect(said(limited.disk, 'other name')).toContain('NXDOMAIN')
+  for (const what of ['other port', 'device', 'elsewhere', 'datagram'])
+    expect(said(limited.disk, what), what).toBe('')
+  expect(said(limited.disk, 'ping')).not.toContain('bytes from')
+  expect(said(none.disk, 'cards')).toBe('0')
+  expect(said(none.disk, 'listed')).toBe('')
+  expect(arrived).toEqual(['listed'])
+}, 180_000)
 
 /** A program that sends one datagram; a network that refuses it is an answer, too. */
 function sendTo(address: string, port: number, text: string): string {

@@ -19,6 +19,8 @@ export interface StartQemuOptions {
   readonly warn: (error: unknown) => void
   /** Ends the starting. */
   readonly signal?: AbortSignal
+  /** Without KVM, for tests: not every machine that has it can run every guest. */
+  readonly isEmulated?: boolean
 }
 
 /** A QEMU process. Lifetime: until `exited`; whoever started it disposes of it, which kills it. */
@@ -62,7 +64,7 @@ export async function startQemu(options: StartQemuOptions): Promise<QemuVm> {
   const uid = process.getuid?.() === 0 ? uids.first + randomInt(uids.count) : undefined
   if (uid !== undefined) await chown(dir, uid, uid)
   const networking = starting.use(await enterNetwork(config.network, { dir, uid, warn: options.warn }))
-  const accelerator = (await isKvmUsable()) ? 'kvm' : 'tcg'
+  const accelerator = options.isEmulated !== true && (await isKvmUsable()) ? 'kvm' : 'tcg'
   const lockMemory = uid !== undefined && (await isSwapping())
   const words = qemuArguments(config, {
     accelerator,
