@@ -135,8 +135,8 @@ test('many whose service dies put it on: what runs, hosted and on devices, goes 
   // What is no evidence takes effect as ever: by that all is known to have been decided again.
   const narrower = policy.replace('@id("works")', '@id("works")\n@idleMinutes("7")')
   await ada.send('PUT', '/admin/policy', { text: narrower }, z.unknown())
-  const open = async () => (await database.rows('select from redecisions')).length
-  await until(async () => (await open()) === 0, 'all was decided again')
+  const isDone = async () => (await database.rows('select from redecisions')).length === 0
+  await until(isDone, 'all was decided again')
   const { state, mode, rights } = before
   expect(await work.hosted()).toMatchObject({ state, mode, rights, obligations: { idleMinutes: 7 } })
   expect([work.disk.ended, work.vm.ended]).toEqual([undefined, undefined])

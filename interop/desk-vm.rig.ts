@@ -12,7 +12,7 @@ import { importTinyVm } from './tiny-guest.rig.ts'
 
 const run = promisify(execFile)
 const trustcast = join(import.meta.dirname, '../trustcast')
-const policy = `
+export const policy = `
 @id("vm")
 @overlay("keep")
 permit (principal in Group::"employees", action == Action::"local-vm", resource);

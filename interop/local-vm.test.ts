@@ -393,6 +393,28 @@ test('after revocation nothing of it runs, and what is left on the disk yields n
   expect(await plaintextIn(inFolder('run'))).toEqual([])
 })
 
+test('a VM of a release before the one that this machine has accepted does not start, and one that waits does not go on', async () => {
+  await using fresh = await enrolEndpoint(site, ada, 'laptop-9')
+  await using vms = localVms({ dir: fresh.dir })
+  const nora = await site.signIn('nora')
+  const one = await running(vms, await fresh.launch(nora, 'desk'), fresh)
+  await typed(one, 'w')
+  await setGroups('nora', ['contractors'])
+  expect(await one.end).toMatchObject({ notice: { code: 'TRUST_LOST' } })
+  expect(one.open.vm.state).toBe('withdrawn')
+  await setGroups('nora', ['employees'])
+  // A newer one was accepted here meanwhile, as by another workspace of the same image; the site says the older one.
+  expect(await readdir(join(fresh.dir, 'floors'))).toEqual(['tiny@1'])
+  await rename(join(fresh.dir, 'floors/tiny@1'), join(fresh.dir, 'floors/tiny@2'))
+  const refused = { code: 'RELEASE_ROLLBACK', remedy: expect.any(String) }
+  await expect(running(vms, await fresh.launch(nora, 'desk'), fresh)).rejects.toMatchObject(refused)
+  expect(one.open.vm.state).toBe('withdrawn')
+  await expect(one.open.vm.resume()).rejects.toMatchObject({ code: 'LOCAL_VM_WITHDRAWN' })
+  await using others = localVms({ dir: fresh.dir, runDir: inFolder('run-9') })
+  await expect(running(others, await fresh.launch(nora, 'desk'), fresh)).rejects.toMatchObject(refused)
+  expect(await readVms(inFolder('run-9'))).toEqual([])
+})
+
 test('a VM that nobody signed does not start', async () => {
   // Whoever has the store gives the machine more than was signed.
   const altered = inFolder('store-altered')

@@ -6,7 +6,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { constants, inflateSync } from 'node:zlib'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { VmDisplay } from '#apps/endpoint/vm/display.ts'
+import type { DisplayTerms } from '#core/agent/endpoint-messages.ts'
 import { concatBytes, decodeUtf8, encodeUtf8, Writer } from '#core/bytes/index.ts'
+import { defaultObligations } from '#core/policy/index.ts'
 import {
   createRfbFilter,
   type RfbEvent,
@@ -14,6 +17,7 @@ import {
   type RfbOutput,
   type RfbRights,
 } from '#core/rfb/index.ts'
+import { personAt } from './tiny-guest.rig.ts'
 
 const width = 640
 const height = 480
@@ -107,6 +111,37 @@ test('text leaves and enters only with the right', async () => {
   await expect
     .poll(() => output('xclip', '-selection', 'clipboard', '-o'), { timeout: 20_000 })
     .toBe('brought in')
+})
+
+test('on the screen of a local VM text passes each way as the decision says, also when it changes meanwhile', async () => {
+  const shown = new VmDisplay({ source: join(directory, 'xvnc.sock'), warn: () => undefined })
+  closers.push(() => void shown[Symbol.asyncDispose]())
+  const decided = (...permitted: DisplayTerms['rights']): void =>
+    shown.apply({ rights: permitted, obligations: defaultObligations, fullName: 'Nora Lind' })
+  const inside = async (text: string): Promise<ChildProcess> =>
+    start('xclip', ['-selection', 'clipboard', '-quiet'], text)
+  const onClipboard = async (): Promise<string> => output('xclip', '-selection', 'clipboard', '-o')
+  const path = join(directory, 'shown.sock')
+  decided('input', 'clipboard-out')
+  await shown.listen(path)
+  const person = personAt(connect(path))
+  await person.ready
+  await inside('first')
+  await expect.poll(() => person.clipboard, { timeout: 20_000 }).toContain('first')
+  person.copy('smuggled')
+  const { idleMs } = shown
+  person.type('x')
+  await expect.poll(() => shown.idleMs).toBeLessThan(idleMs)
+  expect(await settle(onClipboard)).toBe('first')
+  decided('input', 'clipboard-in')
+  await inside('second')
+  await expect.poll(onClipboard, { timeout: 20_000 }).toBe('second')
+  person.copy('brought in')
+  await expect.poll(onClipboard, { timeout: 20_000 }).toBe('brought in')
+  decided('input', 'clipboard-out')
+  await inside('third')
+  await expect.poll(() => person.clipboard, { timeout: 20_000 }).toContain('third')
+  expect(person.clipboard).not.toContain('second')
 })
 
 test('keys arrive only with the right to input, and none sticks', async () => {

@@ -8,7 +8,7 @@ import { vmControlOf } from '#apps/endpoint/vm/vm-control.ts'
 import { readVms } from '#apps/endpoint/vm/vm-record.ts'
 import { deviceDisplayAnswer } from '#core/api/handoff.ts'
 import { type Account, callAs, games, nobody } from '../as-account.rig.ts'
-import { commandAs, type DeskVm, openDesk, startDeskVm } from '../desk-vm.rig.ts'
+import { commandAs, type DeskVm, openDesk, policy, startDeskVm } from '../desk-vm.rig.ts'
 import { openScreen, protocolsOf, type ScreenRequest } from '../device-screen.rig.ts'
 import { type DeviceAnswer, type RunningService, startService } from '../endpoint-service.rig.ts'
 import { pidsMatching, until } from '../running-site.rig.ts'
@@ -111,8 +111,18 @@ test('a page of the site, of the same account, is shown the screen once for each
   const opened = await openScreen(request({ protocols: protocolsOf(ticket) }))
   if (!('stream' in opened)) throw new Error(`it was refused: ${opened.code}`)
   const person = personAt(opened.stream)
+  let marks = 0
+  // Of the watermark alone; a screen of text has other colours.
+  person.onPicture = (pixels) => {
+    for (let at = 0; at < pixels.length; at += 4) if (pixels.readUIntLE(at, 3) === 0xc8c8c8) marks += 1
+  }
   await person.ready
   await until(() => person.pictures > 0, 'there is a picture')
+  expect(marks).toBe(0)
+  const marked = policy.replace('@id("works")', '@id("works")\n@watermark("true")')
+  await desk.ada.send('PUT', '/admin/policy', { text: marked }, z.unknown())
+  await until(() => marks > 100, 'the watermark stands over it')
+  await desk.ada.send('PUT', '/admin/policy', { text: policy }, z.unknown())
   expect(await openScreen(request({ protocols: protocolsOf(ticket) }))).toEqual({
     status: 403,
     code: 'SERVICE_TICKET_REFUSED',
