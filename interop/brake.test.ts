@@ -135,8 +135,7 @@ test('many whose service dies put it on: what runs, hosted and on devices, goes 
   // What is no evidence takes effect as ever: by that all is known to have been decided again.
   const narrower = policy.replace('@id("works")', '@id("works")\n@idleMinutes("7")')
   await ada.send('PUT', '/admin/policy', { text: narrower }, z.unknown())
-  const isDone = async () => (await database.rows('select from redecisions')).length === 0
-  await until(isDone, 'all was decided again')
+  await until(isAllDecidedAgain, 'all was decided again')
   const { state, mode, rights } = before
   expect(await work.hosted()).toMatchObject({ state, mode, rights, obligations: { idleMinutes: 7 } })
   expect([work.disk.ended, work.vm.ended]).toEqual([undefined, undefined])
@@ -150,6 +149,10 @@ test('many whose service dies put it on: what runs, hosted and on devices, goes 
   expect(await work.vm.end).toMatchObject(lost)
   await until(async () => !(await work.hosted()).rights.includes('clipboard-out'), 'nothing is copied out')
 })
+
+async function isAllDecidedAgain(): Promise<boolean> {
+  return (await database.rows('select from redecisions')).length === 0
+}
 
 async function offerWork(): Promise<void> {
   await ada.send('PUT', '/admin/policy', { text: policy }, z.unknown())

@@ -1,5 +1,4 @@
 import { execFile } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,7 +6,7 @@ import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import type { CollectorsRigOptions } from './network-collectors.rig.ts'
 import { createLan, end, type Lan, type NetworkNamespace } from './network-namespace.rig.ts'
-import { startArpSpoofer, startDnsmasq } from './rogue-dhcp.rig.ts'
+import { startArpSpoofer, startDnsmasq, startPortal } from './rogue-dhcp.rig.ts'
 import { startWireGuard } from './wireguard.rig.ts'
 
 /** What an endpoint sees of networks that are not honest: each is a real one, in namespaces. */
@@ -105,7 +104,7 @@ test('routes that DHCP pushes past the VPN are noticed, offered or taken', async
 })
 
 test('a captive portal that DHCP names and that holds the device back is noticed, and is forgiven when it lets go', async () => {
-  await using portal = await startPortal()
+  await using portal = await startPortal(server)
   await using _dhcp = await startDnsmasq(server, {
     ...honest(),
     options: [`114,http://${server.address}:8080/api`],
@@ -257,23 +256,4 @@ require('node:http').createServer((request, response) => {
   const child = server.spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] })
   await new Promise((resolve) => child.stdout?.once('data', resolve))
   return { [Symbol.asyncDispose]: () => end(child) }
-}
-
-/** A portal of RFC 8908 in the server's namespace. */
-async function startPortal(): Promise<{ letGo(): void } & AsyncDisposable> {
-  const word = randomBytes(4).toString('hex')
-  const script = `
-let captive = true
-process.stdin.on('data', () => { captive = false })
-require('node:http').createServer((request, response) => {
-  response.setHeader('content-type', 'application/captive+json')
-  response.end(JSON.stringify({ captive, 'user-portal-url': 'http://portal.test/' }))
-}).listen(8080, '0.0.0.0', () => console.log('${word}'))
-`
-  const child = server.spawn(process.execPath, ['-e', script], { stdio: ['pipe', 'pipe', 'inherit'] })
-  await new Promise((resolve) => child.stdout?.once('data', resolve))
-  return {
-    letGo: () => void child.stdin?.write('x\n'),
-    [Symbol.asyncDispose]: () => end(child),
-  }
 }

@@ -5,9 +5,12 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { z } from 'zod'
 import { tokenAnswer, type zoneDefinition } from '#core/api/admin.ts'
+import { type EndpointClaim, endpointClaimsAnswer } from '#core/api/evidence.ts'
+import { endpointView } from '#core/api/lease.ts'
 import { explainAnswer } from '#core/api/person.ts'
 import { startInterceptingProxy } from './intercepting-proxy.rig.ts'
 import { createLan, end, type Lan, type NetworkNamespace } from './network-namespace.rig.ts'
+import { startArpSpoofer, startDnsmasq, startPortal } from './rogue-dhcp.rig.ts'
 import { passwordOf, type RunningSite, type SignedInClient, startSite, until } from './running-site.rig.ts'
 import { startWireGuard } from './wireguard.rig.ts'
 
@@ -22,6 +25,8 @@ let ada: SignedInClient
 let lan: Lan
 let laptop: NetworkNamespace
 let desk: NetworkNamespace
+/** What the person who enrolled it was told. */
+let enrolled: string
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'tc-netsite-'))
@@ -38,7 +43,7 @@ beforeAll(async () => {
     { kind: 'endpoint', name: 'laptop' },
     tokenAnswer,
   )
-  await done(cli(['enroll', site.url, '--token', token, '--state', join(folder, 'endpoint')]))
+  enrolled = await done(cli(['enroll', site.url, '--token', token, '--state', join(folder, 'endpoint')]))
   await signInHere()
 })
 
@@ -46,6 +51,12 @@ afterAll(async () => {
   await lan?.[Symbol.asyncDispose]()
   await site?.[Symbol.asyncDispose]()
   await rm(folder, { recursive: true, force: true })
+})
+
+test('who enrols a machine is told what it will tell, and where to see that, before it tells anything', async () => {
+  expect(enrolled).toContain('it tells the site each minute what it sees of itself and of its network')
+  expect(enrolled).toContain('See all of it first: trustcast posture')
+  expect((await claims())['endpoint.reporting']).toMatchObject({ value: 'silent' })
 })
 
 test('an address in no zone is outside, in a zone it is what the zone is, and each decision says why', async () => {
@@ -137,6 +148,89 @@ test('a zone with a beacon counts while the beacon answers', async () => {
   }
 })
 
+/** What somebody on the laptop's network does, and what the laptop says of it. Whoever sits in the gateway's place is remembered, so it is the last. */
+const attacks: readonly (readonly [string, RegExp, () => Promise<AsyncDisposable>])[] = [
+  [
+    'routes by DHCP past everything',
+    /DHCP pushes a route to 0\.0\.0\.0\/1/,
+    () => dhcpWith('121,0.0.0.0/1,10.0.0.66'),
+  ],
+  [
+    'a captive portal',
+    /captive/,
+    async () => {
+      await using undo = new AsyncDisposableStack()
+      undo.use(await startPortal(desk))
+      undo.use(await dhcpWith(`114,http://${desk.address}:8080/api`))
+      const all = undo.move()
+      return { [Symbol.asyncDispose]: () => all.disposeAsync() }
+    },
+  ],
+  [
+    'DNS that lies',
+    /names that do not exist/,
+    () => startDnsmasq(desk, { ...addresses(), lies: desk.address }),
+  ],
+  [
+    'a second machine that answers for the gateway',
+    /machines answer for the gateway|became/,
+    async () => {
+      // What it takes it passes on, or nobody would believe it to be the gateway.
+      await desk.exec('sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv4.conf.all.send_redirects=0')
+      return startArpSpoofer(desk, { victim: laptop.address, address: lan.gateway })
+    },
+  ],
+]
+
+test('an endpoint whose network nobody tampers with says nothing against it', async () => {
+  await setZones([office()])
+  const service = startService()
+  try {
+    await until(async () => (await integrity())?.detail !== undefined, 'it has looked', 60_000)
+    expect(await integrity()).toMatchObject({ value: 'unknown' })
+    expect((await explained()).outcome).toBeDefined()
+  } finally {
+    await end(service.child)
+  }
+})
+
+test.each(attacks)('%s is reported, and nothing opens from there', async (_what, detail, attack) => {
+  await using _attack = await attack()
+  const service = startService()
+  try {
+    await until(async () => detail.test((await integrity())?.detail ?? ''), 'it is known', 60_000)
+    expect(await integrity()).toMatchObject({ value: 'suspicious', source: 'self' })
+    const decision = await explained()
+    expect(decision.outcome).toBeUndefined()
+    expect(JSON.stringify(decision.refused)).toContain('This network shows signs of tampering')
+  } catch (error) {
+    throw new Error(`${JSON.stringify(await integrity())}\n${service.output()}`, { cause: error })
+  } finally {
+    await end(service.child)
+  }
+})
+
+function addresses() {
+  return { subnet: lan.subnet, range: [100, 150], router: lan.gateway } as const
+}
+
+function dhcpWith(option: string): Promise<AsyncDisposable> {
+  return startDnsmasq(desk, { ...addresses(), options: [option] })
+}
+
+/** The laptop's, whose resolver is the desk. */
+function startService(): { child: ChildProcess; output(): string } {
+  const script = `echo nameserver ${desk.address} > ${folder}/resolv.conf && mount --bind ${folder}/resolv.conf /etc/resolv.conf && exec "$@"`
+  const words = ['endpoint', '--state', join(folder, 'endpoint'), '--site', site.url, '--port', '0']
+  return start(laptop, ['--mount', 'sh', '-c', script, 'sh', program, ...words], 'unshare')
+}
+
+async function integrity(): Promise<EndpointClaim | undefined> {
+  const { endpoints } = await ada.get('/endpoints', z.object({ endpoints: z.array(endpointView) }))
+  const { claims: known } = await ada.get(`/endpoints/${endpoints[0]?.id}/claims`, endpointClaimsAnswer)
+  return known.find(({ name }) => name === 'network.integrity')
+}
+
 const me = z.looseObject({
   claims: z.array(z.looseObject({ name: z.string(), value: z.string(), source: z.string() })),
 })
@@ -206,8 +300,12 @@ async function run(
   return { code, stdout, stderr }
 }
 
-function start(where: NetworkNamespace, words: readonly string[]): { child: ChildProcess; output(): string } {
-  const child = where.spawn(program, words, { env: environment({}), stdio: ['ignore', 'pipe', 'pipe'] })
+function start(
+  where: NetworkNamespace,
+  words: readonly string[],
+  command = program,
+): { child: ChildProcess; output(): string } {
+  const child = where.spawn(command, words, { env: environment({}), stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream?.on('data', (data) => (output += String(data)))
   return { child, output: () => output }

@@ -108,9 +108,7 @@ test('text leaves and enters only with the right', async () => {
   await viewer.until(() =>
     viewer.events.some((event) => event.kind === 'clipboard-passed' && event.direction === 'in'),
   )
-  await expect
-    .poll(() => output('xclip', '-selection', 'clipboard', '-o'), { timeout: 20_000 })
-    .toBe('brought in')
+  await expect.poll(onClipboard, { timeout: 20_000 }).toBe('brought in')
 })
 
 test('on the screen of a local VM text passes each way as the decision says, also when it changes meanwhile', async () => {
@@ -118,15 +116,12 @@ test('on the screen of a local VM text passes each way as the decision says, als
   closers.push(() => void shown[Symbol.asyncDispose]())
   const decided = (...permitted: DisplayTerms['rights']): void =>
     shown.apply({ rights: permitted, obligations: defaultObligations, fullName: 'Nora Lind' })
-  const inside = async (text: string): Promise<ChildProcess> =>
-    start('xclip', ['-selection', 'clipboard', '-quiet'], text)
-  const onClipboard = async (): Promise<string> => output('xclip', '-selection', 'clipboard', '-o')
   const path = join(directory, 'shown.sock')
   decided('input', 'clipboard-out')
   await shown.listen(path)
   const person = personAt(connect(path))
   await person.ready
-  await inside('first')
+  await copyInside('first')
   await expect.poll(() => person.clipboard, { timeout: 20_000 }).toContain('first')
   person.copy('smuggled')
   const { idleMs } = shown
@@ -134,15 +129,23 @@ test('on the screen of a local VM text passes each way as the decision says, als
   await expect.poll(() => shown.idleMs).toBeLessThan(idleMs)
   expect(await settle(onClipboard)).toBe('first')
   decided('input', 'clipboard-in')
-  await inside('second')
+  await copyInside('second')
   await expect.poll(onClipboard, { timeout: 20_000 }).toBe('second')
   person.copy('brought in')
   await expect.poll(onClipboard, { timeout: 20_000 }).toBe('brought in')
   decided('input', 'clipboard-out')
-  await inside('third')
+  await copyInside('third')
   await expect.poll(() => person.clipboard, { timeout: 20_000 }).toContain('third')
   expect(person.clipboard).not.toContain('second')
 })
+
+async function copyInside(text: string): Promise<ChildProcess> {
+  return start('xclip', ['-selection', 'clipboard', '-quiet'], text)
+}
+
+async function onClipboard(): Promise<string> {
+  return output('xclip', '-selection', 'clipboard', '-o')
+}
 
 test('keys arrive only with the right to input, and none sticks', async () => {
   const log = join(directory, 'typed')

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { end, type NetworkNamespace } from './network-namespace.rig.ts'
 
 /** What a dnsmasq gives out. */
@@ -70,4 +71,23 @@ export async function startArpSpoofer(
     child.once('error', reject)
   })
   return { [Symbol.asyncDispose]: () => end(child) }
+}
+
+/** A portal of RFC 8908 in a namespace, on port 8080. */
+export async function startPortal(namespace: NetworkNamespace): Promise<{ letGo(): void } & AsyncDisposable> {
+  const word = randomBytes(4).toString('hex')
+  const script = `
+let captive = true
+process.stdin.on('data', () => { captive = false })
+require('node:http').createServer((request, response) => {
+  response.setHeader('content-type', 'application/captive+json')
+  response.end(JSON.stringify({ captive, 'user-portal-url': 'http://portal.test/' }))
+}).listen(8080, '0.0.0.0', () => console.log('${word}'))
+`
+  const child = namespace.spawn(process.execPath, ['-e', script], { stdio: ['pipe', 'pipe', 'inherit'] })
+  await new Promise((resolve) => child.stdout?.once('data', resolve))
+  return {
+    letGo: () => void child.stdin?.write('x\n'),
+    [Symbol.asyncDispose]: () => end(child),
+  }
 }

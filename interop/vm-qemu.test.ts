@@ -252,8 +252,6 @@ wait
   await using none = await start(configOf({ ...machine, network: { kind: 'none' } }), Buffer.from(guest))
   for (const { disk } of [limited, none])
     await until(() => saidOn(disk) !== undefined, 'the guest has tried it all', 150_000)
-  const said = (disk: Buffer, what: string): string =>
-    new RegExp(`^${what}: *(.*?) *$`, 'm').exec(saidOn(disk) ?? '')?.[1] ?? 'nothing'
   expect(said(limited.disk, 'cards')).toBe('1')
   expect(said(limited.disk, 'listed')).toBe('hello from listed')
   expect(said(limited.disk, 'listed name')).toContain('198.18.0.')
@@ -265,6 +263,11 @@ wait
   expect(said(none.disk, 'listed')).toBe('')
   expect(arrived).toEqual(['listed'])
 }, 180_000)
+
+/** What came of one thing that the guest has tried. */
+function said(disk: Buffer, what: string): string {
+  return new RegExp(`^${what}: *(.*?) *$`, 'm').exec(saidOn(disk) ?? '')?.[1] ?? 'nothing'
+}
 
 /** A program that sends one datagram; a network that refuses it is an answer, too. */
 function sendTo(address: string, port: number, text: string): string {

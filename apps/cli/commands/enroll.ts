@@ -9,6 +9,10 @@ import { readText } from '../read-text.ts'
 import { siteUrl } from '../site-url.ts'
 import { agentStateDir } from './roles.ts'
 
+/** Said before anything is. */
+const whatIsSent =
+  'Once its service runs it tells the site each minute what it sees of itself and of its network, and nothing of your files or of what you do. See all of it first: trustcast posture'
+
 export const enroll: Command = {
   synopsis:
     'URL (--token TOKEN | --ca FILE | --pin SHA256) [--host | --gateway] [--tpm auto|none|TCTI] [--name NAME] [--state DIR]',
@@ -44,7 +48,7 @@ export const enroll: Command = {
     const deviceKey = kind === 'endpoint' ? { deviceKey: identity.tpm === undefined ? 'file' : 'tpm' } : {}
     out.result({ id, kind, state: dir, ...deviceKey }, () =>
       kind === 'endpoint'
-        ? `This machine is endpoint ${id}; it is known by ${identity.tpm === undefined ? 'a key file' : 'its TPM'}.\n${isServed ? 'Start its service: sudo systemctl restart trustcast-endpoint' : `Keep it so with: trustcast endpoint --state ${dir}`}`
+        ? `This machine is endpoint ${id}; it is known by ${identity.tpm === undefined ? 'a key file' : 'its TPM'}.\n${whatIsSent}\n${isServed ? 'Start its service: sudo systemctl restart trustcast-endpoint' : `Keep it so with: trustcast endpoint --state ${dir}`}`
         : `This machine is ${kind} ${id}.\nStart it with: trustcast ${kind} --config FILE, where FILE says \`state: ${dir}\` (docs/configuration.md has an example).`,
     )
   },
