@@ -240,21 +240,29 @@ test('a debugger that runs beside us leaves it open whether there is one', async
   expect(await look(debuggersCollector('/proc'))).toMatchObject({ value: 'unknown' })
 })
 
-test('a program that the rules name is seen to start and to end', async () => {
-  const dir = await tempDir()
-  const sensor = join(dir, 'example-sensor')
-  await copyFile('/bin/sleep', sensor)
-  const rules = { ...defaultRules, edr: [{ name: 'Example Sensor', process: 'example-sens*' }] }
-  const collector = programsCollector('/proc', rules)
-  const calls = watching(collector)
-  expect(await look(collector)).toMatchObject({ value: 'off', detail: 'not running: Example Sensor' })
-  const child = await start(sensor, '600')
-  await expect.poll(calls).toBeGreaterThan(0)
-  expect(await look(collector)).toMatchObject({ value: 'on' })
-  const before = calls()
-  await end(child)
-  await expect.poll(calls).toBeGreaterThan(before)
-})
+test.each(['edr', 'antivirus'] as const)(
+  '%s that the rules name is seen to start and to end',
+  async (kind) => {
+    const dir = await tempDir()
+    const sensor = join(dir, 'example-sensor')
+    await copyFile('/bin/sleep', sensor)
+    const rules = { ...defaultRules, [kind]: [{ name: 'Example Sensor', process: 'example-sens*' }] }
+    const collector = programsCollector('/proc', rules)
+    const calls = watching(collector)
+    const claim = `endpoint.${kind}`
+    expect(await look(collector)).toMatchObject({
+      claim,
+      value: 'off',
+      detail: 'not running: Example Sensor',
+    })
+    const child = await start(sensor, '600')
+    await expect.poll(calls).toBeGreaterThan(0)
+    expect(await look(collector)).toMatchObject({ claim, value: 'on' })
+    const before = calls()
+    await end(child)
+    await expect.poll(calls).toBeGreaterThan(before)
+  },
+)
 
 test('administrators are known by their groups', async () => {
   const etc = await tempDir()
