@@ -19,8 +19,6 @@ export interface StartQemuOptions {
   readonly warn: (error: unknown) => void
   /** Ends the starting. */
   readonly signal?: AbortSignal
-  /** Without KVM, for tests: not every machine that has it can run every guest. */
-  readonly isEmulated?: boolean
 }
 
 /** A QEMU process. Lifetime: until `exited`; whoever started it disposes of it, which kills it. */
@@ -64,7 +62,7 @@ export async function startQemu(options: StartQemuOptions): Promise<QemuVm> {
   const uid = process.getuid?.() === 0 ? uids.first + randomInt(uids.count) : undefined
   if (uid !== undefined) await chown(dir, uid, uid)
   const networking = starting.use(await enterNetwork(config.network, { dir, uid, warn: options.warn }))
-  const accelerator = options.isEmulated !== true && (await isKvmUsable()) ? 'kvm' : 'tcg'
+  const accelerator = (await isKvmUsable()) ? 'kvm' : 'tcg'
   const lockMemory = uid !== undefined && (await isSwapping())
   const words = qemuArguments(config, {
     accelerator,
@@ -166,10 +164,19 @@ async function wrapping(
   return [...enter, ...words.split(' ')]
 }
 
+/**
+ * Some machines have the device and no processor behind it that could virtualize (`kvm-pvm`): guests that do not know of that start there, and
+ * stand still before long.
+ */
 async function isKvmUsable(): Promise<boolean> {
   const device = await open('/dev/kvm', 'r+').catch(() => undefined)
   await device?.close()
-  return device !== undefined
+  return device !== undefined && canVirtualize(await readFile('/proc/cpuinfo', 'utf8'))
+}
+
+/** Spec: proc_cpuinfo(5); `vmx` of Intel's processors, `svm` of AMD's. */
+export function canVirtualize(cpuinfo: string): boolean {
+  return /^flags\s*:.*\s(?:vmx|svm)(?:\s|$)/m.test(cpuinfo)
 }
 
 async function kvmGroup(): Promise<string> {

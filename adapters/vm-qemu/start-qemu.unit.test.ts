@@ -1,0 +1,11 @@
+import { expect, test } from 'vitest'
+import { canVirtualize } from './start-qemu.ts'
+
+test.each([
+  ['an Intel processor', 'flags\t\t: fpu vme vmx ssse3', true],
+  ['an AMD processor', 'processor\t: 0\nflags\t\t: fpu lahf_lm svm', true],
+  ['a processor whose virtualization is for the hypervisor alone', 'flags\t\t: fpu vme hypervisor', false],
+  ['words that only look like it', 'model name\t: svm vmx\nflags\t\t: svm_lock vmxnet', false],
+])('KVM is used on %s: %#', (_, cpuinfo, isUsed) => {
+  expect(canVirtualize(`${cpuinfo}\nbugs\t\t: spectre_v1\n`)).toBe(isUsed)
+})
