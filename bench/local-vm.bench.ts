@@ -4,7 +4,7 @@
  */
 import { bootDisk, buildDebianRoot, makeDisk, nbdDrive } from '../interop/debian-disk.rig.ts'
 import { benchFolder, makeRawDisk } from './disk.rig.ts'
-import { encryptedQcow2, fill, randomIo } from './overlay.rig.ts'
+import { encryptedQcow2, guestRates, packGuest } from './guest-io.rig.ts'
 import { median, method, report } from './report.ts'
 
 const turns = 5
@@ -12,34 +12,30 @@ const seconds = 3
 const overlayMebibytes = 256
 
 method(
-  `Both from a folder on this machine. Reads and writes of 4 KiB at random, 32 at once, by fio over NBD, in ${overlayMebibytes} MiB that were written before; ours and qemu-nbd with an encrypted qcow2 file in turn, ${turns} turns of ${seconds} s, median. QEMU boots Debian 12 by tcg to its login, three turns.`,
+  `Images stream from a folder on this machine. Reads and writes of 4 KiB at random, 32 at once, by fio with O_DIRECT in a guest of one QEMU (tcg), which has two disks of ${overlayMebibytes} MiB: the overlay, attached by NBD as a local VM has it, and a qcow2 file that QEMU opens itself, both virtio and both written full before; in turn, ${turns} turns of ${seconds} s, median. QEMU boots Debian 12 by tcg to its login, three turns, each with an empty cache.`,
 )
 await using folder = await benchFolder()
 const store = folder.path('store')
 const data = folder.path('data.raw')
 await makeRawDisk(data, overlayMebibytes)
 await folder.trustcast('image', 'import', data, 'data:1', '--store', store)
+const root = await buildDebianRoot(folder.path('debian'))
 {
-  const [ours, peer] = [folder.path('ours.sock'), folder.path('peer.sock')]
-  await using _ours = await attach('data:1', ours)
-  const words = await encryptedQcow2(folder.path('peer.qcow2'), overlayMebibytes)
-  await using _peer = await folder.serve(peer, 'qemu-nbd', '--socket', peer, ...words)
-  for (const socket of [ours, peer]) await fill(socket, overlayMebibytes)
-  for (const kind of ['randread', 'randwrite'] as const) {
-    const [mine, theirs]: [number[], number[]] = [[], []]
-    for (let turn = 0; turn < turns; turn++) {
-      mine.push(await randomIo(ours, kind, overlayMebibytes, seconds))
-      theirs.push(await randomIo(peer, kind, overlayMebibytes, seconds))
-    }
-    const name = kind === 'randread' ? 'overlay-reads' : 'overlay-writes'
-    report(`local-vm.${name}`, median(mine), '/s', {
-      peer: ['qcow2 with LUKS', median(theirs)],
+  const [socket, qcow2, guest] = [folder.path('data.sock'), folder.path('peer.qcow2'), folder.path('guest')]
+  await using _ = await attach('data:1', socket)
+  await encryptedQcow2(qcow2, overlayMebibytes)
+  const files = await packGuest(root, guest, { turns, seconds })
+  const rates = await guestRates(files, { socket, qcow2 }, guest)
+  for (const kind of ['read', 'write'] as const) {
+    const of = (disk: 'ours' | 'peer') =>
+      median(rates.filter((one) => one.disk === disk && one.kind === kind).map(({ rate }) => rate))
+    report(`local-vm.overlay-${kind}s`, of('ours'), '/s', {
+      peer: ['qcow2 with LUKS', of('peer')],
       goal: { of: 'ratio', atLeast: 0.8 },
     })
   }
 }
 
-const root = await buildDebianRoot(folder.path('debian'))
 const raw = folder.path('debian.raw')
 await makeDisk(root, raw, 2048)
 await folder.trustcast('image', 'import', raw, 'debian:1', '--store', store)
