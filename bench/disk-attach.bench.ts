@@ -5,10 +5,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { rm, truncate, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { makePki, startNginx } from '../interop/blob-servers.rig.ts'
 import { bootDisk, buildDebianRoot, makeDisk, nbdDrive } from '../interop/debian-disk.rig.ts'
-import { benchFolder, copyRate, makeRawDisk, memoryOf, shell, sizeOf, uriOf } from './disk.rig.ts'
+import { benchFolder, copyRate, makeRawDisk, memoryOf, serveStore, shell, sizeOf, uriOf } from './disk.rig.ts'
 import { readOnce } from './nbd-client.ts'
 import { median, method, report } from './report.ts'
 
@@ -16,10 +14,11 @@ const turns = 5
 const gibibyte = 2 ** 30
 
 method(
-  `Sparse disks with 64 MiB of data each, from a folder, one also from nginx by HTTPS over loopback with an empty cache; the clock runs from the start of the program, its own start included, to 4 KiB read by NBD, by a client that runs already; ${turns} turns, median. Memory after all of a full disk of 512 MiB was read with 256 MiB for chunks. QEMU boots Debian 12 by tcg to its login, from a raw file and from the stream in turn.`,
+  `All from nginx by HTTPS over loopback, with an empty cache. Sparse disks with 64 MiB of data each; the clock runs from the start of the program, its own start included, to 4 KiB read by NBD, by a client that runs already; ${turns} turns, median. Memory after all of a full disk of 512 MiB was read with 256 MiB for chunks. QEMU boots Debian 12 by tcg to its login, from a raw file and from the stream in turn.`,
 )
 await using folder = await benchFolder()
 const store = folder.path('store')
+await using web = await serveStore(store)
 const data = folder.path('data.raw')
 await makeRawDisk(data, 64)
 const bare = await startOfNode()
@@ -37,24 +36,13 @@ for (const [name, gibibytes] of [
   await rm(raw)
   const [times, memory]: [number[], number[]] = [[], []]
   for (let turn = 0; turn < turns; turn++) {
-    const [ms, mebibytes] = await firstRead(`${name}:1`, `${name}-${turn}`, store)
+    const [ms, mebibytes] = await firstRead(`${name}:1`, `${name}-${turn}`)
     times.push(ms)
     memory.push(mebibytes)
   }
   const goal = name === '40-gib' ? { goal: { of: 'value', atMost: 300 } as const } : {}
   report(`disk-attach.time.${name}`, median(times), 'ms', goal)
   report(`disk-attach.memory.${name}`, median(memory), 'MiB')
-}
-{
-  await using pki = await makePki()
-  await using web = await startNginx(folder.path('.'), pki)
-  const times: number[] = []
-  for (let turn = 0; turn < turns; turn++) {
-    const words = ['--store-ca', join(pki.folder, 'ca.pem'), '--cache', folder.path(`web-cache-${turn}`)]
-    const address = `https://localhost:${web.port}/store/`
-    times.push((await firstRead('40-gib:1', `web-${turn}`, address, ...words))[0])
-  }
-  report('disk-attach.time.40-gib-by-https', median(times), 'ms', { goal: { of: 'value', atMost: 300 } })
 }
 report('disk-attach.start-of-node', bare, 'ms')
 
@@ -63,7 +51,7 @@ report('disk-attach.start-of-node', bare, 'ms')
   await makeRawDisk(full, 512)
   await folder.trustcast('image', 'import', full, 'full:1', '--store', store)
   const socket = folder.path('full')
-  await using disk = await attach('full:1', socket, store, '--memory', '256M')
+  await using disk = await attach('full:1', socket, '--memory', '256M')
   await copyRate(uriOf(socket), await sizeOf(full))
   report('disk-attach.memory-beyond-chunks', (await memoryOf(disk.pid)) - 256, 'MiB', {
     goal: { of: 'value', atMost: 150 },
@@ -91,28 +79,23 @@ report('disk-attach.boot-bytes', (100 * fetched) / (await sizeOf(raw)), '% of th
 })
 report('disk-attach.second-boot-bytes', again, 'bytes', { goal: { of: 'value', atMost: 0 } })
 
-function attach(image: string, socket: string, from: string, ...more: readonly string[]) {
-  const words = ['disk', 'attach', image, '--store', from, '--socket', socket, ...more]
+function attach(image: string, socket: string, ...more: readonly string[]) {
+  const words = ['disk', 'attach', image, ...web.words, '--socket', socket, ...more]
   return folder.serve(socket, 'trustcast', ...words)
 }
 
 /** From the start of the program on: ms until 4 KiB were read, and MiB of memory then. */
-async function firstRead(
-  image: string,
-  name: string,
-  from: string,
-  ...more: readonly string[]
-): Promise<readonly [number, number]> {
+async function firstRead(image: string, name: string): Promise<readonly [number, number]> {
   const socket = folder.path(name)
   const started = performance.now()
-  await using disk = await attach(image, socket, from, ...more)
+  await using disk = await attach(image, socket, '--cache', folder.path(`${name}-cache`))
   await readOnce(socket, 1n << 20n, 4096)
   return [performance.now() - started, await memoryOf(disk.pid)]
 }
 
 async function bootFromStream(cache: string, note: (bytesFetched: number) => void): Promise<number> {
   const socket = folder.path(`boot${performance.now()}`)
-  await using _ = await attach('debian:1', socket, store, '--cache', cache)
+  await using _ = await attach('debian:1', socket, '--cache', cache)
   const ms = await bootDisk(nbdDrive(socket))
   const { disks } = await folder.trustcast<{ disks: { bytesFetched: number }[] }>('disk', 'stats')
   note(disks[0]?.bytesFetched ?? 0)

@@ -5,6 +5,7 @@ import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { makePki, startNginx } from '../interop/blob-servers.rig.ts'
 
 /** What benchmarks of disks share: folders, servers and clients as programs of their own. */
 
@@ -45,6 +46,20 @@ export async function benchFolder(): Promise<BenchFolder> {
       return { pid: child.pid ?? 0, [Symbol.asyncDispose]: () => end(child) }
     },
     [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
+  }
+}
+
+/** A store in a folder, by HTTPS over loopback, and the words by which the command line finds it. */
+export async function serveStore(
+  store: string,
+): Promise<AsyncDisposable & { readonly words: readonly string[] }> {
+  await using parts = new AsyncDisposableStack()
+  const pki = parts.use(await makePki())
+  const web = parts.use(await startNginx(store, pki))
+  const all = parts.move()
+  return {
+    words: ['--store', `https://localhost:${web.port}/`, '--store-ca', join(pki.folder, 'ca.pem')],
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
   }
 }
 

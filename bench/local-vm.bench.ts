@@ -3,7 +3,7 @@
  * beside a local raw file; and what the encrypted overlay answers beside qcow2 with LUKS.
  */
 import { bootDisk, buildDebianRoot, makeDisk, nbdDrive } from '../interop/debian-disk.rig.ts'
-import { benchFolder, makeRawDisk } from './disk.rig.ts'
+import { benchFolder, makeRawDisk, serveStore } from './disk.rig.ts'
 import { encryptedQcow2, guestRates, packGuest } from './guest-io.rig.ts'
 import { median, method, report } from './report.ts'
 
@@ -12,10 +12,11 @@ const seconds = 3
 const overlayMebibytes = 256
 
 method(
-  `Images stream from a folder on this machine. Reads and writes of 4 KiB at random, 32 at once, by fio with O_DIRECT in a guest of one QEMU (tcg), which has two disks of ${overlayMebibytes} MiB: the overlay, attached by NBD as a local VM has it, and a qcow2 file that QEMU opens itself, both virtio and both written full before; in turn, ${turns} turns of ${seconds} s, median. QEMU boots Debian 12 by tcg to its login, three turns, each with an empty cache.`,
+  `Images stream from nginx by HTTPS over loopback. Reads and writes of 4 KiB at random, 32 at once, by fio with O_DIRECT in a guest of one QEMU (tcg), which has two disks of ${overlayMebibytes} MiB: the overlay, attached by NBD as a local VM has it, and a qcow2 file that QEMU opens itself, both virtio and both written full before; in turn, ${turns} turns of ${seconds} s, median. QEMU boots Debian 12 by tcg to its login, three turns, each with an empty cache.`,
 )
 await using folder = await benchFolder()
 const store = folder.path('store')
+await using web = await serveStore(store)
 const data = folder.path('data.raw')
 await makeRawDisk(data, overlayMebibytes)
 await folder.trustcast('image', 'import', data, 'data:1', '--store', store)
@@ -52,6 +53,6 @@ report('local-vm.first-boot', median(streamed) / 1000, 's', {
 })
 
 function attach(image: string, socket: string, ...more: readonly string[]) {
-  const words = ['disk', 'attach', image, '--store', store, '--socket', socket, '--overlay', 'keep', ...more]
+  const words = ['disk', 'attach', image, ...web.words, '--socket', socket, '--overlay', 'keep', ...more]
   return folder.serve(socket, 'trustcast', ...words)
 }
