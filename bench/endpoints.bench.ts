@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -15,6 +15,7 @@ import {
   verifyRequest,
 } from '#adapters/pki-x509/index.ts'
 import { launchDisk } from '#apps/endpoint/launch-disk.ts'
+import { firstBoot, verifyBoot } from '#apps/site/attesting.ts'
 import { endpointClaimsAnswer } from '#core/api/evidence.ts'
 import { claimsOf, noKnowledge, type Observation } from '#core/evidence/index.ts'
 import { compilePolicy, decide, defaultPolicy } from '#core/policy/index.ts'
@@ -26,6 +27,7 @@ import { startSite, until } from '../interop/running-site.rig.ts'
 import { openDatabase } from '../interop/site-database.rig.ts'
 import type { Fleet, FleetCount } from './fleet.ts'
 import { median, method, quantile, report } from './report.ts'
+import { createSimulatedKey, simulateQuote } from './simulated-tpm.ts'
 
 /** What many endpoints cost a site node, and how fast a change on one of them has its effect. */
 
@@ -35,8 +37,9 @@ const turns = 40
 const ticksPerSecond = 100
 
 method(
-  `${endpoints} endpoints in a process of their own, each with its own certificate, TLS connection and WebSocket, twelve observations signed ` +
-    `every 60 s, against one site node with its PostgreSQL on the same machine; processor time of the node over ${steadyMs / 1000} s once all report. ` +
+  `${endpoints} endpoints in a process of their own, each with its own certificate, attestation key, TLS connection and WebSocket, every 60 s twelve observations, ` +
+    `signed, with a quote over them, against one site node with its PostgreSQL on the same machine; processor time of the node over ${steadyMs / 1000} s once all report. ` +
+    `The attestation keys are in memory instead of TPMs and were never activated, as an enrolment would; their quotes are real, of a recorded boot, whose log follows when the site asks. ` +
     `Then, under that load, ${turns} times: a real agent's collector sees a fault, until the lease of its streamed disk is over on the endpoint.`,
 )
 
@@ -84,7 +87,8 @@ function decisions(): void {
 /** Certificates as the site issues them, and rows as an enrolment leaves them. */
 async function startFleet() {
   const authority = await openAuthority(join(site.state, 'pki'))
-  const members: { id: string; chainPem: string; privateKeyPem: string }[] = []
+  const members: Fleet['members'][number][] = []
+  const publicAreas: Buffer[] = []
   const now = Date.now()
   while (members.length < endpoints) {
     const id = randomUUID()
@@ -97,12 +101,17 @@ async function startFleet() {
       lifetimeMs: longestLeafMs,
       now,
     } as const
-    members.push({ id, privateKeyPem, chainPem: (await issueLeaf(authority, order)).chainPem })
+    const { chainPem } = await issueLeaf(authority, order)
+    const { publicArea, privateKey } = createSimulatedKey()
+    const akPrivatePem = privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()
+    members.push({ id, privateKeyPem, chainPem, akPrivatePem })
+    publicAreas.push(publicArea)
   }
   await database.rows(
-    `insert into agents (id, kind, name, dns_names, pool, certificate_expires_at, report)
-     select id::uuid, 'endpoint', 'fleet-' || id, '{}', 'default', now() + interval '1 day', '{}' from unnest($1::text[]) id`,
-    [members.map(({ id }) => id)],
+    `insert into agents (id, kind, name, dns_names, pool, certificate_expires_at, report, device_key, ak_public, boot)
+     select id::uuid, 'endpoint', 'fleet-' || id, '{}', 'default', now() + interval '1 day', '{}', 'tpm', ak, $3::jsonb
+     from unnest($1::text[], $2::bytea[]) as member (id, ak)`,
+    [members.map(({ id }) => id), publicAreas, bootAtEnrolment(now)],
   )
   const told: Fleet = {
     siteId: authority.siteId,
@@ -129,6 +138,15 @@ async function startFleet() {
   }
 }
 
+/** What the site keeps of the boot that an enrolment's quote told of. */
+function bootAtEnrolment(now: number): string {
+  const { publicArea, privateKey } = createSimulatedKey()
+  const extraData = randomBytes(32)
+  const quote = simulateQuote(privateKey, extraData, { withLog: false })
+  const { boot, resetCount } = verifyBoot(publicArea, quote, extraData)
+  return JSON.stringify(firstBoot(boot, resetCount, now))
+}
+
 async function untilAllReport(): Promise<void> {
   const from = performance.now()
   await until(
@@ -145,7 +163,9 @@ async function untilAllReport(): Promise<void> {
 }
 
 async function reportingEndpoints(): Promise<number> {
-  const [row] = await database.rows('select count(*)::int as n from endpoint_evidence where not silent')
+  const [row] = await database.rows(
+    `select count(*)::int as n from endpoint_evidence where not silent and attested ->> 'deviceKey' = 'tpm'`,
+  )
   return Number(row?.['n'])
 }
 

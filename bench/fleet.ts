@@ -1,4 +1,4 @@
-import { createPrivateKey } from 'node:crypto'
+import { createPrivateKey, hash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
 import { TLSSocket } from 'node:tls'
@@ -6,9 +6,10 @@ import { WebSocket } from 'ws'
 import { channelBinding, clientTls } from '#adapters/pki-x509/index.ts'
 import { agentPath } from '#core/agent/messages.ts'
 import { evidencePeriodMs, makeEvidence, type Observation } from '#core/evidence/index.ts'
+import { simulateQuote } from './simulated-tpm.ts'
 
 /**
- * Many endpoints in one process, each with its own certificate, connection and evidence, by the real protocol. `node fleet.ts FILE`:
+ * Many endpoints in one process, each with its own certificate, attestation key, connection and evidence, by the real protocol. `node fleet.ts FILE`:
  * the file says where the site is and who they are. Prints a line of JSON a second.
  */
 
@@ -20,6 +21,8 @@ export interface Fleet {
     readonly id: string
     readonly chainPem: string
     readonly privateKeyPem: string
+    /** Of the attestation key. */
+    readonly akPrivatePem: string
   }[]
 }
 
@@ -70,7 +73,7 @@ async function run(fleet: Fleet): Promise<void> {
 
 async function connect(
   { siteId, rootPem, agentUrl }: Fleet,
-  { id, chainPem, privateKeyPem }: Fleet['members'][number],
+  { id, chainPem, privateKeyPem, akPrivatePem }: Fleet['members'][number],
 ): Promise<void> {
   const url = new URL(agentPath, agentUrl)
   url.protocol = 'wss:'
@@ -78,7 +81,7 @@ async function connect(
     ...clientTls(rootPem, { siteId, role: 'site' }, { chainPem, privateKeyPem }),
     perMessageDeflate: false,
   })
-  const key = createPrivateKey(privateKeyPem)
+  const [key, attestationKey] = [createPrivateKey(privateKeyPem), createPrivateKey(akPrivatePem)]
   const ready = Promise.withResolvers<void>()
   let exporter = ''
   let sequence = 0
@@ -94,16 +97,19 @@ async function connect(
       kind: string
       nonce: string
       previous?: string
+      wantLog: boolean
       refused?: object
     }
     if (message.kind === 'verdict' && message.refused !== undefined) count.refused += 1
     if (message.kind !== 'challenge') return
-    const { nonce, previous } = message
+    const { nonce, previous, wantLog } = message
     const say = (): void => {
       sequence += 1
       const said = { endpoint: id, site: siteId, nonce, sequence, at: Date.now(), exporter, observations }
       const statement = makeEvidence(previous === undefined ? said : { ...said, previous }, key)
-      socket.send(JSON.stringify({ kind: 'evidence', statement }))
+      const extraData = hash('sha256', statement, 'buffer')
+      const attestation = simulateQuote(attestationKey, extraData, { withLog: wantLog })
+      socket.send(JSON.stringify({ kind: 'evidence', statement, attestation }))
       count.sent += 1
       ready.resolve()
     }
