@@ -24,6 +24,8 @@ const probeCase = z.strictObject({
   stderr: z.string().optional(),
   // YAML 1.2 keeps `on`, `off`, `yes` and `no` as texts.
   expect: z.record(z.string(), z.string()),
+  /** System that an output of this form was published of. */
+  seen: z.string().optional(),
 })
 const cases = z
   .strictObject({
@@ -82,6 +84,13 @@ test('every probe for Windows, macOS and osquery but the process lists of osquer
   const all = Object.entries(probes).flatMap(([system, some]) => some.map(([name]) => `${system} ${name}`))
   const unseen = all.filter((name) => !seen.includes(name))
   expect(unseen).toEqual(['osquery win32 osquery-edr', 'osquery darwin osquery-edr'])
+})
+
+test('every probe for Windows and macOS but these is held to a form that was seen', () => {
+  const { windows, macos } = cases.probes
+  const seen = [...windows, ...macos].filter((one) => one.seen !== undefined).map(({ probe }) => probe)
+  const all = [...windowsProbes, ...macosProbes].map(({ name }) => name)
+  expect([...new Set(all.filter((name) => !seen.includes(name)))]).toEqual(['screen-saver', 'processes'])
 })
 
 test.each(cases.nft)('nft: $file filters $filters', ({ file, filters }) => {

@@ -29,7 +29,7 @@ const collector = 'machine'
 
 /** How firmware tables name hypervisors; after systemd-detect-virt(1), which looks at the same places. */
 export const hypervisors: readonly (readonly [pattern: RegExp, name: string])[] = [
-  [/KVM|Amazon EC2|Google Compute Engine|OpenStack|DigitalOcean/i, 'KVM'],
+  [/KVM|Amazon EC2|Google Compute Engine|OpenStack|DigitalOcean|\bAHV\b/i, 'KVM'],
   [/QEMU|Bochs|SeaBIOS/i, 'QEMU'],
   [/VMware|VMW/i, 'VMware'],
   [/VirtualBox|innotek/i, 'VirtualBox'],

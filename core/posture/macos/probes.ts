@@ -69,13 +69,13 @@ export const macosProbes: readonly CommandProbe[] = [
   },
 ]
 
-/** `FileVault is On.`, perhaps followed by how far encryption or decryption is. */
+/** `FileVault is On.`, perhaps followed by how far encryption or decryption is, or `On, but` what still has to happen. */
 function judgeFileVault({ stdout }: CommandOutput): readonly Observation[] {
   const claim = 'endpoint.diskEncryption'
   if (/Decryption in progress|FileVault is Off/i.test(stdout))
     return [observe(claim, 'off', 'filevault', 'FileVault is off')]
-  if (/Encryption in progress/i.test(stdout))
-    return [unknown(claim, 'filevault', 'FileVault has not encrypted everything yet')]
+  if (/Encryption in progress|FileVault is On,/i.test(stdout))
+    return [unknown(claim, 'filevault', 'FileVault is at work, or waits for a restart')]
   return [
     /FileVault is On/i.test(stdout)
       ? observe(claim, 'on', 'filevault', 'FileVault is on')
@@ -99,10 +99,13 @@ function judgeApplicationFirewall({ stdout }: CommandOutput): readonly Observati
   ]
 }
 
-/** Without System Integrity Protection what booted securely does not stay so. With it, nothing is said about booting. */
+/**
+ * Without System Integrity Protection what booted securely does not stay so. With it, nothing is said about booting. `enabled (Custom
+ * Configuration)` is said where parts of it are off, once even where all are.
+ */
 function judgeIntegrityProtection({ stdout }: CommandOutput): readonly Observation[] {
   const claim = 'endpoint.secureBoot'
-  const status = /System Integrity Protection status: (\w+)/.exec(stdout)?.[1]
+  const status = /System Integrity Protection status: (.*\w\)?)/.exec(stdout)?.[1]
   if (status === undefined) return [unknown(claim, 'csrutil', 'System Integrity Protection gave no answer')]
   return status === 'enabled'
     ? []
@@ -113,13 +116,15 @@ const bridge = z.object({
   SPiBridgeDataType: z.array(z.object({ ibridge_secure_boot: z.string().optional() })).max(10),
 })
 
-/** Of Macs with a T2 or Apple's own processor: `Full Security`, `Reduced Security`, `Permissive Security`, … */
+/** Of Macs with a T2 or Apple's own processor: `Full Security`, `Reduced Security`, …, in the language of the account that asks. */
 function judgeBridge({ stdout }: CommandOutput): readonly Observation[] {
   const claim = 'endpoint.secureBoot'
   const level = parseJson(stdout, bridge)?.SPiBridgeDataType[0]?.ibridge_secure_boot
   if (level === undefined)
     return [unknown(claim, 'secure-boot', 'this Mac does not say how it checks what it boots')]
-  const isFull = /full/i.test(level)
+  const isFull = /^full security$/i.test(level)
+  if (!isFull && !/^(reduced|permissive|medium|no) security$/i.test(level))
+    return [unknown(claim, 'secure-boot', `boot security is said in words that are not known: ${level}`)]
   return [
     observe(
       claim,
@@ -151,8 +156,8 @@ function judgeInstallHistory({ stdout }: CommandOutput, { rules, now }: Judging)
     .map((item) => ({ ...item, at: Date.parse(item.install_date ?? '') }))
     .filter(({ at }) => !Number.isNaN(at))
     .toSorted((a, b) => b.at - a.at)
-  const update = items.find(({ _name }) => /^macOS\b|Security Update|Security Response/.test(_name))
-  const xprotect = items.find(({ _name }) => _name.startsWith('XProtectPlistConfigData'))
+  const update = items.find(({ _name }) => /^macOS\b.*\d|Security Update|Security Response/.test(_name))
+  const xprotect = items.find(({ _name }) => /^XProtect(PlistConfigData|CloudKitUpdate)/.test(_name))
   const said = (item: (typeof items)[number]): string => `${item._name} ${item.install_version ?? ''}`.trim()
   const updates = ((): Observation => {
     const claim = 'endpoint.osUpdates'
@@ -169,14 +174,17 @@ function judgeInstallHistory({ stdout }: CommandOutput, { rules, now }: Judging)
   return [updates, observe('endpoint.antivirus', value, collector, detail)]
 }
 
-/** On the error channel: `screenLock delay is 300 seconds`, `screenLock delay is immediate`, `screenLock is off`. */
+/**
+ * On the error channel: `screenLock delay is 300 seconds`, or `300.000000`, `screenLock delay is immediate`; `screenLock is off`, or a delay of
+ * `-1.000000`.
+ */
 function judgeScreenLockStatus(
   { stdout, stderr }: CommandOutput,
   { rules }: Judging,
 ): readonly Observation[] {
   const claim = 'endpoint.screenLock'
   const said = `${stdout}\n${stderr}`
-  if (/screenLock is off/i.test(said))
+  if (/screenLock (is off|delay is -)/i.test(said))
     return [observe(claim, 'off', 'screen-lock', 'the screen is not locked')]
   const delay = /screenLock delay is (immediate|\d{1,9})/i.exec(said)?.[1]
   if (delay === undefined) return [unknown(claim, 'screen-lock', 'the settings of the screen cannot be read')]

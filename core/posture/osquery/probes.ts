@@ -46,12 +46,14 @@ export const osqueryProbes: Readonly<Record<OsqueryPlatform, readonly CommandPro
     query(
       'disks',
       'endpoint.diskEncryption',
-      'SELECT drive_letter, protection_status FROM bitlocker_info',
+      'SELECT drive_letter, conversion_status, protection_status FROM bitlocker_info',
       (rows) =>
         onOff(
           'endpoint.diskEncryption',
           rows,
-          ({ protection_status }) => protection_status === '1',
+          // 2 is said of a locked one. 1 may be kept from before the volume was decrypted.
+          ({ conversion_status, protection_status }) =>
+            protection_status === '2' || (protection_status === '1' && conversion_status !== '0'),
           'every volume',
         ),
     ),
@@ -100,13 +102,18 @@ function query(part: string, claim: ClaimName, sql: string, judge: Judge): Comma
   }
 }
 
+/** What a row says that cannot tell: of FileVault, and on a Windows without a Security Center, as servers are. */
+const untold: readonly string[] = ['unknown', 'Error', 'Not Monitored']
+
 function onOff(
   claim: 'endpoint.diskEncryption' | 'endpoint.secureBoot' | 'endpoint.firewall' | 'endpoint.antivirus',
   rows: readonly Row[],
   isOn: (row: Row) => boolean,
   what: string,
 ): readonly Observation[] {
-  const value = rows.every((row) => isOn(row)) ? 'on' : 'off'
+  const told = rows.filter((row) => !Object.values(row).some((value) => untold.includes(value)))
+  if (told.length === 0) return []
+  const value = told.every((row) => isOn(row)) ? 'on' : 'off'
   return [observe(claim, value, 'osquery', `${what}: ${value}`)]
 }
 

@@ -67,7 +67,13 @@ export const windowsProbes: readonly CommandProbe[] = [
   probe('screen-saver', ['endpoint.screenLock'], {
     script: json(
       "Get-ItemProperty -Path 'HKCU:\\Control Panel\\Desktop','HKCU:\\Software\\Policies\\Microsoft\\Windows\\Control Panel\\Desktop','HKLM:\\SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\Policies\\System' -ErrorAction SilentlyContinue",
-      ['ScreenSaveActive', 'ScreenSaverIsSecure', 'ScreenSaveTimeOut', 'InactivityTimeoutSecs'],
+      [
+        'ScreenSaveActive',
+        'ScreenSaverIsSecure',
+        'ScreenSaveTimeOut',
+        "'SCRNSAVE.EXE'",
+        'InactivityTimeoutSecs',
+      ],
     ),
     judge: judgeScreenSaver,
   }),
@@ -104,7 +110,9 @@ function probe(
 }
 
 function json(command: string, properties: readonly string[]): string {
-  return `${command} | Select-Object ${properties.join(',')} | ConvertTo-Json -Compress`
+  // Windows PowerShell writes in the code page of the machine's language, in some of which a letter ends in a backslash.
+  const utf8 = 'try{[Console]::OutputEncoding=[Text.Encoding]::UTF8}catch{};'
+  return `${utf8}${command} | Select-Object ${properties.join(',')} | ConvertTo-Json -Compress`
 }
 
 function text(property: string): string {
@@ -115,22 +123,30 @@ function time(property: string): string {
   return `@{n='${property}';e={if ($_.${property}) {$_.${property}.ToUniversalTime().ToString('s')+'Z'}}}`
 }
 
+/** Where `time` has none, Windows PowerShell writes `{}`, and null where the property cannot be read. */
+const timeText = z.string().nullish().catch(undefined)
+
 const defender = z.object({
   AMServiceEnabled: z.boolean(),
   AntivirusEnabled: z.boolean(),
   RealTimeProtectionEnabled: z.boolean(),
   AMRunningMode: z.string().nullish(),
   AMProductVersion: z.string().nullish(),
-  AntivirusSignatureLastUpdated: z.string().nullish(),
+  AntivirusSignatureLastUpdated: timeText,
 })
 
-/** Passive mode is that of a Defender beside another antivirus, which then says how it is. */
+/**
+ * In passive mode, of which EDR block mode is one, Defender stands beside another antivirus, which then says how it is: its own switches stay
+ * on. Beside some it does not run at all.
+ */
 function judgeDefender({ stdout }: CommandOutput, { rules, now }: Judging): readonly Observation[] {
   const claim = 'endpoint.antivirus'
   const status = parseJson(stdout, defender)
   if (status === undefined) return [unknown(claim, 'defender', 'Microsoft Defender gave no answer')]
   const name = `Microsoft Defender ${status.AMProductVersion ?? ''}`.trim()
-  if (/passive/i.test(status.AMRunningMode ?? '')) return []
+  if (/passive|edr block/i.test(status.AMRunningMode ?? '')) return []
+  if (/not running/i.test(status.AMRunningMode ?? ''))
+    return [unknown(claim, 'defender', `${name} does not run, perhaps for another antivirus`)]
   if (!status.AMServiceEnabled || !status.AntivirusEnabled || !status.RealTimeProtectionEnabled)
     return [observe(claim, 'off', 'defender', `${name} does not protect`)]
   const at = Date.parse(status.AntivirusSignatureLastUpdated ?? '')
@@ -207,7 +223,7 @@ const hotFixes = oneOrMore(
   z.object({
     HotFixID: z.string(),
     Description: z.string().nullish(),
-    InstalledOn: z.string().nullish(),
+    InstalledOn: timeText,
   }),
 )
 
@@ -216,7 +232,8 @@ function judgeHotFixes({ stdout }: CommandOutput, { rules, now }: Judging): read
   const [newest] = (parseJson(stdout, hotFixes) ?? [])
     .filter(({ Description }) => /security/i.test(Description ?? ''))
     .map(({ HotFixID, InstalledOn }) => ({ id: HotFixID, at: Date.parse(InstalledOn ?? '') }))
-    .filter(({ at }) => !Number.isNaN(at))
+    // Older versions read the date in the order of the machine's culture: one that has not come is misread.
+    .filter(({ at }) => at <= now)
     .toSorted((a, b) => b.at - a.at)
   if (newest === undefined) return [unknown(claim, 'hotfix', 'no security update is on record')]
   const age = daysBetween(newest.at, now)
@@ -224,15 +241,18 @@ function judgeHotFixes({ stdout }: CommandOutput, { rules, now }: Judging): read
   return [observe(claim, value, 'hotfix', `last security update ${newest.id}, ${days(age)} ago`)]
 }
 
-/** `True`, `False`, or an error: 0xC0000002 where there is no UEFI, access denied where the asker is no administrator. */
+/**
+ * `True`, `False`, or an error: 0xC0000002 where there is no UEFI, 0xC0000100 where it has no such variable, access denied where the asker is
+ * no administrator. Texts of errors are in the machine's language.
+ */
 function judgeSecureBootUefi({ stdout, stderr }: CommandOutput): readonly Observation[] {
   const claim = 'endpoint.secureBoot'
   const [answer = ''] = linesOf(stdout.trim())
   if (answer === 'True') return [observe(claim, 'on', 'uefi', 'Secure Boot is on')]
   if (answer === 'False') return [observe(claim, 'off', 'uefi', 'Secure Boot is off')]
   return [
-    stderr.includes('0xC0000002')
-      ? observe(claim, 'off', 'uefi', 'this system did not boot by UEFI')
+    /0xC0000(002|100)/i.test(stderr)
+      ? observe(claim, 'off', 'uefi', 'this system did not boot by a UEFI that has Secure Boot')
       : unknown(claim, 'uefi', 'the firmware could not be asked; only administrators may'),
   ]
 }
@@ -258,23 +278,27 @@ const screenSaver = oneOrMore(
     ScreenSaveActive: registryText,
     ScreenSaverIsSecure: registryText,
     ScreenSaveTimeOut: registryText,
+    'SCRNSAVE.EXE': registryText,
     InactivityTimeoutSecs: registryText,
   }),
 )
 
-/** The person's settings, those that policy puts over them, and the machine's limit of inactivity: any of them may lock. */
+/**
+ * The person's settings, those that policy puts over them, and the machine's limit of inactivity: any of them may lock. A screen saver that is
+ * on, secure, and none does not.
+ */
 function judgeScreenSaver({ stdout }: CommandOutput, { rules }: Judging): readonly Observation[] {
   const claim = 'endpoint.screenLock'
   const keys = parseJson(stdout, screenSaver)
   if (keys === undefined) return [unknown(claim, 'screen-saver', 'the settings of the screen cannot be read')]
   // Policy stands after what the person chose.
-  const setting = (name: keyof (typeof keys)[number]): number =>
-    Number(keys.findLast((key) => (key[name] ?? '') !== '')?.[name] ?? 0)
+  const last = (name: keyof (typeof keys)[number]): string | number | undefined =>
+    keys.findLast((key) => (key[name] ?? '') !== '')?.[name] ?? undefined
+  const setting = (name: keyof (typeof keys)[number]): number => Number(last(name) ?? 0)
+  const isSaver = last('SCRNSAVE.EXE') !== undefined && setting('ScreenSaveActive') === 1
   const locks = [
     setting('InactivityTimeoutSecs'),
-    setting('ScreenSaveActive') === 1 && setting('ScreenSaverIsSecure') === 1
-      ? setting('ScreenSaveTimeOut')
-      : 0,
+    isSaver && setting('ScreenSaverIsSecure') === 1 ? setting('ScreenSaveTimeOut') : 0,
   ].filter((seconds) => seconds > 0)
   if (locks.length === 0) return [observe(claim, 'off', 'screen-saver', 'the screen is not locked')]
   const after = Math.min(...locks)
