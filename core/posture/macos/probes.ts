@@ -64,7 +64,8 @@ export const macosProbes: readonly CommandProbe[] = [
   {
     name: 'processes',
     claims: ['endpoint.edr'],
-    command: ['/bin/ps', '-axo', 'pid=,ppid=,comm='],
+    // Without -ww lines end after 79 characters where there is no terminal.
+    command: ['/bin/ps', '-axwwo', 'pid=,ppid=,comm='],
     judge: judgeProcesses,
   },
 ]
