@@ -95,7 +95,7 @@ export function PortalPage(): ReactElement {
 function canRunHere({ decision, here }: WorkspaceView): boolean {
   return (
     here !== undefined ||
-    decision.refused.some(({ place, code }) => place === 'endpoint' && code !== 'NO_RELEASE')
+    decision.refused.some(({ place, deliverable }) => place === 'endpoint' && deliverable)
   )
 }
 
