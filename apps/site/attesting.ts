@@ -9,9 +9,12 @@ import {
   bootOf,
   decodeEventLog,
   decodePublicArea,
+  decodeQuote,
   isSameBoot,
+  type PublicArea,
   requireMatch,
   TpmError,
+  type VerifiedQuote,
   verifyQuote,
 } from '#core/tpm/index.ts'
 import type { Site } from './site.ts'
@@ -51,6 +54,41 @@ export async function attest(
   )
 }
 
+/** What the last quote of an endpoint's TPM told. As a rule the next one tells the same, and nobody need be asked what is known of its boots. */
+export interface LastQuote {
+  /** Of the key that signs them. */
+  readonly publicArea: PublicArea
+  readonly pcrDigest: Uint8Array
+  readonly attested: Attested
+}
+
+/**
+ * The same as `attest`, of an endpoint that quotes again and again.
+ *
+ * @param last what it gave the last time, unless something else may have changed what is known of its boots since
+ * @returns undefined when there is no such endpoint
+ * @throws {TpmError} as `attest`
+ */
+export async function attestAgain(
+  site: Site,
+  endpointId: string,
+  last: LastQuote | undefined,
+  attestation: Attestation,
+  extraData: Uint8Array,
+): Promise<LastQuote | undefined> {
+  if (last !== undefined && attestation.eventLog === undefined) {
+    const { pcrDigest, clockInfo } = quoteOf(last.publicArea, attestation, extraData)
+    const isSame = clockInfo.resetCount === last.attested.resetCount
+    if (isSame && Buffer.compare(pcrDigest, last.pcrDigest) === 0) return last
+  }
+  const endpoint = await agentById(site.store.db, endpointId)
+  if (endpoint === undefined) return undefined
+  const attested = await attest(site, endpoint, attestation, extraData)
+  const publicArea = decodePublicArea(endpoint.ak_public ?? Buffer.alloc(0))
+  const { pcrDigest } = decodeQuote(bytesOf(attestation.quote))
+  return { publicArea, pcrDigest: Buffer.from(pcrDigest), attested }
+}
+
 /** What a quote tells. */
 interface QuotedBoot {
   readonly boot: Boot
@@ -86,16 +124,24 @@ export function verifyBoot(
   attestation: Attestation,
   extraData: Uint8Array,
 ): QuotedBoot {
-  const { pcrs, clockInfo } = verifyQuote({
-    attest: bytesOf(attestation.quote),
-    signature: bytesOf(attestation.signature),
-    publicArea: decodePublicArea(akPublic),
-    extraData,
-    pcrs: bytesOf(attestation.pcrs),
-  })
+  const { pcrs, clockInfo } = quoteOf(decodePublicArea(akPublic), attestation, extraData)
   const log = attestation.eventLog === undefined ? undefined : decodeEventLog(bytesOf(attestation.eventLog))
   if (log !== undefined) requireMatch(log, pcrs)
   return { boot: bootOf(pcrs, log), resetCount: clockInfo.resetCount }
+}
+
+function quoteOf(
+  publicArea: PublicArea,
+  { quote, signature, pcrs }: Attestation,
+  extraData: Uint8Array,
+): VerifiedQuote {
+  return verifyQuote({
+    attest: bytesOf(quote),
+    signature: bytesOf(signature),
+    publicArea,
+    extraData,
+    pcrs: bytesOf(pcrs),
+  })
 }
 
 /** The first boot that is attested. */

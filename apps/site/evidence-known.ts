@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import type { AgentRow, EndpointEvidenceRow } from '#adapters/store-postgres/index.ts'
+import type { EndpointEvidenceRow } from '#adapters/store-postgres/index.ts'
 import {
   type AcceptedEvidence,
   type AttestedValues,
@@ -9,6 +9,7 @@ import {
   type Ratchet,
 } from '#core/evidence/index.ts'
 import type { BeaconSeen } from '#core/trust/index.ts'
+import type { LastQuote } from './attesting.ts'
 import { ratchetOf } from './evidence.ts'
 
 /** What this node remembers of an endpoint while it is connected here. */
@@ -25,7 +26,7 @@ export interface Known {
   /** Nothing stands against writing only that evidence came. */
   isQuiet: boolean
   isForked: boolean
-  agent: AgentRow | undefined
+  quote: LastQuote | undefined
 }
 
 export function knownFrom(row: EndpointEvidenceRow | undefined): Known {
@@ -48,7 +49,7 @@ export function knownFrom(row: EndpointEvidenceRow | undefined): Known {
     writtenAt: 0,
     isQuiet: row !== undefined && !row.silent && row.forked_at === null,
     isForked: row?.forked_at != null,
-    agent: undefined,
+    quote: undefined,
   }
 }
 

@@ -1,6 +1,6 @@
 import { createPublicKey, hash, type KeyObject, randomBytes } from 'node:crypto'
 import type { Logger } from 'pino'
-import { agentById, endpointKeys, evidenceOf } from '#adapters/store-postgres/index.ts'
+import { endpointKeys, evidenceOf } from '#adapters/store-postgres/index.ts'
 import type { EvidenceMessage, SiteToEndpoint } from '#core/agent/endpoint-messages.ts'
 import {
   type AcceptedEvidence,
@@ -15,7 +15,7 @@ import {
   ratchetToken,
 } from '#core/evidence/index.ts'
 import { TpmError } from '#core/tpm/index.ts'
-import { attest } from './attesting.ts'
+import { attestAgain } from './attesting.ts'
 import type { Beacons } from './beacons.ts'
 import { decideAgain } from './decide-again.ts'
 import { changeKnowledge, knowledgeOf, ratchetOf, readEvidence, recordOtherConnection } from './evidence.ts'
@@ -188,13 +188,11 @@ export class DeskLink implements EvidenceLink {
   ): Promise<AttestedValues | undefined> {
     if (attestation === undefined) return undefined
     const { site } = this.#desk
-    known.agent ??= await agentById(site.store.db, this.#connection.endpointId)
-    if (known.agent === undefined) return undefined
-    const attested = await attest(site, known.agent, attestation, hash('sha256', statement, 'buffer'))
-    // The log has told more of this boot than the row that was read before.
-    if (attestation.eventLog !== undefined) known.agent = undefined
-    this.#wantLog = attested.wantLog
-    const { deviceKey, secureBoot, bootState, detail } = attested
+    const extraData = hash('sha256', statement, 'buffer')
+    known.quote = await attestAgain(site, this.#connection.endpointId, known.quote, attestation, extraData)
+    if (known.quote === undefined) return undefined
+    const { deviceKey, secureBoot, bootState, detail, wantLog } = known.quote.attested
+    this.#wantLog = wantLog
     return { deviceKey, secureBoot, bootState, detail }
   }
 
