@@ -309,7 +309,6 @@ test('the device is told of each read whose data was sent, and not before', asyn
     [2, 4096],
     [2, 65_536],
     [2, 1_048_576],
-    // Short ones are copied together.
     [100, 4096],
   ] as const
   for (const [count, length] of bursts) {

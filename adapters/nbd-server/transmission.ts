@@ -20,12 +20,6 @@ const resumeBytes = 12_582_912
 const leastDataBytes = 512
 /** So many parts leave at once, so that the client reads them while the next ones are made. */
 const batchParts = 64
-/** Parts that are no longer than this are copied together where many of them leave at once: one long piece costs less than many short ones. */
-const shortBytes = 8_192
-const leastJoinedParts = 16
-const joinedBytes = 262_144
-/** So many may be on their way to the system at once; what is ready beyond leaves as it is. */
-const joiners = 4
 /** What a request costs beside its data. */
 const requestCost = 4096
 
@@ -48,8 +42,6 @@ export class Transmission {
   /** Where the client stands: sending, told that the server closes, or gone silent. */
   #phase: 'open' | 'closing' | 'finished' = 'open'
   #batch: Uint8Array[] = []
-  readonly #joiners: Uint8Array[] = []
-  #joinersMade = 0
   #batchCost = 0
 
   /** @param refusalOf what a client is told of an error of the device */
@@ -149,9 +141,7 @@ export class Transmission {
   }
 
   #flush(): void {
-    const [stream, cost] = [this.#stream, this.#batchCost]
-    const joiner = this.#batch.length < leastJoinedParts ? undefined : this.#takeJoiner()
-    const batch = joiner === undefined ? this.#batch : this.#join(this.#batch, joiner)
+    const [stream, batch, cost] = [this.#stream, this.#batch, this.#batchCost]
     const last = batch.at(-1)
     if (last === undefined) return
     this.#batch = []
@@ -160,44 +150,16 @@ export class Transmission {
     for (const part of batch.slice(0, -1)) stream.write(part)
     // The stream calls back in order: the last stands for all before it.
     stream.write(last, (error) => {
-      if (joiner !== undefined) this.#joiners.push(joiner)
-      if (!error) this.#done(batch, joiner)
+      if (!error) this.#done(batch)
       this.#release(cost)
     })
     stream.uncork()
   }
 
-  #takeJoiner(): Uint8Array | undefined {
-    if (this.#joiners.length > 0 || this.#joinersMade === joiners) return this.#joiners.pop()
-    this.#joinersMade += 1
-    return Buffer.allocUnsafeSlow(joinedBytes)
-  }
-
-  /** Copies short parts together. The device has their memory back at once. */
-  #join(parts: readonly Uint8Array[], joiner: Uint8Array): Uint8Array[] {
-    const { device } = this.#performing.session.export
-    const joined: Uint8Array[] = []
-    let [from, to] = [0, 0]
-    for (const part of parts) {
-      if (part.length <= shortBytes && to + part.length <= joiner.length) {
-        joiner.set(part, to)
-        to += part.length
-        if (part.length >= leastDataBytes) device.done?.(part)
-        continue
-      }
-      if (to > from) joined.push(joiner.subarray(from, to))
-      joined.push(part)
-      from = to
-    }
-    if (to > from) joined.push(joiner.subarray(from, to))
-    return joined
-  }
-
   /** Data was sent: the device may use its memory again. */
-  #done(parts: readonly Uint8Array[], joiner: Uint8Array | undefined): void {
+  #done(parts: readonly Uint8Array[]): void {
     const { device } = this.#performing.session.export
-    for (const part of parts)
-      if (part.length >= leastDataBytes && part.buffer !== joiner?.buffer) device.done?.(part)
+    for (const part of parts) if (part.length >= leastDataBytes) device.done?.(part)
   }
 
   #release(cost: number): void {
