@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
@@ -30,8 +30,13 @@ beforeAll(async () => {
 })
 afterAll(() => undo.disposeAsync())
 
-test('the same tree gives the same bytes', async () => {
-  const again = await build(join(folder, 'two'))
+test('the same commit gives the same bytes, also in another folder and at another time', async () => {
+  const copy = join(folder, 'copy')
+  await mkdir(copy)
+  // All of it is new there but what npm installed.
+  await run('sh', ['-c', `ls -A | grep -vx node_modules | xargs -d '\\n' cp -r -t ${copy}`], { cwd: tree })
+  await symlink(join(tree, 'node_modules'), join(copy, 'node_modules'))
+  const again = await build(join(folder, 'two'), copy)
   await expect(run('cmp', [package_, again])).resolves.toMatchObject({ stdout: '' })
 })
 
@@ -71,8 +76,8 @@ test('removed it leaves the identity alone, purged the settings are gone, too', 
   expect(await computer.has('/var/lib/trustcast/endpoint/agent.json')).toBe(true)
 })
 
-async function build(into: string): Promise<string> {
-  const { stdout } = await run(join(tree, 'scripts/package'), [into])
+async function build(into: string, from = tree): Promise<string> {
+  const { stdout } = await run(join(from, 'scripts/package'), [into])
   return stdout.trim()
 }
 

@@ -36,11 +36,7 @@ export async function attest(
   attestation: Attestation,
   extraData: Uint8Array,
 ): Promise<Attested> {
-  if (endpoint.ak_public === null)
-    throw new TpmError('TPM_NOT_ENROLLED', `endpoint ${endpoint.name} was not enrolled with a TPM`, {
-      remedy: 'Enrol it again with --tpm auto.',
-    })
-  const quoted = verifyBoot(endpoint.ak_public, attestation, extraData)
+  const quoted = verifyBoot(akPublicOf(endpoint), attestation, extraData)
   const known = endpoint.boot ?? undefined
   const next = nextRecord(site, endpoint, known, quoted)
   // As a rule nothing is new, and the database is not asked. Else it decides: an admin may have accepted another boot since `endpoint` was read.
@@ -84,9 +80,17 @@ export async function attestAgain(
   const endpoint = await agentById(site.store.db, endpointId)
   if (endpoint === undefined) return undefined
   const attested = await attest(site, endpoint, attestation, extraData)
-  const publicArea = decodePublicArea(endpoint.ak_public ?? Buffer.alloc(0))
+  const publicArea = decodePublicArea(akPublicOf(endpoint))
   const { pcrDigest } = decodeQuote(bytesOf(attestation.quote))
-  return { publicArea, pcrDigest: Buffer.from(pcrDigest), attested }
+  return { publicArea, pcrDigest, attested }
+}
+
+/** @throws {TpmError} TPM_NOT_ENROLLED */
+function akPublicOf({ ak_public: akPublic, name }: AgentRow): Uint8Array {
+  if (akPublic !== null) return akPublic
+  throw new TpmError('TPM_NOT_ENROLLED', `endpoint ${name} was not enrolled with a TPM`, {
+    remedy: 'Enrol it again with --tpm auto.',
+  })
 }
 
 /** What a quote tells. */

@@ -61,7 +61,7 @@ export interface OpenDiskOptions {
   readonly replicated?: OpenReplicated | undefined
   /** Writes what was read, in order, to this file when the disk is closed. */
   readonly record?: string
-  /** Waits before stores that are all away are asked again; absent: for as long as it is told. */
+  /** Another way to wait before stores that are all away are asked again, for tests. */
   readonly pause?: (milliseconds: number, signal: AbortSignal) => Promise<unknown>
   /** Ends the opening. */
   readonly signal?: AbortSignal
