@@ -54,7 +54,8 @@ export async function attest(
 export interface LastQuote {
   /** Of the key that signs them. */
   readonly publicArea: PublicArea
-  readonly pcrDigest: Uint8Array
+  /** Hex. */
+  readonly pcrDigest: string
   readonly attested: Attested
 }
 
@@ -75,14 +76,15 @@ export async function attestAgain(
   if (last !== undefined && attestation.eventLog === undefined) {
     const { pcrDigest, clockInfo } = quoteOf(last.publicArea, attestation, extraData)
     const isSame = clockInfo.resetCount === last.attested.resetCount
-    if (isSame && Buffer.compare(pcrDigest, last.pcrDigest) === 0) return last
+    if (isSame && hexOf(pcrDigest) === last.pcrDigest) return last
   }
   const endpoint = await agentById(site.store.db, endpointId)
   if (endpoint === undefined) return undefined
   const attested = await attest(site, endpoint, attestation, extraData)
-  const publicArea = decodePublicArea(akPublicOf(endpoint))
+  // Copied: a piece of a row, kept for as long as the connection, would keep the 64 KiB that it was read into.
+  const publicArea = decodePublicArea(Uint8Array.from(akPublicOf(endpoint)))
   const { pcrDigest } = decodeQuote(bytesOf(attestation.quote))
-  return { publicArea, pcrDigest, attested }
+  return { publicArea, pcrDigest: hexOf(pcrDigest), attested }
 }
 
 /** @throws {TpmError} TPM_NOT_ENROLLED */
@@ -230,6 +232,10 @@ function attestedOf(record: BootRecord): Attested {
     wantLog: components === undefined,
     resetCount: record.resetCount,
   }
+}
+
+function hexOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex')
 }
 
 function bytesOf(text: string): Buffer {

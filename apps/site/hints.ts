@@ -6,6 +6,8 @@ export interface Hints {
   tell(hint: Hint): Promise<void>
   /** @returns how to stop */
   on(listener: (hint: Hint) => void): () => void
+  /** As `on`, of one endpoint among many: hears its hints, and that some got lost. */
+  onEndpoint(id: string, listener: () => void): () => void
   /**
    * Waits until `isTrue` is, asking it now, after each hint that `concerns` it, and once a second for hints that got lost.
    * @returns false when `timeoutMs` passed first
@@ -19,16 +21,28 @@ export interface Hints {
 
 export function createHints(store: Store, signal: AbortSignal): Hints {
   const listeners = new Set<(hint: Hint) => void>()
+  // A node has ten thousand of them, and a change of one is none of the others' business.
+  const endpoints = new Map<string, Set<() => void>>()
   store.listen((hint) => {
     for (const listener of listeners) listener(hint)
+    if (hint.topic === 'endpoint') for (const listener of endpoints.get(hint.id) ?? []) listener()
+    if (hint.topic === 'lost') for (const some of endpoints.values()) for (const listener of some) listener()
   }, signal)
   const on = (listener: (hint: Hint) => void): (() => void) => {
     listeners.add(listener)
     return () => listeners.delete(listener)
   }
+  const onEndpoint = (id: string, listener: () => void): (() => void) => {
+    const some = endpoints.get(id) ?? new Set()
+    endpoints.set(id, some.add(listener))
+    return () => {
+      if (some.delete(listener) && some.size === 0) endpoints.delete(id)
+    }
+  }
   return {
     tell: (hint) => store.notify(hint),
     on,
+    onEndpoint,
     until: (isTrue, concerns, timeoutMs) => until(on, isTrue, concerns, timeoutMs),
   }
 }

@@ -61,8 +61,7 @@ export function createEndpointLink(
   const push = coalesced(say, (error) => {
     if (!isAway(error)) log.error({ err: error }, 'what the endpoint may hold could not be said')
   })
-  const off = site.hints.on((hint) => {
-    if (hint.topic !== 'lost' && !(hint.topic === 'endpoint' && hint.id === id)) return
+  const off = site.hints.onEndpoint(id, () => {
     desk.forget(id)
     desk.heard(id, true)
     // Another decision may have shortened them.
