@@ -40,7 +40,8 @@ method(
   `${endpoints} endpoints in a process of their own, each with its own certificate, attestation key, TLS connection and WebSocket, every 60 s twelve observations, ` +
     `signed, with a quote over them, against one site node with its PostgreSQL on the same machine; processor time of the node over ${steadyMs / 1000} s once all report. ` +
     `The attestation keys are in memory instead of TPMs and were never activated, as an enrolment would; their quotes are real, of a recorded boot, whose log follows when the site asks. ` +
-    `Then, under that load, ${turns} times: a real agent's collector sees a fault, until the lease of its streamed disk is over on the endpoint.`,
+    `Then, under that load, ${turns} times: a real agent's collector sees a fault, until the lease of its streamed disk is over on the endpoint. ` +
+    'At the end the node is killed and started again, and all come back at once.',
 )
 
 await using site = await startSite({ args: ['--hosts', '1', '--gateways', '1', '--warm', '0'] })
@@ -54,6 +55,7 @@ await using fleet = await startFleet()
 await untilAllReport()
 await steady()
 await changeToEffect()
+await siteComesBack()
 await rm(folder, { recursive: true })
 
 /** From what the site keeps of an endpoint to a decision over every mode. */
@@ -138,6 +140,30 @@ async function startFleet() {
   }
 }
 
+/** The node ends without a word and is started again: all endpoints come back at once, and none may look as if it had fallen silent. */
+async function siteComesBack(): Promise<void> {
+  const from = Date.now()
+  process.kill(pid, 'SIGKILL')
+  const heard = async (): Promise<{ readonly back: number; readonly silent: number }> => {
+    const [row] = await database.rows(
+      `select count(*) filter (where e.last_at > $1)::int as back, count(*) filter (where e.silent)::int as silent
+       from endpoint_evidence e join agents a on a.id = e.endpoint_id where a.name like 'fleet-%'`,
+      [new Date(from)],
+    )
+    return { back: Number(row?.['back']), silent: Number(row?.['silent']) }
+  }
+  let silent = 0
+  const areAllBack = async (): Promise<boolean> => {
+    await sleep(1_000)
+    const now = await heard()
+    silent = Math.max(silent, now.silent)
+    return now.back >= endpoints
+  }
+  await until(areAllBack, 'all endpoints are back', 900_000)
+  report('endpoints.return', (Date.now() - from) / 1000, 's')
+  report('endpoints.silent-by-return', silent, 'endpoints', { goal: { of: 'value', atMost: 0 } })
+}
+
 /** What the site keeps of the boot that an enrolment's quote told of. */
 function bootAtEnrolment(now: number): string {
   const { publicArea, privateKey } = createSimulatedKey()
@@ -158,8 +184,8 @@ async function untilAllReport(): Promise<void> {
     3_600_000,
   )
   report('endpoints.arrival', endpoints / ((performance.now() - from) / 1000), 'endpoints/s')
-  // Until their reports lie anywhere in the period.
-  await sleep(75_000)
+  // Until what so many did at once is worked off, and their reports lie anywhere in the period.
+  await sleep(150_000)
 }
 
 async function reportingEndpoints(): Promise<number> {

@@ -40,14 +40,17 @@ export async function onlineAgents(
 }
 
 /** Those of the agents named that exist and were not revoked. */
-export async function livingAgents(db: Db, ids: readonly string[]): Promise<ReadonlySet<string>> {
+export async function livingAgents(
+  db: Db,
+  ids: readonly string[],
+): Promise<ReadonlyMap<string, AgentRow['kind']>> {
   const rows = await db
     .selectFrom('agents')
-    .select('id')
+    .select(['id', 'kind'])
     .where(sql<boolean>`id = any(${ids}::uuid[])`)
     .where('revoked_at', 'is', null)
     .execute()
-  return new Set(rows.map((row) => row.id))
+  return new Map(rows.map(({ id, kind }) => [id, kind]))
 }
 
 export async function recordReport(db: Db, id: string, at: Date, report: AgentReport): Promise<void> {

@@ -689,7 +689,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         const since = { fell: inMinutes(-5), recent: inMinutes(-5), heard: inMinutes(-7) }
         expect(await countFallen(db, since)).toEqual({ fallen: 1, reporting: 2 })
         expect(await quietEndpoints(db, inMinutes(-2))).toEqual(expect.arrayContaining([fell, old]))
-        expect([...(await livingAgents(db, [fell, revoked, randomUUID()]))]).toEqual([fell])
+        expect([...(await livingAgents(db, [fell, revoked, randomUUID()]))]).toEqual([[fell, 'endpoint']])
       })
 
       test('who fell silent a while ago counts for as long as something runs from there', async () => {

@@ -23,6 +23,7 @@ import {
 import { type Known, knownFrom } from './evidence-known.ts'
 import { type Desk, DeskLink, type EvidenceLink, type ReportingConnection } from './evidence-link.ts'
 import type { Site } from './site.ts'
+import { createTurns, type Turns } from './turns.ts'
 
 /**
  * Where a node takes the evidence of the endpoints that are connected to it. Evidence that says nothing new is written down once a
@@ -39,6 +40,8 @@ export interface EvidenceDesk {
   forget(endpointId: string): void
   /** How the desk does, for alarms. */
   health(): DeskHealth
+  /** What endpoints say first after they dial: after a node was away all do so at once, and people want to be served meanwhile. */
+  readonly arrivals: Turns
 }
 
 export interface DeskHealth {
@@ -54,6 +57,10 @@ const flushMs = 1_000
 /** An agent's presence is written this often at most, so with each report; see `endpointSilenceMs`. */
 const presenceMs = 45_000
 const refusalMs = 5 * 60_000
+const arrivalsAtOnce = 4
+/** After a start nobody who waits to be heard counts as silent, for this long at most: an endpoint could keep the others waiting. */
+const longestReturnMs = 10 * 60_000
+
 export function createEvidenceDesk(site: Site, signal: AbortSignal): EvidenceDesk {
   return new NodeDesk(site, signal)
 }
@@ -64,6 +71,7 @@ class NodeDesk implements EvidenceDesk, Desk {
   readonly known = new Map<string, Promise<Known>>()
   readonly refusals = new Map<string, number>()
   readonly beacons: Beacons
+  readonly arrivals: Turns = createTurns(arrivalsAtOnce)
   #pending = new Map<string, RepeatedEvidence>()
   readonly #present = new Map<string, number>()
   readonly #heard = new Set<string>()
@@ -161,11 +169,11 @@ class NodeDesk implements EvidenceDesk, Desk {
   }
 
   /** Evidence that repeats what was said: counted, and written with the next batch. */
-  repeat(endpointId: string, known: Known, ratchet: Ratchet): void {
+  repeat(endpointId: string, known: Known, ratchet: Ratchet, at: number): void {
     const before = this.#pending.get(endpointId)
     const after = before?.after ?? known.stored
     this.#acceptedAt = this.site.now()
-    this.#pending.set(endpointId, { endpointId, after, ...ratchet, at: this.#acceptedAt })
+    this.#pending.set(endpointId, { endpointId, after, ...ratchet, at })
   }
 
   /** What waits for this endpoint is overtaken by what is written now. */
@@ -175,13 +183,16 @@ class NodeDesk implements EvidenceDesk, Desk {
 
   async #work(signal: AbortSignal): Promise<void> {
     const startedAt = this.site.now()
+    let returningAt = startedAt
     while (!signal.aborted) {
       try {
         await sleep(flushMs, undefined, { signal })
         await this.#flush()
         await this.#notePresence()
+        const now = this.site.now()
+        if (this.arrivals.waiting() > 0 && now - startedAt < longestReturnMs) returningAt = now
         // A site that was away has heard of nobody: whoever comes back within two periods was never silent.
-        if (this.site.now() - startedAt > evidenceSilenceMs) await this.#noteSilence()
+        if (now - returningAt > evidenceSilenceMs) await this.#noteSilence()
       } catch (error) {
         if (!signal.aborted && !isAway(error))
           this.site.log.error({ err: error }, 'evidence could not be written down')

@@ -1,6 +1,6 @@
 import { createPublicKey, hash, type KeyObject, randomBytes } from 'node:crypto'
 import type { Logger } from 'pino'
-import { endpointKeys, evidenceOf } from '#adapters/store-postgres/index.ts'
+import { endpointKeys, evidenceOf, statementsOf } from '#adapters/store-postgres/index.ts'
 import type { EvidenceMessage, SiteToEndpoint } from '#core/agent/endpoint-messages.ts'
 import {
   type AcceptedEvidence,
@@ -18,10 +18,11 @@ import { TpmError } from '#core/tpm/index.ts'
 import { attestAgain } from './attesting.ts'
 import type { Beacons } from './beacons.ts'
 import { decideAgain } from './decide-again.ts'
-import { changeKnowledge, knowledgeOf, ratchetOf, readEvidence, recordOtherConnection } from './evidence.ts'
+import { changeKnowledge, evidenceAt, knowledgeOf, ratchetOf, recordOtherConnection } from './evidence.ts'
 import { detailsOf, fingerprintOf, type Known, type Taken } from './evidence-known.ts'
 import { endpointClaimsOf } from './evidence-views.ts'
 import type { Site } from './site.ts'
+import type { Turns } from './turns.ts'
 
 /** One connection over which an endpoint reports: each of its statements answers a challenge of this connection. */
 
@@ -43,24 +44,38 @@ export interface ReportingConnection {
 }
 
 export interface EvidenceLink {
-  receive(message: EvidenceMessage): Promise<void>
+  /**
+   * @param receivedAt Unix ms: it may have waited for others, and is no older for that
+   * @throws what the database throws: the same message comes again
+   */
+  receive(message: EvidenceMessage, receivedAt: number): Promise<void>
   /** @param isAnnounced whether the endpoint said goodbye */
   close(isAnnounced: boolean): void
 }
 
 /**
  * A statement that is being taken, through as many tries as it takes until the database answers. That a try was written and nobody heard so
- * must not make the next one look like the word of another machine.
+ * must not make the next one look like the word of another machine; and what was taken is not taken again.
  */
 interface Turn {
   readonly statement: string
+  readonly receivedAt: number
   readonly challenge: Challenge | undefined
   /** What was known before it. */
   readonly ratchet: Ratchet | undefined
   /** What the database had before it; see `Known`. */
   stored: number
-  /** When each try would have it, Unix ms. */
-  readonly triedAt: number[]
+  wasTried: boolean
+  outcome: Outcome | undefined
+}
+
+/** What became of a statement. */
+interface Outcome {
+  /** Its number; undefined when it was refused. */
+  readonly accepted?: number
+  readonly refused?: EvidenceError | TpmError
+  /** There is something new to say to the endpoint. */
+  readonly isNews: boolean
 }
 
 /** What the connections of a node share: see `evidence-desk.ts`. */
@@ -69,9 +84,10 @@ export interface Desk {
   /** Makes ratchet tokens. */
   readonly secret: KeyObject
   readonly beacons: Beacons
+  readonly arrivals: Turns
   knownOf(endpointId: string): Promise<Known>
   /** Evidence that repeats what was said is written with the next batch. */
-  repeat(endpointId: string, known: Known, ratchet: Ratchet): void
+  repeat(endpointId: string, known: Known, ratchet: Ratchet, at: number): void
   /** What waits for this endpoint is overtaken. */
   drop(endpointId: string): void
   refuse(endpointId: string, error: EvidenceError | TpmError): Promise<void>
@@ -114,54 +130,64 @@ export class DeskLink implements EvidenceLink {
     this.#desk.left(this, isAnnounced)
   }
 
-  async receive(message: EvidenceMessage): Promise<void> {
+  async receive(message: EvidenceMessage, receivedAt: number): Promise<void> {
+    const receive = async (): Promise<void> => this.#receive(message, receivedAt)
+    return this.#hasSaid ? receive() : this.#desk.arrivals.take(receive)
+  }
+
+  async #receive(message: EvidenceMessage, receivedAt: number): Promise<void> {
+    const known = await this.#desk.knownOf(this.endpointId)
+    this.isForked = known.isForked
+    const turn = this.#turnOf(message, known, receivedAt)
+    turn.outcome ??= await this.#judge(message, known, turn)
+    const { accepted, refused, isNews } = turn.outcome
+    if (isNews || !this.#hasSaid) await this.#say(refused)
+    await this.#ask(accepted)
+    this.#turn = undefined
+  }
+
+  /** A challenge is answered once, by the first statement that comes. */
+  #turnOf({ statement }: EvidenceMessage, { ratchet, stored }: Known, receivedAt: number): Turn {
+    if (this.#turn?.statement === statement) return this.#turn
+    const challenge = this.#challenge
+    this.#challenge = undefined
+    this.#turn = { statement, receivedAt, challenge, ratchet, stored, wasTried: false, outcome: undefined }
+    return this.#turn
+  }
+
+  async #judge(message: EvidenceMessage, known: Known, turn: Turn): Promise<Outcome> {
     const desk = this.#desk
     const { endpointId, log } = this.#connection
-    const known = await desk.knownOf(endpointId)
-    this.isForked = known.isForked
-    const turn = this.#turnOf(message, known)
     try {
       const accepted = await this.#accept(turn, known)
-      // Good once; and another connection of the same key is judged after this one.
-      this.#challenge = undefined
+      // Another connection of the same key is judged after this one.
       known.ratchet = accepted.ratchet
       const attested = await this.#attest(message, known)
       const beacon = await desk.beacons.seenIn(accepted.statement, this.#connection)
-      const changed = await this.#take({ ...accepted, attested, beacon }, known, turn)
-      await this.#ask(accepted.ratchet.sequence)
-      if (changed || !this.#hasSaid) await this.#say()
-      this.#turn = undefined
+      const isNews = await this.#take({ ...accepted, attested, beacon }, known, turn)
+      return { accepted: accepted.ratchet.sequence, isNews }
     } catch (error) {
       if (!(error instanceof EvidenceError) && !(error instanceof TpmError)) {
-        // The database is away: the same message comes again.
-        this.#challenge = turn.challenge
         known.ratchet = turn.ratchet
         desk.couldNotWrite()
         throw error
       }
       log.warn({ code: error.code, reason: error.message }, 'evidence was refused')
-      this.#challenge = undefined
-      this.#turn = undefined
       await desk.refuse(endpointId, error)
-      await this.#ask(undefined)
-      await this.#say(error)
+      return { refused: error, isNews: true }
     }
   }
 
-  #turnOf({ statement }: EvidenceMessage, { ratchet, stored }: Known): Turn {
-    if (this.#turn?.statement !== statement)
-      this.#turn = { statement, challenge: this.#challenge, ratchet, stored, triedAt: [] }
-    return this.#turn
-  }
-
-  async #accept({ statement, challenge, ratchet }: Turn, known: Known): Promise<AcceptedEvidence> {
+  async #accept(
+    { statement, receivedAt, challenge, ratchet }: Turn,
+    known: Known,
+  ): Promise<AcceptedEvidence> {
     const { site, secret } = this.#desk
     const { endpointId, publicKey, exporter } = this.#connection
     if (known.isForked)
       throw new EvidenceError('EVIDENCE_FORKED', 'this identity was seen on two machines, or was put back', {
         remedy: 'An admin lets it begin anew, or revokes it.',
       })
-    const nowMs = site.now()
     const expected = {
       endpointId,
       siteId: site.siteId,
@@ -169,14 +195,14 @@ export class DeskLink implements EvidenceLink {
       ratchet,
       secret,
       exporter,
-      nowMs,
+      nowMs: receivedAt,
     }
     try {
       return acceptEvidence(statement, { ...expected, keys: [publicKey] })
     } catch (error) {
       if (!(error instanceof EvidenceError) || error.code !== 'EVIDENCE_FORGED') throw error
       // Its certificate was renewed since it connected.
-      const rows = await endpointKeys(site.store.db, endpointId, new Date(nowMs))
+      const rows = await endpointKeys(site.store.db, endpointId, new Date(site.now()))
       const keys = rows.map((key) => createPublicKey({ key, format: 'der', type: 'spki' }))
       return acceptEvidence(statement, { ...expected, keys })
     }
@@ -202,32 +228,37 @@ export class DeskLink implements EvidenceLink {
     const desk = this.#desk
     const { endpointId, address } = this.#connection
     const observations = holdFaults(known.faults, statement.observations)
-    const now = desk.site.now()
+    const at = turn.receivedAt
     desk.site.metrics.count('evidence_accepted')
     const fingerprint = fingerprintOf({ observations, attested, seen, address, beacon })
     const details = detailsOf(observations)
-    const isWorded = details === known.details || now - known.writtenAt < detailMs
+    const isWorded = details === known.details || at - known.writtenAt < detailMs
     // A beacon's word counts for as long as it is written to be old.
-    const isFirst = turn.triedAt.length === 0
-    if (isFirst && known.isQuiet && beacon === undefined && fingerprint === known.fingerprint && isWorded) {
-      desk.repeat(endpointId, known, ratchet)
+    if (
+      !turn.wasTried &&
+      known.isQuiet &&
+      beacon === undefined &&
+      fingerprint === known.fingerprint &&
+      isWorded
+    ) {
+      desk.repeat(endpointId, known, ratchet, at)
       return false
     }
     desk.drop(endpointId)
     if (seen.interception === 'detected') await recordOtherConnection(desk.site, endpointId)
-    if (isFirst) turn.stored = known.stored
-    const triedBefore = [...turn.triedAt]
-    turn.triedAt.push(now)
+    const wasTried = turn.wasTried
+    if (!wasTried) turn.stored = known.stored
+    turn.wasTried = true
     let wasWritten = false
     const written = await changeKnowledge(desk.site, endpointId, (before) => {
       const stored = Number(before?.sequence ?? 0)
-      wasWritten = stored === ratchet.sequence && triedBefore.includes(before?.last_at?.getTime() ?? 0)
+      wasWritten = wasTried && stored === ratchet.sequence && before?.last_at?.getTime() === at
       // Somebody else may have accepted evidence of this endpoint since this node looked.
       if (stored > turn.stored && !wasWritten) follow(ratchetOf(before), ratchet)
       const { path } = knowledgeOf(before)
       return {
         knowledge: {
-          lastAt: now,
+          lastAt: at,
           observations: holdFaults(before?.observations ?? [], statement.observations),
           attested,
           seen,
@@ -243,7 +274,7 @@ export class DeskLink implements EvidenceLink {
     // What hangs on it was perhaps not told to be decided.
     if (wasWritten) await decideAgain(desk.site, 'evidence', { fromEndpointId: endpointId })
     desk.wrote()
-    Object.assign(known, { fingerprint, details, writtenAt: now, isQuiet: true, stored: ratchet.sequence })
+    Object.assign(known, { fingerprint, details, writtenAt: at, isQuiet: true, stored: ratchet.sequence })
     known.faults = faultsIn(observations)
     return wasWritten || (written?.changes.length ?? 0) > 0
   }
@@ -265,22 +296,26 @@ export class DeskLink implements EvidenceLink {
     })
   }
 
-  async #say(error?: EvidenceError | TpmError): Promise<void> {
+  async #say(refused?: EvidenceError | TpmError): Promise<void> {
     const { endpointId, send } = this.#connection
     const { site } = this.#desk
-    const { claims } = await readEvidence(site, endpointId)
-    const row = await evidenceOf(site.store.db, endpointId)
+    const now = site.now()
+    const [row, statements] = await Promise.all([
+      evidenceOf(site.store.db, endpointId),
+      statementsOf(site.store.db, new Date(now), endpointId),
+    ])
+    const { claims } = evidenceAt(row, statements, now)
     this.#hasSaid = true
     send({
       kind: 'verdict',
-      claims: [...endpointClaimsOf(claims, row?.observations ?? [], row?.attested?.detail, site.now())],
-      ...(error === undefined
+      claims: [...endpointClaimsOf(claims, row?.observations ?? [], row?.attested?.detail, now)],
+      ...(refused === undefined
         ? {}
         : {
             refused: {
-              code: error.code,
-              message: error.message.slice(0, 1000),
-              ...(error.remedy === undefined ? {} : { remedy: error.remedy }),
+              code: refused.code,
+              message: refused.message.slice(0, 1000),
+              ...(refused.remedy === undefined ? {} : { remedy: refused.remedy }),
             },
           }),
     })

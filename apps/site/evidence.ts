@@ -25,6 +25,7 @@ import {
 import type { BeaconSeen, Claim } from '#core/trust/index.ts'
 import { decideAgain } from './decide-again.ts'
 import type { Site } from './site.ts'
+import { createTurns } from './turns.ts'
 
 /** What the site knows of endpoints by their evidence, and what follows when it changes. */
 
@@ -127,7 +128,7 @@ export async function changeKnowledge(
   change: (before: EndpointEvidenceRow | undefined) => KnowledgeChange | undefined,
   actor: AuditActor = { type: 'endpoint', id: endpointId },
 ): Promise<Changed | undefined> {
-  return atMost(changesAtOnce, () => changeInTurn(site, endpointId, change, actor))
+  return changing.take(() => changeInTurn(site, endpointId, change, actor))
 }
 
 async function changeInTurn(
@@ -177,23 +178,7 @@ async function actOn(
 }
 
 /** Many endpoints may change at once; people's requests are to find a free connection to the database all the same. */
-const changesAtOnce = 6
-
-let working = 0
-const waiting: (() => void)[] = []
-
-async function atMost<T>(count: number, work: () => Promise<T>): Promise<T> {
-  if (working >= count) await new Promise<void>((resolve) => waiting.push(resolve))
-  else working += 1
-  try {
-    return await work()
-  } finally {
-    // Whoever is next takes this place.
-    const next = waiting.shift()
-    if (next === undefined) working -= 1
-    else next()
-  }
-}
+const changing = createTurns(6)
 
 function rowAfter(
   endpointId: string,

@@ -109,6 +109,62 @@ test('evidence that was written while the database went away is not taken for th
   expect(await raw.tell(raw.statement(next, { sequence: 2, previous }))).toBeUndefined()
 })
 
+test('evidence that was taken is not taken again when the database goes away before the answer', async () => {
+  const mine = await enrolled('answered-late')
+  using first = await dialAsEndpoint(mine)
+  const { nonce } = await first.next('challenge')
+  expect(await first.tell(first.statement(nonce))).toBeUndefined()
+  const { previous = '' } = await first.next('challenge')
+  await first.leave()
+  // What is said again is accepted without them; what it is worth cannot be read for the answer.
+  await database.rows('alter table endpoint_statements rename to hidden_statements')
+  await database.rows(
+    `create function be_away() returns setof hidden_statements language plpgsql as $$ begin raise 'away' using errcode = '57P01'; end $$`,
+  )
+  await database.rows('create view endpoint_statements as select * from be_away()')
+  using second = await dialAsEndpoint(mine)
+  const { nonce: again } = await second.next('challenge')
+  const told = second.tell(second.statement(again, { sequence: 2, previous }))
+  const wasWritten = async (): Promise<boolean> =>
+    (await database.rows('select from endpoint_evidence where endpoint_id = $1 and sequence = 2', [mine.id]))
+      .length === 1
+  await until(wasWritten, 'it is written')
+  // Meanwhile something else changes what is known of it, and the node looks anew.
+  await database.rows('update endpoint_evidence set silent = true where endpoint_id = $1', [mine.id])
+  await database.rows(`select pg_notify('trustcast', $1)`, [
+    JSON.stringify({ topic: 'endpoint', id: mine.id }),
+  ])
+  await sleep(1_500)
+  await database.rows('drop view endpoint_statements')
+  await database.rows('drop function be_away')
+  await database.rows('alter table hidden_statements rename to endpoint_statements')
+  expect(await told).toBeUndefined()
+  const { nonce: next, previous: later = '' } = await second.next('challenge')
+  const off = { claim: 'endpoint.antivirus', value: 'off', collector: 'test', detail: '' } as const
+  const news = { sequence: 3, previous: later, observations: [off] }
+  expect(await second.tell(second.statement(next, news))).toBeUndefined()
+  expect(await claimsOf(mine.id)).toMatchObject({ 'endpoint.antivirus': { value: 'off' } })
+})
+
+test('what is refused while the database is away is refused for the same reason once it is back', async () => {
+  const mine = await enrolled('refused-late')
+  using raw = await dialAsEndpoint(mine)
+  const { nonce } = await raw.next('challenge')
+  await database.rows(
+    `create function be_away() returns trigger language plpgsql as $$ begin raise 'away' using errcode = '57P01'; end $$`,
+  )
+  await database.rows(
+    'create trigger be_away before insert on audit_entries for each statement execute function be_away()',
+  )
+  const told = raw.tell(raw.statement(nonce, { sequence: 2, previous: `1.${'A'.repeat(43)}` }))
+  await sleep(1_500)
+  await database.rows('drop trigger be_away on audit_entries')
+  await database.rows('drop function be_away')
+  expect(await told).toBe('EVIDENCE_FORKED')
+  const { nonce: next } = await raw.next('challenge')
+  expect(await raw.tell(raw.statement(next))).toBe('EVIDENCE_FORKED')
+})
+
 test('evidence that was sent over another connection says that somebody sits between', async () => {
   const mine = await enrolled('between')
   using raw = await dialAsEndpoint(mine)

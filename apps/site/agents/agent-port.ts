@@ -12,7 +12,7 @@ import {
   serverTls,
   type TlsIdentity,
 } from '#adapters/pki-x509/index.ts'
-import { isAway, livingAgents } from '#adapters/store-postgres/index.ts'
+import { type AgentRow, isAway, livingAgents } from '#adapters/store-postgres/index.ts'
 import { agentPath } from '#core/agent/messages.ts'
 import { renewAnswer, renewRequest } from '#core/api/admin.ts'
 import { type LeaseKeyAnswer, leaseKeyRequest } from '#core/api/lease.ts'
@@ -24,6 +24,7 @@ import type { EvidenceDesk } from '../evidence-desk.ts'
 import { releaseKey } from '../key-release.ts'
 import type { Site } from '../site.ts'
 import { siteErrorStatus } from '../site-error.ts'
+import { asOne } from '../turns.ts'
 import { createEndpointLink, type EndpointConnection } from './endpoint-link.ts'
 import { createGatewayLink } from './gateway-link.ts'
 import { createHostLink } from './host-link.ts'
@@ -43,8 +44,11 @@ const goingAway = 1001
 
 /** What one agent's connection does with messages. */
 export interface AgentLink {
-  /** @throws on a message that does not fit the protocol: the connection is closed */
-  receive(text: string): Promise<void>
+  /**
+   * @param at when it was received, Unix ms: it may have waited
+   * @throws on a message that does not fit the protocol: the connection is closed
+   */
+  receive(text: string, at: number): Promise<void>
   /** The agent has answered a ping. */
   alive?(): void
   /** Says once more what is so, before the agent is cut off. */
@@ -75,17 +79,20 @@ export function createAgentPort(
     maxPayload: maxMessageBytes,
   })
   const links = new Map<WebSocket, Connected>()
+  const kindOf = asOne((ids: readonly string[]) => livingAgents(site.store.db, ids))
   const admitAndServe = async (request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
     // Nobody else listens until the upgrade is done: a peer that resets meanwhile must not end the process.
     socket.on('error', () => socket.destroy())
-    const peer = await admit(site, request, socket)
+    const peer = await admit(site, request, socket, kindOf)
     if (peer === undefined) return
     sockets.handleUpgrade(request, socket, head, (ws) => {
       ws.once('close', () => links.delete(ws))
       const connected = { peer, link: serve(site, desk, ws, peer, socket, signal) }
       links.set(ws, connected)
       // Who was revoked while it was admitted was not among the links that were dropped.
-      void dropRevoked(site, new Map([[ws, connected]]))
+      void unlessAway(site, async () => {
+        if ((await kindOf(peer.id)) === undefined) void cutOff(ws, connected.link)
+      })
     })
   }
   server.on('upgrade', (request, socket, head) => void admitAndServe(request, socket, head))
@@ -110,11 +117,13 @@ async function admit(
   site: Site,
   request: IncomingMessage,
   socket: Duplex,
+  kindOf: (agentId: string) => Promise<AgentRow['kind'] | undefined>,
 ): Promise<PeerIdentity | undefined> {
   try {
     if (request.url !== agentPath) throw new Error('unknown path')
     const peer = provenPeer(site, socket)
-    await livingAgent(site, peer)
+    if ((await kindOf(peer.id)) !== peer.role)
+      throw new Error(`${peer.role} ${peer.id} is unknown or revoked`)
     return peer
   } catch (error) {
     site.log.warn({ err: error }, 'an agent was turned away')
@@ -162,7 +171,7 @@ function serve(
   ws.on('message', () => {
     alive = true
   })
-  receiveInOrder(ws, link, log)
+  receiveInOrder(site, ws, link, log)
   ws.on('error', () => ws.terminate())
   ws.once('close', (code) => {
     clearInterval(timer)
@@ -207,16 +216,16 @@ function connectionOf(site: Site, endpointId: string, socket: Duplex): EndpointC
  * One message after the other: a report that overtook another would bring back the past. While the database is away the message
  * waits, since some are said only once; an agent that talks on without end meanwhile is read no further.
  */
-function receiveInOrder(ws: WebSocket, link: AgentLink, log: Logger): void {
+function receiveInOrder(site: Site, ws: WebSocket, link: AgentLink, log: Logger): void {
   let last = Promise.resolve()
   let waiting = 0
   let isRefused = false
-  const receive = async (data: Buffer, isBinary: boolean): Promise<void> => {
+  const receive = async (data: Buffer, isBinary: boolean, at: number): Promise<void> => {
     if (isRefused) return
     try {
       if (isBinary) throw new Error('expected text')
       await whenDatabaseIsThere(
-        () => link.receive(data.toString()),
+        () => link.receive(data.toString(), at),
         () => ws.readyState === ws.OPEN,
       )
     } catch (error) {
@@ -230,7 +239,8 @@ function receiveInOrder(ws: WebSocket, link: AgentLink, log: Logger): void {
   ws.on('message', (data: Buffer, isBinary) => {
     waiting += 1
     if (waiting >= maxWaitingMessages) ws.pause()
-    last = last.then(() => receive(data, isBinary))
+    const at = site.now()
+    last = last.then(() => receive(data, isBinary, at))
   })
 }
 
@@ -248,14 +258,20 @@ async function whenDatabaseIsThere(work: () => Promise<void>, worthWaiting: () =
 
 async function dropRevoked(site: Site, links: ReadonlyMap<WebSocket, Connected>): Promise<void> {
   const all = [...links]
-  try {
+  await unlessAway(site, async () => {
     const living = await livingAgents(
       site.store.db,
       all.map(([, { peer }]) => peer.id),
     )
     for (const [ws, { peer, link }] of all) if (!living.has(peer.id)) void cutOff(ws, link)
+  })
+}
+
+/** What is not seen while the database is away is looked at again with the hint that comes when it is back. */
+async function unlessAway(site: Site, look: () => Promise<void>): Promise<void> {
+  try {
+    await look()
   } catch (error) {
-    // Looked at again with the hint that comes when the database is back.
     if (!isAway(error)) site.log.error({ err: error }, 'revoked agents could not be told apart')
   }
 }

@@ -68,17 +68,19 @@ export function createEndpointLink(
     for (const [lease, one] of known) known.set(lease, { ...one, lookAt: 0 })
     push.ask()
   })
-  const receive = async (message: EndpointToSite): Promise<void> => {
+  const receive = async (message: EndpointToSite, at: number): Promise<void> => {
     alive()
     switch (message.kind) {
       case 'hello':
-        await recordEndpointHello(db, id, Buffer.from(message.sealKey, 'base64url'), lastHeard)
+        await desk.arrivals.take(() =>
+          recordEndpointHello(db, id, Buffer.from(message.sealKey, 'base64url'), lastHeard),
+        )
         if (message.reports) reporting ??= desk.open({ ...connection, send, end, log })
         return push.ask()
       case 'evidence':
         // Who did not say that it would is not challenged: there is nothing that it could answer.
         if (reporting === undefined) throw new Error('evidence of a process that does not report')
-        return reporting.receive(message)
+        return reporting.receive(message, at)
       case 'report':
         heard = message.at
         for (const reported of message.leases) if (await noteLease(site, id, reported, known)) push.ask()
@@ -89,7 +91,7 @@ export function createEndpointLink(
     desk.heard(id)
   }
   return {
-    receive: async (text) => receive(endpointToSite.parse(JSON.parse(text))),
+    receive: async (text, at) => receive(endpointToSite.parse(JSON.parse(text)), at),
     alive,
     lastWord: say,
     close: (isAnnounced) => {
