@@ -1,5 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
-import { chunkKeysOf, sealChunk, storedDigest } from '#core/artifact/index.ts'
+// Each thread loads what it imports anew: no more than it needs.
+import { sealChunk, storedDigest } from '#core/artifact/chunk.ts'
+import { chunkKeysOf } from '#core/artifact/image-key.ts'
 
 /** One thread of `ChunkWorkers`: chunks come in, what is stored for them goes out, both given away and not copied. */
 
