@@ -144,24 +144,28 @@ async function startFleet() {
 async function siteComesBack(): Promise<void> {
   const from = Date.now()
   process.kill(pid, 'SIGKILL')
-  const heard = async (): Promise<{ readonly back: number; readonly silent: number }> => {
+  const heard = async () => {
     const [row] = await database.rows(
-      `select count(*) filter (where e.last_at > $1)::int as back, count(*) filter (where e.silent)::int as silent
+      `select count(*) filter (where e.last_at > $1)::int as back, count(*) filter (where e.silent)::int as silent,
+         count(e.forked_at)::int as forked
        from endpoint_evidence e join agents a on a.id = e.endpoint_id where a.name like 'fleet-%'`,
       [new Date(from)],
     )
-    return { back: Number(row?.['back']), silent: Number(row?.['silent']) }
+    const [back, silent, forked] = ['back', 'silent', 'forked'].map((name) => Number(row?.[name]))
+    return { back: back ?? 0, silent: silent ?? 0, forked: forked ?? 0 }
   }
-  let silent = 0
+  let [silent, forked] = [0, 0]
   const areAllBack = async (): Promise<boolean> => {
     await sleep(1_000)
     const now = await heard()
     silent = Math.max(silent, now.silent)
+    forked = now.forked
     return now.back >= endpoints
   }
   await until(areAllBack, 'all endpoints are back', 900_000)
   report('endpoints.return', (Date.now() - from) / 1000, 's')
   report('endpoints.silent-by-return', silent, 'endpoints', { goal: { of: 'value', atMost: 0 } })
+  report('endpoints.forked-by-return', forked, 'endpoints', { goal: { of: 'value', atMost: 0 } })
 }
 
 /** What the site keeps of the boot that an enrolment's quote told of. */
