@@ -12,8 +12,7 @@ import { simulateQuote } from './simulated-tpm.ts'
 
 /**
  * Many endpoints in one process, each with its own certificate, attestation key, connection and evidence, by the real protocol. `node fleet.ts FILE`:
- * the file says where the site is and who they are. Whoever is cut off dials
- * again, as real endpoints do. Prints a line of JSON a second.
+ * the file says where the site is and who they are. Whoever is cut off dials again, as real endpoints do. Prints a line of JSON a second.
  */
 
 export interface Fleet {

@@ -250,13 +250,14 @@ class NodeDesk implements EvidenceDesk, Desk {
     const { site } = this
     const { code, message } = error
     const isNew = site.now() - (this.refusals.get(endpointId) ?? 0) > 60_000
-    this.refusals.set(endpointId, site.now())
-    site.metrics.count('evidence_refused', { code })
     if (isNew)
       await site.audit.record('evidence-refused', { type: 'endpoint', id: endpointId }, undefined, {
         code,
         reason: message.slice(0, 500),
       })
+    // Once the log has it: while the database is away this is tried again.
+    this.refusals.set(endpointId, site.now())
+    site.metrics.count('evidence_refused', { code })
     if (code === 'EVIDENCE_FORKED' || code === 'TPM_PUT_BACK') {
       this.drop(endpointId)
       await markForked(site, endpointId)

@@ -161,6 +161,10 @@ test('what is refused while the database is away is refused for the same reason 
   await database.rows('drop trigger be_away on audit_entries')
   await database.rows('drop function be_away')
   expect(await told).toBe('EVIDENCE_FORKED')
+  const log = (await entries()).filter(
+    ({ kind, actor }) => kind === 'evidence-refused' && actor.id === mine.id,
+  )
+  expect(log.map(({ data }) => data)).toMatchObject([{ code: 'EVIDENCE_FORKED' }])
   const { nonce: next } = await raw.next('challenge')
   expect(await raw.tell(raw.statement(next))).toBe('EVIDENCE_FORKED')
 })
