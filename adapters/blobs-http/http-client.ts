@@ -215,7 +215,16 @@ class OneOriginAgent extends https.Agent {
   }
 }
 
-function secureContext({ ca, identity }: HttpOptions): SecureContext {
+/** Of every store that the machine's own authorities vouch for: reading these takes longer than connecting. */
+let machineContext: SecureContext | undefined
+
+function secureContext(options: HttpOptions): SecureContext {
+  if (options.ca !== undefined || options.identity !== undefined) return newSecureContext(options)
+  machineContext ??= newSecureContext({})
+  return machineContext
+}
+
+function newSecureContext({ ca, identity }: HttpOptions): SecureContext {
   const system = ca === undefined ? getCACertificates('system') : []
   return createSecureContext({
     minVersion: 'TLSv1.3',

@@ -1,7 +1,7 @@
 import { createPrivateKey } from 'node:crypto'
 import { request } from 'node:https'
 import { isIP } from 'node:net'
-import { connect, getCACertificates, type TLSSocket } from 'node:tls'
+import { connect, createSecureContext, getCACertificates, type SecureContext, type TLSSocket } from 'node:tls'
 import type { z } from 'zod'
 import { channelBinding } from '#adapters/pki-x509/index.ts'
 import { AgentError, type AgentIdentity } from '#apps/agent-client/index.ts'
@@ -41,15 +41,15 @@ export async function reportPath(
       remedy: 'Enrol this machine again.',
     })
   const url = new URL(siteUrl)
-  const ca = [rootPem, ...trusted]
+  const trust = createSecureContext({ ca: [rootPem, ...trusted], minVersion: 'TLSv1.3' })
   const { nonce } = await post(
-    await dial(url, ca),
+    await dial(url, trust),
     url,
     `/api/v1/endpoints/${id}/challenge`,
     {},
     pathChallengeAnswer,
   )
-  const socket = await dial(url, ca)
+  const socket = await dial(url, trust)
   const statement = makeEvidence(
     {
       endpoint: id,
@@ -66,15 +66,14 @@ export async function reportPath(
   return (await post(socket, url, path, { statement }, pathEvidenceAnswer)).interception
 }
 
-async function dial({ hostname, port }: URL, ca: readonly string[]): Promise<TLSSocket> {
+async function dial({ hostname, port }: URL, secureContext: SecureContext): Promise<TLSSocket> {
   const host = hostname.replace(/^\[|\]$/g, '')
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   const socket = connect({
     host,
     port: Number(port === '' ? 443 : port),
     ...(isIP(host) === 0 ? { servername: host } : {}),
-    ca: [...ca],
-    minVersion: 'TLSv1.3',
+    secureContext,
     timeout: timeoutMs,
   })
   socket.once('secureConnect', resolve).once('error', reject)

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { request as httpRequest } from 'node:http'
 import { isIP } from 'node:net'
-import { connect, getCACertificates, type TLSSocket } from 'node:tls'
+import { connect, createSecureContext, getCACertificates, type SecureContext, type TLSSocket } from 'node:tls'
 import type { z } from 'zod'
 import { channelBinding, isUnknownAuthority } from '#adapters/pki-x509/index.ts'
 import type { EndpointCredentials } from '#apps/endpoint/endpoint-agent.ts'
@@ -96,10 +96,21 @@ export async function callJson<T>(
 /** Sites whose certificate only an authority of the machine's own vouches for. Reading all of these takes a third of a second. */
 const vouchedByMachine = new Set<string>()
 
+/** Reading the authorities takes longer than all else of a short request, and some MiB. */
+const contexts = new Map<string, SecureContext>()
+
 /** What `tls` options trust the site by. */
-export function trustOf({ url, ca }: SiteAddress): { readonly ca: string[] } {
-  const machine = vouchedByMachine.has(url) ? getCACertificates('system') : []
-  return { ca: [...getCACertificates('default'), ...machine, ...(ca === undefined ? [] : [ca])] }
+export function trustOf({ url, ca }: SiteAddress): { readonly secureContext: SecureContext } {
+  const isByMachine = vouchedByMachine.has(url)
+  const key = JSON.stringify([isByMachine, ca])
+  let secureContext = contexts.get(key)
+  if (secureContext === undefined) {
+    const machine = isByMachine ? getCACertificates('system') : []
+    const all = [...getCACertificates('default'), ...machine, ...(ca === undefined ? [] : [ca])]
+    secureContext = createSecureContext({ ca: all, minVersion: 'TLSv1.3' })
+    contexts.set(key, secureContext)
+  }
+  return { secureContext }
 }
 
 /**
@@ -129,7 +140,6 @@ async function open(site: SiteAddress): Promise<TLSSocket> {
     port: Number(port === '' ? 443 : port),
     ...(isIP(host) === 0 ? { servername: host } : {}),
     ...trustOf(site),
-    minVersion: 'TLSv1.3',
     timeout: timeoutMs,
   })
   const { promise, resolve, reject } = Promise.withResolvers<TLSSocket>()
