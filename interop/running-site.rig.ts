@@ -55,6 +55,8 @@ export interface CliResult {
 export interface SiteOptions {
   readonly args?: readonly string[]
   readonly demo?: boolean
+  /** Puts into its folder what is there before the first start. */
+  readonly prepare?: (state: string) => Promise<void>
   /** A site that ran before: it is started again on what it left and where it was. */
   readonly again?: Pick<RunningSite, 'state' | 'port'>
 }
@@ -63,7 +65,10 @@ export interface SiteOptions {
 export async function startSite(options: SiteOptions = {}): Promise<RunningSite> {
   // Short: the paths of sockets are bounded. Reachable: other accounts must pass.
   const state = options.again?.state ?? (await mkdtemp('/var/tmp/tc-'))
-  if (options.again === undefined) await beginWith(state)
+  if (options.again === undefined) {
+    await beginWith(state)
+    await options.prepare?.(state)
+  }
   const port = options.again?.port ?? (await freePorts())
   const words = [
     'up',
@@ -210,7 +215,7 @@ async function runCli(
  * The first of six ports in a row that are free now; chosen by chance, since test files run beside each other, and below those that the
  * system gives to connections, which may take one before the site does.
  */
-async function freePorts(): Promise<number> {
+export async function freePorts(): Promise<number> {
   for (;;) {
     const first = 10_000 + (randomBytes(2).readUInt16BE() % 22_000)
     const all = await Promise.all(Array.from({ length: 6 }, (_, index) => isFree(first + index)))

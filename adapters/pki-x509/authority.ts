@@ -38,12 +38,15 @@ export interface Authority {
 const dayMs = 86_400_000
 const rootLifetimeMs = 3650 * dayMs
 const intermediateLifetimeMs = 365 * dayMs
+/** Renewed when less is left: so long an admin has whose root key is offline. */
+const renewalMs = 90 * dayMs
 /** Clocks differ: a certificate is valid a minute before it was made. */
 export const backdateMs = 60_000
 
 /**
  * Makes a new authority in `dir`, whole or not at all: `root.pem`, `root.key` and `intermediate.pem` (key
- * and certificate in one file, so that renewal replaces both at once). Only their owner can read them. `root.key` is needed again only for `renewIntermediate`: move it offline.
+ * and certificate in one file, so that renewal replaces both at once). Only their owner can read them. `root.key` is needed again only for
+ * `renewIntermediate`: move it offline.
  *
  * @param options.siteName for people; 1 to 50 characters
  * @param options.now milliseconds since 1970
@@ -115,20 +118,37 @@ export async function openAuthority(dir: string): Promise<Authority> {
   }
 }
 
+/** @param now milliseconds since 1970 @returns whether it is time to renew the intermediate */
+export function isRenewalDue({ intermediateNotAfter }: Authority, now: number): boolean {
+  return intermediateNotAfter - now < renewalMs
+}
+
 /**
- * Replaces the intermediate by a new one for a year; needs `root.key`. Leaves issued before go on being accepted, since
- * each carries its own intermediate.
+ * Replaces the intermediate by a new one for a year, also one that has expired; needs `root.key`. Leaves issued before go on
+ * being accepted, since each carries its own intermediate.
  *
+ * @param options.keyDir where `root.key` is, when it is not in `dir`
  * @param options.now milliseconds since 1970
- * @throws {PkiError} PKI_ROOT_OFFLINE
+ * @throws {PkiError} PKI_AUTHORITY_MISSING, PKI_ROOT_OFFLINE, PKI_OTHER_ROOT
  */
-export async function renewIntermediate({ dir, now }: { dir: string; now: number }): Promise<void> {
-  const rootKey = await readPart(join(dir, 'root.key'))
+export async function renewIntermediate(options: {
+  dir: string
+  keyDir?: string
+  now: number
+}): Promise<void> {
+  const { dir, keyDir = dir, now } = options
+  const rootPem = await readPart(join(dir, 'root.pem'))
+  if (rootPem === undefined) throw new PkiError('PKI_AUTHORITY_MISSING', `${dir} lacks root.pem`)
+  const rootKey = await readPart(join(keyDir, 'root.key'))
   if (rootKey === undefined)
-    throw new PkiError('PKI_ROOT_OFFLINE', `${dir}/root.key is not there`, {
+    throw new PkiError('PKI_ROOT_OFFLINE', `${keyDir}/root.key is not there`, {
       remedy: 'Bring the root key back for this one step, then move it offline again.',
     })
-  const root = new X509Certificate(await readFile(join(dir, 'root.pem'), 'utf8'))
+  if (!isKeyOf(rootPem, rootKey))
+    throw new PkiError('PKI_OTHER_ROOT', `${keyDir}/root.key is not the key of ${dir}/root.pem`, {
+      remedy: 'Bring the key that was made together with this root.',
+    })
+  const root = new X509Certificate(rootPem)
   const intermediate = createSigningKey()
   const siteId = soleUri(new Uint8Array(root.rawData)).replace('spiffe://', '')
   const [siteName = ''] = root.subjectName.getField('O')
@@ -186,6 +206,14 @@ function nameOf(siteName: string, part: string): Name {
   return new Name([{ O: [{ utf8String: siteName }] }, { CN: [{ utf8String: `${siteName} ${part}` }] }])
 }
 
+function isKeyOf(certificatePem: string, keyPem: string): boolean {
+  try {
+    return readCertificate(certificatePem).checkPrivateKey(createPrivateKey(keyPem))
+  } catch {
+    return false
+  }
+}
+
 function signedBy(certificate: NodeCertificate, issuer: NodeCertificate): boolean {
   return issuer.ca && certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey)
 }
@@ -197,10 +225,13 @@ async function readPart(path: string): Promise<string | undefined> {
   })
 }
 
+/** Several nodes may do it at once: each has a partial file of its own. It belongs to whom the folder belongs. */
 async function writeDurably(path: string, text: string): Promise<void> {
-  const partial = `${path}.partial`
+  const partial = `${path}.${randomUUID()}.partial`
+  const { uid, gid } = await stat(dirname(path))
   {
-    await using file = await open(partial, 'w', 0o600)
+    await using file = await open(partial, 'wx', 0o600)
+    if (process.getuid?.() === 0) await file.chown(uid, gid)
     await file.writeFile(text)
     await file.sync()
   }

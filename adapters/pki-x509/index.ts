@@ -1,4 +1,10 @@
-export { type Authority, createAuthority, openAuthority, renewIntermediate } from './authority.ts'
+export {
+  type Authority,
+  createAuthority,
+  isRenewalDue,
+  openAuthority,
+  renewIntermediate,
+} from './authority.ts'
 export { readCertificate, type Validity, validityOf } from './certificate.ts'
 export { verifyRequest } from './certificate-request.ts'
 export {

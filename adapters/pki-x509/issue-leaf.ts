@@ -58,7 +58,7 @@ export async function issueLeaf(authority: Authority, order: LeafOrder): Promise
     )
   if (authority.intermediateNotAfter <= now)
     throw new PkiError('PKI_AUTHORITY_EXPIRED', 'the intermediate certificate of the site has expired', {
-      remedy: 'Renew it with the root key.',
+      remedy: 'Renew it with the root key: `trustcast authority renew`.',
     })
   const issuer = new X509Certificate(authority.intermediatePem)
   const notBefore = new Date(now - backdateMs)

@@ -1,5 +1,5 @@
 import { createHash, randomBytes, X509Certificate } from 'node:crypto'
-import { mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as fc from 'fast-check'
@@ -80,6 +80,34 @@ test('a renewed intermediate keeps site and root', async () => {
   const after = await openAuthority(other)
   expect(after).toMatchObject({ siteId: before.siteId, rootPem: before.rootPem })
   expect(after.intermediateNotAfter).toBe(now + 465 * 24 * hour)
+})
+
+test('an intermediate is renewed by the key of its own root alone, wherever that lies', async () => {
+  const [dir, keyDir] = [join(folder, 'keyless'), join(folder, 'offline-key')]
+  await createAuthority({ dir, siteName: 'Keyless', now })
+  await mkdir(keyDir)
+  await rename(join(dir, 'root.key'), join(keyDir, 'root.key'))
+  const later = now + 400 * 24 * hour
+  await renewIntermediate({ dir, keyDir, now: later })
+  expect((await openAuthority(dir)).intermediateNotAfter).toBe(later + 365 * 24 * hour)
+  const before = await readFile(join(dir, 'intermediate.pem'), 'utf8')
+  const other = join(folder, 'other-root')
+  await createAuthority({ dir: other, siteName: 'Other', now })
+  for (const spoil of [async () => {}, async () => writeFile(join(other, 'root.key'), 'nonsense')]) {
+    await spoil()
+    await expect(renewIntermediate({ dir, keyDir: other, now })).rejects.toMatchObject({
+      code: 'PKI_OTHER_ROOT',
+    })
+  }
+  expect(await readFile(join(dir, 'intermediate.pem'), 'utf8')).toBe(before)
+})
+
+test('renewals at the same time leave one whole intermediate, and nothing else', async () => {
+  const dir = join(folder, 'raced')
+  await createAuthority({ dir, siteName: 'Raced', now })
+  await Promise.all(Array.from({ length: 8 }, async () => renewIntermediate({ dir, now: now + hour })))
+  expect((await openAuthority(dir)).intermediateNotAfter).toBe(now + (365 * 24 + 1) * hour)
+  expect((await readdir(dir)).toSorted()).toEqual(['intermediate.pem', 'root.key', 'root.pem'])
 })
 
 test('an authority is never made over another, and a damaged one is not opened', async () => {

@@ -10,6 +10,7 @@ import { up as handoff } from './migrations/0009-handoff.ts'
 import { up as replicas } from './migrations/0010-replicas.ts'
 import { up as farewells } from './migrations/0011-farewells.ts'
 import { up as pausedMemory } from './migrations/0012-paused-memory.ts'
+import { up as authorityAlarm } from './migrations/0013-authority-alarm.ts'
 import type { Database } from './schema.ts'
 import { isAway, StoreError } from './store-error.ts'
 
@@ -25,6 +26,7 @@ const migrations: Readonly<Record<string, Migration>> = {
   '0010-replicas': { up: replicas },
   '0011-farewells': { up: farewells },
   '0012-paused-memory': { up: pausedMemory },
+  '0013-authority-alarm': { up: authorityAlarm },
 }
 
 /**

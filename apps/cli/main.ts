@@ -29,6 +29,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   vm: async () => (await import('./commands/vm.ts')).vm,
   policy: async () => (await import('./commands/policy.ts')).policy,
   lease: async () => (await import('./commands/lease.ts')).lease,
+  authority: async () => (await import('./commands/authority.ts')).authority,
   audit: async () => (await import('./commands/audit.ts')).audit,
 }
 

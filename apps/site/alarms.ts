@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
 import {
   type AlarmRow,
   acknowledgeAlarm,
@@ -22,6 +23,11 @@ export interface Alarm {
   readonly kind: AlarmView['kind']
   readonly message: string
   readonly remedy: string
+}
+
+/** Stands in the key of an alarm that is about one node: none settles what another has raised. */
+export function nodeName({ config }: Site): string {
+  return `${hostname()}:${config.agents.port}`
 }
 
 /** Raises an alarm unless it stands already. */

@@ -47,6 +47,7 @@ import { createEvidenceDesk } from './evidence-desk.ts'
 import { furnish } from './first-start.ts'
 import { createHints } from './hints.ts'
 import { createPeoplePort } from './http/people-port.ts'
+import { authorityDir, keepAuthority, refreshAuthority, requireLiving } from './keep-authority.ts'
 import { watchSessions } from './live-sessions.ts'
 import { createMetrics } from './metrics.ts'
 import { findDirected } from './release-channels.ts'
@@ -85,7 +86,9 @@ export async function runSite(
   const people = await createPeoplePort(site, serverTls(identity), consoleDir)
   await listen(agents, config.agents.port, config.agents.address)
   await people.listen({ port: config.listen.port, host: config.listen.address })
-  void renewOwn(site, agents, people.server as unknown as Server, signal)
+  const renew = async (): Promise<void> => replaceOwn(site, agents, people.server as unknown as Server)
+  void renewOwn(site, renew, signal)
+  void keepAuthority(site, renew, signal)
   void sweepStore(site, signal)
   void sweepReplicas(site, signal)
   void renewReleases(site, signal)
@@ -114,7 +117,7 @@ export async function openSite(
     privateKey: await signingKeyIn(config.state, 'audit'),
   }
   const now = Date.now
-  return {
+  const site: Site = {
     config,
     siteId: authority.siteId,
     origin: new URL(config.url).origin,
@@ -140,6 +143,12 @@ export async function openSite(
     version: versionOf(),
     now,
   }
+  // What hinders its renewal hinders the start only when it is over.
+  await refreshAuthority(site).catch((error: unknown) =>
+    log.error({ err: error }, 'the authority could not be renewed'),
+  )
+  requireLiving(site)
+  return site
 }
 
 export function disposable(store: Store): Store & AsyncDisposable {
@@ -153,13 +162,13 @@ function versionOf(): string {
   return version
 }
 
-async function authorityIn({ state, name }: SiteConfig): Promise<Authority> {
-  const dir = join(state, 'pki')
+async function authorityIn(config: SiteConfig): Promise<Authority> {
+  const dir = authorityDir(config)
   try {
     return await openAuthority(dir)
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'PKI_AUTHORITY_MISSING')) throw error
-    return createAuthority({ dir, siteName: name, now: Date.now() })
+    return createAuthority({ dir, siteName: config.name, now: Date.now() })
   }
 }
 
@@ -235,16 +244,21 @@ function isAddress(name: string): boolean {
   return /^[\d.]+$/.test(name) || name.includes(':')
 }
 
-/** Puts a fresh certificate in place at half of each one's life; connections that exist go on. */
-async function renewOwn(site: Site, agents: Server, people: Server, signal: AbortSignal): Promise<void> {
+/** Puts a fresh certificate in place; connections that exist go on. */
+async function replaceOwn(site: Site, agents: Server, people: Server): Promise<void> {
+  const identity = await issueOwn(site.authority, site.config)
+  agents.setSecureContext(serverTls(identity, site.authority.rootPem))
+  people.setSecureContext(serverTls(identity))
+}
+
+/** At half of each certificate's life. One that ends sooner, with its issuer, is replaced as soon as there is another issuer. */
+async function renewOwn(site: Site, renew: () => Promise<void>, signal: AbortSignal): Promise<void> {
   for (;;) {
     const now = site.now()
     const at = renewAt({ notBefore: now, notAfter: now + longestLeafMs }, Math.random())
     try {
       await sleep(at - now, undefined, { signal })
-      const identity = await issueOwn(site.authority, site.config)
-      agents.setSecureContext(serverTls(identity, site.authority.rootPem))
-      people.setSecureContext(serverTls(identity))
+      await renew()
     } catch (error) {
       if (signal.aborted) return
       site.log.error({ err: error }, 'the certificate could not be renewed')

@@ -21,7 +21,8 @@ export interface Site {
   readonly siteId: string
   /** Where browsers come from: scheme, name and port of `config.url`. */
   readonly origin: string
-  readonly authority: Authority
+  /** Replaced while the node runs: its intermediate is renewed. Root and site stay. */
+  authority: Authority
   /** Signs route tokens; gateways know its public half. */
   readonly routeKey: KeyObject
   /** Signs what the director says to endpoints; they know its public half since they enrolled. */

@@ -1,8 +1,7 @@
-import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isAway } from '#adapters/store-postgres/index.ts'
 import { evidencePeriodMs } from '#core/evidence/index.ts'
-import { type Alarm, raise, settle } from './alarms.ts'
+import { type Alarm, nodeName, raise, settle } from './alarms.ts'
 import { judgeBrake } from './brake.ts'
 import type { EvidenceDesk } from './evidence-desk.ts'
 import type { Site } from './site.ts'
@@ -28,9 +27,9 @@ export async function watchEvidence(site: Site, desk: EvidenceDesk, signal: Abor
   }
 }
 
-/** Each alarm about this node's verifier, and whether it stands. The key names the node: none settles what another has raised. */
+/** Each alarm about this node's verifier, and whether it stands. */
 function verifierAlarms(site: Site, desk: EvidenceDesk): readonly (readonly [Alarm, boolean])[] {
-  const node = `${hostname()}:${site.config.agents.port}`
+  const node = nodeName(site)
   const { refused, lagMs, silentMs } = desk.health()
   const kind = 'verifier'
   return [
