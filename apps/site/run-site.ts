@@ -1,12 +1,6 @@
-import {
-  createPrivateKey,
-  generateKeyPairSync,
-  type KeyObject,
-  randomBytes,
-  X509Certificate,
-} from 'node:crypto'
+import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import type { Server } from 'node:https'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -14,11 +8,9 @@ import { type Logger, pino } from 'pino'
 import { createPasswordHasher } from '#adapters/identity-local/index.ts'
 import {
   type Authority,
-  createAuthority,
   createIdentityKey,
   issueLeaf,
   longestLeafMs,
-  openAuthority,
   renewAt,
   serverTls,
   type TlsIdentity,
@@ -36,24 +28,23 @@ import {
   openStore,
   type Store,
 } from '#adapters/store-postgres/index.ts'
-import { encodeVerifierKey } from '#core/audit/index.ts'
 import { forgetFailuresMs } from '#core/identity/throttle.ts'
 import { memorySigner } from '#core/release/index.ts'
 import { parseNetwork } from '#core/trust/index.ts'
 import { createAgentPort } from './agents/agent-port.ts'
-import { openAuditLog } from './audit-log.ts'
 import type { SiteConfig } from './config.ts'
 import { createEvidenceDesk } from './evidence-desk.ts'
 import { furnish } from './first-start.ts'
 import { createHints } from './hints.ts'
 import { createPeoplePort } from './http/people-port.ts'
-import { authorityDir, keepAuthority, refreshAuthority, requireLiving } from './keep-authority.ts'
+import { keepAuthority, refreshAuthority, requireLiving } from './keep-authority.ts'
 import { watchSessions } from './live-sessions.ts'
 import { createMetrics } from './metrics.ts'
 import { findDirected } from './release-channels.ts'
 import { renewReleases } from './release-publishing.ts'
 import { tidyReplicas } from './replicas.ts'
 import type { Site } from './site.ts'
+import { openSiteKeys, type SiteKeyName } from './site-keys.ts'
 import { watchEvidence } from './watch-evidence.ts'
 
 /** How late it may be noticed that a web session has expired: then what was opened from it is frozen. */
@@ -67,17 +58,19 @@ const consoleDir = join(import.meta.dirname, '../console/dist')
  * Runs a site node until `signal`. Any number of nodes may share a database and a state folder.
  *
  * @param onReady called when both ports serve
+ * @param replaced see `openSiteKeys`
  */
 export async function runSite(
   config: SiteConfig,
   signal: AbortSignal,
   onReady: (site: Site) => void,
+  replaced: readonly SiteKeyName[] = [],
 ): Promise<void> {
   const log = pino({ name: 'site' })
   await using store = disposable(openStore(config.database))
   await migrateWhenThere(store, log, signal)
   void indexAudit(store, log)
-  const site = await openSite(config, store, log, signal)
+  const site = await openSite(config, store, log, signal, replaced)
   await furnish(site)
   const identity = await issueOwn(site.authority, config)
   const desk = createEvidenceDesk(site, signal)
@@ -104,39 +97,42 @@ async function indexAudit({ db }: Store, log: Logger): Promise<void> {
   })
 }
 
-/** Everything a site node works with, without its ports; `trustcast up` prepares a site with it. */
+/**
+ * Everything a site node works with, without its ports; `trustcast up` prepares a site with it.
+ *
+ * @param replaced see `openSiteKeys`
+ * @throws {SiteKeyError} as `openSiteKeys`; {PkiError} PKI_AUTHORITY_EXPIRED
+ */
 export async function openSite(
   config: SiteConfig,
   store: Store,
   log: Logger,
   signal: AbortSignal,
+  replaced: readonly SiteKeyName[] = [],
 ): Promise<Site> {
-  const authority = await authorityIn(config)
-  const auditSigner = {
-    name: `trustcast.${authority.siteId}`,
-    privateKey: await signingKeyIn(config.state, 'audit'),
-  }
   const now = Date.now
+  const { authority, audit, auditKey, directorKey, routeKey, snapshotKey, timestampKey, imageSecret } =
+    await openSiteKeys(config, store.db, now, replaced)
   const site: Site = {
     config,
     siteId: authority.siteId,
     origin: new URL(config.url).origin,
     authority,
-    routeKey: await signingKeyIn(config.state, 'route'),
-    directorKey: await signingKeyIn(config.state, 'director'),
-    imageSecret: await imageSecretIn(config.state),
+    routeKey,
+    directorKey,
+    imageSecret,
     releaseKeys: {
-      snapshot: memorySigner(await signingKeyIn(config.state, 'snapshot'), 'snapshot'),
-      timestamp: memorySigner(await signingKeyIn(config.state, 'timestamp'), 'timestamp'),
+      snapshot: memorySigner(snapshotKey, 'snapshot'),
+      timestamp: memorySigner(timestampKey, 'timestamp'),
     },
     findRelease: findDirected(store.db),
     replicas: openReplicaDirectory(config.replicas.folder ?? join(config.state, 'replicas')),
-    auditKey: encodeVerifierKey(auditSigner.name, auditSigner.privateKey),
+    auditKey,
     trustedProxies: config.trustedProxies.map(parseNetwork),
     tpmAuthorities: await tpmAuthoritiesOf(config),
     store,
     hints: createHints(store, signal),
-    audit: openAuditLog(store.db, auditSigner, now),
+    audit,
     hasher: createPasswordHasher(),
     metrics: createMetrics('trustcast'),
     log,
@@ -162,27 +158,6 @@ function versionOf(): string {
   return version
 }
 
-async function authorityIn(config: SiteConfig): Promise<Authority> {
-  const dir = authorityDir(config)
-  try {
-    return await openAuthority(dir)
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'PKI_AUTHORITY_MISSING')) throw error
-    return createAuthority({ dir, siteName: config.name, now: Date.now() })
-  }
-}
-
-/** An ed25519 key of the site, made when it is first asked for. */
-async function signingKeyIn(state: string, name: string): Promise<KeyObject> {
-  const pem = generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' })
-  return createPrivateKey(await keyFileIn(state, name, String(pem)))
-}
-
-/** What image keys are encrypted under in the database, made when it is first asked for. */
-async function imageSecretIn(state: string): Promise<Uint8Array> {
-  return Buffer.from(await keyFileIn(state, 'images', randomBytes(32).toString('base64url')), 'base64url')
-}
-
 /** @throws when a file cannot be read or holds no certificate: an admin named it */
 async function tpmAuthoritiesOf({ tpm }: SiteConfig): Promise<readonly X509Certificate[]> {
   const files = await Promise.all(tpm.authorities.map((path) => readFile(path, 'utf8')))
@@ -194,19 +169,6 @@ function certificatesIn(text: string, path: string): readonly X509Certificate[] 
   if (blocks.length === 0)
     throw new Error(`tpm.authorities: expected certificates (PEM) in ${path}, found none`)
   return blocks.map((block) => new X509Certificate(block))
-}
-
-/** @returns what the file holds: `fresh` when there was none */
-async function keyFileIn(state: string, name: string, fresh: string): Promise<string> {
-  const dir = join(state, 'keys')
-  const path = join(dir, `${name}.key`)
-  await mkdir(dir, { recursive: true, mode: 0o700 })
-  await writeFile(path, fresh, { mode: 0o600, flag: 'wx', flush: true }).catch(
-    (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EEXIST') throw error
-    },
-  )
-  return readFile(path, 'utf8')
 }
 
 /** A database that starts after the site is no reason to give up. */

@@ -21,6 +21,7 @@ import { createEnrolmentToken, revoke } from '#apps/site/enrolment.ts'
 import { furnish, setupLink } from '#apps/site/first-start.ts'
 import { openSite } from '#apps/site/run-site.ts'
 import type { Site } from '#apps/site/site.ts'
+import type { SiteKeyName } from '#apps/site/site-keys.ts'
 import { addDemoContent, demoAccounts } from './demo.ts'
 import { type Ports, portsFrom, requireFree, UpError } from './ports.ts'
 import { createSupervisor, type Supervisor } from './supervisor.ts'
@@ -38,6 +39,8 @@ export interface UpOptions {
   readonly warm: number
   /** Files with certificates of those who certify TPMs. */
   readonly tpmAuthorities: readonly string[]
+  /** Lost keys to go on without. */
+  readonly replaceLost: readonly SiteKeyName[]
 }
 
 export interface Ready {
@@ -87,7 +90,7 @@ export async function runUp(
   const store = openStore(database.address)
   try {
     const config = siteConfigOf(options, ports, database.address)
-    const site = await prepareSite(config, store, log, ending.signal, options.demo)
+    const site = await prepareSite(options, config, store, log, ending.signal)
     await startParts(options, ports, config, site, supervisor, signal)
     onReady(await describeReady(options, config, site))
     await aborted(signal)
@@ -161,14 +164,14 @@ function siteConfigOf(
 
 /** Tables, a policy that is safe to start with, zones, demo content. */
 async function prepareSite(
+  { demo, replaceLost }: UpOptions,
   config: SiteConfig,
   store: Store,
   log: Logger,
   signal: AbortSignal,
-  demo: boolean,
 ): Promise<Site> {
   await migrate(store.db)
-  const site = await openSite(config, store, log, signal)
+  const site = await openSite(config, store, log, signal, replaceLost)
   if (demo) await addDemoContent(site)
   await furnish(site)
   return site
@@ -231,7 +234,7 @@ async function enrolled(
   return dir
 }
 
-/** An agent that slept past its certificate's end, or that this database does not know, is enrolled anew. */
+/** An agent that slept past its certificate's end, or that this database or authority does not know, is enrolled anew. */
 async function hasLivingIdentity(site: Site, dir: string): Promise<boolean> {
   const identity = await readIdentity(dir).catch((error: unknown) => {
     if (error instanceof AgentError && error.code === 'AGENT_NOT_ENROLLED') return undefined
@@ -239,7 +242,9 @@ async function hasLivingIdentity(site: Site, dir: string): Promise<boolean> {
   })
   if (identity === undefined) return false
   const agent = await agentById(site.store.db, identity.id)
-  if (agent?.revoked_at === null && validityOf(identity.chainPem).notAfter > site.now()) return true
+  const isOfAuthority = identity.rootPem === site.authority.rootPem
+  const isLiving = agent?.revoked_at === null && validityOf(identity.chainPem).notAfter > site.now()
+  if (isLiving && isOfAuthority) return true
   if (agent !== undefined) await revoke(site, agent.id, system)
   await rm(dir, { recursive: true })
   return false

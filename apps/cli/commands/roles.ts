@@ -11,8 +11,9 @@ import type { Site } from '#apps/site/site.ts'
 import { isSupervised, supervisedSignal } from '#apps/up/supervisor.ts'
 import { parseConfig } from '#core/config/parse-config.ts'
 import { CliError, usage } from '../cli-error.ts'
-import { type Command, type Output, parse } from '../command.ts'
+import { type Command, type Output, type Parsed, parse } from '../command.ts'
 import { readText } from '../read-text.ts'
+import { replaceLostOf, replaceLostOption } from '../replace-lost.ts'
 import { endpointDir } from '../this-endpoint.ts'
 import { version } from '../version.ts'
 
@@ -22,14 +23,16 @@ export function agentStateDir(kind: 'host' | 'gateway' | 'endpoint'): string {
 }
 
 export const siteRole: Command = {
-  synopsis: '--config FILE',
+  synopsis: '--config FILE [--replace-lost KEY]…',
   summary: 'One node of a site: API, policy, broker, audit log. Any number share a database.',
   run: async (args, out) => {
-    const config = await readConfig(args, siteConfig)
-    await runSite(config, supervisedSignal(out.signal), (site) => {
+    const words = parse(args, { ...configOption, ...replaceLostOption }, [0, 0])
+    const config = await readConfig(words, siteConfig)
+    const sayServing = (site: Site): void => {
       out.say(`serving ${config.url}`)
       if (!isSupervised()) void saySetupLink(site, out)
-    })
+    }
+    await runSite(config, supervisedSignal(out.signal), sayServing, replaceLostOf(words))
   },
 }
 
@@ -46,7 +49,7 @@ export const gatewayRole: Command = {
   synopsis: '--config FILE',
   summary: 'A gateway: joins people to hosts and sees only ciphertext.',
   run: async (args, out) => {
-    const config = await readConfig(args, gatewayConfig)
+    const config = await readConfig(parse(args, configOption, [0, 0]), gatewayConfig)
     await runGateway(
       { config, version: version(), log: pino({ name: 'gateway' }) },
       supervisedSignal(out.signal),
@@ -59,7 +62,7 @@ export const hostRole: Command = {
   summary:
     'The agent of a machine that runs sessions. Dials out to the site and its gateways; listens to nobody.',
   run: async (args, out) => {
-    const { state, run, homes, ...rest } = await readConfig(args, hostConfig)
+    const { state, run, homes, ...rest } = await readConfig(parse(args, configOption, [0, 0]), hostConfig)
     if (process.getuid?.() !== 0) {
       throw new CliError(
         'CLI_NEEDS_ROOT',
@@ -79,8 +82,10 @@ export const hostRole: Command = {
   },
 }
 
-async function readConfig<T>(args: readonly string[], schema: z.ZodType<T>): Promise<T> {
-  const file = parse(args, { config: { type: 'string' } }, [0, 0]).text('config')
+const configOption = { config: { type: 'string' } } as const
+
+async function readConfig<T>(words: Parsed, schema: z.ZodType<T>): Promise<T> {
+  const file = words.text('config')
   if (file === undefined) throw usage('--config is missing')
   return parseConfig(await readText(file), schema, file)
 }

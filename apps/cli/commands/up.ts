@@ -2,10 +2,11 @@ import { resolve } from 'node:path'
 import { runUp } from '#apps/up/up.ts'
 import { usage } from '../cli-error.ts'
 import { type Command, parse, table } from '../command.ts'
+import { replaceLostOf, replaceLostOption } from '../replace-lost.ts'
 
 export const up: Command = {
   synopsis:
-    '[--state DIR] [--port N] [--demo] [--database postgres://…] [--hosts N] [--gateways N] [--warm N] [--tpm-authority FILE]…',
+    '[--state DIR] [--port N] [--demo] [--database postgres://…] [--hosts N] [--gateways N] [--warm N] [--tpm-authority FILE]… [--replace-lost KEY]…',
   summary:
     'A whole site on this machine. Prints `ready https://…` when it serves; ends with Ctrl-C. --state (/var/lib/trustcast) keeps everything, --port (8443) is the first of its ports.',
   run: async (args, out) => {
@@ -20,6 +21,7 @@ export const up: Command = {
         gateways: { type: 'string' },
         warm: { type: 'string' },
         'tpm-authority': { type: 'string', multiple: true },
+        ...replaceLostOption,
       },
       [0, 0],
     )
@@ -37,6 +39,7 @@ export const up: Command = {
       hosts: number('hosts', 2, 1, 20),
       gateways: number('gateways', 2, 1, 20),
       warm: number('warm', 1, 0, 20),
+      replaceLost: replaceLostOf(words),
       tpmAuthorities: words.list('tpm-authority').map((file) => resolve(file)),
     }
     const started = performance.now()
