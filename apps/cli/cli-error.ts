@@ -22,6 +22,8 @@ export type CliErrorCode =
   | 'CLI_DISK_NOT_OFFERED'
   /** What is delivered now does not go on in the VM that waits. */
   | 'CLI_NOT_A_VM'
+  /** What a folder holds is not the beginning of the log that would take its place. */
+  | 'CLI_OTHER_LOG'
 export class CliError extends CodedError<CliErrorCode> {
   protected static override readonly remedies: Readonly<Partial<Record<CliErrorCode, string>>> = {
     CLI_FILE_MISSING: 'Check its name, and that this account may read it.',

@@ -11,7 +11,7 @@ export type LogFaultCode =
   | 'AUDIT_CHECKPOINT_INVALID'
   /** The checkpoint given as trusted is none that this key has signed. */
   | 'AUDIT_TRUSTED_INVALID'
-  /** The other copy has no checkpoint that this key has signed, or lacks tiles. */
+  /** The other copy has no checkpoint that this key has signed, lacks tiles, or is longer and not whole. */
   | 'AUDIT_OTHER_INVALID'
   /** An entry is not what was logged: its bytes do not give its hash. */
   | 'AUDIT_ENTRY_CHANGED'
@@ -19,7 +19,7 @@ export type LogFaultCode =
   | 'AUDIT_TILE_CHANGED'
   /** Entries and their hashes agree with each other, but not with the hash above. */
   | 'AUDIT_RANGE_CHANGED'
-  /** The log ends before its checkpoint, or a checkpoint signed earlier, says; or lacks a file. */
+  /** The log ends before its checkpoint, a checkpoint signed earlier, or a copy of it says; or lacks a file. */
   | 'AUDIT_CUT'
   /** The log is whole, but not the one that was signed before or that the other copy holds. */
   | 'AUDIT_FORKED'

@@ -237,6 +237,29 @@ test('the first entry at which two copies differ is named', async () => {
   expect(await verify(files, { against: reader(new Map()) })).toMatchObject({ code: 'AUDIT_OTHER_INVALID' })
 })
 
+test('a log that is shorter than its copy was cut; of two copies the shorter one is the older', async () => {
+  const [older, newer] = [logOf(someEntries(400)), logOf(someEntries(700))]
+  const cut = { ok: false, code: 'AUDIT_CUT', index: 400n, end: 700n }
+  expect(await verify(older, { against: reader(newer), isLive: true })).toMatchObject(cut)
+  expect(await verify(newer, { against: reader(older), isLive: true })).toMatchObject({ ok: true })
+  const both = [
+    [older, newer, 400n, 700n],
+    [newer, older, 700n, 400n],
+    [newer, newer, 700n, 700n],
+  ] as const
+  for (const [one, another, size, other] of both)
+    expect(await verify(one, { against: reader(another) })).toMatchObject({
+      ok: true,
+      size,
+      other: { size: other },
+    })
+  // What is said to be newer must be whole, and must have begun with what is older.
+  const damaged = changed(newer, 'tile/entries/002.p/188', 40)
+  expect(await verify(older, { against: reader(damaged) })).toMatchObject({ code: 'AUDIT_OTHER_INVALID' })
+  const posed = new Map(newer).set('checkpoint', Buffer.from(note(someEntries(800, 'other'))))
+  expect(await verify(older, { against: reader(posed) })).toMatchObject({ code: 'AUDIT_OTHER_INVALID' })
+})
+
 test('a log of another key does not verify, and errors of reading rise', async () => {
   const files = logOf(someEntries(3))
   const foreign = encodeVerifierKey(name, generateKeyPairSync('ed25519').publicKey)

@@ -19,15 +19,22 @@ export interface VerifyOptions {
   readonly publicKey: string
   /** A checkpoint note of this log kept from earlier: the log must still begin with it. */
   readonly trusted?: string
-  /** Another copy of the log, verified on its own, to compare hash by hash. */
+  /** Another copy of the log, to compare hash by hash; one that is longer is verified, too. */
   readonly against?: FileReader
+  /** This is the log itself: no copy of it can be longer. Of two copies either may be the older one. */
+  readonly isLive?: boolean
   /** Called after each 256 entries. */
   readonly onProgress?: (verified: bigint, size: bigint) => void
 }
 
+/** What was signed, and what was signed of the other copy: of the two the shorter is what the longer begins with. */
+interface Verified extends Checkpoint {
+  readonly other?: Checkpoint
+}
+
 /** What became of a verification; a fault names the first entry, or the smallest known range, that is not as signed. */
 export type LogVerdict =
-  | ({ readonly ok: true } & Checkpoint)
+  | ({ readonly ok: true } & Verified)
   | ({ readonly ok: false; readonly code: LogFaultCode; readonly message: string } & Partial<FaultRange>)
 
 /**
@@ -48,7 +55,7 @@ export async function verifyLog(options: VerifyOptions): Promise<LogVerdict> {
   }
 }
 
-async function verifyFiles(options: VerifyOptions, verifier: NoteVerifier): Promise<Checkpoint> {
+async function verifyFiles(options: VerifyOptions, verifier: NoteVerifier): Promise<Verified> {
   const { read, against, trusted } = options
   const head = openHead('AUDIT_CHECKPOINT_INVALID', await read('checkpoint'), verifier)
   const earlier =
@@ -79,7 +86,28 @@ async function verifyFiles(options: VerifyOptions, verifier: NoteVerifier): Prom
     const message = `the first ${forked.size} entries do not give the root that was signed for them`
     throw new LogFault('AUDIT_FORKED', message, { index: 0n, end: forked.size })
   }
-  return head
+  if (other === undefined) return head
+  if (other.head.size > head.size) await verifyLonger(options, head, other, verifier)
+  return { ...head, other: other.head }
+}
+
+/** A log that is shorter than its copy was cut. A copy may be the older of two: then the newer one must be whole and begin with it. */
+async function verifyLonger(
+  { publicKey, isLive = false, read }: VerifyOptions,
+  head: Checkpoint,
+  other: Copy,
+  verifier: NoteVerifier,
+): Promise<void> {
+  if (isLive) {
+    const message = `the log has ${head.size} entries, the other copy ${other.head.size}`
+    throw new LogFault('AUDIT_CUT', message, { index: head.size, end: other.head.size })
+  }
+  try {
+    await verifyFiles({ publicKey, read: other.read, against: read }, verifier)
+  } catch (error) {
+    if (!(error instanceof LogFault) || error.code === 'AUDIT_FORKED') throw error
+    throw new LogFault('AUDIT_OTHER_INVALID', `the other copy: ${error.message}`, error.range, error)
+  }
 }
 
 /** Where entries changed together with all their hashes can be: beyond a trusted prefix that is intact, or within it. */

@@ -1,4 +1,4 @@
-import { createHash, randomBytes, randomInt, X509Certificate } from 'node:crypto'
+import { createHash, generateKeyPairSync, randomBytes, randomInt, X509Certificate } from 'node:crypto'
 import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { personView } from '#core/api/admin.ts'
 import { hostedDelivery, hostedLaunchAnswer } from '#core/api/person.ts'
-import { type AuditEntry, verifyLog } from '#core/audit/index.ts'
+import { type AuditEntry, encodeVerifierKey, verifyLog } from '#core/audit/index.ts'
 import { encodeHex } from '#core/bytes/index.ts'
 import { ticketId } from '#core/channel/index.ts'
 import { defaultPolicy } from '#core/policy/index.ts'
@@ -285,6 +285,70 @@ test('a log that was cut, or changed in the database itself, is found out', asyn
   expect(JSON.parse(verdict.stdout)).toMatchObject({ ok: false, index: String(row!['index']) })
   expect((await site.cli(['audit', 'verify'], { login: 'olaf' })).code).toBe(0)
 }, 60_000)
+
+test('a log that was put back to an earlier state is found out by a copy, and does not replace it', async () => {
+  const [old, copy] = [join(site.state, 'earlier'), join(site.state, 'later')]
+  const exportTo = (dir: string) => site.cli(['audit', 'export', dir], { login: 'olaf' })
+  expect((await exportTo(old)).code).toBe(0)
+  // Again, and from what is there.
+  await cp(old, copy, { recursive: true })
+  const [head] = await database.rows('select size, indexed, frontier, checkpoint from audit_head')
+  await site.signIn('nora')
+  expect((await exportTo(copy)).code).toBe(0)
+  const key = (await readFile(join(copy, 'key'), 'utf8')).trim()
+  const compare = (dir: string, other: string) =>
+    site.cli(['audit', 'verify', dir, '--key', key, '--against', other])
+  expect(await compare(old, copy)).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('this one is the older'),
+  })
+  expect(await compare(copy, old)).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('it is the older'),
+  })
+
+  await using lock = await openDatabase(site)
+  await lock.rows('begin')
+  await lock.rows('lock table audit_head in exclusive mode')
+  await lock.rows('update audit_head set size = $1, indexed = $2, frontier = $3, checkpoint = $4', [
+    head!['size'],
+    head!['indexed'],
+    head!['frontier'],
+    head!['checkpoint'],
+  ])
+  for (const table of ['audit_entries', 'audit_subjects'])
+    await lock.rows(`delete from ${table} where index >= $1`, [head!['size']])
+  await lock.rows('delete from audit_hashes where level = 0 and index >= $1', [head!['size']])
+  await lock.rows('commit')
+  await lock.rows('begin')
+  await lock.rows('lock table audit_head in exclusive mode')
+
+  const files = await contentOf(copy)
+  const against = ['audit', 'verify', '--against', copy]
+  expect(await site.cli(against, { login: 'olaf' })).toMatchObject({
+    code: 1,
+    stdout: expect.stringMatching(/^AUDIT_(?:CUT|FORKED)/),
+  })
+  expect(await exportTo(copy)).toMatchObject({ code: 1, stderr: expect.stringContaining('CLI_OTHER_LOG') })
+  expect(await contentOf(copy)).toEqual(files)
+  await lock.rows('rollback')
+}, 60_000)
+
+test('an export leaves a copy that was made under another key', async () => {
+  const copy = join(site.state, 'foreign')
+  expect((await site.cli(['audit', 'export', copy], { login: 'olaf' })).code).toBe(0)
+  const foreign = encodeVerifierKey('trustcast.other', generateKeyPairSync('ed25519').publicKey)
+  await writeFile(join(copy, 'key'), foreign)
+  const again = await site.cli(['audit', 'export', copy], { login: 'olaf' })
+  expect(again).toMatchObject({ code: 1, stderr: expect.stringContaining('CLI_OTHER_LOG') })
+  expect(await readFile(join(copy, 'key'), 'utf8')).toBe(foreign)
+}, 60_000)
+
+async function contentOf(dir: string): Promise<readonly string[]> {
+  const files = (await readdir(dir, { recursive: true, withFileTypes: true })).filter((one) => one.isFile())
+  const paths = files.map((one) => join(one.parentPath, one.name)).toSorted()
+  return Promise.all(paths.map(async (path) => `${path} ${await readFile(path, 'base64')}`))
+}
 
 /** Everything that an entry of the log stands for; without what changes by itself. */
 async function effects(): Promise<unknown> {

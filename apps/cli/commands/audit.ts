@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { ApiRefusal, call, callJson } from '#apps/site-client/call.ts'
@@ -73,18 +73,53 @@ async function exportLog(args: readonly string[], out: Output): Promise<void> {
   const read = fromSite(login)
   const key = await keyOf(login)
   const { size, note } = await checkpointOf(read, key)
-  let files = 0
-  for (const tile of changedTiles(0n, size)) {
-    await keep(dir, tilePath(tile), await mustRead(read, tilePath(tile)))
-    files += 1
-    if (files % 100 === 0) out.say(`${files} files`)
+  const tiles = Array.from(changedTiles(0n, size), tilePath)
+  const arriving = join(dir, '.arriving')
+  await rm(arriving, { recursive: true, force: true })
+  try {
+    for (const [index, path] of tiles.entries()) {
+      await keep(arriving, path, await mustRead(read, path))
+      if ((index + 1) % 100 === 0) out.say(`${index + 1} files`)
+    }
+    await keep(arriving, 'key', Buffer.from(`${key}\n`))
+    await keep(arriving, 'checkpoint', note)
+    await requireContinued(dir, arriving, key)
+    // The checkpoint last: a copy with one is a whole copy.
+    for (const path of [...tiles, 'key', 'checkpoint']) {
+      await mkdir(dirname(join(dir, path)), { recursive: true })
+      await rename(join(arriving, path), join(dir, path))
+    }
+  } finally {
+    await rm(arriving, { recursive: true, force: true })
   }
-  await keep(dir, 'key', Buffer.from(`${key}\n`))
-  // Last: a copy with a checkpoint is a whole copy.
-  await keep(dir, 'checkpoint', note)
   out.result(
-    { size: String(size), files, key },
+    { size: String(size), files: tiles.length, key },
     () => `${size} entries in ${dir}\nVerify with: trustcast audit verify ${dir} --key '${key}'`,
+  )
+}
+
+/**
+ * A copy is evidence: only a log that goes on from it, under the same key, takes its place.
+ *
+ * @throws {CliError} CLI_OTHER_LOG
+ */
+async function requireContinued(dir: string, arriving: string, key: string): Promise<void> {
+  const kept = fromDirectory(dir)
+  const [ownKey, checkpoint] = await Promise.all([kept('key'), kept('checkpoint')])
+  if (ownKey === undefined && checkpoint === undefined) return
+  const verdict = await verifyLog({
+    read: fromDirectory(arriving),
+    publicKey: ownKey === undefined ? key : String(ownKey).trim(),
+    ...(checkpoint === undefined ? {} : { trusted: String(checkpoint) }),
+  })
+  if (verdict.ok) return
+  const why = `${verdict.code}: ${verdict.message}`
+  throw new CliError(
+    'CLI_OTHER_LOG',
+    `the log does not go on from the copy in ${dir}, which stays (${why})`,
+    {
+      remedy: `Keep that copy. Export into another folder, and compare: trustcast audit verify --against ${dir}`,
+    },
   )
 }
 
@@ -114,12 +149,17 @@ async function verify(args: readonly string[], out: Output): Promise<void> {
     publicKey: key,
     ...(trusted === undefined ? {} : { trusted: await readText(trusted) }),
     ...(against === undefined ? {} : { against: fromDirectory(against) }),
+    isLive: login !== undefined,
   })
   if (verdict.ok) {
+    const { size, origin, other } = verdict
     const root = Buffer.from(verdict.root).toString('base64')
-    return out.result(
-      { ok: true, size: String(verdict.size), root, origin: verdict.origin },
-      () => `The log of ${verdict.origin} holds: ${verdict.size} entries, root ${root}.`,
+    const compared = other === undefined ? {} : { other: { size: String(other.size) } }
+    return out.result({ ok: true, size: String(size), root, origin, ...compared }, () =>
+      [
+        `The log of ${origin} holds: ${size} entries, root ${root}.`,
+        ...(other === undefined ? [] : [comparison(size, other.size)]),
+      ].join('\n'),
     )
   }
   process.exitCode = 1
@@ -128,6 +168,13 @@ async function verify(args: readonly string[], out: Output): Promise<void> {
     { ok: false, code: verdict.code, message: verdict.message, ...index },
     () => `${verdict.code}: ${verdict.message}`,
   )
+}
+
+function comparison(size: bigint, other: bigint): string {
+  if (other === size) return 'The other copy holds the same.'
+  return other > size
+    ? `The other copy holds the same and ${other - size} more: this one is the older.`
+    : `The other copy holds the first ${other} of them: it is the older.`
 }
 
 async function verifyOne(words: Parsed, file: string, out: Output): Promise<void> {
