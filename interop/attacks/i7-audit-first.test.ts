@@ -282,8 +282,20 @@ test('a log that was cut, or changed in the database itself, is found out', asyn
   const verdict = await site.cli(['audit', 'verify', '--json'], { login: 'olaf' })
   await write(entry)
   expect(verdict.code).toBe(1)
-  expect(JSON.parse(verdict.stdout)).toMatchObject({ ok: false, index: String(row!['index']) })
-  expect((await site.cli(['audit', 'verify'], { login: 'olaf' })).code).toBe(0)
+  expect(JSON.parse(verdict.stdout)).toMatchObject({
+    ok: false,
+    index: String(row!['index']),
+    key,
+    keyFrom: 'site',
+  })
+  const asked = await site.cli(['audit', 'verify'], { login: 'olaf' })
+  expect(asked).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining(`came from the site that is judged`),
+  })
+  expect(asked.stdout).toContain(key)
+  const given = await site.cli(['audit', 'verify', '--key', key], { login: 'olaf' })
+  expect(given).toMatchObject({ code: 0, stdout: expect.not.stringContaining('came from the site') })
 }, 60_000)
 
 test('a log that was put back to an earlier state is found out by a copy, and does not replace it', async () => {

@@ -138,7 +138,8 @@ async function verify(args: readonly string[], out: Output): Promise<void> {
   const ofEntry = words.text('proof')
   if (ofEntry !== undefined) return verifyOne(words, ofEntry, out)
   const login = dir === undefined ? await readLogin() : undefined
-  const key = words.text('key') ?? (login === undefined ? undefined : await keyOf(login))
+  const given = words.text('key')
+  const key = given ?? (login === undefined ? undefined : await keyOf(login))
   if (key === undefined) {
     throw usage('verifying a copy needs --key: take it from the site’s admins, not from the copy')
   }
@@ -151,23 +152,30 @@ async function verify(args: readonly string[], out: Output): Promise<void> {
     ...(against === undefined ? {} : { against: fromDirectory(against) }),
     isLive: login !== undefined,
   })
+  const signer = { key, keyFrom: given === undefined ? 'site' : 'given' }
+  const warning = given === undefined ? [ownKeyWarning(key)] : []
   if (verdict.ok) {
     const { size, origin, other } = verdict
     const root = Buffer.from(verdict.root).toString('base64')
     const compared = other === undefined ? {} : { other: { size: String(other.size) } }
-    return out.result({ ok: true, size: String(size), root, origin, ...compared }, () =>
+    return out.result({ ok: true, size: String(size), root, origin, ...signer, ...compared }, () =>
       [
         `The log of ${origin} holds: ${size} entries, root ${root}.`,
         ...(other === undefined ? [] : [comparison(size, other.size)]),
+        ...warning,
       ].join('\n'),
     )
   }
   process.exitCode = 1
   const index = verdict.index === undefined ? {} : { index: String(verdict.index) }
-  out.result(
-    { ok: false, code: verdict.code, message: verdict.message, ...index },
-    () => `${verdict.code}: ${verdict.message}`,
+  out.result({ ok: false, code: verdict.code, message: verdict.message, ...index, ...signer }, () =>
+    [`${verdict.code}: ${verdict.message}`, ...warning].join('\n'),
   )
+}
+
+/** Whoever can write another log can name another key for it. */
+function ownKeyWarning(key: string): string {
+  return `The key came from the site that is judged. Compare it with the one that you have from its admins, or give that by --key:\n  ${key}`
 }
 
 function comparison(size: bigint, other: bigint): string {
