@@ -1,5 +1,6 @@
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
 import { usage } from './cli-error.ts'
+import { printable } from './printable.ts'
 
 /** One command of `trustcast`. */
 export interface Command {
@@ -11,7 +12,7 @@ export interface Command {
   run(args: readonly string[], out: Output): Promise<void>
 }
 
-/** Where results go: for people as text, with `--json` as one JSON value. */
+/** Where results go: for people as text, with `--json` as one JSON value. INVARIANT: nothing in it moves the cursor of a terminal. */
 export interface Output {
   readonly json: boolean
   /** The command's result. */
@@ -77,15 +78,16 @@ export function commandGroup(
   }
 }
 
-/** Columns under headings, as wide as their widest cell. */
+/** Columns under headings, as wide as their widest cell; each cell is one line. */
 export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
+  const shown = rows.map((row) => row.map(printable))
   const widths = headings.map((heading, column) =>
-    Math.max(heading.length, ...rows.map((row) => row[column]?.length ?? 0)),
+    Math.max(heading.length, ...shown.map((row) => row[column]?.length ?? 0)),
   )
   const line = (cells: readonly string[]): string =>
     cells
       .map((cell, column) => cell.padEnd(widths[column] ?? 0))
       .join('  ')
       .trimEnd()
-  return [line(headings), ...rows.map(line)].join('\n')
+  return [line(headings), ...shown.map(line)].join('\n')
 }

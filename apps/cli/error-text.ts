@@ -1,10 +1,11 @@
 import { isCoded } from '#core/errors/coded-error.ts'
+import { printableLines } from './printable.ts'
 
 /** `code: message`, and what to do about it on the next line. */
 export function errorText(error: unknown): string {
-  if (!isCoded(error)) return `${String(error)}\n`
+  if (!isCoded(error)) return `${printableLines(String(error))}\n`
   const { code, message, remedy } = error
-  return `${code}: ${message}\n${remedy === undefined ? '' : `${remedy}\n`}`
+  return printableLines(`${code}: ${message}\n${remedy === undefined ? '' : `${remedy}\n`}`)
 }
 
 /** Tells of what went wrong without ending anything. */

@@ -2,6 +2,7 @@ import { isCoded } from '#core/errors/coded-error.ts'
 import { CliError } from './cli-error.ts'
 import type { Command, Output } from './command.ts'
 import { warn } from './error-text.ts'
+import { printableJson, printableLines } from './printable.ts'
 import { version } from './version.ts'
 
 /** Commands are loaded when they are asked for: `list` need not wait for what `up` needs. */
@@ -69,9 +70,10 @@ function output(json: boolean): Output {
       ending ??= endingSignal()
       return ending
     },
-    result: (value, asText) => process.stdout.write(`${json ? JSON.stringify(value) : asText()}\n`),
+    result: (value, asText) =>
+      process.stdout.write(`${json ? printableJson(value) : printableLines(asText())}\n`),
     say: (line) => {
-      if (!json) process.stdout.write(`${line}\n`)
+      if (!json) process.stdout.write(`${printableLines(line)}\n`)
     },
   }
 }
@@ -95,7 +97,9 @@ function report(error: unknown, name: string, command: Command): number {
   // The person ended it; there is nothing to tell.
   if (error instanceof Error && error.name === 'AbortError') return 130
   if (error instanceof CliError && error.code === 'USAGE') {
-    process.stderr.write(`USAGE: ${error.message}\nUsage: trustcast ${wordsOf(name, command.synopsis)}\n`)
+    process.stderr.write(
+      `USAGE: ${printableLines(error.message)}\nUsage: trustcast ${wordsOf(name, command.synopsis)}\n`,
+    )
     return 2
   }
   const coded = isListenError(error) ? portTaken(error) : error
@@ -103,7 +107,8 @@ function report(error: unknown, name: string, command: Command): number {
     warn(coded)
     return 1
   }
-  process.stderr.write(`BROKEN: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)
+  const what = error instanceof Error ? (error.stack ?? error.message) : String(error)
+  process.stderr.write(`BROKEN: ${printableLines(what)}\n`)
   return 1
 }
 

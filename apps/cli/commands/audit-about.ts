@@ -4,6 +4,7 @@ import { sentenceOf } from '#core/audit/sentence-of.ts'
 import { usage } from '../cli-error.ts'
 import type { Output } from '../command.ts'
 import type { Login } from '../login-file.ts'
+import { printable } from '../printable.ts'
 
 const mostAtOnce = 200
 
@@ -32,7 +33,7 @@ export async function showAbout(login: Login, about: string, last: number, out: 
       ? `The log tells nothing of ${about}.`
       : entries
           .toReversed()
-          .map((entry) => [entry.index, entry.at, sentenceOf(entry, names)].join('  '))
+          .map((entry) => printable([entry.index, entry.at, sentenceOf(entry, names)].join('  ')))
           .join('\n'),
   )
 }

@@ -15,6 +15,7 @@ import {
 import { CliError, usage } from '../cli-error.ts'
 import { type Command, type Output, type Parsed, parse } from '../command.ts'
 import { type Login, readLogin } from '../login-file.ts'
+import { printable } from '../printable.ts'
 import { readText } from '../read-text.ts'
 import { showAbout } from './audit-about.ts'
 import { fetchProof, verifyProof } from './audit-proof.ts'
@@ -60,7 +61,9 @@ async function show(args: readonly string[], out: Output): Promise<void> {
   out.result({ size: String(size), entries }, () =>
     entries
       .map(({ index, entry: { at, kind, actor, subject, data } }) =>
-        [index, at, kind, `${actor.type} ${actor.id}`, subject ?? '', JSON.stringify(data)].join('  '),
+        printable(
+          [index, at, kind, `${actor.type} ${actor.id}`, subject ?? '', JSON.stringify(data)].join('  '),
+        ),
       )
       .join('\n'),
   )

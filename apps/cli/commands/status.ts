@@ -4,6 +4,7 @@ import { type DeviceLaunch, type DeviceStatus } from '#core/api/handoff.ts'
 import { CliError } from '../cli-error.ts'
 import { type Command, parse } from '../command.ts'
 import { askStatus } from '../device-client.ts'
+import { printable } from '../printable.ts'
 import { endpointDir } from '../this-endpoint.ts'
 import { sizeText } from './image/store-options.ts'
 
@@ -62,6 +63,7 @@ export function describeStatus(status: DeviceStatus, nowMs: number): string {
     ...failed.flatMap((launch) => endLines(launch, nowMs)),
   ]
     .filter((line) => line !== undefined)
+    .map(printable)
     .join('\n')
 }
 

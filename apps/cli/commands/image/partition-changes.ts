@@ -3,6 +3,7 @@ import { isCoded } from '#core/errors/coded-error.ts'
 import { compareFiles, type FileChange, listFiles } from '#core/filesystem/index.ts'
 import { type Partition, readPartitions } from '#core/partition/index.ts'
 import { table } from '../../command.ts'
+import { printable } from '../../printable.ts'
 import { sizeText } from './store-options.ts'
 
 export interface PartitionChange {
@@ -132,11 +133,6 @@ function isPrivileged(file: FileChange): boolean {
 
 function isSetId({ mode }: FileChange): boolean {
   return (mode & 0xf000) === 0x8000 && (mode & 0o6000) !== 0
-}
-
-/** A name could otherwise move the cursor over what a signer is to read, or turn its direction. */
-export function printable(text: string): string {
-  return text.replaceAll(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu, '?')
 }
 
 function describe({ number, type, sizeBytes, offset, name }: Partition) {

@@ -4,8 +4,9 @@ import { noCache, type OpenedImage } from '#core/artifact/index.ts'
 import { parseDigest, parseReference } from '#core/blobs/index.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
 import type { Parsed } from '../../command.ts'
+import { printable } from '../../printable.ts'
 import type { Release } from './describe-proposal.ts'
-import { changesBetween, changesText, printable } from './partition-changes.ts'
+import { changesBetween, changesText } from './partition-changes.ts'
 import { storeAddress, storeOptions } from './store-options.ts'
 
 const memoryBytes = 67_108_864
