@@ -3,6 +3,8 @@ import { CodedError } from '#core/errors/coded-error.ts'
 export type KeyFileErrorCode =
   /** There is a file of this name already. */
   | 'KEY_FILE_EXISTS'
+  /** The file cannot be made there. */
+  | 'KEY_FILE_UNWRITABLE'
   /** There is no such file. */
   | 'KEY_FILE_MISSING'
   /** Others could read the file. */

@@ -49,6 +49,14 @@ test('no file is replaced, and no half pair is left', async () => {
   expect((await readdir(dir)).toSorted()).toEqual(['alice.key', 'alice.key.pub', 'bob.key.pub'])
 })
 
+test('where no file can be made there is a code and what to do', async () => {
+  const nowhere = createKeyFile({ path: join(dir, 'none/alice.key'), passphrase })
+  await expect(nowhere).rejects.toMatchObject({
+    code: 'KEY_FILE_UNWRITABLE',
+    remedy: expect.stringContaining('folder'),
+  })
+})
+
 test('a passphrase that is quickly guessed is refused', async () => {
   expect(await codeOf(() => createKeyFile({ path, passphrase: 'short' }))).toBe('IDENTITY_PASSWORD_TOO_SHORT')
   expect(await codeOf(() => createKeyFile({ path, passphrase: 'passwordpassword' }))).toBe(

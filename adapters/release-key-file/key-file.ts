@@ -25,7 +25,7 @@ export function publicPathOf(path: string): string {
  * half beside it. Never replaces a file.
  *
  * @param options.name whose key it is
- * @throws {KeyFileError} KEY_FILE_EXISTS; {IdentityError} IDENTITY_PASSWORD_… for a passphrase that is quickly guessed
+ * @throws {KeyFileError} KEY_FILE_EXISTS, KEY_FILE_UNWRITABLE; {IdentityError} IDENTITY_PASSWORD_… for a passphrase that is quickly guessed
  */
 export async function createKeyFile(options: {
   readonly path: string
@@ -104,7 +104,13 @@ async function writeNew(path: string, content: string | Uint8Array, mode: number
     await file.writeFile(content)
     await file.sync()
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause
+    const { code, message } = cause as NodeJS.ErrnoException
+    if (code !== 'EEXIST') {
+      throw new KeyFileError('KEY_FILE_UNWRITABLE', `${path} cannot be written: ${message}`, {
+        cause,
+        remedy: 'Name a file in a folder that is there and that this account may write to.',
+      })
+    }
     throw new KeyFileError('KEY_FILE_EXISTS', `there is a file ${path} already`, {
       cause,
       remedy: 'Name another file. A key is never replaced.',

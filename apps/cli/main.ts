@@ -1,3 +1,4 @@
+import { constants } from 'node:os'
 import { isCoded } from '#core/errors/coded-error.ts'
 import { CliError } from './cli-error.ts'
 import type { Command, Output } from './command.ts'
@@ -34,6 +35,10 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   audit: async () => (await import('./commands/audit.ts')).audit,
 }
 
+/** Of a command that has something to end. */
+let ending: AbortController | undefined
+for (const stream of [process.stdout, process.stderr]) stream.on('error', endUnread)
+
 const code = await main(process.argv.slice(2))
 // What a failed command still holds open must not keep its process: whoever started it waits for the end.
 if (code === 0) process.exitCode = 0
@@ -62,13 +67,12 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 function output(json: boolean): Output {
-  let ending: AbortSignal | undefined
   return {
     json,
     // Signals are taken over by commands that have something to end; the others just end.
     get signal() {
-      ending ??= endingSignal()
-      return ending
+      ending ??= endOnSignals()
+      return ending.signal
     },
     result: (value, asText) =>
       process.stdout.write(`${json ? printableJson(value) : printableLines(asText())}\n`),
@@ -78,18 +82,25 @@ function output(json: boolean): Output {
   }
 }
 
-function endingSignal(): AbortSignal {
-  const ending = new AbortController()
+function endOnSignals(): AbortController {
+  const controller = new AbortController()
   let asked = 0
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
-      ending.abort()
+      controller.abort()
       // Who asks again does not want to wait.
       asked += 1
       if (asked > 2) process.exit(130)
     })
   }
-  return ending.signal
+  return controller
+}
+
+/** Whoever read the output is gone, as `head` when it has enough: that ends a command like a signal would. */
+function endUnread(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error
+  if (ending === undefined) process.exit(128 + constants.signals.SIGPIPE)
+  ending.abort()
 }
 
 /** `code: message` and a remedy on stderr; 2 for wrong usage, 1 for everything else. */
