@@ -1,10 +1,14 @@
+import { createPublicKey } from 'node:crypto'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { sql } from 'kysely'
 import { pino } from 'pino'
 import { z } from 'zod'
+import { issueLeaf } from '#adapters/pki-x509/index.ts'
 import { type AgentRow, agentById, openStore, type Store } from '#adapters/store-postgres/index.ts'
 import { type SoftwareTpm, startSoftwareTpm } from '#adapters/tpm/swtpm.rig.ts'
+import { writeIdentity } from '#apps/agent-client/agent-identity.ts'
 import { type AgentIdentity, enrolAgent, type TpmChoice } from '#apps/agent-client/index.ts'
 import { readText } from '#apps/cli/read-text.ts'
 import { siteConfig } from '#apps/site/config.ts'
@@ -82,6 +86,26 @@ export async function startTpmSite(): Promise<TpmSite> {
     },
     [Symbol.asyncDispose]: () => all.disposeAsync(),
   }
+}
+
+const dayMs = 86_400_000
+
+/** As if an enrolled machine had been off: its last certificate ended so many days ago, in its folder and for the site. */
+export async function wasOff(
+  { node: { authority, store } }: TpmSite,
+  { dir, identity }: { readonly dir: string; readonly identity: AgentIdentity },
+  days: number,
+): Promise<AgentIdentity> {
+  const { id, privateKeyPem } = identity
+  const key = createPublicKey(privateKeyPem).export({ format: 'der', type: 'spki' })
+  const now = Date.now() - (days + 1) * dayMs
+  const order = { role: 'endpoint', id, usages: 'client', lifetimeMs: dayMs, now } as const
+  const leaf = await issueLeaf(authority, { ...order, publicKey: new Uint8Array(key) })
+  const expired = { ...identity, chainPem: leaf.chainPem }
+  await writeIdentity(dir, expired)
+  const ago = sql<Date>`expires_at - make_interval(days => ${days + 1})`
+  await store.db.updateTable('endpoint_keys').set({ expires_at: ago }).where('endpoint_id', '=', id).execute()
+  return expired
 }
 
 function storeOf(site: RunningSite): Store {

@@ -16,8 +16,9 @@ import { endpointClaim } from '#core/api/evidence.ts'
 import type { Observation } from '#core/evidence/index.ts'
 import { logOf, measured, variable } from '#core/tpm/event-log.fixture.ts'
 import { type Attestation, attestation, EV, quotedPcrs } from '#core/tpm/index.ts'
-import { startTpmSite, type TpmSite } from './device-keys.rig.ts'
+import { startTpmSite, type TpmSite, wasOff } from './device-keys.rig.ts'
 import { passwordOf, until } from './running-site.rig.ts'
+import { openDatabase } from './site-database.rig.ts'
 
 vi.setConfig({ testTimeout: 180_000 })
 const silent = { info: () => undefined, warn: () => undefined }
@@ -63,6 +64,28 @@ test('a certificate is renewed with a quote over the request for it', async () =
   expect(renewed.privateKeyPem).not.toBe(identity.privateKeyPem)
   expect(await readIdentity(dir)).toEqual(renewed)
 })
+
+test.each(['a key file', 'a TPM'])(
+  'a machine known by %s that was off for weeks comes back by itself, to a new key',
+  async (known) => {
+    const name = known.replace(/^a /, '').replace(' ', '-').toLowerCase()
+    const { dir, identity } = await at.enrol(name, known === 'a TPM' ? { tcti: at.tpm.tcti } : 'none')
+    const expired = await wasOff(at, { dir, identity }, 30)
+    await expect(renewIdentity(dir, expired)).rejects.toMatchObject({ code: 'AGENT_SITE_AWAY' })
+    await using agent = await startEndpointAgent({ dir, version: 'test', log: silent })
+    expect(await agent.untilConnected(30_000)).toBe(true)
+    await until(
+      async () => (await readIdentity(dir)).privateKeyPem !== identity.privateKeyPem,
+      'its key was replaced',
+    )
+    expect(await at.view(identity.id)).toMatchObject({ name, deviceKey: known === 'a TPM' ? 'tpm' : 'file' })
+    await using database = await openDatabase(at.site)
+    const entries = await database.rows(`select convert_from(entry, 'utf8') as text from audit_entries`)
+    expect(entries.some(({ text }) => /"expiredAt":/.test(String(text)) && String(text).includes(name))).toBe(
+      true,
+    )
+  },
+)
 
 test('the first boot is the expected one; another one is changed until an admin accepts it', async () => {
   const { dir, identity } = await at.enrol('laptop-4', { tcti: at.tpm.tcti })

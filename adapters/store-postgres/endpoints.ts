@@ -1,4 +1,5 @@
-import type { ImageKeyRow } from './schema.ts'
+import type { Selectable } from 'kysely'
+import type { Database, ImageKeyRow } from './schema.ts'
 import type { Db } from './store.ts'
 
 /** A renewal needs two; who renews without end keeps no more. */
@@ -41,6 +42,36 @@ export async function endpointKeys(db: Db, endpointId: string, now: Date): Promi
     .where('expires_at', '>', now)
     .execute()
   return rows.map((row) => row.public_key)
+}
+
+export type EndpointKeyRow = Selectable<Database['endpoint_keys']>
+
+/** The key of an endpoint's last certificate, be it still good or not; of several certificates that end together each. */
+export async function lastEndpointKeys(db: Db, endpointId: string): Promise<readonly EndpointKeyRow[]> {
+  return db
+    .selectFrom('endpoint_keys')
+    .selectAll()
+    .where('endpoint_id', '=', endpointId)
+    .where('expires_at', '=', (eb) =>
+      eb
+        .selectFrom('endpoint_keys as all')
+        .select((all) => all.fn.max('all.expires_at').as('last'))
+        .where('all.endpoint_id', '=', endpointId),
+    )
+    .execute()
+}
+
+/** Knows a key for longer. @returns false when that was done meanwhile: of any number of callers one does it */
+export async function prolongEndpointKey(db: Db, key: EndpointKeyRow, expiresAt: Date): Promise<boolean> {
+  const prolonged = await db
+    .updateTable('endpoint_keys')
+    .set({ expires_at: expiresAt })
+    .where('endpoint_id', '=', key.endpoint_id)
+    .where('public_key', '=', key.public_key)
+    .where('expires_at', '=', key.expires_at)
+    .returning('endpoint_id')
+    .executeTakeFirst()
+  return prolonged !== undefined
 }
 
 export async function recordEndpointHello(db: Db, id: string, sealKey: Buffer, at: Date): Promise<void> {

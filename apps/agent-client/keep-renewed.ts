@@ -5,6 +5,7 @@ import { requestHash } from '#core/tpm/index.ts'
 import { type AgentIdentity, readIdentity, writeIdentity } from './agent-identity.ts'
 import type { AgentLog } from './agent-log.ts'
 import { backoff } from './backoff.ts'
+import { comeBack } from './come-back.ts'
 import { checkCertificate } from './enrol-agent.ts'
 import { quoteOver } from './quote-over.ts'
 import { postJson } from './request-json.ts'
@@ -18,14 +19,15 @@ export interface Renewal {
 
 /**
  * Renews the agent's certificate at half of its life, each time with a new key, until the signal. While the site does
- * not answer it tries again and again, also after the certificate has expired: the clock may have been wrong.
+ * not answer it tries again and again, also after the certificate has expired: an endpoint comes back then, and of others
+ * the clock may have been wrong.
  */
 export async function keepRenewed({ dir, onRenewed, log }: Renewal, signal: AbortSignal): Promise<void> {
   for (let failures = 0; !signal.aborted; ) {
     try {
       const identity = await readIdentity(dir)
       await sleepUntil(renewAt(validityOf(identity.chainPem), Math.random()), signal)
-      onRenewed(await renewIdentity(dir, identity, signal))
+      onRenewed(await renewIdentity(dir, await currentIdentity(dir, identity, signal), signal))
       failures = 0
       log.info({}, 'the certificate was renewed')
     } catch (error) {
@@ -34,6 +36,18 @@ export async function keepRenewed({ dir, onRenewed, log }: Renewal, signal: Abor
       await sleep(backoff(failures++), undefined, { signal }).catch(() => undefined)
     }
   }
+}
+
+/** TLS takes no certificate that has expired: an endpoint first gets one more for the key that it has, and then a new key as ever. */
+async function currentIdentity(
+  dir: string,
+  identity: AgentIdentity,
+  signal: AbortSignal,
+): Promise<AgentIdentity> {
+  const { kind, siteUrl, chainPem } = identity
+  const isOver = validityOf(chainPem).notAfter <= Date.now()
+  if (!isOver || kind !== 'endpoint' || siteUrl === undefined) return identity
+  return comeBack(dir, identity, siteUrl, signal)
 }
 
 /**

@@ -52,6 +52,12 @@ export const siteConfig = z.strictObject({
     .prefault({}),
   /** Files with certificates (PEM) of those who certify TPMs: makers of chips, or of virtual machines. */
   tpm: z.strictObject({ authorities: z.array(z.string().min(1).max(500)).max(100).default([]) }).prefault({}),
+  endpoints: z
+    .strictObject({
+      /** How long after its certificate has ended an endpoint comes back by itself; after that it is enrolled again. */
+      absenceDays: z.int().min(0).max(3650).default(90),
+    })
+    .prefault({}),
   /** When so many devices, and more than this share of those that report, fall in trust within so many minutes, running work is held. */
   brake: z
     .strictObject({

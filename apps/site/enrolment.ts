@@ -1,8 +1,8 @@
 import { createPublicKey, type KeyObject, randomBytes, randomUUID } from 'node:crypto'
 import { isIP } from 'node:net'
 import {
+  type IssuedLeaf,
   issueLeaf,
-  type LeafOrder,
   makeToken,
   type PeerIdentity,
   verifyRequest,
@@ -80,7 +80,7 @@ export async function enrol(site: Site, token: string, request: string, activati
   const granted = await useEnrolmentToken(site.store.db, tokenHash, kinds, now)
   if (granted === undefined) throw tokenRefused()
   const id = randomUUID()
-  const leaf = await issueLeaf(site.authority, order(site, { id, ...granted }, publicKey))
+  const leaf = await issueFor(site, { id, ...granted }, publicKey)
   await site.audit.record('enrolled', { type: granted.kind, id }, undefined, {
     kind: granted.kind,
     name: granted.name,
@@ -128,16 +128,8 @@ export async function renew(
 ): Promise<{ readonly certificate: string }> {
   const publicKey = verifyRequest(request)
   const agent = await livingAgent(site, peer)
-  if (attestation !== undefined) await attest(site, agent, attestation, requestHash(request))
-  else if (agent.device_key === 'tpm')
-    throw new TpmError(
-      'TPM_ATTESTATION_MISSING',
-      `endpoint ${agent.name} is known by its TPM and brought no quote`,
-      {
-        remedy: 'Renew from the machine that was enrolled.',
-      },
-    )
-  const leaf = await issueLeaf(site.authority, order(site, agent, publicKey))
+  await attestRenewal(site, agent, attestation, requestHash(request))
+  const leaf = await issueFor(site, agent, publicKey)
   await site.audit.record('enrolled', { type: agent.kind, id: agent.id }, undefined, {
     renewal: true,
     name: agent.name,
@@ -146,6 +138,29 @@ export async function renew(
   if (agent.kind === 'endpoint') await knowKey(site, agent.id, publicKey, leaf.notAfter)
   await renewedAgent(site.store.db, agent.id, new Date(leaf.notAfter))
   return { certificate: leaf.chainPem }
+}
+
+/**
+ * INVARIANT: who was enrolled with a TPM gets no further certificate without a quote of it.
+ *
+ * @param extraData what the quote must be over
+ * @throws {TpmError} TPM_ATTESTATION_MISSING, and as `attest` does
+ */
+export async function attestRenewal(
+  site: Site,
+  agent: AgentRow,
+  attestation: Attestation | undefined,
+  extraData: Uint8Array,
+): Promise<void> {
+  if (attestation !== undefined) await attest(site, agent, attestation, extraData)
+  else if (agent.device_key === 'tpm')
+    throw new TpmError(
+      'TPM_ATTESTATION_MISSING',
+      `endpoint ${agent.name} is known by its TPM and brought no quote`,
+      {
+        remedy: 'Renew from the machine that was enrolled.',
+      },
+    )
 }
 
 /**
@@ -205,12 +220,13 @@ function rawPublicKey(key: KeyObject): string {
   return x
 }
 
-function order(
+/** A certificate for this key, a day long. */
+export async function issueFor(
   site: Site,
   agent: Pick<AgentRow, 'id' | 'kind' | 'dns_names'>,
   publicKey: Uint8Array<ArrayBuffer>,
-): LeafOrder {
-  return {
+): Promise<IssuedLeaf> {
+  return issueLeaf(site.authority, {
     publicKey,
     role: agent.kind,
     id: agent.id,
@@ -219,5 +235,5 @@ function order(
     usages: agent.kind === 'gateway' ? 'both' : 'client',
     lifetimeMs: leafLifetimeMs,
     now: site.now(),
-  }
+  })
 }

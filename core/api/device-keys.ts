@@ -39,6 +39,19 @@ export const tpmActivation = z.strictObject({
 })
 export type TpmActivation = z.infer<typeof tpmActivation>
 
+/** An endpoint whose certificate has ended asks for the number over which it proves its key: `apps/site/coming-back.ts`. */
+export const renewalNonceRequest = z.strictObject({ endpointId: uuid })
+export const renewalNonceAnswer = z.strictObject({ nonce: bytes(64) })
+
+/** Then it brings that number, signed by the key of its last certificate, and quoted by its TPM where it has one. */
+export const renewalRequest = z.strictObject({
+  endpointId: uuid,
+  nonce: bytes(64),
+  /** ECDSA with SHA-256, DER. */
+  signature: bytes(80),
+  attestation: quoteWithoutLog.optional(),
+})
+
 /** A machine that has no token asks an admin to let it in. */
 export const enrolmentRequestCreate = z.strictObject({
   /** 32 random bytes that become its token when it is approved. */

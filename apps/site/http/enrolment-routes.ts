@@ -1,14 +1,19 @@
 import { z } from 'zod'
+import { renewAnswer } from '#core/api/admin.ts'
 import {
   enrolmentApproval,
   enrolmentRequestCreate,
   enrolmentRequestMade,
   enrolmentRequestState,
   enrolmentRequestView,
+  renewalNonceAnswer,
+  renewalNonceRequest,
+  renewalRequest,
   tpmChallengeAnswer,
   tpmChallengeRequest,
 } from '#core/api/device-keys.ts'
 import { bytes32, uuid } from '#core/api/words.ts'
+import { comeBack, renewalNonce } from '../coming-back.ts'
 import {
   approveEnrolment,
   enrolmentState,
@@ -25,8 +30,10 @@ const admin = { access: 'admin' } as const
 const byId = z.strictObject({ id: uuid })
 const nothing = z.strictObject({})
 
-/** How machines prove their TPM, and how they come in without a token. */
+/** How machines prove their TPM, how endpoints come back, and how machines come in without a token. */
 export function enrolmentRoutes(app: Api, site: Site): void {
+  renewalRoutes(app, site)
+
   app.post(
     '/enrol/challenges',
     { config: open, schema: { body: tpmChallengeRequest, response: { 201: tpmChallengeAnswer } } },
@@ -82,6 +89,23 @@ export function enrolmentRoutes(app: Api, site: Site): void {
     async (request) => {
       await refuseEnrolment(site, request.params.id, adminActor(callerOf(request)))
       return {}
+    },
+  )
+}
+
+function renewalRoutes(app: Api, site: Site): void {
+  app.post(
+    '/renewals/nonces',
+    { config: open, schema: { body: renewalNonceRequest, response: { 201: renewalNonceAnswer } } },
+    async ({ body }, reply) => reply.code(201).send({ nonce: await renewalNonce(site, body.endpointId) }),
+  )
+
+  app.post(
+    '/renewals',
+    { config: open, schema: { body: renewalRequest, response: { 201: renewAnswer } } },
+    async ({ body }, reply) => {
+      const signature = Buffer.from(body.signature, 'base64url')
+      return reply.code(201).send(await comeBack(site, { ...body, signature }))
     },
   )
 }
