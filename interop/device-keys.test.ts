@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { readFile, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
 import { z } from 'zod'
@@ -86,6 +86,26 @@ test.each(['a key file', 'a TPM'])(
     )
   },
 )
+
+test('a machine whose endpoint was revoked is enrolled again where it was, and keeps all but its identity', async () => {
+  const { dir, identity } = await at.enrol('laptop-5', { tcti: at.tpm.tcti })
+  const floors = join(dir, 'floors')
+  await mkdir(floors)
+  for (const file of ['floors/office@4', 'evidence.json', 'seal-key']) await writeFile(join(dir, file), '')
+  await expect(at.enrol('laptop-5', { tcti: at.tpm.tcti })).rejects.toMatchObject({
+    code: 'AGENT_ENROLLED_ALREADY',
+    remedy: expect.stringContaining('revoke'),
+  })
+  await at.admin.send('POST', `/admin/agents/${identity.id}/revoke`, {}, z.unknown())
+  const { identity: next } = await at.enrol('laptop-5', { tcti: at.tpm.tcti })
+  expect(next.id).not.toBe(identity.id)
+  expect(await readIdentity(dir)).toEqual(next)
+  expect((await readdir(dir)).toSorted()).toEqual(['agent.json', 'floors'])
+  expect(await readdir(floors)).toEqual(['office@4'])
+  const handles = (await tpm2(at.tpm, 'getcap handles-persistent')).toLowerCase()
+  expect(handles).not.toContain(identity.tpm?.handle)
+  expect(handles).toContain(next.tpm?.handle)
+})
 
 test('the first boot is the expected one; another one is changed until an admin accepts it', async () => {
   const { dir, identity } = await at.enrol('laptop-4', { tcti: at.tpm.tcti })

@@ -1,19 +1,20 @@
 import { once } from 'node:events'
-import { mkdtemp, rm, stat } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createServer } from 'node:tls'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { z } from 'zod'
 import {
   type Authority,
   createAuthority,
   isUnknownAuthority,
   makeToken,
+  parseToken,
   serverTls,
 } from '#adapters/pki-x509/index.ts'
 import { FakeSite, agentId as id, issue, issueFor } from './fake-site.rig.ts'
-import { connectToSite, enrolAgent, keepRenewed, readIdentity } from './index.ts'
+import { connectToSite, enrolAgent, keepRenewed, loadX25519Key, readIdentity } from './index.ts'
 
 const silent = { info: () => undefined, warn: () => undefined }
 let folder: string
@@ -40,6 +41,47 @@ test('a machine joins with its token and keeps what it became where only its own
   expect(await readIdentity(dir())).toEqual(identity)
   expect((await stat(join(dir(), 'agent.json'))).mode & 0o777).toBe(0o600)
   await expect(enrol()).rejects.toMatchObject({ code: 'AGENT_ENROLLED_ALREADY' })
+  expect(await readIdentity(dir())).toEqual(identity)
+})
+
+test('an identity that is over gives way to a new one at the same site, and all else stays', async () => {
+  site.certify = (publicKey) => issueFor(authority, publicKey, 'host', id, 1)
+  const before = await enrol()
+  await mkdir(join(dir(), 'floors'))
+  await writeFile(join(dir(), 'floors/office@4'), '')
+  site.certify = (publicKey) => issueFor(authority, publicKey, 'host', id)
+  const after = await enrol()
+  expect(after.privateKeyPem).not.toBe(before.privateKeyPem)
+  expect(await readdir(join(dir(), 'floors'))).toEqual(['office@4'])
+})
+
+test('in the folder of another site, or of another kind, nothing is enrolled, be its identity over or not', async () => {
+  site.certify = (publicKey) => issueFor(authority, publicKey, 'host', id, 1)
+  await enrol()
+  const other = await createAuthority({ dir: join(folder, 'other'), siteName: 'Other', now: Date.now() })
+  const { publicUrl: url } = site
+  const refused = { code: 'AGENT_ENROLLED_ALREADY', remedy: expect.stringContaining('--state') as string }
+  for (const token of [makeToken('host', new Uint8Array(32), other.rootPem), site.token('gateway')]) {
+    const { kind } = parseToken(token)
+    const asked = enrolAgent({ url, token, dir: dir(), kind: kind === 'host' ? 'host' : 'gateway' })
+    await expect(asked).rejects.toMatchObject(refused)
+  }
+  expect(site.requests.filter((asked) => asked === 'GET /api/v1/authorities')).toHaveLength(1)
+})
+
+test('whoever has lost the secret of the machine enrols it again in the same folder', async () => {
+  await using endpoints = await FakeSite.start(authority, 'endpoint')
+  const wish = { url: endpoints.publicUrl, token: endpoints.token(), dir: dir(), kind: 'endpoint' } as const
+  await enrolAgent(wish)
+  await loadX25519Key(join(dir(), 'seal-key'), 'seal-key')
+  vi.stubEnv('TRUSTCAST_HOST_SECRET', join(folder, 'another-secret'))
+  try {
+    await enrolAgent(wish)
+    expect(await readIdentity(dir())).toMatchObject({ kind: 'endpoint', id })
+    await loadX25519Key(join(dir(), 'seal-key'), 'seal-key')
+  } finally {
+    vi.unstubAllEnvs()
+  }
 })
 
 test('a token for something else, or of another site, makes it nothing; the secret never leaves', async () => {

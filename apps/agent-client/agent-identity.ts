@@ -33,11 +33,11 @@ const storedIdentity = agentIdentity
   .extend({ privateKeyPem: z.string().optional(), sealedKey: z.string().optional() })
 
 /**
- * @param kind what this machine is about to be
- * @throws {AgentError} AGENT_NOT_ENROLLED, AGENT_WRONG_KIND, AGENT_KEY_DAMAGED, AGENT_HOST_SECRET_MISSING, AGENT_HOST_SECRET_UNSAFE
- * @throws {SealedKeyError} SEALED_KEY_ELSEWHERE when it is a copy from another machine
+ * What the file says, with the key as it lies there.
+ *
+ * @throws {AgentError} AGENT_NOT_ENROLLED
  */
-export async function readIdentity(dir: string, kind?: AgentIdentity['kind']): Promise<AgentIdentity> {
+export async function readStored(dir: string): Promise<z.infer<typeof storedIdentity>> {
   const text = await readFile(pathIn(dir), 'utf8').catch((cause: NodeJS.ErrnoException) => {
     if (cause.code !== 'ENOENT') throw cause
     throw new AgentError('AGENT_NOT_ENROLLED', `${dir} holds no identity`, {
@@ -45,7 +45,16 @@ export async function readIdentity(dir: string, kind?: AgentIdentity['kind']): P
       cause,
     })
   })
-  const { sealedKey, privateKeyPem, ...identity } = storedIdentity.parse(JSON.parse(text))
+  return storedIdentity.parse(JSON.parse(text))
+}
+
+/**
+ * @param kind what this machine is about to be
+ * @throws {AgentError} AGENT_NOT_ENROLLED, AGENT_WRONG_KIND, AGENT_KEY_DAMAGED, AGENT_HOST_SECRET_MISSING, AGENT_HOST_SECRET_UNSAFE
+ * @throws {SealedKeyError} SEALED_KEY_ELSEWHERE when it is a copy from another machine
+ */
+export async function readIdentity(dir: string, kind?: AgentIdentity['kind']): Promise<AgentIdentity> {
+  const { sealedKey, privateKeyPem, ...identity } = await readStored(dir)
   if (kind === undefined || identity.kind === kind) {
     const key = sealedKey ?? privateKeyPem
     if (key === undefined) throw new AgentError('AGENT_KEY_DAMAGED', `${pathIn(dir)} holds no key`)

@@ -9,7 +9,8 @@ import {
 } from '#adapters/pki-x509/index.ts'
 import { enrolAnswer } from '#core/api/admin.ts'
 import { AgentError } from './agent-error.ts'
-import { type AgentIdentity, readIdentity, writeIdentity } from './agent-identity.ts'
+import { type AgentIdentity, writeIdentity } from './agent-identity.ts'
+import { forgetIdentity, forgetTpmKey, requireReplaceable } from './earlier-identity.ts'
 import { proveTpm, type TpmChoice } from './enrol-tpm.ts'
 import { getText, postJson } from './request-json.ts'
 
@@ -30,7 +31,8 @@ export interface Enrolment {
 }
 
 /**
- * Makes this machine a host, gateway or endpoint of a site.
+ * Makes this machine a host, gateway or endpoint of a site. In a folder whose identity at the same site is over the new one takes its
+ * place, and all else stays.
  *
  * The private key is made here and stays here. The site is believed only once it has shown the root certificate that
  * the token names, and then proven a certificate under it; before that it gets no secret.
@@ -44,7 +46,7 @@ export async function enrolAgent(enrolment: Enrolment, signal?: AbortSignal): Pr
   const { kind: tokenKind, rootHash } = parseToken(token)
   if (tokenKind !== kind)
     throw new AgentError('AGENT_WRONG_TOKEN', `expected a token for a ${kind}, got one for a ${tokenKind}`)
-  await refuseSecond(dir)
+  const earlier = await requireReplaceable(dir, { kind, rootHash }, signal)
   const { rootPem, siteId, tls } = await proveSite(url, rootHash, signal)
   const { requestPem, privateKeyPem } = await createIdentityKey()
   const ask = { url, tls, token, request: requestPem }
@@ -67,7 +69,9 @@ export async function enrolAgent(enrolment: Enrolment, signal?: AbortSignal): Pr
       ...(proven === undefined ? {} : { tpm: proven.place }),
     }
     checkCertificate(identity)
+    await forgetIdentity(dir)
     await writeIdentity(dir, identity)
+    await forgetTpmKey(earlier, identity)
     return identity
   } catch (error) {
     await proven?.undo()
@@ -125,22 +129,6 @@ export function checkCertificate({ kind, id, siteId, chainPem, privateKeyPem }: 
     )
   if (!leaf.checkPrivateKey(createPrivateKey(privateKeyPem)))
     throw new AgentError('AGENT_WRONG_CERTIFICATE', 'the certificate is for another key')
-}
-
-/** @throws {AgentError} AGENT_ENROLLED_ALREADY */
-export async function refuseSecond(dir: string): Promise<void> {
-  const existing = await readIdentity(dir).catch((error: unknown) => {
-    if (error instanceof AgentError && error.code === 'AGENT_NOT_ENROLLED') return undefined
-    throw error
-  })
-  if (existing !== undefined)
-    throw new AgentError(
-      'AGENT_ENROLLED_ALREADY',
-      `${dir} holds the identity of ${existing.kind} ${existing.id}`,
-      {
-        remedy: 'Use another folder, or remove this one when the old identity is no longer wanted.',
-      },
-    )
 }
 
 /** The trust domain that a root of ours names; `identityOf` reads leaves only. */

@@ -94,6 +94,7 @@ export class FakeSite {
     this.requests.push(`${request.method} ${request.url}`)
     if (request.url === '/api/v1/authorities') return void response.end(this.authority.rootPem)
     if (this.refusal !== undefined) return void response.writeHead(403).end(JSON.stringify(this.refusal))
+    if (request.url === '/identity') return void response.end('{}')
     const body = JSON.parse(await text(request)) as { request: string }
     const certificate = await this.certify(new Uint8Array(verifyRequest(body.request)))
     const { siteId, rootPem: authorities } = this.authority

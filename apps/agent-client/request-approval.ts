@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { makeToken } from '#adapters/pki-x509/index.ts'
 import { enrolmentRequestMade, enrolmentRequestState } from '#core/api/device-keys.ts'
 import { AgentError } from './agent-error.ts'
-import { proveSite, refuseSecond } from './enrol-agent.ts'
+import { requireReplaceable } from './earlier-identity.ts'
+import { proveSite } from './enrol-agent.ts'
 import { postJson } from './request-json.ts'
 
 const askEveryMs = 2_000
@@ -35,7 +36,7 @@ export async function requestApproval(
   signal?: AbortSignal,
 ): Promise<Waiting> {
   const { url, rootHash, name, dir } = wish
-  await refuseSecond(dir)
+  await requireReplaceable(dir, { kind: 'endpoint', rootHash }, signal)
   const { rootPem, tls } = await proveSite(url, rootHash, signal)
   const secret = randomBytes(32)
   const body = { secret: secret.toString('base64url') }

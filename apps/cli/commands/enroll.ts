@@ -17,7 +17,7 @@ export const enroll: Command = {
   synopsis:
     'URL (--token TOKEN | --ca FILE | --pin SHA256) [--host | --gateway] [--tpm auto|none|TCTI] [--name NAME] [--state DIR]',
   summary:
-    'Make this machine a host, a gateway or an endpoint of a site: the token says which. It comes from the console, works once, and names the site’s authority. Without a token an endpoint waits until an admin lets it in; --ca or --pin name the authority then.',
+    'Make this machine a host, a gateway or an endpoint of a site: the token says which. It comes from the console, works once, and names the site’s authority. Without a token an endpoint waits until an admin lets it in; --ca or --pin name the authority then. Where an identity of the same site is over, the new one takes its place and all else stays.',
   run: async (args, out) => {
     const words = parse(
       args,

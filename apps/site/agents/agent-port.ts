@@ -287,7 +287,7 @@ async function cutOff(ws: WebSocket, link: AgentLink): Promise<void> {
   ws.terminate()
 }
 
-/** Plain requests: the renewal of certificates, keys under leases, and replicas of what endpoints write. */
+/** Plain requests: whether an identity is good, the renewal of certificates, keys under leases, and replicas of what endpoints write. */
 async function answer(site: Site, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const reply = (status: number, body: unknown): void => {
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
@@ -303,8 +303,15 @@ async function answer(site: Site, request: IncomingMessage, response: ServerResp
       const sealedKey = await releaseKey(site, endpoint, { leaseId, keyTicket })
       return reply(200, { sealedKey } satisfies LeaseKeyAnswer)
     }
+    if (request.method === 'GET' && request.url === '/identity') {
+      await livingAgent(site, peer)
+      return reply(200, {})
+    }
     if (request.method !== 'POST' || request.url !== '/renew')
-      return reply(404, { code: 'NOT_FOUND', message: 'there is POST /renew, and what leases have' })
+      return reply(404, {
+        code: 'BAD_REQUEST',
+        message: 'there is GET /identity, POST /renew, and what leases have',
+      })
     const body = renewRequest.parse(JSON.parse(await readBody(request)))
     reply(200, renewAnswer.parse(await renew(site, peer, body.request, body.attestation)))
   } catch (error) {
