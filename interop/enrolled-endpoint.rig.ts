@@ -11,6 +11,7 @@ import {
 } from '#apps/endpoint/endpoint-agent.ts'
 import { type DiskEnd, launchDisk } from '#apps/endpoint/launch-disk.ts'
 import { steadyMs } from '#apps/endpoint/steady-clock.ts'
+import { toldFloors } from '#apps/endpoint/told-floors.ts'
 import { callJson } from '#apps/site-client/call.ts'
 import { tokenAnswer } from '#core/api/admin.ts'
 import { type DiskDelivery, launchAnswer } from '#core/api/person.ts'
@@ -81,7 +82,8 @@ async function launchAt(
   const nonce = randomBytes(32).toString('base64url')
   const credentials = { ...client.credentials, endpoint: await readEndpointCredentials(dir) }
   const askedAt = agent.steadyMs()
-  const body = { workspaceId, clientKey, nonce, width: 480, height: 320, ...wish }
+  const floors = await toldFloors(dir)
+  const body = { workspaceId, clientKey, nonce, floors, width: 480, height: 320, ...wish }
   const request = { method: 'POST', path: '/api/v1/launches', body }
   const answer = await callJson(site.address, request, launchAnswer, credentials)
   return { ...answer, nonce, askedAt }

@@ -19,6 +19,7 @@ test('a floor is 0, and then as high as it was ever raised', async () => {
   const again = await openFloors(dir)
   expect(await again.get('debian')).toBe(3)
   expect(await again.get('ubuntu')).toBe(1)
+  expect(Object.fromEntries(await again.all())).toEqual({ debian: 3, ubuntu: 1 })
   expect(await readdir(dir)).toHaveLength(2)
 })
 
@@ -34,6 +35,7 @@ test('other files in the folder mean nothing', async () => {
   for (const file of ['debian@', 'debian@-1', 'debian@x', 'debian@1.5', 'debian'])
     await writeFile(join(dir, file), '')
   expect(await floors.get('debian')).toBe(0)
+  expect(await floors.all()).toEqual([])
   await expect(floors.raise('../debian', 1)).rejects.toThrow(RangeError)
   await expect(floors.raise('debian', 0)).rejects.toThrow(RangeError)
 })

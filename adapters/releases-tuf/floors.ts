@@ -16,9 +16,14 @@ export async function openFloors(dir: string): Promise<Floors> {
     const files = (await readdir(dir)).filter((file) => file.startsWith(prefix))
     return files.map((file) => Number(file.slice(prefix.length))).filter(isCounter)
   }
+  const floorOf = async (name: string): Promise<number> => Math.max(0, ...(await countersOf(name)))
   return {
-    async get(name) {
-      return Math.max(0, ...(await countersOf(name)))
+    get: floorOf,
+    async all() {
+      const names = new Set((await readdir(dir)).map((file) => file.slice(0, file.lastIndexOf('@'))))
+      const known = [...names].filter((name) => labelPattern.test(name))
+      const floors = await Promise.all(known.map(async (name) => [name, await floorOf(name)] as const))
+      return floors.filter(([, floor]) => floor > 0)
     },
     async raise(name, counter) {
       if (!labelPattern.test(name) || !isCounter(counter)) {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { pino } from 'pino'
 import { type EndpointAgent, startEndpointAgent } from '#apps/endpoint/endpoint-agent.ts'
+import { toldFloors } from '#apps/endpoint/told-floors.ts'
 import { callJson } from '#apps/site-client/call.ts'
 import { type Delivery, launchAnswer } from '#core/api/person.ts'
 import type { DecisionView } from '#core/api/words.ts'
@@ -45,7 +46,8 @@ export async function launchHere(
   const keyPair = await generateX25519()
   const clientKey = Buffer.from(await exportPublic(keyPair.publicKey)).toString('base64url')
   const nonce = randomBytes(32).toString('base64url')
-  const body = { workspaceId, clientKey, ...(agent === undefined ? {} : { nonce }) }
+  const atEndpoint = agent === undefined ? {} : { nonce, floors: await toldFloors(endpointDir()) }
+  const body = { workspaceId, clientKey, ...atEndpoint }
   signal?.throwIfAborted()
   const askedAt = agent?.steadyMs() ?? 0
   const request = { method: 'POST', path: '/api/v1/launches', body }

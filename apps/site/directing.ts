@@ -14,7 +14,12 @@ export interface PublishedRelease {
 /** Which release of an image a channel points at for an endpoint; undefined while none is published there. */
 export type FindRelease = (
   disk: Pick<NonNullable<WorkspaceDefinition['disk']>, 'image' | 'channel'>,
-  endpoint: { readonly id: string; readonly groups: readonly string[] },
+  endpoint: {
+    readonly id: string
+    readonly groups: readonly string[]
+    /** The highest counter that it says to have accepted of the image. */
+    readonly floor?: number | undefined
+  },
 ) => Promise<PublishedRelease | undefined>
 
 /** A direction is used at once, or asked for anew. */

@@ -67,7 +67,7 @@ async function prepare(
   site: Site,
   { circumstances: { endpoint } }: SignedIn,
   { disk }: WorkspaceDefinition,
-  { nonce }: LaunchWish,
+  { nonce, floors = {} }: LaunchWish,
 ): Promise<DiskLaunch> {
   if (nonce === undefined)
     throw new SiteError('BAD_REQUEST', 'a launch on an endpoint brings a nonce', {
@@ -79,7 +79,8 @@ async function prepare(
     throw new SiteError('LAUNCH_NO_ROOM', `${endpoint.name} has ${maxOpenLeases} workspaces open already`, {
       remedy: 'Close some that are open there.',
     })
-  const release = await site.findRelease(disk, { id: endpoint.id, groups: [endpoint.pool] })
+  const floor = Object.hasOwn(floors, disk.image) ? floors[disk.image] : undefined
+  const release = await site.findRelease(disk, { id: endpoint.id, groups: [endpoint.pool], floor })
   // It was there when the decision was made.
   if (release === undefined)
     throw new SiteError('CONFLICT', `the release of ${disk.image} was just withdrawn`, {

@@ -13,7 +13,7 @@ import {
 } from '#adapters/store-postgres/index.ts'
 import type { HandoffRequest, RedeemAnswer } from '#core/api/handoff.ts'
 import { decideAgain } from './decide-again.ts'
-import { launch } from './launching.ts'
+import { type LaunchWish, launch } from './launching.ts'
 import type { Interception } from './proven-endpoint.ts'
 import { readRules } from './rules.ts'
 import { actorOf, type SignedIn } from './signed-in.ts'
@@ -88,6 +88,7 @@ export interface Redemption {
   readonly address: string
   readonly code: string
   readonly nonce: string
+  readonly floors: LaunchWish['floors']
   readonly clientKey: Uint8Array
 }
 
@@ -98,7 +99,7 @@ export interface Redemption {
  *   NOT_SIGNED_IN, and what `launch` throws
  */
 export async function redeemHandoff(site: Site, redemption: Redemption): Promise<RedeemAnswer> {
-  const { endpoint, code, nonce, clientKey } = redemption
+  const { endpoint, code, nonce, floors, clientKey } = redemption
   const handoff = await take(site, endpoint, code)
   const holder = await holderOf(site, handoff, redemption)
   await noteBrowserEndpoint(site.store.db, holder.webSession.id, endpoint.id, new Date(site.now()))
@@ -116,6 +117,7 @@ export async function redeemHandoff(site: Site, redemption: Redemption): Promise
     evidence: [],
     ...size,
     nonce,
+    floors,
     atEndpoint: true,
     switch: handoff.switch,
   }

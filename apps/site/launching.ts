@@ -41,6 +41,8 @@ export interface LaunchWish {
   readonly height: number
   /** Of an endpoint, 32 bytes in base64url. */
   readonly nonce?: string | undefined
+  /** Of an endpoint: the highest counter that it has accepted of each image, as it says. */
+  readonly floors?: Readonly<Record<string, number>> | undefined
   /** Whoever asks can open nothing but what runs on the endpoint itself. */
   readonly atEndpoint?: boolean
   /** Ends the session that is open elsewhere: it begins anew where this launch leads. */

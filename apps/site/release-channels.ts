@@ -69,19 +69,24 @@ export function stateOf({ current_version, next_version, wave }: ChannelRow): Ch
 
 /**
  * The release that an endpoint is directed to. Never one from before what it was given last: it would refuse it (I4), be
- * it that a wave was replaced or that it changed its channel.
+ * it that a wave was replaced or that it changed its channel. What it says of its floor leads to the next release of the
+ * channel at most: a machine that was enrolled again is in the wave that it was in.
  */
 export function findDirected(db: Db): FindRelease {
   return async ({ image, channel }, endpoint) => {
     const row = await channelOf(db, image, channel)
     if (row === undefined) return undefined
-    const version = directedVersion(image, stateOf(row), endpoint)
-    const [directed, last] = await Promise.all([
-      releaseRow(db, image, version),
+    const state = stateOf(row)
+    const [directed, next, last] = await Promise.all([
+      releaseRow(db, image, directedVersion(image, state, endpoint)),
+      state.next && releaseRow(db, image, state.next.version),
       newestLeased(db, endpoint.id, image),
     ])
     if (directed === undefined) return undefined
-    return publishedOf(last !== undefined && last.counter > directed.counter ? last : directed)
+    const { floor = 0 } = endpoint
+    const inChannel =
+      next !== undefined && directed.counter < floor && next.counter >= floor ? next : directed
+    return publishedOf(last !== undefined && last.counter > inChannel.counter ? last : inChannel)
   }
 }
 

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { leaseStats } from './lease.ts'
 import { delivery } from './person.ts'
-import { bytes32, decision, deliveryMode, instant, slug, uuid } from './words.ts'
+import { bytes32, decision, deliveryMode, floors, instant, slug, uuid } from './words.ts'
 
 /**
  * How a portal in a browser hands a launch to the endpoint that it is shown on: the browser, signed in, asks for a code; the endpoint
@@ -30,6 +30,7 @@ export const redeemRequest = z.strictObject({
   nonce: bytes32,
   /** X25519 public key of the endpoint for this delivery. */
   clientKey: bytes32,
+  floors: floors.optional(),
 })
 
 export const redeemAnswer = z.discriminatedUnion('kind', [

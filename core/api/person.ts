@@ -4,6 +4,7 @@ import {
   bytes32,
   decision,
   deliveryMode,
+  floors,
   instant,
   label,
   obligations,
@@ -138,6 +139,8 @@ export const launchRequest = z.strictObject({
   height: z.int().min(240).max(4320).optional(),
   /** Of an endpoint: 32 fresh random bytes that the site's direction is signed over. */
   nonce: bytes32.optional(),
+  /** Of an endpoint. */
+  floors: floors.optional(),
   /** Ends the session that runs elsewhere, when this launch leads to another mode: the way back up. */
   switch: z.boolean().optional(),
 })

@@ -18,6 +18,13 @@ export const uuid: z.ZodUUID = z.uuid()
 export const bytes32: z.ZodString = z.string().regex(/^[A-Za-z0-9_-]{43}$/, '32 bytes in base64url')
 export const instant: z.ZodISODateTime = z.iso.datetime()
 
+/** More than these an endpoint does not tell. */
+export const mostFloors = 300
+/** What an endpoint has accepted of images: the highest counter of each. It can only raise what it is given. */
+export const floors = z
+  .record(label, z.int().min(1))
+  .refine((all) => Object.keys(all).length <= mostFloors, { error: `at most ${mostFloors} floors` })
+
 export const deliveryMode = z.enum(deliveryModes)
 export const dataPlace = z.enum(dataPlaces)
 export const right = z.enum(rights)

@@ -10,6 +10,8 @@ import type { SignedRelease } from './propose-release.ts'
 export interface Floors {
   /** 0 for an image that was never accepted. */
   get(name: string): Promise<number>
+  /** Of every image that was accepted, by its name. */
+  all(): Promise<readonly (readonly [name: string, counter: number])[]>
   /** Raises a floor, durably; does nothing when it is as high already. */
   raise(name: string, counter: number): Promise<void>
 }
@@ -48,7 +50,9 @@ export function acceptRelease({
     throw new ReleaseError(
       'RELEASE_ROLLBACK',
       `${name}:${version} is release ${release.counter}, this endpoint has accepted release ${floor}`,
-      { remedy: 'To go back, the older image must be released anew: trustcast image rollback.' },
+      {
+        remedy: `It is used here again once its channel has come to release ${floor}. To go back, the older image must be released anew: trustcast image rollback.`,
+      },
     )
   }
   return { release, floor: release.counter }

@@ -1,4 +1,4 @@
-import { cp, readdir, rm } from 'node:fs/promises'
+import { cp, mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
@@ -47,6 +47,27 @@ test('an endpoint whose folder was put back is directed to nothing older than wh
   // Of whom the site knows nothing newer is given what the channel has.
   await using other = await enrolEndpoint(site, ada, 'other')
   expect(await opened(other)).toMatchObject({ version: '1', counter: 1 })
+})
+
+test('a machine that was enrolled again is directed to nothing that it would refuse, and to nothing beyond its channel', async () => {
+  await channelIs('production')
+  await using first = await enrolEndpoint(site, ada, 'first')
+  const wave = { groups: [], endpoints: [first.agent.id], percent: 0 }
+  await ada.send('PUT', '/releases/images/office/channels/production', { version: '2', wave }, z.unknown())
+  expect(await opened(first)).toMatchObject({ version: '2', counter: 2 })
+
+  await using again = await enrolEndpoint(site, ada, 'again')
+  await cp(join(first.dir, 'floors'), join(again.dir, 'floors'), { recursive: true })
+  expect(await opened(again)).toMatchObject({ version: '2', counter: 2 })
+  // It has accepted what no channel has: what the channel has is refused there, and nothing else is found for it.
+  await using ahead = await enrolEndpoint(site, ada, 'ahead')
+  await mkdir(join(ahead.dir, 'floors'))
+  await writeFile(join(ahead.dir, 'floors/office@9'), '')
+  await expect(opened(ahead)).rejects.toMatchObject({
+    code: 'RELEASE_ROLLBACK',
+    message: expect.stringContaining('office:1 is release 1'),
+    remedy: expect.stringContaining('come to release 9'),
+  })
 })
 
 async function channelIs(channel: 'test' | 'production'): Promise<void> {

@@ -3,6 +3,7 @@ import { call, type SiteAddress } from '#apps/site-client/call.ts'
 import { type RedeemAnswer, redeemAnswer } from '#core/api/handoff.ts'
 import { exportPublic, generateX25519 } from '#core/channel/index.ts'
 import { type EndpointAgent, readEndpointCredentials } from '../endpoint-agent.ts'
+import { toldFloors } from '../told-floors.ts'
 
 /** What a code brought, with what the endpoint put beside it. */
 export interface Redeemed {
@@ -31,9 +32,10 @@ export function redeemer(agent: EndpointAgent, dir: string, site: SiteAddress): 
       'verify',
     ])
     const credentials = { cookie: '', keyPair, endpoint: await readEndpointCredentials(dir) }
+    const body = { code, nonce, clientKey, floors: await toldFloors(dir) }
     const askedAt = agent.steadyMs()
-    const request = { method: 'POST', path: '/api/v1/handoffs/redeem', body: { code, nonce, clientKey } }
-    const { body } = await call(site, request, credentials)
-    return { answer: redeemAnswer.parse(JSON.parse(String(body))), nonce, askedAt }
+    const request = { method: 'POST', path: '/api/v1/handoffs/redeem', body }
+    const { body: answer } = await call(site, request, credentials)
+    return { answer: redeemAnswer.parse(JSON.parse(String(answer))), nonce, askedAt }
   }
 }

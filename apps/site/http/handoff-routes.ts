@@ -27,7 +27,7 @@ export function handoffRoutes(app: Api, site: Site): void {
       const { endpoint, interception, deviceKey } = await endpointOf(site, request)
       // A code cannot be guessed; that nobody tries for ever is for the database's sake.
       requirePace(site.now(), endpoint.id, paces)
-      const { code, nonce, clientKey } = request.body
+      const { code, nonce, clientKey, floors } = request.body
       const answer = await redeemHandoff(site, {
         endpoint,
         interception,
@@ -35,6 +35,7 @@ export function handoffRoutes(app: Api, site: Site): void {
         address: request.address,
         code,
         nonce,
+        floors,
         clientKey: Buffer.from(clientKey, 'base64url'),
       })
       return reply.code(201).send(answer)

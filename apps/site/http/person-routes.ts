@@ -51,7 +51,7 @@ export function personRoutes(app: Api, site: Site): void {
     '/launches',
     { schema: { body: launchRequest, response: { 201: launchAnswer } } },
     async (request, reply) => {
-      const { workspaceId, clientKey, evidence, nonce, ...size } = request.body
+      const { workspaceId, clientKey, evidence, nonce, floors, ...size } = request.body
       const answer = await launch(site, callerOf(request), {
         workspaceId,
         clientKey: Buffer.from(clientKey, 'base64url'),
@@ -59,6 +59,7 @@ export function personRoutes(app: Api, site: Site): void {
         width: size.width ?? defaultSize.width,
         height: size.height ?? defaultSize.height,
         nonce,
+        floors,
         ...(request.body.switch === undefined ? {} : { switch: request.body.switch }),
       })
       return reply.code(201).send(answer)
