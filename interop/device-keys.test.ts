@@ -205,7 +205,8 @@ test('the person of an enrolled machine sees what is sent, and what each claim i
     await readFile(join(at.dir, 'person-log')),
   )
 
-  const text = (await at.site.cli(['posture'], { login: 'nora' })).stdout
+  vi.stubEnv('TRUSTCAST_ENDPOINT', join(at.dir, 'none'))
+  const text = (await at.site.cli(['posture', '--state', dir], { login: 'nora' })).stdout
   expect(text).toMatch(/Device key: tpm\n +worth: attested, \d+ s old: /)
   expect(text).toMatch(/gateway, now: unknown\. /)
   expect(text).toMatch(/a quote of its TPM \(\d+ bytes\)/)

@@ -7,7 +7,8 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { z } from 'zod'
 import { makeClamd } from '#adapters/evidence-linux/clamd.rig.ts'
 import { startDesktopBus } from '#adapters/notify-desktop/desktop-bus.rig.ts'
-import { personView } from '#core/api/admin.ts'
+import { enrolAgent } from '#apps/agent-client/index.ts'
+import { personView, tokenAnswer } from '#core/api/admin.ts'
 import type { DeviceLaunch } from '#core/api/handoff.ts'
 import { sessionView, workspaceView } from '#core/api/person.ts'
 import { formatLaunchUrl } from '#core/handoff/index.ts'
@@ -42,6 +43,19 @@ beforeAll(async () => {
   await ada.send('POST', `/admin/endpoints/${service.id}/owner`, { owner: 'nora' }, z.unknown())
 }, 240_000)
 afterAll(() => undo.disposeAsync())
+
+test('status tells of the folder that is named: by the service where it is its own, else by what lies there', async () => {
+  const nowhere = { ...service.env, TRUSTCAST_ENDPOINT: join(site.state, 'none') }
+  const named = await run(trustcast, ['status', '--state', service.dir], { env: nowhere })
+  expect(named.stdout).toContain(`endpoint ${service.id} of ${site.url}`)
+  const dir = join(site.state, 'another')
+  const wish = { kind: 'endpoint', name: 'another' }
+  const { token } = await ada.send('POST', '/admin/enrolment-tokens', wish, tokenAnswer)
+  const { id } = await enrolAgent({ url: site.url, token, dir, kind: 'endpoint' })
+  const other = await run(trustcast, ['status', '--state', dir], { env: service.env })
+  expect(other.stdout).toContain(`endpoint ${id}, and its service does not run`)
+  expect(other.stdout).toContain(`trustcast endpoint --state ${dir}`)
+})
 
 test('a browser that has met its device is shown what the device could open, and is given nothing more itself', async () => {
   const before = await workspaceOf(nora, 'lab')

@@ -12,9 +12,11 @@ export function endpointDir(): string {
 /**
  * Puts this machine's word beside the person's, where it is an endpoint of the same site and its key may be read by whoever asks.
  * Elsewhere the login stays what it is: one from any machine.
+ *
+ * @param dir of the enrolment
  */
-export async function atThisEndpoint(login: Login): Promise<Login> {
-  const endpoint = await readEndpointCredentials(endpointDir()).catch((error: unknown) => {
+export async function atThisEndpoint(login: Login, dir: string = endpointDir()): Promise<Login> {
+  const endpoint = await readEndpointCredentials(dir).catch((error: unknown) => {
     if (hasNoIdentity(error)) return undefined
     throw error
   })

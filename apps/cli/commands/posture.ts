@@ -32,20 +32,21 @@ interface Posture {
 }
 
 export const posture: Command = {
-  synopsis: '[--rules FILE]',
+  synopsis: '[--rules FILE] [--state DIR]',
   summary:
-    'What this machine says of itself and of its network: every claim, who saw it, how old it is and what it is worth; with what the site makes of it, and all else that is sent.',
+    'What this machine says of itself and of its network: every claim, who saw it, how old it is and what it is worth; with what the site makes of it, and all else that is sent. --state DIR is the folder of the enrolment, where it is not the usual one.',
   run: async (args, out) => {
-    const file = parse(args, { rules: { type: 'string' } }, [0, 0]).text('rules')
+    const words = parse(args, { rules: { type: 'string' }, state: { type: 'string' } }, [0, 0])
+    const file = words.text('rules')
     const rules =
       file === undefined ? await readPostureRules() : parseConfig(await readText(file), postureRules, file)
-    const dir = endpointDir()
+    const dir = words.text('state') ?? endpointDir()
     const collectors = await machineCollectors({ dir, rules, isLookOnly: true })
     const log = pino({ name: 'posture', level: 'warn' }, pino.destination({ fd: 2, sync: true }))
     const [observations, attested, known] = await Promise.all([
       collectOnce(collectors, log),
       askTpm(dir),
-      askSite(),
+      askSite(dir),
     ])
     const found: Posture = { observations, ...attested, ...known }
     out.result(found, () => describePosture(found))
@@ -66,9 +67,9 @@ async function askTpm(dir: string): Promise<Pick<Posture, 'attestation' | 'attes
 }
 
 /** Without a site, without a login or an enrolment, the machine still tells what it sees. */
-async function askSite(): Promise<Pick<Posture, 'site' | 'siteAbsent'>> {
+async function askSite(dir: string): Promise<Pick<Posture, 'site' | 'siteAbsent'>> {
   try {
-    const { site, credentials } = await atThisEndpoint(await readLogin())
+    const { site, credentials } = await atThisEndpoint(await readLogin(), dir)
     const path = '/api/v1/endpoint/claims'
     const { claims } = await callJson(site, { method: 'GET', path }, endpointClaimsAnswer, credentials)
     return { site: claims }

@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto'
-import { readIdentity } from '#apps/agent-client/index.ts'
+import { type AgentIdentity, readIdentity } from '#apps/agent-client/index.ts'
 import { type DeviceLaunch, type DeviceStatus } from '#core/api/handoff.ts'
 import { CliError } from '../cli-error.ts'
 import { type Command, parse } from '../command.ts'
@@ -9,14 +9,14 @@ import { endpointDir } from '../this-endpoint.ts'
 import { sizeText } from './image/store-options.ts'
 
 export const status: Command = {
-  synopsis: '',
+  synopsis: '[--state DIR]',
   summary:
-    'What this endpoint is and does: its site, its certificate, what runs from here under which lease, and what was taken back, why, and what to do.',
+    'What this endpoint is and does: its site, its certificate, what runs from here under which lease, and what was taken back, why, and what to do. --state DIR is the folder of the enrolment, where it is not the usual one.',
   run: async (args, out) => {
-    parse(args, {}, [0, 0])
-    const found = await askStatus().catch(async (error: unknown) => {
+    const dir = parse(args, { state: { type: 'string' } }, [0, 0]).text('state')
+    const found = await statusOf(dir).catch(async (error: unknown) => {
       if (!(error instanceof CliError && error.code === 'CLI_NO_SERVICE')) throw error
-      return withoutService(error)
+      return withoutService(error, dir ?? endpointDir())
     })
     if ('connected' in found) return out.result(found, () => describeStatus(found, Date.now()))
     out.result(
@@ -27,19 +27,38 @@ export const status: Command = {
 }
 
 /**
+ * One service answers on a machine, whatever folder it has.
+ *
+ * @param dir the folder that is asked about, where one was named
+ * @throws {CliError} CLI_NO_SERVICE, also when it is that of another folder
+ */
+async function statusOf(dir: string | undefined): Promise<DeviceStatus> {
+  const found = await askStatus()
+  if (dir === undefined || (await identityIn(dir))?.id === found.endpointId) return found
+  throw new CliError('CLI_NO_SERVICE', `the service of this machine is not that of ${dir}`, {
+    remedy: `Start it with this folder: trustcast endpoint --state ${dir}`,
+  })
+}
+
+/**
  * What is known without the service, by whoever may read the identity.
  *
  * @throws {AgentError} AGENT_NOT_ENROLLED: the service does not start before that
  */
-async function withoutService(away: CliError) {
-  const identity = await readIdentity(endpointDir(), 'endpoint').catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'EACCES') return undefined
-    throw error
-  })
+async function withoutService(away: CliError, dir: string) {
+  const identity = await identityIn(dir)
   if (identity === undefined) throw away
   const { id: endpointId, siteId, chainPem } = identity
   const certificateExpiresAt = new Date(new X509Certificate(chainPem).validTo).toISOString()
   return { endpointId, siteId, certificateExpiresAt, service: false, remedy: away.remedy ?? '' }
+}
+
+/** @returns undefined when this account may not read it */
+async function identityIn(dir: string): Promise<AgentIdentity | undefined> {
+  return readIdentity(dir, 'endpoint').catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'EACCES') return undefined
+    throw error
+  })
 }
 
 /** The status as people read it. */
