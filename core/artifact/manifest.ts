@@ -10,6 +10,12 @@ import { ArtifactError } from './errors.ts'
  */
 const digits = (count: number) => z.string().regex(new RegExp(`^[0-9a-f]{${count}}$`))
 const label = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,127}$/)
+/** Nothing in what people sign moves a cursor, ends a line or turns the direction of what is read. */
+const word = z
+  .string()
+  .min(1)
+  .max(1000)
+  .regex(/^[^\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]*$/u, 'expected no control characters')
 
 export const imageManifest = z.strictObject({
   schema: z.literal(1),
@@ -39,10 +45,7 @@ export const imageManifest = z.strictObject({
   /** The boot trace (core/block), if there is one: SHA-256 and length. */
   trace: z.strictObject({ digest: digits(64), sizeBytes: z.int().min(1).max(maximumTraceBytes) }).optional(),
   /** What may be started from the disk, by the name that workspaces call it. */
-  applications: z.record(
-    label,
-    z.strictObject({ command: z.array(z.string().min(1).max(1000)).min(1).max(50) }),
-  ),
+  applications: z.record(label, z.strictObject({ command: z.array(word).min(1).max(50) })),
   /** The virtual machine that it may be run in on an endpoint, if it is made for that. */
   vm: vmConfig.optional(),
   /** When it was made. */

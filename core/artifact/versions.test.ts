@@ -158,6 +158,9 @@ test('a boot trace is read with the image, and only the one that its manifest na
   )
 })
 
+/** What would move a cursor over what a signer reads, end its line, or turn it round; as JSON writes it. */
+const unseen = ['\\u001b[2K', 'a\\r', 'a\\nb', '\u007f', '\u202ea', '\u2028']
+
 test('a manifest has one form, and another form of the same is refused', async () => {
   const store = memoryStore()
   const { manifest, manifestDigest } = await importDevice(memoryDevice(disk(), false), store)
@@ -171,6 +174,7 @@ test('a manifest has one form, and another form of the same is refused', async (
     text.replace('"name":', '"name" :'),
     text.replace('{', '{"more":1,'),
     text.replace('"schema":1', '"schema":2'),
+    ...unseen.map((one) => text.replace('"applications":{}', `"applications":{"a":{"command":["${one}"]}}`)),
     'null',
     '{}',
   ]) {
@@ -192,6 +196,7 @@ test('what no manifest can say is found before anything is stored', async () => 
   for (const wrong of [
     { chunkBytes: 3 * chunk },
     { applications: { Writer: { command: ['writer'] } } },
+    ...unseen.map((one) => ({ applications: { a: { command: [JSON.parse(`"${one}"`)] } } })),
     { applications: many },
   ]) {
     await expect(

@@ -38,6 +38,18 @@ test('a release is shown with what it changes', () => {
   expect(lines.join('\n')).toContain('application   writer: /usr/bin/writer 2, before /usr/bin/writer 1')
 })
 
+test('a command is shown word by word, and another one is never shown as the same', () => {
+  expect(shownCommand(['/bin/w', '--safe'], ['/bin/w', '--safe'])).toBe('/bin/w --safe')
+  expect(shownCommand(['/bin/w', '--safe'], ['/bin/w --safe'])).toBe('"/bin/w --safe", before /bin/w --safe')
+  expect(shownCommand(['/bin/w', '"a', 'b"'], ['/bin/w', 'a b'])).toBe(
+    '/bin/w "a b", before /bin/w "\\"a" "b\\""',
+  )
+  // A space that is none: only its number tells it from others.
+  expect(shownCommand(['/bin/w', 'a\u2003b'], ['/bin/w', 'a\u00a0b'])).toBe(
+    '/bin/w "a\\u{a0}b", before /bin/w "a\\u{2003}b"',
+  )
+})
+
 test('going back says whose image it is', () => {
   const back = proposeRollback({ current: second, name, to: '1', as: '3', expiresAtMs })
   const { lines } = describe('3', back, { published: second, manifest: manifests['1'] })
@@ -140,6 +152,15 @@ test('whom targets name anew, beside what was verified', () => {
   expect(all).toContain('mallory')
 })
 
+/** What is said of the application whose command becomes another one. */
+function shownCommand(before: readonly string[], now: readonly string[]): string | undefined {
+  const [older, newer] = [manifestOf('1', before), manifestOf('2', now)]
+  const published = proposeRelease({ name, version: '1', manifestBytes: older, expiresAtMs })
+  const next = { current: published, name, version: '2', manifestBytes: newer, expiresAtMs }
+  const { lines } = describe('2', proposeRelease(next), { published, manifest: newer, previous: older })
+  return lines.find((line) => line.includes('application'))?.replace('  application   writer: ', '')
+}
+
 interface Shown {
   readonly published?: Uint8Array
   readonly manifest?: Uint8Array
@@ -184,7 +205,10 @@ function changed(): Uint8Array {
   return encodeMetadata({ ...metadata, signed })
 }
 
-function manifestOf(version: '1' | '2'): Uint8Array {
+function manifestOf(
+  version: '1' | '2',
+  command: readonly string[] = ['/usr/bin/writer', version],
+): Uint8Array {
   return encodeManifest({
     schema: 1,
     name,
@@ -197,7 +221,7 @@ function manifestOf(version: '1' | '2'): Uint8Array {
     storedChunks: 4,
     storedBytes: 1000,
     keyId: '0'.repeat(32),
-    applications: { writer: { command: ['/usr/bin/writer', version] } },
+    applications: { writer: { command: [...command] } },
     createdAt: '2026-01-01T00:00:00Z',
   })
 }

@@ -49,6 +49,22 @@ function vmOf({ vm }: ImageManifest, previous: ImageManifest | undefined): reado
 
 function commandOf(of: ImageManifest | undefined, name: string): string | undefined {
   return of !== undefined && Object.hasOwn(of.applications, name)
-    ? of.applications[name]?.command.join(' ')
+    ? of.applications[name] && commandText(of.applications[name].command)
     : undefined
+}
+
+/** A command on one line, of which no two look the same: where a word ends is seen, and what cannot be printed is named. */
+export function commandText(words: readonly string[]): string {
+  return words
+    .map((word) =>
+      /^[\p{L}\p{M}\p{N}\p{P}\p{S}]+$/u.test(word) && !/["'\\]/.test(word) ? word : quoted(word),
+    )
+    .join(' ')
+}
+
+function quoted(word: string): string {
+  return JSON.stringify(word).replaceAll(
+    /[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu,
+    (one) => `\\u{${one.codePointAt(0)?.toString(16)}}`,
+  )
 }

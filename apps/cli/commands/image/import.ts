@@ -161,7 +161,7 @@ function applicationOf(text: string): [string, { command: string[] }] {
   const application = { [name]: { command } }
   if (!imageManifest.shape.applications.safeParse(application).success) {
     throw usage(
-      '--app is NAME=COMMAND, such as --app "writer=/usr/bin/writer --new": a name in lower case, at most 50 words',
+      '--app is NAME=COMMAND, such as --app "writer=/usr/bin/writer --new": a name in lower case, at most 50 words, no control characters',
     )
   }
   return [name, { command }]

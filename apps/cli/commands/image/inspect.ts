@@ -4,6 +4,7 @@ import { readClaimed } from '#core/artifact/index.ts'
 import { formatReference, mediaTypes, parseReference } from '#core/blobs/index.ts'
 import { describeVm } from '#core/vm/index.ts'
 import { type Command, parse } from '../../command.ts'
+import { commandText } from './describe-release.ts'
 import { sizeText, storeAddress, storeOptions, storeSynopsis, storeWords } from './store-options.ts'
 
 export const inspectCommand: Command = {
@@ -30,7 +31,7 @@ export const inspectCommand: Command = {
         `  boot trace    ${manifest.trace === undefined ? 'none' : sizeText(manifest.trace.sizeBytes)}`,
         `  made          ${manifest.createdAt}`,
         ...Object.entries(manifest.applications).map(
-          ([name, { command }]) => `  application   ${name}: ${command.join(' ')}`,
+          ([name, { command }]) => `  application   ${name}: ${commandText(command)}`,
         ),
         ...(manifest.vm === undefined ? [] : describeVm(manifest.vm)).map(
           ([name, value]) => `  vm ${name.padEnd(10)} ${value}`,
