@@ -11,14 +11,15 @@ import { usage } from './cli-error.ts'
 export async function ask(question: string, secret: boolean): Promise<string> {
   if (!process.stdin.isTTY) return nextLine()
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() })
-  process.stderr.write(question)
   const lines = createInterface({
     input: process.stdin,
     output: secret ? silent : process.stderr,
     terminal: true,
   })
   try {
-    return await lines.question('')
+    if (secret) process.stderr.write(question)
+    // readline clears its line first: a question that stood there already would be gone.
+    return await lines.question(secret ? '' : question)
   } finally {
     lines.close()
     if (secret) process.stderr.write('\n')
