@@ -60,6 +60,13 @@ export async function publishNextForTest(
   await admin.send('PUT', `/releases/images/${name}/channels/test`, { version }, any)
 }
 
+/** Signs what awaits it of a role. */
+export async function signForTest(admin: SignedInClient, signer: ReleaseSigner, role: string): Promise<void> {
+  const { metadata } = await admin.get(`/releases/proposals/${role}`, proposalDetail)
+  const signature = await signMetadata(decodeAnyMetadata(Buffer.from(metadata, 'base64url')), signer)
+  await admin.send('POST', `/releases/proposals/${role}/signatures`, signature, any)
+}
+
 /** @returns the manifest's digest */
 async function release(
   admin: SignedInClient,
@@ -76,9 +83,7 @@ async function release(
 }
 
 async function sign(admin: SignedInClient, signer: ReleaseSigner, role: string): Promise<void> {
-  const { metadata } = await admin.get(`/releases/proposals/${role}`, proposalDetail)
-  const signature = await signMetadata(decodeAnyMetadata(Buffer.from(metadata, 'base64url')), signer)
-  await admin.send('POST', `/releases/proposals/${role}/signatures`, signature, any)
+  await signForTest(admin, signer, role)
   await admin.send('POST', '/releases/publications', { roles: [role] }, any)
 }
 

@@ -288,7 +288,10 @@ test('keys change hands: what the new ones must sign comes along', async () => {
   expect(await (await endpoint('back')).list(image)).toHaveLength(3)
 })
 
-test('an old release is retired; what is proposed can be withdrawn', async () => {
+test('an old release is retired once no channel gives it; what is proposed can be withdrawn', async () => {
+  const needed = await run('image', 'retire', `${image}:2`)
+  expect(needed).toMatchObject({ code: 1, stderr: expect.stringContaining('the channel test gives') })
+  await done(run('image', 'promote', `${image}:1-again-3`, '--channel', 'test'))
   await done(run('image', 'retire', `${image}:2`))
   await done(run('image', 'withdraw', image))
   await done(run('image', 'retire', `${image}:2`))

@@ -35,6 +35,13 @@ export async function listImages(db: Queries): Promise<readonly Omit<ImageRow, '
     .execute()
 }
 
+/** Those of which nothing was ever released, without their manifests, the newest first. */
+export async function listUnreleasedImages(db: Queries): Promise<readonly Omit<ImageRow, 'manifest'>[]> {
+  const released = await db.selectFrom('releases').select(['name', 'content_version']).execute()
+  const known = new Set(released.map(({ name, content_version }) => `${name}:${content_version}`))
+  return (await listImages(db)).filter(({ name, version }) => !known.has(`${name}:${version}`))
+}
+
 /** Nodes take turns with whatever changes releases; readers do not wait. Ends with the transaction. */
 export async function lockReleases(tx: Transaction<Database>): Promise<void> {
   await sql`lock table release_proposals in share row exclusive mode`.execute(tx)
@@ -177,6 +184,17 @@ export async function releaseRow(
     .where('version', '=', version)
     .where('retired_at', 'is', null)
     .executeTakeFirst()
+}
+
+/** Also of a release that is retired; undefined when there never was one. */
+export async function counterOf(db: Queries, name: string, version: string): Promise<number | undefined> {
+  const row = await db
+    .selectFrom('releases')
+    .select('counter')
+    .where('name', '=', name)
+    .where('version', '=', version)
+    .executeTakeFirst()
+  return row?.counter
 }
 
 export async function listChannels(db: Queries): Promise<readonly ChannelRow[]> {

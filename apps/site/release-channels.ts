@@ -1,7 +1,9 @@
 import {
   type ChannelRow,
   channelOf,
+  counterOf,
   type Db,
+  listChannels,
   newestLeased,
   type ReleaseRow,
   releaseRow,
@@ -94,17 +96,40 @@ function publishedOf({ name, version, counter, manifest_digest }: ReleaseRow): P
   return { name, version, counter, manifestDigest: manifest_digest }
 }
 
+type Transaction = Parameters<typeof writeChannel>[0]
+
+/**
+ * INVARIANT: what a channel names can be had: endpoints outside a wave are given what it began from.
+ *
+ * @param versions which an image's releases would no longer list
+ * @throws {SiteError} CONFLICT
+ */
+export async function requireUnused(
+  tx: Transaction,
+  image: string,
+  versions: readonly string[],
+): Promise<void> {
+  for (const { name, channel, current_version, next_version } of await listChannels(tx)) {
+    const used = versions.find((version) => [current_version, next_version].includes(version))
+    if (name !== image || used === undefined) continue
+    throw new SiteError('CONFLICT', `the channel ${channel} gives endpoints ${name}:${used}`, {
+      remedy: `Give everybody of it another release first: trustcast image promote NAME:VERSION --channel ${channel}`,
+    })
+  }
+}
+
 async function requireForward(
-  tx: Parameters<typeof writeChannel>[0],
+  tx: Transaction,
   before: ChannelRow | undefined,
   { name, version, counter }: ReleaseRow,
 ): Promise<void> {
   const newest = before && (before.next_version ?? before.current_version)
-  const known = newest === undefined ? undefined : await releaseRow(tx, name, newest)
-  if (known === undefined || known.counter <= counter) return
+  // Retired or not: endpoints have accepted it.
+  const known = newest === undefined ? undefined : await counterOf(tx, name, newest)
+  if (known === undefined || known <= counter) return
   throw new ReleaseError(
     'RELEASE_ROLLBACK',
-    `${name}:${version} is release ${counter}, the channel has come to release ${known.counter}`,
+    `${name}:${version} is release ${counter}, the channel has come to release ${known}`,
     { remedy: `To go back, release the older image anew: trustcast image rollback ${name} --to ${version}` },
   )
 }

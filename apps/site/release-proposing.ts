@@ -1,6 +1,9 @@
 import { hash } from 'node:crypto'
+import type { Transaction } from 'kysely'
 import type { z } from 'zod'
 import {
+  counterOf,
+  type Database,
   deleteProposal,
   imageOf,
   insertImage,
@@ -34,6 +37,7 @@ import {
   type Signature,
   signatureState,
 } from '#core/release/index.ts'
+import { requireUnused } from './release-channels.ts'
 import { changeReleases } from './release-turns.ts'
 import type { Site } from './site.ts'
 import { notFound, SiteError } from './site-error.ts'
@@ -138,9 +142,10 @@ export async function proposeReleaseOf(
       remedy: `Tell it of the image: trustcast image register ${name}:${version}`,
     })
   }
-  await proposeNext(site, name, by, (current, expiresAtMs) =>
-    proposeRelease({ current, name, version, manifestBytes: image.manifest, expiresAtMs }),
-  )
+  await proposeNext(site, name, by, async (current, expiresAtMs, tx) => {
+    await requireNew(tx, name, version)
+    return proposeRelease({ current, name, version, manifestBytes: image.manifest, expiresAtMs })
+  })
 }
 
 /** Going back is a release of its own: signed, and with the next counter. @returns its version */
@@ -152,8 +157,9 @@ export async function proposeRollbackOf(
 ): Promise<string> {
   const [newest] = await listReleaseRows(site.store.db, name)
   const version = as ?? `${to.slice(0, 100)}-again-${(newest?.counter ?? 0) + 1}`
-  await proposeNext(site, name, by, (current, expiresAtMs) => {
+  await proposeNext(site, name, by, async (current, expiresAtMs, tx) => {
     if (current === undefined) throw notFound('release')
+    await requireNew(tx, name, version)
     return proposeRollback({ current, name, to, as: version, expiresAtMs })
   })
   return version
@@ -165,9 +171,11 @@ export async function proposeRetirement(
   version: string,
   by: Proposer,
 ): Promise<void> {
-  await proposeNext(site, name, by, (current, expiresAtMs) => {
+  await proposeNext(site, name, by, async (current, expiresAtMs, tx) => {
     if (current === undefined) throw notFound('release')
-    return retireRelease({ current, name, version, expiresAtMs })
+    const next = retireRelease({ current, name, version, expiresAtMs })
+    await requireUnused(tx, name, [version])
+    return next
   })
 }
 
@@ -251,27 +259,34 @@ async function proposeNext(
   site: Site,
   name: string,
   by: Proposer,
-  make: (current: Uint8Array | undefined, expiresAtMs: number) => Uint8Array,
+  make: (
+    current: Uint8Array | undefined,
+    expiresAtMs: number,
+    tx: Transaction<Database>,
+  ) => Promise<Uint8Array>,
 ): Promise<void> {
-  await propose(site, by, (state) => {
+  await propose(site, by, async (state, tx) => {
     if (rolesThatSign(name, state).length === 0) {
       throw new ReleaseError('RELEASE_UNKNOWN', `nobody is named to sign releases of ${name}`, {
         remedy: `Name the keys first: trustcast image delegate ${name}`,
       })
     }
     const current = state.repository?.families.get(name)
-    return new Map([[name, make(current, site.now() + defaultLifetimes.family)]])
+    return new Map([[name, await make(current, site.now() + defaultLifetimes.family, tx)]])
   })
 }
 
 async function propose(
   site: Site,
   { login, actor }: Proposer,
-  make: (state: ReleaseState) => ReadonlyMap<string, Uint8Array>,
+  make: (
+    state: ReleaseState,
+    tx: Transaction<Database>,
+  ) => ReadonlyMap<string, Uint8Array> | Promise<ReadonlyMap<string, Uint8Array>>,
 ): Promise<readonly string[]> {
   return changeReleases(site, async (tx) => {
     const state = await readState(tx)
-    const made = make(state)
+    const made = await make(state, tx)
     for (const [role, bytes] of made) {
       if (state.pending.has(role)) throw stillProposed(role)
       const { version } = decodeAnyMetadata(bytes).signed
@@ -306,6 +321,16 @@ function requireRoot({ repository, pending }: ReleaseState): void {
   if (repository !== undefined || pending.has('root')) return
   throw new ReleaseError('RELEASE_NO_ROOT', 'nobody has said yet who signs', {
     remedy: 'Propose a root first: trustcast image root',
+  })
+}
+
+/** A name never means another release than it did once: endpoints, leases and copies remember it, also when it is retired. */
+async function requireNew(tx: Transaction<Database>, name: string, version: string): Promise<void> {
+  const counter = await counterOf(tx, name, version)
+  if (counter === undefined) return
+  throw new ReleaseError('RELEASE_EXISTS', `${name}:${version} was release ${counter} already`, {
+    remedy:
+      'A release never changes, and does not come back: import the disk under another version, or roll back to a release that is listed.',
   })
 }
 

@@ -8,6 +8,7 @@ import {
 } from '#adapters/store-postgres/index.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
 import {
+  changedReleases,
   decodeAnyMetadata,
   decodeMetadata,
   defaultLifetimes,
@@ -18,6 +19,7 @@ import {
   type Repository,
   verifyMetadata,
 } from '#core/release/index.ts'
+import { requireUnused } from './release-channels.ts'
 import { noProposal, readState } from './release-proposing.ts'
 import { changeReleases } from './release-turns.ts'
 import type { Site } from './site.ts'
@@ -33,7 +35,7 @@ export interface PublishedRole {
 /**
  * Publishes proposals that are signed. INVARIANT I1: the threshold is checked here, and again by every endpoint.
  *
- * @throws {SiteError} NOT_FOUND; {ReleaseError} as `publish` of `core/release`: then nothing was published
+ * @throws {SiteError} NOT_FOUND, CONFLICT; {ReleaseError} as `publish` of `core/release`: then nothing was published
  */
 export async function publishRoles(
   site: Site,
@@ -49,16 +51,25 @@ export async function publishRoles(
         return [role, bytes]
       }),
     )
+    const families = new Map([...chosen].filter(([role]) => isImageName(role)))
     const next = await publish({
       current: repository,
       proposals: {
         root: chosen.get('root'),
         targets: chosen.get('targets'),
-        families: new Map([...chosen].filter(([role]) => isImageName(role))),
+        families,
       },
       onlineKeys: site.releaseKeys,
       nowMs: site.now(),
     })
+    for (const [name, bytes] of families) {
+      const { retired } = changedReleases(name, repository?.families.get(name), bytes)
+      await requireUnused(
+        tx,
+        name,
+        retired.map(({ version }) => version),
+      )
+    }
     const changed = await write(site, tx, repository, next, actor)
     for (const role of chosen.keys()) await deleteProposal(tx, role)
     return changed

@@ -5,9 +5,9 @@ import {
   type ImageRow,
   imageOf,
   listChannels,
-  listImages,
   listProposals,
   listReleaseRows,
+  listUnreleasedImages,
   type ProposalRow,
   proposalOf,
   type ReleaseRow,
@@ -21,6 +21,7 @@ import type {
   releaseView,
 } from '#core/api/releases.ts'
 import {
+  changedReleases,
   decodeAnyMetadata,
   decodeMetadata,
   familyRole,
@@ -36,17 +37,16 @@ import { noProposal, type ReleaseState, readState, rolesThatSign } from './relea
 /** What people see of releases: what is published, what awaits signatures, where channels point. */
 
 export async function releasesViewOf(db: Db): Promise<ReleasesView> {
-  const [state, proposals, releases, channels, images] = await Promise.all([
+  const [state, proposals, releases, channels, unreleased] = await Promise.all([
     readState(db),
     listProposals(db),
     listReleaseRows(db),
     listChannels(db),
-    listImages(db),
+    listUnreleasedImages(db),
   ])
   const { repository } = state
   const root = repository && decodeMetadata('root', repository.root).signed
   const targets = repository?.targets && decodeMetadata('targets', repository.targets).signed
-  const released = new Set(releases.map(({ name, content_version }) => `${name}:${content_version}`))
   return {
     ...(root && { root: { ...published(root), ...keysOf(rootRole(root, 'root')) } }),
     ...(root && { targets: { ...published(targets), ...keysOf(rootRole(root, 'targets')) } }),
@@ -62,7 +62,7 @@ export async function releasesViewOf(db: Db): Promise<ReleasesView> {
       }
     }),
     proposals: proposals.map((proposal) => proposalViewOf(proposal, state)),
-    unreleased: images.filter(({ name, version }) => !released.has(`${name}:${version}`)).map(imageViewOf),
+    unreleased: unreleased.map(imageViewOf),
   }
 }
 
@@ -151,23 +151,14 @@ function proposalViewOf(row: ProposalRow, state: ReleaseState): ProposalView {
       unknownKeys: [...unknownKeys],
     })),
     missing: Math.max(0, ...signatures.map(({ missing }) => missing)),
-    adds: metadata.kind === 'family' ? addedBy(row.role, metadata.signed, state) : [],
+    adds: metadata.kind === 'family' ? addedBy(row, state) : [],
   }
 }
 
-type Targets = ReturnType<typeof decodeMetadata<'family'>>['signed']
-
-function addedBy(name: string, { targets }: Targets, state: ReleaseState): ProposalView['adds'] {
-  const published = publishedBytes(name, state)
-  const before = published === undefined ? {} : decodeMetadata('family', published).signed.targets
-  const versionOf = (path: string): string => path.slice(name.length + 1)
-  return Object.entries(targets)
-    .filter(([path]) => !Object.hasOwn(before, path))
-    .map(([path, { custom }]) => ({
-      version: versionOf(path),
-      contentVersion: versionOf(custom.content ?? path),
-      counter: custom.counter,
-    }))
+function addedBy(row: ProposalRow, state: ReleaseState): ProposalView['adds'] {
+  return changedReleases(row.role, publishedBytes(row.role, state), row.bytes).added.map(
+    ({ version, contentVersion, counter }) => ({ version, contentVersion, counter }),
+  )
 }
 
 function publishedBytes(role: string, { repository }: ReleaseState): Uint8Array | undefined {

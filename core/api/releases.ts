@@ -165,7 +165,7 @@ export const releasesView = z.strictObject({
     roleView.extend({ name: label, releases: z.array(releaseView), channels: z.array(channelView) }),
   ),
   proposals: z.array(proposalView),
-  /** Imported, and not released yet. */
+  /** Imported, and never released. */
   unreleased: z.array(imageView),
 })
 export type ReleasesView = z.infer<typeof releasesView>

@@ -34,7 +34,9 @@ export {
 export { metadataFileName, parseMetadataFileName } from './metadata-files.ts'
 export { checkImageName, checkVersion, isImageName, labelPattern, targetPath } from './names.ts'
 export {
+  changedReleases,
   findRelease,
+  type ListedRelease,
   listReleases,
   proposeRelease,
   proposeRollback,

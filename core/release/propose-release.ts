@@ -81,8 +81,8 @@ export function retireRelease(
   })
 }
 
-/** What the release keys say of one release. Made of verified metadata only. */
-export interface SignedRelease {
+/** A release as metadata lists it. */
+export interface ListedRelease {
   readonly name: string
   readonly version: string
   /** Which version's image it is: another than `version` after a rollback. The manifest calls itself by this one. */
@@ -93,6 +93,9 @@ export interface SignedRelease {
   /** Length of the manifest. */
   readonly manifestBytes: number
 }
+
+/** What the release keys say of one release. Made of verified metadata only. */
+export type SignedRelease = ListedRelease
 
 /** One release of an image; undefined when the release keys did not sign it. */
 export function findRelease(
@@ -105,12 +108,20 @@ export function findRelease(
 
 /** All releases of an image, the newest first. */
 export function listReleases({ signed }: Verified<'family'>, name: string): readonly SignedRelease[] {
-  return Object.entries(signed.targets)
-    .flatMap(([path, target]) => {
-      const version = versionOfPath(name, path)
-      return version === undefined ? [] : [releaseOf(name, version, target)]
-    })
-    .toSorted((a, b) => b.counter - a.counter)
+  return listed(signed, name)
+}
+
+/** What an image's releases list that those before them do not, and the other way round. Nobody's signature is checked. */
+export function changedReleases(
+  name: string,
+  current: Uint8Array | undefined,
+  next: Uint8Array,
+): { readonly added: readonly ListedRelease[]; readonly retired: readonly ListedRelease[] } {
+  const before = current === undefined ? [] : listed(decodeMetadata('family', current).signed, name)
+  const after = listed(decodeMetadata('family', next).signed, name)
+  const without = (some: readonly ListedRelease[], others: readonly ListedRelease[]) =>
+    some.filter(({ version }) => !others.some((other) => other.version === version))
+  return { added: without(after, before), retired: without(before, after) }
 }
 
 /** The counter of the newest release; 0 when there is none. */
@@ -118,7 +129,16 @@ export function highestCounter({ targets }: FamilySigned): number {
   return Object.values(targets).reduce((highest, { custom }) => Math.max(highest, custom.counter), 0)
 }
 
-function releaseOf(name: string, version: string, { length, hashes, custom }: ReleaseTarget): SignedRelease {
+function listed({ targets }: FamilySigned, name: string): readonly ListedRelease[] {
+  return Object.entries(targets)
+    .flatMap(([path, target]) => {
+      const version = versionOfPath(name, path)
+      return version === undefined ? [] : [releaseOf(name, version, target)]
+    })
+    .toSorted((a, b) => b.counter - a.counter)
+}
+
+function releaseOf(name: string, version: string, { length, hashes, custom }: ReleaseTarget): ListedRelease {
   return {
     name,
     version,
