@@ -53,28 +53,35 @@ export function describeProposal(
   if (!isOwn) throw otherProposal(`${metadata.kind} metadata`, meant)
   requireVerified(meant.role, decode(detail.published), verified)
   const before = verified && decodeAnyMetadata(verified)
-  const head = `${meant.role}, version ${metadata.signed.version}, good until ${metadata.signed.expires}`
+  const { version, expires } = metadata.signed
+  const said = saidBy(meant, metadata, before, detail)
+  // Who accepts a version accepts none below it ever again: one that is far ahead leaves no room for what must follow.
+  const next = (before?.signed.version ?? 0) + 1
+  if (version !== next) throw otherProposal(`version ${version} in the place of ${next}`, meant)
+  return {
+    metadata,
+    ...said,
+    lines: [`${meant.role}, version ${version}, good until ${expires}`, ...said.lines],
+  }
+}
+
+function saidBy(
+  meant: Meant,
+  metadata: Metadata,
+  before: Metadata | undefined,
+  detail: ProposalDetail,
+): Omit<Described, 'metadata'> {
   if (metadata.kind === 'root') {
-    return {
-      metadata,
-      lines: [head, ...rootLines(metadata.signed, before?.kind === 'root' ? before.signed : undefined)],
-    }
+    return { lines: rootLines(metadata.signed, before?.kind === 'root' ? before.signed : undefined) }
   }
   if (metadata.kind === 'targets') {
-    return {
-      metadata,
-      lines: [head, ...targetsLines(metadata.signed, before?.kind === 'targets' ? before.signed : undefined)],
-    }
+    return { lines: targetsLines(metadata.signed, before?.kind === 'targets' ? before.signed : undefined) }
+  }
+  if (metadata.kind === 'family') {
+    return familyOf(meant, metadata.signed, before?.kind === 'family' ? before.signed : undefined, detail)
   }
   // The site's own roles: nobody is asked to sign them.
-  if (metadata.kind !== 'family') throw otherProposal(`${metadata.kind} metadata`, meant)
-  const family = familyOf(
-    meant,
-    metadata.signed,
-    before?.kind === 'family' ? before.signed : undefined,
-    detail,
-  )
-  return { metadata, ...family, lines: [head, ...family.lines] }
+  throw otherProposal(`${metadata.kind} metadata`, meant)
 }
 
 /** A site that shows signers something else as published than endpoints is either changing just now, or lying. */
@@ -140,6 +147,14 @@ function familyOf(
   const [previous] = Object.entries(old)
     .map(([path, target]) => releaseOf(path, target))
     .toSorted((a, b) => b.counter - a.counter)
+  const next = (previous?.counter ?? 0) + 1
+  // As with versions; and without the newest the counter that it carries would be given to another.
+  if (added !== undefined && added.counter !== next) {
+    throw otherProposal(`${path} as number ${added.counter} in the place of ${next}`, { role, version })
+  }
+  if (previous !== undefined && gone.includes(previous.path)) {
+    throw otherProposal(`without ${previous.path}, the newest release`, { role, version })
+  }
   return {
     added,
     previous,

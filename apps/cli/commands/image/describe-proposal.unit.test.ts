@@ -10,7 +10,7 @@ import {
   proposeRollback,
   retireRelease,
 } from '#core/release/index.ts'
-import { encodeMetadata } from '#core/release/metadata.ts'
+import { encodeMetadata, type FamilySigned } from '#core/release/metadata.ts'
 import { codeOf, firstRoot, makeCast, start, twoOfThree } from '#core/release/release.fixture.ts'
 import { describeProposal } from './describe-proposal.ts'
 
@@ -64,10 +64,16 @@ test('a renewal and a retirement are shown as such', () => {
   expect(lines.join('\n')).toContain('retired       debian/1')
 })
 
+const ahead = { published: first }
 test.each([
   ['another version', () => describe('1', second, { published: first })],
   ['a release where none was meant', () => describe(undefined, second, { published: first })],
   ['a release that was changed', () => describe(undefined, changed(), { published: second })],
+  ['a counter that leaves no room for others', () => describe('2', counted(Number.MAX_SAFE_INTEGER), ahead)],
+  ['a counter that was given already', () => describe('2', counted(1, 'debian/1'), ahead)],
+  ['a version that leaves no room for others', () => describe('2', numbered(Number.MAX_SAFE_INTEGER), ahead)],
+  ['a version that was published already', () => describe('2', numbered(1), ahead)],
+  ['the retirement of the newest release', () => describe(undefined, withoutNewest(), { published: second })],
   ['two releases at once', () => describe('2', second, {})],
   [
     'the manifest of another image',
@@ -147,9 +153,9 @@ test('whom targets name anew, beside what was verified', () => {
   const { lines } = describeProposal(meant, detail(after, { published: before }), before)
   expect(lines.join('\n')).toContain('debian: 2 of 3 must sign, as before')
   expect(lines.join('\n')).toContain('ubuntu: 1 of 1 must sign, NEW')
-  const all = describeProposal(meant, detail(after, {}), undefined).lines.join('\n')
+  const all = describeProposal(meant, detail(before, {}), undefined).lines.join('\n')
   expect(all).toContain('debian: 2 of 3 must sign\n')
-  expect(all).toContain('mallory')
+  expect(all).toContain('carol')
 })
 
 /** What is said of the application whose command becomes another one. */
@@ -198,10 +204,35 @@ function mislabelled(): Uint8Array {
 }
 
 function changed(): Uint8Array {
-  const metadata = decodeMetadata('family', second)
+  return edited(second, ({ targets }) => {
+    targets['debian/1']!.hashes.sha256 = '0'.repeat(64)
+  })
+}
+
+/** The second release with another counter, perhaps in the place of one that is gone. */
+function counted(counter: number, gone: string = ''): Uint8Array {
+  return edited(second, ({ targets }) => {
+    targets['debian/2']!.custom.counter = counter
+    delete targets[gone]
+  })
+}
+
+function numbered(version: number): Uint8Array {
+  return edited(second, (signed) => {
+    signed.version = version
+  })
+}
+
+function withoutNewest(): Uint8Array {
+  return edited(proposeRenewal('family', second, expiresAtMs), ({ targets }) => {
+    delete targets['debian/2']
+  })
+}
+
+function edited(bytes: Uint8Array, edit: (signed: FamilySigned) => void): Uint8Array {
+  const metadata = decodeMetadata('family', bytes)
   const signed = structuredClone(metadata.signed)
-  const target = signed.targets['debian/1']
-  if (target) target.hashes.sha256 = '0'.repeat(64)
+  edit(signed)
   return encodeMetadata({ ...metadata, signed })
 }
 
