@@ -38,7 +38,7 @@ const explanations: Readonly<Record<Code, readonly [problem: string, remedy: str
   ],
   RELEASE_ROLLBACK: [
     'it is older than what this computer has seen',
-    'Nothing was used. The site was restored from an old backup, or somebody shows an old one.',
+    'Nothing was used. The site was restored from a backup (how it goes on is in docs/disks.md, “Restore”), or somebody shows an old state.',
   ],
   RELEASE_VERSION_GAP: [
     'it does not follow the one before it',

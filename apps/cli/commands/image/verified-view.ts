@@ -64,6 +64,8 @@ function notVerified(cause: ReleaseError): ReleaseError {
   return new ReleaseError(cause.code, `what the site publishes cannot be verified: ${cause.message}`, {
     cause,
     remedy:
-      'Nothing was signed. Try again in a minute; if it stays, somebody may have taken over the site or the way to it: ask the other signers.',
+      cause.code === 'RELEASE_ROLLBACK'
+        ? 'Nothing was signed. Ask who runs the site whether it was restored from a backup: how it goes on is in docs/disks.md, “Restore”. If not, somebody may have taken over the site or the way to it: tell the other signers.'
+        : 'Nothing was signed. Try again in a minute; if it stays, somebody may have taken over the site or the way to it: ask the other signers.',
   })
 }
