@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { expect, test } from 'vitest'
 import type { ProposalDetail } from '#core/api/releases.ts'
-import { encodeManifest } from '#core/artifact/index.ts'
+import { encodeManifest, type ImageManifest } from '#core/artifact/index.ts'
 import {
   decodeMetadata,
   proposeFamily,
@@ -36,6 +36,16 @@ test('a release is shown with what it changes', () => {
   expect(lines.join('\n')).toContain('debian/2, number 2')
   expect(lines.join('\n')).toContain('disk          2.0 MiB, before 1.0 MiB')
   expect(lines.join('\n')).toContain('application   writer: /usr/bin/writer 2, before /usr/bin/writer 1')
+})
+
+test('another sector size and another boot trace are shown', () => {
+  const trace = { digest: 'a'.repeat(64), sizeBytes: 100 }
+  const [older, newer] = [manifestOf('1'), manifestOf('2', undefined, { sectorBytes: 4096, trace })]
+  const published = proposeRelease({ name, version: '1', manifestBytes: older, expiresAtMs })
+  const next = { current: published, name, version: '2', manifestBytes: newer, expiresAtMs }
+  const { lines } = describe('2', proposeRelease(next), { published, manifest: newer, previous: older })
+  expect(lines).toContain('  sectors       4.0 KiB, before 512 B')
+  expect(lines).toContain(`  boot trace    sha256:${trace.digest}, before none`)
 })
 
 test('a command is shown word by word, and another one is never shown as the same', () => {
@@ -239,6 +249,7 @@ function edited(bytes: Uint8Array, edit: (signed: FamilySigned) => void): Uint8A
 function manifestOf(
   version: '1' | '2',
   command: readonly string[] = ['/usr/bin/writer', version],
+  more: Partial<ImageManifest> = {},
 ): Uint8Array {
   return encodeManifest({
     schema: 1,
@@ -254,5 +265,6 @@ function manifestOf(
     keyId: '0'.repeat(32),
     applications: { writer: { command: [...command] } },
     createdAt: '2026-01-01T00:00:00Z',
+    ...more,
   })
 }

@@ -18,13 +18,20 @@ export function describeRelease(
   const previous = previousManifestBytes && decodeManifest(previousManifestBytes)
   return [
     `  disk          ${changed(sizeText(manifest.sizeBytes), previous && sizeText(previous.sizeBytes))}`,
+    `  sectors       ${changed(sizeText(manifest.sectorBytes), previous && sizeText(previous.sectorBytes))}`,
+    `  chunks        ${changed(sizeText(manifest.chunkBytes), previous && sizeText(previous.chunkBytes))}`,
     `  stored        ${changed(sizeText(manifest.storedBytes), previous && sizeText(previous.storedBytes))}`,
     `  merkle root   ${manifest.merkleRoot}${previous?.merkleRoot === manifest.merkleRoot ? ', the same bytes as before' : ''}`,
     `  key           ${changed(manifest.keyId, previous?.keyId)}`,
+    `  boot trace    ${changed(traceText(manifest), previous && traceText(previous))}`,
     `  made          ${manifest.createdAt}`,
     ...applicationsOf(manifest, previous),
     ...vmOf(manifest, previous),
   ]
+}
+
+function traceText({ trace }: ImageManifest): string {
+  return trace === undefined ? 'none' : `sha256:${trace.digest}`
 }
 
 function changed(value: string, before: string | undefined): string {

@@ -15,14 +15,13 @@ export const diffCommand: Command = {
     const { image: newer } = await openNamed(words, newerName)
     await using opened = newer
     const changes = await changesBetween(older, opened)
-    const { diff, scheme, partitions } = changes
+    const { diff, ...parts } = changes
     out.result(
       {
         older: formatReference(parseReference(olderName)),
         newer: formatReference(parseReference(newerName)),
         ...diff,
-        scheme,
-        partitions,
+        ...parts,
       },
       () => changesText(changes).join('\n'),
     )

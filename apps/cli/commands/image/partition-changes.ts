@@ -23,6 +23,10 @@ export interface ImageChanges {
   readonly scheme: string
   /** Of the newer version. */
   readonly partitions: readonly PartitionChange[]
+  /** What lies in none of them: boot code, the table itself, and what boot loaders keep between. */
+  readonly outside: Pick<PartitionChange, 'sizeBytes' | 'changedBytes'>
+  /** Those of the older version that are not there any more, or not as they were. */
+  readonly before: readonly Omit<PartitionChange, 'changedBytes' | 'files'>[]
 }
 
 /**
@@ -43,7 +47,38 @@ export async function changesBetween(older: OpenedImage, newer: OpenedImage): Pr
     const files = isSame ? [] : await fileChanges(older, newer, diff, partition)
     described.push({ ...describe(partition), changedBytes, files })
   }
-  return { diff, scheme, partitions: described }
+  const gaps = scheme === 'none' ? [] : gapsBetween(partitions, sizeBytes)
+  const old = (await readPartitions(older.device)).partitions
+  return {
+    diff,
+    scheme,
+    partitions: described,
+    outside: {
+      sizeBytes: gaps.reduce((sum, gap) => sum + Number(gap.sizeBytes), 0),
+      changedBytes: gaps.reduce((sum, gap) => sum + changedIn(diff, gap), 0),
+    },
+    before: old.filter((one) => !partitions.some((other) => isSamePlace(one, other))).map(describe),
+  }
+}
+
+type Place = Pick<Partition, 'offset' | 'sizeBytes'>
+
+function gapsBetween(partitions: readonly Place[], sizeBytes: bigint): readonly Place[] {
+  const gaps: Place[] = []
+  let end = 0n
+  const last = { offset: sizeBytes, sizeBytes: 0n }
+  for (const { offset, sizeBytes } of partitions
+    .toSorted((a, b) => Number(a.offset - b.offset))
+    .concat(last)) {
+    if (offset > end) gaps.push({ offset: end, sizeBytes: offset - end })
+    // An extended partition holds others.
+    if (offset + sizeBytes > end) end = offset + sizeBytes
+  }
+  return gaps
+}
+
+function isSamePlace(a: Partition, b: Partition): boolean {
+  return a.number === b.number && a.type === b.type && a.offset === b.offset && a.sizeBytes === b.sizeBytes
 }
 
 async function fileChanges(
@@ -79,7 +114,11 @@ function isTouched(ranges: ImageDiff['ranges'], offset: number, length: number):
 }
 
 /** @returns lines for people; of files the first `shownFiles` of each partition */
-export function changesText({ diff, partitions }: ImageChanges): readonly string[] {
+export function changesText({ diff, partitions, outside, before }: ImageChanges): readonly string[] {
+  const outsides =
+    outside.sizeBytes === 0
+      ? []
+      : [['', 'outside partitions', sizeText(outside.sizeBytes), sizeText(outside.changedBytes)]]
   const rows = partitions.map(({ number, type, sizeBytes, changedBytes }) => [
     number === 0 ? '' : String(number),
     printable(type),
@@ -89,7 +128,11 @@ export function changesText({ diff, partitions }: ImageChanges): readonly string
   return [
     `${sizeText(diff.changedBytes)} changed, ${sizeText(diff.clearedBytes)} cleared, ${sizeText(diff.sameBytes)} the same`,
     `${sizeText(diff.changedStoredBytes)} stored for what changed`,
-    ...(rows.length === 0 ? [] : table(['partition', 'type', 'size', 'changed'], rows).split('\n')),
+    ...table(['partition', 'type', 'size', 'changed'], [...rows, ...outsides]).split('\n'),
+    ...before.map((one) => {
+      const isGone = !partitions.some(({ number }) => number === one.number)
+      return `partition ${one.number} ${isGone ? 'is gone' : 'is another'}: it was ${printable(one.type)}, ${sizeText(one.sizeBytes)} at ${one.offset}`
+    }),
     ...partitions.flatMap(fileLines),
   ]
 }
@@ -144,7 +187,7 @@ function describe({ number, type, sizeBytes, offset, name }: Partition) {
   }
 }
 
-function changedIn({ ranges }: ImageDiff, { offset, sizeBytes }: Partition): number {
+function changedIn({ ranges }: ImageDiff, { offset, sizeBytes }: Place): number {
   const [start, end] = [Number(offset), Number(offset) + Number(sizeBytes)]
   return ranges.reduce((sum, range) => {
     const overlap = Math.min(end, range.offset + range.length) - Math.max(start, range.offset)
