@@ -5,15 +5,11 @@ import type { Db } from './store.ts'
 
 type Queries = Db | Transaction<Database>
 
-/** False when there is an image of this name and version. */
-export async function insertImage(db: Queries, image: ImageRow): Promise<boolean> {
-  const row = await db
+export async function insertImage(tx: Transaction<Database>, image: ImageRow): Promise<void> {
+  await tx
     .insertInto('images')
     .values({ ...image, comparison: image.comparison && JSON.stringify(image.comparison) })
-    .onConflict((conflict) => conflict.columns(['name', 'version']).doNothing())
-    .returning('name')
-    .executeTakeFirst()
-  return row !== undefined
+    .execute()
 }
 
 export async function imageOf(db: Queries, name: string, version: string): Promise<ImageRow | undefined> {

@@ -3,6 +3,7 @@ import { depositImageKey, imageKey } from '#adapters/store-postgres/index.ts'
 import { keyIdOf } from '#core/artifact/image-key.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
 import { decryptImageKey, encryptImageKey, type SealedFor, sealImageKey } from '#core/lease/index.ts'
+import { changeReleases } from './release-turns.ts'
 import type { Site } from './site.ts'
 import { SiteError } from './site-error.ts'
 
@@ -20,16 +21,22 @@ export async function depositKey(
   actor: AuditActor,
 ): Promise<string> {
   const keyId = keyIdOf(key)
-  await site.audit.record('admin-change', actor, name, { change: 'image key deposited', image: name, keyId })
-  const kept = await depositImageKey(site.store.db, {
-    name,
-    key_id: keyId,
-    sealed: encryptImageKey(site.imageSecret, name, key, randomBytes(12)),
-    deposited_at: new Date(site.now()),
-  })
-  if (kept) return keyId
-  throw new SiteError('CONFLICT', `the image ${name} has another key already`, {
-    remedy: 'Import with the key that its versions share, or under another name.',
+  return changeReleases(site, async (tx) => {
+    const known = await imageKey(tx, name)
+    if (known !== undefined && known.key_id !== keyId) {
+      throw new SiteError('CONFLICT', `the image ${name} has another key already`, {
+        remedy: 'Import with the key that its versions share, or under another name.',
+      })
+    }
+    const change = { change: 'image key deposited', image: name, keyId }
+    await site.audit.record('admin-change', actor, name, change)
+    await depositImageKey(tx, {
+      name,
+      key_id: keyId,
+      sealed: encryptImageKey(site.imageSecret, name, key, randomBytes(12)),
+      deposited_at: new Date(site.now()),
+    })
+    return keyId
   })
 }
 

@@ -10,6 +10,7 @@ import {
   insertProposal,
   listProposals,
   listReleaseRows,
+  proposalOf,
   readRepository,
   updateProposal,
 } from '#adapters/store-postgres/index.ts'
@@ -38,6 +39,7 @@ import {
   signatureState,
 } from '#core/release/index.ts'
 import { requireUnused } from './release-channels.ts'
+import { entryOf } from './release-entries.ts'
 import { changeReleases } from './release-turns.ts'
 import type { Site } from './site.ts'
 import { notFound, SiteError } from './site-error.ts'
@@ -72,21 +74,30 @@ export async function registerImage(
     throw new SiteError('BAD_REQUEST', `this is the manifest of ${said.name}:${said.version}`)
   }
   const digest = hash('sha256', bytes)
-  await site.audit.record('image-registered', actor, `${name}:${version}`, { manifestDigest: digest, store })
-  const isNew = await insertImage(site.store.db, {
-    name,
-    version,
-    manifest: bytes,
-    manifest_digest: digest,
-    store,
-    imported_by: login,
-    imported_at: new Date(site.now()),
-    comparison: comparison ?? null,
+  await changeReleases(site, async (tx) => {
+    const known = await imageOf(tx, name, version)
+    if (known?.manifest_digest === digest) return
+    if (known !== undefined) {
+      throw new SiteError('CONFLICT', `${name}:${version} is known with another manifest`, {
+        remedy: 'An image never changes: import it under another version.',
+      })
+    }
+    await site.audit.record('image-registered', actor, `${name}:${version}`, {
+      manifestDigest: digest,
+      store,
+    })
+    await insertImage(tx, {
+      name,
+      version,
+      manifest: bytes,
+      manifest_digest: digest,
+      store,
+      imported_by: login,
+      imported_at: new Date(site.now()),
+      comparison: comparison ?? null,
+    })
   })
-  if (isNew || (await imageOf(site.store.db, name, version))?.manifest_digest === digest) return digest
-  throw new SiteError('CONFLICT', `${name}:${version} is known with another manifest`, {
-    remedy: 'An image never changes: import it under another version.',
-  })
+  return digest
 }
 
 /** Says who signs. What the new keys must sign anew comes along. @returns the roles with something to sign */
@@ -192,8 +203,14 @@ export async function proposeRenewalOf(site: Site, role: string, by: Proposer): 
 /** @throws {SiteError} NOT_FOUND */
 export async function withdrawProposal(site: Site, role: string, { actor }: Proposer): Promise<void> {
   await changeReleases(site, async (tx) => {
-    await site.audit.record('release-proposed', actor, role, { role, withdrawn: true })
-    if (!(await deleteProposal(tx, role))) throw noProposal(role)
+    const proposed = await proposalOf(tx, role)
+    if (proposed === undefined) throw noProposal(role)
+    const published = publishedBytes(role, await readState(tx))
+    await site.audit.record('release-proposed', actor, role, {
+      ...entryOf(role, proposed.bytes, published),
+      withdrawn: true,
+    })
+    await deleteProposal(tx, role)
   })
 }
 
@@ -215,8 +232,7 @@ export async function takeSignature(
     if (bytes === undefined) throw noProposal(role)
     const signed = attachSignature(bytes, signature, rolesThatSign(role, state))
     await site.audit.record('release-signed', actor, role, {
-      role,
-      version: decodeAnyMetadata(bytes).signed.version,
+      ...entryOf(role, bytes, publishedBytes(role, state)),
       keyId: signature.keyid,
     })
     await updateProposal(tx, role, signed)
@@ -226,6 +242,14 @@ export async function takeSignature(
 export async function readState(db: Parameters<typeof readRepository>[0]): Promise<ReleaseState> {
   const [repository, rows] = [await readRepository(db), await listProposals(db)]
   return { repository, pending: new Map(rows.map(({ role, bytes }) => [role, bytes])) }
+}
+
+export function publishedBytes(
+  role: string,
+  { repository }: Pick<ReleaseState, 'repository'>,
+): Uint8Array | undefined {
+  if (role === 'root') return repository?.root
+  return role === 'targets' ? repository?.targets : repository?.families.get(role)
 }
 
 /** Whose signatures a role's proposal needs; where the role above has a proposal, too, of those whom that names. */
@@ -287,14 +311,16 @@ async function propose(
   return changeReleases(site, async (tx) => {
     const state = await readState(tx)
     const made = await make(state, tx)
+    // The log tells of nothing that is refused in the end.
+    for (const role of made.keys()) if (state.pending.has(role)) throw stillProposed(role)
     for (const [role, bytes] of made) {
-      if (state.pending.has(role)) throw stillProposed(role)
       const { version } = decodeAnyMetadata(bytes).signed
-      await site.audit.record('release-proposed', actor, role, {
+      await site.audit.record(
+        'release-proposed',
+        actor,
         role,
-        version,
-        digest: hash('sha256', bytes),
-      })
+        entryOf(role, bytes, publishedBytes(role, state)),
+      )
       const proposed = { proposed_by: login, proposed_at: new Date(site.now()) }
       await insertProposal(tx, { role, version, bytes: Buffer.from(bytes), ...proposed })
     }

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   deleteProposal,
@@ -20,6 +21,7 @@ import {
   verifyMetadata,
 } from '#core/release/index.ts'
 import { requireUnused } from './release-channels.ts'
+import { entryOf } from './release-entries.ts'
 import { noProposal, readState } from './release-proposing.ts'
 import { changeReleases } from './release-turns.ts'
 import type { Site } from './site.ts'
@@ -129,7 +131,13 @@ async function write(
     role,
     version: decodeAnyMetadata(bytes).signed.version,
   }))
-  await site.audit.record('release-published', actor, undefined, { published })
+  await site.audit.record('release-published', actor, undefined, {
+    // `file` is the digest of what endpoints read.
+    published: changed.map(([role, bytes]) => ({
+      ...entryOf(role, bytes, old.get(role)),
+      file: hash('sha256', bytes),
+    })),
+  })
   for (const [index, [role, bytes]] of changed.entries()) {
     await insertMetadata(tx, { role, bytes, at, version: published[index]?.version ?? 0 })
     if (isImageName(role) && next.targets !== undefined) {

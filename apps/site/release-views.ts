@@ -32,7 +32,13 @@ import {
   signatureState,
 } from '#core/release/index.ts'
 import { stateOf } from './release-channels.ts'
-import { noProposal, type ReleaseState, readState, rolesThatSign } from './release-proposing.ts'
+import {
+  noProposal,
+  publishedBytes,
+  type ReleaseState,
+  readState,
+  rolesThatSign,
+} from './release-proposing.ts'
 
 /** What people see of releases: what is published, what awaits signatures, where channels point. */
 
@@ -159,11 +165,6 @@ function addedBy(row: ProposalRow, state: ReleaseState): ProposalView['adds'] {
   return changedReleases(row.role, publishedBytes(row.role, state), row.bytes).added.map(
     ({ version, contentVersion, counter }) => ({ version, contentVersion, counter }),
   )
-}
-
-function publishedBytes(role: string, { repository }: ReleaseState): Uint8Array | undefined {
-  if (role === 'root') return repository?.root
-  return role === 'targets' ? repository?.targets : repository?.families.get(role)
 }
 
 function published(signed: { readonly version: number; readonly expires: string } | undefined) {

@@ -39,6 +39,45 @@ test.each<[string, ToldEntry, string]>([
     'The key of office:3 went to laptop-7, sealed, for Nora Lind; what is written is kept.',
   ],
   [
+    'a release that is proposed',
+    {
+      kind: 'release-proposed',
+      actor: { type: 'admin', id: 'a1' },
+      subject: 'office',
+      data: { added: [{ version: '2', contentVersion: '2' }], retired: [] },
+    },
+    'Ada Berg proposed office:2.',
+  ],
+  [
+    'a signature on a rollback',
+    {
+      kind: 'release-signed',
+      actor: nora,
+      subject: 'office',
+      data: { added: [{ version: '3', contentVersion: '1' }], retired: [] },
+    },
+    'Nora Lind brought a signature on office:3, again the image of 1.',
+  ],
+  [
+    'a retirement that is proposed',
+    {
+      kind: 'release-proposed',
+      actor: { type: 'admin', id: 'a1' },
+      subject: 'office',
+      data: { added: [], retired: [{ version: '1' }] },
+    },
+    'Ada Berg proposed the retirement of office:1.',
+  ],
+  [
+    'what is published',
+    {
+      kind: 'release-published',
+      actor: { type: 'site', id: 's' },
+      data: { published: [{ role: 'snapshot' }, { role: 'timestamp' }] },
+    },
+    'The site published snapshot, timestamp.',
+  ],
+  [
     'a replica that begins',
     {
       kind: 'replica-kept',

@@ -64,9 +64,9 @@ const sentences: Readonly<Record<AuditKind, (entry: Teller) => string>> = {
   'release-proposed': (e) =>
     e.is('withdrawn')
       ? `${e.actor} withdrew what was proposed for ${e.subject}`
-      : `${e.actor} proposed ${e.subject}`,
-  'release-signed': (e) => `${e.actor} brought a signature on ${e.subject}`,
-  'release-published': (e) => `${e.actor} published release metadata`,
+      : `${e.actor} proposed ${releasedIn(e)}`,
+  'release-signed': (e) => `${e.actor} brought a signature on ${releasedIn(e)}`,
+  'release-published': (e) => `${e.actor} published ${e.listOf('published', 'role') || 'release metadata'}`,
   'channel-changed': (e) => `${e.actor} pointed ${e.subject} at ${e.text('next', e.text('current'))}`,
   'admin-change': (e) =>
     e.is('acknowledged')
@@ -87,6 +87,14 @@ const sentences: Readonly<Record<AuditKind, (entry: Teller) => string>> = {
 const fates: Readonly<Record<string, string>> = {
   keep: 'kept',
   replicate: 'kept, and copied to the data centre',
+}
+
+function releasedIn(e: Teller): string {
+  const [version, content] = [e.firstOf('added', 'version'), e.firstOf('added', 'contentVersion')]
+  if (version !== '')
+    return `${e.subject}:${version}${content === version ? '' : `, again the image of ${content}`}`
+  const retired = e.firstOf('retired', 'version')
+  return retired === '' ? e.subject : `the retirement of ${e.subject}:${retired}`
 }
 
 function decided(e: Teller): string {
@@ -167,6 +175,16 @@ class Teller {
   firstOf(name: string, field: string): string {
     const value = this.#field(name)
     return Array.isArray(value) ? wordOf(fieldOf(value[0], field)) : ''
+  }
+
+  listOf(name: string, field: string): string {
+    const value = this.#field(name)
+    return Array.isArray(value)
+      ? value
+          .map((one) => wordOf(fieldOf(one, field)))
+          .filter(Boolean)
+          .join(', ')
+      : ''
   }
 
   changes(): string {
