@@ -118,7 +118,12 @@ test('a release is registered, shown, signed by two, published, and read by tuf-
   ).toBeUndefined()
 
   await done(sign(`${image}:1`, 'carol'))
+  const misspelt = await run('image', 'publish', `${image}:1`, '--channel', 'prod')
+  expect(misspelt).toMatchObject({ code: 2, stderr: expect.stringContaining('test or production') })
   await done(run('image', 'publish', `${image}:1`, '--channel', 'test'))
+  const again = await run('image', 'publish', `${image}:1`, '--channel', 'production')
+  expect(again).toMatchObject({ code: 1, stderr: expect.stringContaining('is published already') })
+  expect(again.stderr).toContain(`trustcast image promote ${image}:1`)
   const target = await (await standardClient()).getTargetInfo(`${image}/1`)
   expect(target?.custom).toEqual({ counter: 1 })
   const release = await (await endpoint('first')).release(image, '1')

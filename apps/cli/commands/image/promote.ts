@@ -2,7 +2,7 @@ import { releasesView } from '#core/api/releases.ts'
 import { usage } from '../../cli-error.ts'
 import { type Command, parse } from '../../command.ts'
 import { channelText } from './releases.ts'
-import { parseMeant, siteCall, wholeNumber } from './site-releases.ts'
+import { channelOf, parseMeant, siteCall, wholeNumber } from './site-releases.ts'
 
 export const promoteCommand: Command = {
   synopsis: 'promote NAME:VERSION --channel test|production [--percent N] [--canary GROUP]… [--endpoint ID]…',
@@ -20,7 +20,7 @@ export const promoteCommand: Command = {
       [1, 1],
     )
     const { role, version } = parseMeant(words.positionals[0] ?? '')
-    const channel = words.text('channel')
+    const channel = channelOf(words)
     if (version === undefined || channel === undefined) throw usage('expected NAME:VERSION and --channel')
     const [groups, endpoints, percent] = [words.list('canary'), words.list('endpoint'), words.text('percent')]
     const isWave = percent !== undefined || groups.length + endpoints.length > 0

@@ -1,7 +1,7 @@
 import { publicationAnswer, releasesView } from '#core/api/releases.ts'
 import { CliError, usage } from '../../cli-error.ts'
 import { type Command, parse } from '../../command.ts'
-import { type Call, type Meant, parseMeant, readReleases, siteCall } from './site-releases.ts'
+import { type Call, channelOf, type Meant, parseMeant, readReleases, siteCall } from './site-releases.ts'
 
 export const publishCommand: Command = {
   synopsis: 'publish NAME:VERSION|root|targets|NAME… [--channel test|production]',
@@ -10,7 +10,7 @@ export const publishCommand: Command = {
   run: async (args, out) => {
     const words = parse(args, { channel: { type: 'string' } }, [1, 100])
     const meant = words.positionals.map(parseMeant)
-    const channel = words.text('channel')
+    const channel = channelOf(words)
     const [first] = meant
     if (channel !== undefined && (meant.length > 1 || first?.version === undefined)) {
       throw usage('--channel is for one NAME:VERSION')
@@ -37,9 +37,17 @@ export const publishCommand: Command = {
 /** Publishing `NAME:VERSION` must not publish something else that happens to await it. */
 async function requireMeant(call: Call, { role, version }: Meant): Promise<void> {
   if (version === undefined) return
-  const { proposals } = await readReleases(call)
+  const { proposals, images } = await readReleases(call)
   const proposal = proposals.find((one) => one.role === role)
   if (proposal?.adds.some((added) => added.version === version)) return
+  const isPublished = images.some(
+    ({ name, releases }) => name === role && releases.some((release) => release.version === version),
+  )
+  if (isPublished) {
+    throw new CliError('CLI_OTHER_PROPOSAL', `${role}:${version} is published already`, {
+      remedy: `Point a channel at it: trustcast image promote ${role}:${version} --channel test|production`,
+    })
+  }
   throw new CliError('CLI_OTHER_PROPOSAL', `no release of ${role}:${version} awaits to be published`, {
     remedy: 'See what does: trustcast image releases',
   })

@@ -1,7 +1,13 @@
 import type { z } from 'zod'
 import { readKeyFile } from '#adapters/release-key-file/index.ts'
 import { callJson } from '#apps/site-client/call.ts'
-import { type ProposalView, proposals, type ReleasesView, releasesView } from '#core/api/releases.ts'
+import {
+  channelName,
+  type ProposalView,
+  proposals,
+  type ReleasesView,
+  releasesView,
+} from '#core/api/releases.ts'
 import type { TufKey } from '#core/release/index.ts'
 import { usage } from '../../cli-error.ts'
 import type { Output, Parsed } from '../../command.ts'
@@ -80,6 +86,15 @@ export function parseMeant(text: string): Meant {
     /^([a-z0-9][a-z0-9._-]{0,127})(?::([a-z0-9][a-z0-9._-]{0,127}))?$/.exec(text) ?? []
   if (role === '') throw usage(`expected root, targets, NAME or NAME:VERSION, got ${JSON.stringify(text)}`)
   return { role, version }
+}
+
+/** `--channel`, before anything is done for it. @throws {CliError} USAGE */
+export function channelOf(words: Parsed): z.infer<typeof channelName> | undefined {
+  const channel = words.text('channel')
+  if (channel === undefined) return undefined
+  const known = channelName.safeParse(channel)
+  if (!known.success) throw usage(`--channel is ${channelName.options.join(' or ')}`)
+  return known.data
 }
 
 /** `--threshold N` of the keys in these public files. @throws {CliError} USAGE; {KeyFileError} */
