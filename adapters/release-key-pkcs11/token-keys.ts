@@ -104,7 +104,11 @@ async function readPublicKey(
   const isPem = bytes.subarray(0, 5).toString() === '-----'
   try {
     const key = createPublicKey(isPem ? bytes.toString() : { key: bytes, format: 'der', type: 'spki' })
-    const name = label.replace(/\p{Cc}/gu, '').slice(0, 100)
+    const name = label
+      .slice(0, 100)
+      .replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu, '')
+      .replace(/ +/g, ' ')
+      .trim()
     return key.asymmetricKeyDetails?.namedCurve === 'prime256v1'
       ? tufKeyOf(key, name === '' ? undefined : name)
       : undefined

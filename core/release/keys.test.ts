@@ -24,6 +24,16 @@ test('a key keeps its id under another name', () => {
   expect(keyIdOf({ ...publicKey, 'x-trustcast-name': 'bob' })).toBe(keyIdOf(publicKey))
 })
 
+test.each(['', ' ', 'bob ', 'bob  0123', '\u202ebob', 'b\u200bob', 'bob\n', 'b\u00a0b', 'x'.repeat(101)])(
+  'no key is called %j',
+  async (name) => {
+    const { publicKey } = makeSigner('Zoë Łęcka (2nd key)')
+    expect(checkKey(publicKey)).toEqual(publicKey)
+    expect(await codeOf(() => checkKey({ ...publicKey, 'x-trustcast-name': name }))).toBe('RELEASE_BAD_KEY')
+    expect(await codeOf(() => makeSigner(name))).toBe('RELEASE_BAD_KEY')
+  },
+)
+
 test('other curves, other spellings and other kinds are refused', async () => {
   const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' })
   expect(await codeOf(() => tufKeyOf(publicKey))).toBe('RELEASE_BAD_KEY')

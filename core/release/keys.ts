@@ -14,7 +14,11 @@ export interface TufKey {
   readonly 'x-trustcast-name'?: string | undefined
 }
 
-const keyName = z.string().regex(/^[^\p{Cc}]{1,100}$/u)
+/** Words with one space between: no name looks like two, turns the direction of what is read, or has an end that is not seen. */
+const keyName = z
+  .string()
+  .max(100)
+  .regex(/^[\p{L}\p{M}\p{N}\p{P}\p{S}]+(?: [\p{L}\p{M}\p{N}\p{P}\p{S}]+)*$/u)
 
 /** A union, so that no key is of one kind and used as another. */
 export const tufKey: z.ZodType<TufKey> = z.discriminatedUnion('keytype', [
@@ -141,7 +145,7 @@ function readPublicKey({ keytype, keyval }: TufKey): KeyObject {
 
 function checkKeyName(name: string): string {
   if (keyName.safeParse(name).success) return name
-  throw badKey('a name of a key has 1 to 100 characters, none of them a control character')
+  throw badKey('a name of a key has 1 to 100 characters that can be seen, with single spaces between words')
 }
 
 function badKey(problem: string, cause?: unknown): ReleaseError {

@@ -99,7 +99,7 @@ test('an honest proposal is signed, and the first root is shown, kept and not sh
   propose(release(first, '2'), first)
   const stdout = await signed('honest', '2')
   expect(stdout).toContain(`first root    sha256:${hash('sha256', first.root)}`)
-  expect(stdout).toContain('root: 2 of 3 must sign\n    alice')
+  expect(stdout).toContain(`root: 2 of 3 must sign\n    ${cast.alice.keyId}  alice\n`)
   expect(stdout).toContain('release       debian/2, number 2')
   expect(await signed('honest', '2')).not.toContain('first root')
   expect(signatures).toHaveLength(2)

@@ -9,6 +9,7 @@ import {
   proposeRenewal,
   proposeRollback,
   retireRelease,
+  type TufKey,
 } from '#core/release/index.ts'
 import { encodeMetadata, type FamilySigned } from '#core/release/metadata.ts'
 import { codeOf, firstRoot, makeCast, start, twoOfThree } from '#core/release/release.fixture.ts'
@@ -166,6 +167,22 @@ test('whom targets name anew, beside what was verified', () => {
   const all = describeProposal(meant, detail(before, {}), undefined).lines.join('\n')
   expect(all).toContain('debian: 2 of 3 must sign\n')
   expect(all).toContain('carol')
+})
+
+test('whose key it is comes after its id, and one that is called otherwise than before is marked', () => {
+  const cast = makeCast()
+  const [alice, bob] = [cast.alice.publicKey, cast.bob.publicKey]
+  const called = (key: TufKey, as: string): TufKey => ({ ...key, 'x-trustcast-name': as })
+  const before = proposeFamily({ keys: [alice, bob], threshold: 2, name, expiresAtMs })
+  const swapped = [called(alice, 'bob'), called(bob, 'alice')]
+  const after = proposeFamily({ current: before, keys: swapped, threshold: 2, name, expiresAtMs })
+  const meant = { role: 'targets', version: undefined }
+  const { lines } = describeProposal(meant, detail(after, { published: before }), before)
+  expect(lines.slice(1)).toEqual([
+    '  debian: 2 of 2 must sign, the same keys by other names',
+    `    ${cast.alice.keyId}  bob  RENAMED, before: alice`,
+    `    ${cast.bob.keyId}  alice  RENAMED, before: bob`,
+  ])
 })
 
 /** What is said of the application whose command becomes another one. */

@@ -1,4 +1,5 @@
-import { keyIdOf, keyLabel, type Metadata, type TufKey } from '#core/release/index.ts'
+import { keyLabel, type Metadata, type TufKey } from '#core/release/index.ts'
+import { printable } from './partition-changes.ts'
 
 type Root = Metadata<'root'>['signed']
 type Targets = Metadata<'targets'>['signed']
@@ -6,13 +7,23 @@ interface Role {
   readonly keyids: readonly string[]
   readonly threshold: number
 }
-type Keys = Readonly<Record<string, TufKey>>
+
+/** A role, and all keys of the metadata that names it. */
+interface Signers extends Role {
+  readonly table: Readonly<Record<string, TufKey>>
+}
 
 /** Who signs what, compared with the root before it; all of it when there was none. */
 export function rootLines({ keys, roles }: Root, before: Root | undefined): readonly string[] {
-  return Object.entries(roles).flatMap(([name, role]) =>
-    roleLines(name, role, keys, before && roleNamed(before.roles, name)),
-  )
+  return Object.entries(roles).flatMap(([name, role]) => {
+    const old = before && roleNamed(before.roles, name)
+    return roleLines(
+      name,
+      { ...role, table: keys },
+      old && { ...old, table: before.keys },
+      before !== undefined,
+    )
+  })
 }
 
 /** Who signs which image, compared with the targets before it; all of it when there were none. */
@@ -20,49 +31,58 @@ export function targetsLines(
   { delegations: { keys, roles } }: Targets,
   before: Targets | undefined,
 ): readonly string[] {
-  const old = before?.delegations.roles ?? []
+  const { roles: old = [], keys: oldKeys = {} } = before?.delegations ?? {}
   const gone = old.filter((role) => !roles.some(({ name }) => name === role.name))
   return [
-    ...roles.flatMap((role) =>
-      roleLines(
+    ...roles.flatMap((role) => {
+      const was = old.find(({ name }) => name === role.name)
+      return roleLines(
         role.name,
-        role,
-        keys,
-        old.find(({ name }) => name === role.name),
+        { ...role, table: keys },
+        was && { ...was, table: oldKeys },
         before !== undefined,
-      ),
-    ),
+      )
+    }),
     ...gone.map(({ name }) => `  ${name}: NOBODY signs it any more`),
   ]
 }
 
 function roleLines(
   name: string,
-  role: Role,
-  keys: Keys,
-  before: Role | undefined,
-  isLater: boolean = before !== undefined,
+  role: Signers,
+  before: Signers | undefined,
+  isLater: boolean,
 ): readonly string[] {
-  const isSame =
-    before !== undefined &&
-    before.threshold === role.threshold &&
-    before.keyids.length === role.keyids.length &&
-    before.keyids.every((id) => role.keyids.includes(id))
   const lost = before?.keyids.filter((id) => !role.keyids.includes(id)) ?? []
   return [
-    `  ${name}: ${role.threshold} of ${role.keyids.length} must sign${isSame ? ', as before' : changeOf(before, isLater)}`,
-    ...role.keyids.map((id) => {
-      const key = keys[id]
-      const isNew = isLater && before?.keyids.includes(id) !== true
-      return `    ${key === undefined ? 'unknown' : keyLabel(key)}  ${key === undefined ? id : keyIdOf(key)}${isNew ? '  NEW' : ''}`
-    }),
-    ...lost.map((id) => `    no longer  ${id}`),
+    `  ${name}: ${role.threshold} of ${role.keyids.length} must sign${changeOf(role, before, isLater)}`,
+    ...role.keyids.map(
+      (id) => `    ${id}  ${nameIn(role, id)}${isLater ? changeOfKey(id, role, before) : ''}`,
+    ),
+    ...lost.map((id) => `    no longer  ${id}  ${before === undefined ? '' : nameIn(before, id)}`),
   ]
 }
 
-function changeOf(before: Role | undefined, isLater: boolean): string {
-  if (before !== undefined) return `, before ${before.threshold} of ${before.keyids.length}`
-  return isLater ? ', NEW' : ''
+/** The id comes first and is what counts: a name is what whoever proposed the key calls it. */
+function nameIn({ table }: Signers, id: string): string {
+  const key = Object.hasOwn(table, id) ? table[id] : undefined
+  return key === undefined ? 'unknown' : printable(keyLabel(key))
+}
+
+function changeOfKey(id: string, role: Signers, before: Signers | undefined): string {
+  if (before?.keyids.includes(id) !== true) return '  NEW'
+  return nameIn(before, id) === nameIn(role, id) ? '' : `  RENAMED, before: ${nameIn(before, id)}`
+}
+
+function changeOf(role: Signers, before: Signers | undefined, isLater: boolean): string {
+  if (before === undefined) return isLater ? ', NEW' : ''
+  const isSame =
+    before.threshold === role.threshold &&
+    before.keyids.length === role.keyids.length &&
+    before.keyids.every((id) => role.keyids.includes(id))
+  if (!isSame) return `, before ${before.threshold} of ${before.keyids.length}`
+  const isRenamed = role.keyids.some((id) => nameIn(before, id) !== nameIn(role, id))
+  return isRenamed ? ', the same keys by other names' : ', as before'
 }
 
 function roleNamed(roles: Root['roles'], name: string): Role | undefined {
