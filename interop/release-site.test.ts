@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { request } from 'node:https'
@@ -83,6 +83,10 @@ test('two of three people sign who signs, and nothing takes effect before', asyn
   const impossible = await run('image', 'root', ...publicFiles, '--threshold', '4')
   expect(impossible).toMatchObject({ code: 1, stderr: expect.stringContaining('RELEASE_BAD_THRESHOLD') })
 
+  expect(await run('image', 'renew', 'root')).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('trustcast image root'),
+  })
   const proposed = await done(run('image', 'root', ...publicFiles, '--threshold', '2'))
   expect(proposed).toContain('root as proposed: 0 of 2 signatures, may sign: alice, bob, carol')
   await done(run('image', 'delegate', image, ...publicFiles, '--threshold', '2'))
@@ -138,6 +142,9 @@ test('signing is refused for what was not meant, by keys that were not named, an
     code: 1,
     stderr: expect.stringContaining('RELEASE_EXISTS'),
   })
+  const unsure = await signOnTerminal(`${image}:2`, 'alice', 'no')
+  expect(unsure).toContain('CLI_NOT_CONFIRMED')
+  expect(unsure).toContain(`trustcast image withdraw ${image}`)
   await done(sign(`${image}:2`, 'alice'))
   const other = await sign(`${image}:3`, 'bob')
   expect(other).toMatchObject({ code: 1, stderr: expect.stringContaining('CLI_OTHER_PROPOSAL') })
@@ -205,6 +212,8 @@ test('a wave grows from canaries to everybody, and takes nobody back', async () 
   for (const one of endpoints) if ((await directed('production', one))?.version === '2') early.push(one)
   expect(early.length).toBeGreaterThan(20)
   expect(early.length).toBeLessThan(120)
+  // Who is added to it leaves the others as they are.
+  expect(await done(promote('2', '--canary', 'late'))).toContain('30 % and first pilots, late')
   expect(await promote('2', '--percent', '20')).toMatchObject({
     code: 1,
     stderr: expect.stringContaining('A wave only grows'),
@@ -380,6 +389,20 @@ function run(...words: string[]): Promise<CliResult> {
 
 function sign(what: string, name: string): Promise<CliResult> {
   return run('image', 'sign', what, '--key', keyOf(name), '--passphrase-file', passphraseOf(name), '--yes')
+}
+
+/** @returns what stands on the terminal at the end */
+async function signOnTerminal(what: string, name: string, answer: string): Promise<string> {
+  const words = ['image', 'sign', what, '--key', keyOf(name), '--passphrase-file', passphraseOf(name)]
+  const env = { ...process.env, TRUSTCAST_LOGIN: join(site.state, 'login-ada.json') }
+  const command = [trustcast, ...words].join(' ')
+  const { stdout, stdin } = spawn('script', ['-qec', command, '/dev/null'], { env })
+  let screen = ''
+  for await (const bytes of stdout) {
+    if (String(bytes).includes('Type yes')) stdin.end(`${answer}\n`)
+    screen += String(bytes)
+  }
+  return screen
 }
 
 async function signByToken(what: string): Promise<CliResult> {

@@ -192,6 +192,11 @@ export async function proposeRetirement(
 
 /** The same again for longer. */
 export async function proposeRenewalOf(site: Site, role: string, by: Proposer): Promise<void> {
+  if (role === 'root') {
+    throw new SiteError('BAD_REQUEST', 'a root is not renewed: another one follows it', {
+      remedy: 'Propose it with the keys that shall be: trustcast image root PUBLICFILE… --threshold N',
+    })
+  }
   await propose(site, by, ({ repository }) => {
     const kind = role === 'targets' ? 'targets' : 'family'
     const current = role === 'targets' ? repository?.targets : repository?.families.get(role)
@@ -275,7 +280,7 @@ export function rolesThatSign(role: string, { repository, pending }: ReleaseStat
 
 export function noProposal(role: string): SiteError {
   return new SiteError('NOT_FOUND', `nothing of ${role} awaits signatures`, {
-    remedy: 'See what does: trustcast image releases',
+    remedy: 'See what does, or ask an admin for it: trustcast image releases',
   })
 }
 

@@ -203,6 +203,7 @@ function decode(text: string | undefined): Uint8Array | undefined {
 function otherProposal(got: string, { role, version }: Meant): CliError {
   const wanted = version === undefined ? role : `${role}:${version}`
   return new CliError('CLI_OTHER_PROPOSAL', `expected to sign ${wanted}, what awaits signatures is ${got}`, {
-    remedy: 'Nothing was signed. See what awaits signatures: trustcast image releases',
+    remedy:
+      'Nothing was signed. See what awaits signatures, or ask an admin for it: trustcast image releases',
   })
 }

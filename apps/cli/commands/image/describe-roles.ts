@@ -1,5 +1,5 @@
 import { keyLabel, type Metadata, type TufKey } from '#core/release/index.ts'
-import { printable } from './partition-changes.ts'
+import { printable } from '../../printable.ts'
 
 type Root = Metadata<'root'>['signed']
 type Targets = Metadata<'targets'>['signed']

@@ -2,7 +2,15 @@ import { releasesView } from '#core/api/releases.ts'
 import { usage } from '../../cli-error.ts'
 import { type Command, parse } from '../../command.ts'
 import { channelText } from './releases.ts'
-import { channelOf, parseMeant, siteCall, wholeNumber } from './site-releases.ts'
+import {
+  type Call,
+  channelOf,
+  type Meant,
+  parseMeant,
+  readReleases,
+  siteCall,
+  wholeNumber,
+} from './site-releases.ts'
 
 export const promoteCommand: Command = {
   synopsis: 'promote NAME:VERSION --channel test|production [--percent N] [--canary GROUP]… [--endpoint ID]…',
@@ -24,12 +32,21 @@ export const promoteCommand: Command = {
     if (version === undefined || channel === undefined) throw usage('expected NAME:VERSION and --channel')
     const [groups, endpoints, percent] = [words.list('canary'), words.list('endpoint'), words.text('percent')]
     const isWave = percent !== undefined || groups.length + endpoints.length > 0
-    const share = percent === undefined ? 0 : wholeNumber(percent, 'percent', 0, 100)
-    const wave = isWave ? { groups, endpoints, percent: share } : undefined
+    const said = percent === undefined ? undefined : wholeNumber(percent, 'percent', 0, 100)
     const call = await siteCall()
+    const share = said ?? (isWave ? await shareSoFar(call, { role, version }, channel) : 0)
+    const wave = isWave ? { groups, endpoints, percent: share } : undefined
     const path = `/releases/images/${role}/channels/${channel}`
     const { images } = await call('PUT', path, releasesView, { version, wave })
     const state = images.find(({ name }) => name === role)?.channels.find((one) => one.channel === channel)
     out.result(state, () => (state === undefined ? '' : channelText(role, state)))
   },
+}
+
+/** Who is added to a wave takes nothing from those who have the release already. */
+async function shareSoFar(call: Call, { role, version }: Meant, channel: string): Promise<number> {
+  const { images } = await readReleases(call)
+  const channels = images.find(({ name }) => name === role)?.channels ?? []
+  const next = channels.find((one) => one.channel === channel)?.next
+  return next !== undefined && next.version === version ? next.wave.percent : 0
 }

@@ -31,10 +31,11 @@ export const signCommand: Command = {
       out.signal,
     )
     const call = await siteCall()
-    const described = describeProposal(meant, await readOrPropose(call, meant), view.published)
+    const { detail, isProposedHere } = await readOrPropose(call, meant)
+    const described = describeProposal(meant, detail, view.published)
     const lines = [...view.lines, ...described.lines, ...(await ownLines(words, described))]
     for (const line of lines) out.say(line)
-    if (!isSure) await confirm()
+    if (!isSure) await confirm(meant, isProposedHere)
     const signer = await openSigner(words, out.signal)
     await view.pin()
     const signature = await signMetadata(described.metadata, signer)
@@ -51,14 +52,17 @@ function signedText(
   return `Signed with the key of ${keyLabel(publicKey)}.\n${proposalText(proposal)}`
 }
 
-async function readOrPropose(call: Call, { role, version }: Meant): Promise<ProposalDetail> {
+async function readOrPropose(
+  call: Call,
+  { role, version }: Meant,
+): Promise<{ readonly detail: ProposalDetail; readonly isProposedHere: boolean }> {
   const read = (): Promise<ProposalDetail> => call('GET', `/releases/proposals/${role}`, proposalDetail)
   try {
-    return await read()
+    return { detail: await read(), isProposedHere: false }
   } catch (error) {
     if (!(error instanceof ApiRefusal) || error.code !== 'NOT_FOUND' || version === undefined) throw error
     await call('POST', `/releases/images/${role}/releases`, proposalView, { version })
-    return read()
+    return { detail: await read(), isProposedHere: true }
   }
 }
 
@@ -78,7 +82,12 @@ async function ownLines(words: Parsed, { added, previous }: Described): Promise<
   ]
 }
 
-async function confirm(): Promise<void> {
+async function confirm({ role }: Meant, isProposedHere: boolean): Promise<void> {
   if ((await ask('Type yes to sign this: ', false)) === 'yes') return
-  throw new CliError('CLI_NOT_CONFIRMED', 'it was not signed', { remedy: 'Type yes to sign, all of it.' })
+  const left = isProposedHere
+    ? ` It was proposed and awaits others; to drop it: trustcast image withdraw ${role}`
+    : ''
+  throw new CliError('CLI_NOT_CONFIRMED', 'it was not signed', {
+    remedy: `Type yes to sign, all of it.${left}`,
+  })
 }
