@@ -8,6 +8,15 @@ import { layWatermark, type Watermark } from './watermark.ts'
 /** Largest text ever passed, bytes. */
 const maxClipboardBytes = 16 * 1024 * 1024
 
+/** A viewer that changes to and fro has neither laid out anew. */
+const keptWatermarks = 2
+
+interface LaidWatermark {
+  /** Of all that it depends on. */
+  readonly key: string
+  readonly watermark: Watermark
+}
+
 /** What the two streams of one connection know of each other, and where they write. */
 export class Session {
   rights: RfbRights
@@ -24,10 +33,11 @@ export class Session {
   serverFences = false
   /** The server knows pointer events with more than eight buttons. */
   serverExtendedButtons = false
-  watermark: Watermark | undefined
 
   #viewerEncodings: readonly number[] = []
-  #watermarkKey = ''
+  #watermark: Watermark | undefined
+  #laid: readonly LaidWatermark[] = []
+  #isStale = false
   #toClient: Uint8Array[] = []
   #toServer: Uint8Array[] = []
   #events: RfbEvent[] = []
@@ -91,20 +101,30 @@ export class Session {
     this.updateWatermark()
   }
 
-  /** Lays the watermark out anew when its lines, the screen, the pixel format or the viewer's encodings changed. */
+  /** Call when its lines, the screen, the pixel format or the viewer's encodings may have changed. */
   updateWatermark(): void {
+    this.#isStale = true
+  }
+
+  /** As it is now. Laid out only when it is asked for: a viewer can change its format much more often than pictures come. */
+  get watermark(): Watermark | undefined {
+    if (this.#isStale) this.#watermark = this.#layWatermark()
+    this.#isStale = false
+    return this.#watermark
+  }
+
+  #layWatermark(): Watermark | undefined {
     const lines = this.rights.watermark
     const { width, height, format } = this
-    if (lines === undefined || format === undefined) {
-      this.watermark = undefined
-      this.#watermarkKey = ''
-      return
-    }
+    if (lines === undefined || format === undefined) return undefined
     const tight = this.lists(encoding.tight)
     const key = [width, height, format.identity, tight, ...lines].join('\n')
-    if (key === this.#watermarkKey) return
-    this.#watermarkKey = key
-    this.watermark = layWatermark(lines, { width, height, format, tight })
+    const kept = this.#laid.find((one) => one.key === key)
+    const laid = kept ?? { key, watermark: layWatermark(lines, { width, height, format, tight }) }
+    this.#laid = [laid, ...this.#laid.filter((one) => one !== kept)].slice(0, keptWatermarks)
+    // What was painted while another one was in use has gone over this one.
+    if (laid.watermark !== this.#watermark) laid.watermark.touch(this.screen)
+    return laid.watermark
   }
 
   /** Asks the server to send areas again; before the viewer's own first request it has nothing to restore. */
