@@ -238,6 +238,42 @@ test('a host speaks for nobody but itself, and one that was revoked is cut off',
   viewer.channel.close('left')
 })
 
+test('a host stays connected, whatever stands in the way of what it says of one session', async () => {
+  const { viewer, delivery } = await openWorkspace(site, nora, 'terminal')
+  viewer.channel.close('left')
+  const identity = await enrolHost('clumsy')
+  await using database = await openDatabase(site)
+  const [refused = '', cut = ''] = await Promise.all(
+    [1, 2].map(async () => {
+      const [row] = await database.rows(
+        `insert into sessions select (jsonb_populate_record(s, jsonb_build_object('id', gen_random_uuid(), 'host_id', $2::text, 'state', 'ending'))).*
+         from sessions s where id = $1 returning id`,
+        [delivery.session.id, identity.id],
+      )
+      return String(row?.['id'])
+    }),
+  )
+  await database.rows('update agents set placed = 2 where id = $1', [identity.id])
+  await database.rows(
+    `alter table sessions add constraint test check (id <> '${refused}' or state <> 'ended')`,
+  )
+  const host = await speakAs(identity)
+  const sessions = [refused, cut].map((id) => {
+    const end = { code: 'DISPLAY_START_FAILED', reason: '\uDE80 stood\nin a log\0' }
+    return { id, state: 'ended' as const, connected: false, end }
+  })
+  const endOfCut = async () =>
+    (await database.rows(`select "end" from sessions where id = $1 and state = 'ended'`, [cut]))[0]?.['end']
+  await until(async () => {
+    host.say({ kind: 'report', cpuPercent: 0, memoryFreeMiB: 9999, warm: 0, sessions })
+    return (await endOfCut()) !== undefined
+  }, 'the site has taken what it could')
+  expect(await endOfCut()).toMatchObject({ reason: '\uFFFD stood\nin a log ' })
+  expect(host.isOpen()).toBe(true)
+  await database.rows('alter table sessions drop constraint test')
+  await ada.send('POST', `/admin/agents/${identity.id}/revoke`, undefined, z.unknown())
+})
+
 test('people on a host that is revoked are cut off', async () => {
   const { viewer, delivery: made } = await openWorkspace(site, nora, 'terminal')
   let interrupted = false
@@ -358,5 +394,10 @@ async function speakAs(identity: AgentIdentity) {
     socket.once('open', resolve)
     socket.once('error', reject)
   })
-  return { say: (message: HostToSite) => socket.send(JSON.stringify(message)), heard: () => heard, closed }
+  return {
+    say: (message: HostToSite) => socket.send(JSON.stringify(message)),
+    heard: () => heard,
+    closed,
+    isOpen: () => socket.readyState === socket.OPEN,
+  }
 }

@@ -1,8 +1,10 @@
 import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { HostToSite } from '#core/agent/messages.ts'
+import { DisplayError, type DisplayServer } from '#core/broker/display.ts'
 import { type Channel, defaultReplayBytes, generateX25519 } from '#core/channel/index.ts'
-import { Rig, until } from './host.rig.ts'
+import { desiredSession, Rig, until } from './host.rig.ts'
 import { openViewer, RfbPerson, typeUntilFile } from './rfb-person.rig.ts'
 
 let rig: Rig
@@ -218,4 +220,22 @@ test('a viewer that floods a display is held back, and no other session notices'
   await typeUntilFile(rig, viewer, 'flooded', 'x')
   rig.desire({ sessions: [] })
   await until(() => rig.reported.length === 0)
+})
+
+test('why a session could not start is told whole, however its log was cut', async () => {
+  const message = `${'x'.repeat(498)}\0\u{1F680}`
+  const displays: DisplayServer = {
+    warm: 0,
+    prelaunch: () => undefined,
+    start: () => Promise.reject(new DisplayError('DISPLAY_START_FAILED', message)),
+    adopt: async () => [],
+    [Symbol.asyncDispose]: async () => undefined,
+  }
+  const told: HostToSite[] = []
+  await using failing = await Rig.start({ displays, tell: (one) => void told.push(one) })
+  failing.desire({ sessions: [desiredSession(failing.account)] })
+  const end = await until(
+    () => told.flatMap((one) => (one.kind === 'report' ? one.sessions : [])).find((one) => one.end)?.end,
+  )
+  expect(end.reason).toBe(`${'x'.repeat(498)} \uFFFD`)
 })

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import { sayable } from '#core/agent/agent-text.ts'
 import type { DesiredSession, HostSession, HostToSite } from '#core/agent/messages.ts'
 import type { SessionNotice } from '#core/api/person.ts'
 import type { Display, DisplayEnd, DisplayServer } from '#core/broker/display.ts'
@@ -158,7 +159,7 @@ export class Session {
     } catch (error) {
       if (this.#ending === undefined) this.#log.error({ err: error }, 'session could not be started')
       const failure = isCoded(error)
-        ? { code: error.code, reason: error.message.slice(0, 500) }
+        ? { code: error.code, reason: sayable(error.message.slice(0, 500)) }
         : { code: 'DISPLAY_START_FAILED', reason: 'The session could not be started' }
       this.#over(this.#ending ?? failure)
     }

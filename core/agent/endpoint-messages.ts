@@ -6,6 +6,7 @@ import { maxStatementChars } from '#core/evidence/index.ts'
 import { maxOpenLeases } from '#core/lease/index.ts'
 import { attestation } from '#core/tpm/attestation.ts'
 import { overlays } from '#core/trust/words.ts'
+import { agentText } from './agent-text.ts'
 
 /**
  * What an endpoint's agent and a site node say to each other, by the same rules as hosts (`messages.ts`): the site states whole and
@@ -95,7 +96,7 @@ export const reportedLease = z.strictObject({
    */
   state: z.enum(['held', 'paused', 'ended']),
   /** For `paused` and `ended`: LEASE_WITHDRAWN, LEASE_EXPIRED, LEASE_ENDED, or what else ended it. */
-  end: z.strictObject({ code: z.string().max(100), reason: z.string().max(500) }).optional(),
+  end: z.strictObject({ code: agentText(100), reason: agentText(500) }).optional(),
   stats: leaseStats,
 })
 export type ReportedLease = z.infer<typeof reportedLease>

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { program } from '#core/api/admin.ts'
 import { sessionNotice } from '#core/api/person.ts'
 import { bytes32, instant, obligations, right, uuid } from '#core/api/words.ts'
+import { agentText } from './agent-text.ts'
 
 /**
  * What agents (hosts and gateways) and a site node say to each other: JSON text messages in one WebSocket
@@ -65,7 +66,7 @@ export const hostSession = z.strictObject({
   connected: z.boolean(),
   lastInputAt: instant.optional(),
   /** For `ended`: DISPLAY_…, SESSION_IDLE, SESSION_DISCONNECTED, SESSION_OVER, SESSION_PROGRAM_ENDED, … */
-  end: z.strictObject({ code: z.string().max(100), reason: z.string().max(500) }).optional(),
+  end: z.strictObject({ code: agentText(100), reason: agentText(500) }).optional(),
 })
 export type HostSession = z.infer<typeof hostSession>
 

@@ -107,6 +107,14 @@ test('claims that the vocabulary lacks are left out', () => {
   expect(verifyEvidence(token, 'e1', [publicKey]).observations).toEqual([])
 })
 
+test('what no log and no database takes is left out of what a collector saw', () => {
+  const seen = { claim: 'endpoint.antivirus', value: 'bad\0', collector: '\u001B[1m', detail: 'cut \uD83D' }
+  const token = makeEvidence({ ...statement, observations: [seen as never] }, privateKey)
+  expect(verifyEvidence(token, 'e1', [publicKey]).observations).toEqual([
+    { claim: 'endpoint.antivirus', value: 'bad ', collector: ' [1m', detail: 'cut \uFFFD' },
+  ])
+})
+
 test('any text is a statement or a coded error', () => {
   const part = fc.oneof(
     fc.string(),

@@ -1,4 +1,5 @@
 import type { KeyObject } from 'node:crypto'
+import { sayable } from '#core/agent/agent-text.ts'
 import { type CompactJws, makeCompactJws, readCompactJws } from '#core/identity/compact-jws.ts'
 import { isClaimName } from '#core/trust/index.ts'
 import { type EvidenceError, refused } from './evidence-error.ts'
@@ -116,8 +117,16 @@ function readObservation(item: unknown): readonly Observation[] {
     !isText(detail, maxDetailChars)
   )
     throw malformed(`texts in an observation, its detail of at most ${maxDetailChars} characters`)
-  const observation = { claim, value, collector, detail } as Observation
-  return isClaimName(observation.claim) ? [observation] : []
+  const said = { claim, value, collector, detail } as Observation
+  if (!isClaimName(said.claim)) return []
+  return [
+    {
+      claim: said.claim,
+      value: sayable(said.value),
+      collector: sayable(said.collector),
+      detail: sayable(said.detail),
+    },
+  ]
 }
 
 function read(token: string): CompactJws {

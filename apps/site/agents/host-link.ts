@@ -54,6 +54,11 @@ export function createHostLink(
     if (hint.topic === 'lost' || hint.topic === 'gateways' || (hint.topic === 'host' && hint.id === id))
       push.ask()
   })
+  // What cannot be written down of one session shall not cut the host of all others off: it reports again.
+  const unlessAway = (error: unknown): void => {
+    if (isAway(error)) throw error
+    log.error({ err: error }, 'a session that the host reported could not be written down')
+  }
   const receive = async (message: HostToSite): Promise<void> => {
     lastHeard = new Date(site.now())
     switch (message.kind) {
@@ -63,7 +68,7 @@ export function createHostLink(
       case 'report': {
         const { cpuPercent, memoryFreeMiB, warm } = message
         await recordReport(db, id, lastHeard, { cpuPercent, memoryFreeMiB, warm })
-        for (const session of message.sessions) await noteSession(site, id, session, known)
+        for (const session of message.sessions) await noteSession(site, id, session, known).catch(unlessAway)
         forgetOthers(known, message.sessions)
         return
       }
