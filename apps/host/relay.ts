@@ -11,7 +11,7 @@ const longestDelayMs = 15_000
 const spareMs = 240_000
 /** A spare that lived so long unused was a good one. */
 const goodSpareMs = 10_000
-/** INVARIANT: a gateway that uses up spares cannot make this host dial without end. */
+/** INVARIANT: a gateway that uses up spares, or says another address again and again, cannot make this host dial without end. */
 const dialPace = { burst: 100, perSecond: 20 }
 
 /** A gateway that the site told of. */
@@ -35,6 +35,7 @@ export interface Relay {
 
 export function createRelay(options: RelayOptions): Relay {
   const kept = new Map<string, AbortController>()
+  const paces = new Map<string, () => number>()
   return {
     desire(gateways) {
       const wanted = new Map(gateways.map((gateway) => [`${gateway.id} ${gateway.agentUrl}`, gateway]))
@@ -47,7 +48,8 @@ export function createRelay(options: RelayOptions): Relay {
         if (kept.has(name)) continue
         const stop = new AbortController()
         kept.set(name, stop)
-        const pace = createPace(dialPace, () => performance.now())
+        const pace = paces.get(gateway.id) ?? createPace(dialPace, () => performance.now())
+        paces.set(gateway.id, pace)
         for (let spare = 0; spare < sparesPerGateway; spare++)
           void keepSpare(gateway, options, pace, stop.signal)
       }
@@ -67,7 +69,9 @@ async function keepSpare(
   signal: AbortSignal,
 ): Promise<void> {
   let failures = 0
-  while (!signal.aborted) {
+  for (;;) {
+    await delay(Math.max(backOff(failures), pace()), undefined, { signal }).catch(() => undefined)
+    if (signal.aborted) return
     const began = performance.now()
     try {
       const used = await holdSpare(await options.dial(gateway, signal), options.door, signal)
@@ -79,7 +83,6 @@ async function keepSpare(
         options.log.warn({ err: error, gateway: gateway.id }, 'a gateway could not be reached')
       failures += 1
     }
-    await delay(Math.max(backOff(failures), pace()), undefined, { signal }).catch(() => undefined)
   }
 }
 
