@@ -5,6 +5,7 @@ import { ensureAccount } from './account.ts'
 import { openCgroups, parseMountinfo } from './cgroup.ts'
 import type { Context, DisplayLog } from './context.ts'
 import { installDesktop } from './desktop.ts'
+import { requireNamespaces, xSockets } from './namespaces.ts'
 import { requirePeers } from './packages.ts'
 import { identify, isRunning, type ProcessId } from './processes.ts'
 import { isComplete, isWhole, openSession, startSession } from './session.ts'
@@ -24,7 +25,7 @@ export interface XvncOptions {
 
 /**
  * Runs displays with Xvnc, as root on Linux: a display server under a throw-away user on a 0600 unix socket
- * without TCP, programs under the person's own account, both in one cgroup.
+ * without TCP, programs under the person's own account, both in one cgroup and in namespaces of their own.
  *
  * What people of one host still see of each other is what the kernel shows everybody: names of accounts, and
  * in /proc the existence, owner and command lines of processes (never their environment, files or memory).
@@ -47,6 +48,7 @@ export async function createXvncDisplayServer(options: XvncOptions): Promise<Dis
       `expected a host tag [a-z0-9-]{1,32}, got ${options.hostTag}`,
     )
   requirePeers()
+  await requireNamespaces()
   const [runDir, homesDir] = [resolve(options.runDir), resolve(options.homesDir)]
   for (const folder of [runDir, homesDir]) await openFolder(folder)
   const socket = folderOf(runDir, 'd000000000000').socket
@@ -183,13 +185,12 @@ async function openFolder(folder: string): Promise<void> {
       throw unfit(`people's sessions cannot get through ${parent} to ${folder}`, `Run: chmod o+x ${parent}`)
 }
 
-/** A display server that is not root can make neither this folder nor its sticky bit. */
+/** Each session has a folder of its own mounted over it. */
 async function makeXSocketFolder(): Promise<void> {
-  const folder = '/tmp/.X11-unix'
-  await mkdir(folder, { recursive: true })
-  const found = await lstat(folder)
-  if (!found.isDirectory() || found.uid !== 0) throw unfit(`${folder} is not a directory of root`)
-  await chmod(folder, 0o1777)
+  await mkdir(xSockets, { recursive: true })
+  const found = await lstat(xSockets)
+  if (!found.isDirectory() || found.uid !== 0) throw unfit(`${xSockets} is not a directory of root`)
+  await chmod(xSockets, 0o1777)
 }
 
 /** Takes the run directory for this process, also from a dead one. */

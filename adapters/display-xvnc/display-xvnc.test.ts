@@ -80,12 +80,21 @@ test('nobody but root reaches a display server, a cookie or a home of another pe
     server.start(request('one'), never),
     server.start({ ...request('two'), account: accounts[1]! }, never),
   ])
-  const { display } = await stateOf(one)
+  const { display, server: xvnc } = await stateOf(one)
   const cookie = join(sessionFolder(one), 'p', 'Xauthority')
+  const within = (path: string): string => `/proc/${xvnc.pid}/root${path}`
+  const screen = `/tmp/.X11-unix/X${display}`
   const open = ['perl', '-MIO::Socket::UNIX', '-e', 'IO::Socket::UNIX->new(Peer => shift) or exit 9']
+  const bind = 'socket(S, PF_UNIX, SOCK_STREAM, 0); bind(S, pack_sockaddr_un("\\0" . shift)) or exit 9'
   const attempts = [
     [...open, one.socketPath],
+    [...open, screen],
+    [...open, within(screen)],
+    [...open, join(sessionFolder(one), 'x', 'X11-unix', `X${display}`)],
+    ['perl', '-MIO::Socket::UNIX', '-e', 'IO::Socket::UNIX->new(Peer => "\\0" . shift) or exit 9', screen],
+    ['perl', '-MSocket', '-e', bind, screen],
     ['cat', cookie],
+    ['cat', within(cookie)],
     ['ls', join(sessionFolder(one), 'x')],
     ['ls', join(folder, 'homes', accounts[0]!)],
     ['cat', join(sessionFolder(one), 'state.json')],
@@ -94,9 +103,52 @@ test('nobody but root reaches a display server, a cookie or a home of another pe
   ]
   for (const attempt of attempts) await expect(as(accounts[1]!, attempt), attempt.join(' ')).rejects.toThrow()
   await expect(as(accounts[0]!, [...open, one.socketPath])).rejects.toThrow()
-  await expect(as(accounts[0]!, ['cat', cookie])).resolves.toBeDefined()
-  await run(open[0]!, [...open.slice(1), one.socketPath])
+  for (const path of [one.socketPath, within(screen)]) await run(open[0]!, [...open.slice(1), path])
+  await expect(readFile(within(cookie))).resolves.toBeDefined()
   await run(open[0]!, [...open.slice(1), two.socketPath])
+})
+
+test('what a session kept in memory and left in /tmp goes with it, and fills nothing that others need', async () => {
+  const left = join('/tmp', `left-${tag}`)
+  const fill = `
+    perl -MIO::Socket::UNIX -e 'shmget(0, 1 << 20, 0600) // die; IO::Socket::UNIX->new(Local => shift, Listen => 1) or die' ${left}
+    echo x >/dev/shm/${tag}
+    head -c 200M /dev/zero >"$XDG_RUNTIME_DIR/full"
+    touch "$HOME/done"
+    exec sleep 1000`
+  const display = await (await serve()).start(application('one', ['sh', '-c', fill]), never)
+  await until(async () => readdirSync(join(folder, 'homes', accounts[0]!)).includes('done'))
+  const { server } = await stateOf(display)
+  const within = `/proc/${server.pid}/root`
+  const full = await stat(`${within}${sessionFolder(display)}/p/run/full`)
+  expect(full.size).toBeGreaterThan(0)
+  expect(full.size).toBeLessThan(100 * 1024 * 1024)
+  expect(readdirSync(`${within}/dev/shm`)).toEqual([tag])
+  expect(readdirSync('/dev/shm')).not.toContain(tag)
+  expect((await run('nsenter', [`--target=${server.pid}`, '--ipc', 'ipcs', '-m'])).stdout).toContain(
+    '1048576',
+  )
+  expect((await run('ipcs', ['-m'])).stdout).not.toContain(full.uid.toString())
+  expect((await run('ipcs', ['-m'])).stdout).not.toContain(accounts[0]!.slice(0, 10))
+  expect((await stat(left)).isSocket()).toBe(true)
+  await display.stop()
+  await expect(stat(left)).rejects.toThrow()
+})
+
+test('a socket in /tmp of another session of the same person stays', async () => {
+  const path = join('/tmp', `alive-${tag}`)
+  const listen = 'IO::Socket::UNIX->new(Local => shift, Listen => 1) or die; sleep 1000'
+  const server = await serve()
+  const first = await server.start(
+    application('one', ['perl', '-MIO::Socket::UNIX', '-e', `my $s = ${listen}`, path]),
+    never,
+  )
+  const second = await server.start(application('two', ['sleep', '1000']), never)
+  await until(async () => readdirSync('/tmp').includes(`alive-${tag}`))
+  await second.stop()
+  expect((await stat(path)).isSocket()).toBe(true)
+  await first.stop()
+  await expect(stat(path)).rejects.toThrow()
 })
 
 test('no display server listens on TCP', async () => {
@@ -169,16 +221,13 @@ test('an adopted session ends when its program quits', async () => {
 test('a half-started display and damaged state of a dead agent are cleaned up', async () => {
   const first = await open()
   const display = await first.start(request('one'), never)
-  const { server, display: number } = await stateOf(display)
+  const { server } = await stateOf(display)
   await first[Symbol.asyncDispose]()
   await writeFile(join(sessionFolder(display), 'state.json'), '{"id":')
   const second = await open()
   servers.push(second)
-  const screen = `/tmp/.X11-unix/X${number}`
-  await expect(stat(screen)).resolves.toBeDefined()
   expect(await second.adopt()).toEqual([])
   expect(await identify(server.pid)).toBeUndefined()
-  await expect(stat(screen)).rejects.toThrow()
   expect(await displays()).toEqual([])
 })
 
@@ -192,7 +241,6 @@ test('what a display server had in /tmp goes with it, however it ended', async (
   process.kill(server.pid, 'SIGKILL')
   await display.ended
   await expect(stat(keymap)).rejects.toThrow()
-  await expect(stat(`/tmp/.X11-unix/X${number}`)).rejects.toThrow()
 })
 
 test('a program that forks twice, leaves its session and clears its environment ends with the session', async () => {
@@ -389,12 +437,13 @@ async function stateOf(
 
 /** Runs an X client as root with the display's cookie. */
 async function x(display: Display, argv: string[]): Promise<string> {
+  const { display: number, server } = await stateOf(display)
   const env = {
     ...process.env,
-    DISPLAY: `:${(await stateOf(display)).display}`,
+    DISPLAY: `:${number}`,
     XAUTHORITY: join(dirname(display.socketPath), 'cookie'),
   }
-  return (await run(argv[0]!, argv.slice(1), { env })).stdout.trim()
+  return (await run('nsenter', [`--target=${server.pid}`, '--mount', ...argv], { env })).stdout.trim()
 }
 
 async function windows(display: Display): Promise<string> {

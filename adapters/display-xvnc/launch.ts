@@ -12,6 +12,8 @@ export interface Launch {
   readonly account?: string
   /** Cgroup directories it joins before it runs. */
   readonly cgroups: readonly string[]
+  /** Runs a command as root in other namespaces, after the cgroups are joined. */
+  readonly namespaces?: (command: readonly string[]) => readonly string[]
   /** The whole environment besides PATH. */
   readonly variables: Readonly<Record<string, string>>
   readonly directory: string
@@ -31,7 +33,7 @@ echo "$1" 2>/dev/null >/proc/self/oom_score_adj
 shift
 while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs" || exit 97; shift; done
 shift
-exec setpriv --no-new-privs --inh-caps=-all "$@"`
+exec "$@"`
 
 /**
  * Starts a program that outlives this process: own session, nothing shared but `stdio`.
@@ -45,11 +47,14 @@ export async function launch(
 ): Promise<ChildProcess> {
   const groups = how.account === undefined ? ['--clear-groups'] : ['--init-groups']
   const user = [`--reuid=${how.account ?? how.uid}`, `--regid=${how.gid}`, ...groups]
-  const child = spawn(
-    '/bin/sh',
-    ['-c', join, 'sh', String(how.oomScore), ...how.cgroups, '--', ...user, ...argv],
-    { cwd: how.directory, detached: true, env: { PATH: programPath, ...how.variables }, stdio },
-  )
+  const asUser = ['setpriv', '--no-new-privs', '--inh-caps=-all', ...user, ...argv]
+  const command = how.namespaces?.(asUser) ?? asUser
+  const child = spawn('/bin/sh', ['-c', join, 'sh', String(how.oomScore), ...how.cgroups, '--', ...command], {
+    cwd: how.directory,
+    detached: true,
+    env: { PATH: programPath, ...how.variables },
+    stdio,
+  })
   await once(child, 'spawn')
   child.unref()
   return child

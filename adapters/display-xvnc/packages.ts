@@ -12,6 +12,10 @@ const packageOf = {
   xterm: 'xterm',
   mousepad: 'mousepad',
   setpriv: 'util-linux',
+  unshare: 'util-linux',
+  nsenter: 'util-linux',
+  mount: 'mount',
+  perl: 'perl-base',
   flock: 'util-linux',
   useradd: 'passwd',
 } as const

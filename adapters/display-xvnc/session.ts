@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { access, chown, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { access, chmod, chown, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -9,11 +9,12 @@ import type { Account } from './account.ts'
 import type { Context } from './context.ts'
 import { sessionCommand } from './desktop.ts'
 import { type Launch, launch, withLog } from './launch.ts'
+import { asSeenBy, namespacesOf } from './namespaces.ts'
 import { programPath } from './packages.ts'
 import { identify, isRunning, type ProcessId } from './processes.ts'
 import { probe, resize } from './rfb-probe.ts'
 import { type DisplayState, folderOf, saveState } from './state.ts'
-import { endDisplay, lastLines, reasonLength, type Xvnc } from './xvnc.ts'
+import { causeOf, endDisplay, lastLines, reasonLength, type Xvnc } from './xvnc.ts'
 
 const run = promisify(execFile)
 
@@ -49,12 +50,12 @@ export async function startSession(
     const unlimited = await context.cgroups.limit(id, request.limits)
     if (unlimited.length > 0)
       context.log.warn({ sessionId: request.sessionId, unlimited }, 'this machine cannot enforce every limit')
-    await makePersonFolder(context, id, account, xvnc.xauthority)
+    await makePersonFolder(context, xvnc, account)
     const [child] = await Promise.all([
       startProgram(context, xvnc, account, request),
       resize(folderOf(context.runDir, id).socket, request, deadline),
     ])
-    await windowManager(readyFile(context, id), child, deadline)
+    await windowManager(asSeenBy(xvnc.state.server, readyFile(context, id)), child, deadline)
     const program = await identify(child.pid ?? 0)
     if (program === undefined) throw new Error('the program quit at once')
     const state: RunningState = { ...xvnc.state, ...claimed, request, program, startedAt: Date.now() }
@@ -63,7 +64,11 @@ export async function startSession(
   } catch (cause) {
     signal.throwIfAborted()
     const log = await lastLines(context, id, reasonLength)
-    throw new DisplayError('DISPLAY_START_FAILED', `the session's programs did not start: ${log}`, { cause })
+    throw new DisplayError(
+      'DISPLAY_START_FAILED',
+      `the session's programs did not start: ${log || causeOf(cause)}`,
+      { cause },
+    )
   }
 }
 
@@ -149,15 +154,12 @@ function readyFile(context: Context, id: string): string {
 }
 
 /** The person's own copy of the cookie and a runtime directory, closed to everybody else. */
-async function makePersonFolder(
-  context: Context,
-  id: string,
-  account: Account,
-  xauthority: Buffer,
-): Promise<void> {
-  const { person } = folderOf(context.runDir, id)
-  await mkdir(join(person, 'run'), { recursive: true, mode: 0o700 })
-  await writeFile(join(person, 'Xauthority'), xauthority, { mode: 0o600 })
+async function makePersonFolder(context: Context, xvnc: Xvnc, account: Account): Promise<void> {
+  const { id, server } = xvnc.state
+  const person = asSeenBy(server, folderOf(context.runDir, id).person)
+  await chmod(person, 0o700)
+  await mkdir(join(person, 'run'), { mode: 0o700 })
+  await writeFile(join(person, 'Xauthority'), xvnc.xauthority, { mode: 0o600 })
   for (const path of [join(person, 'Xauthority'), join(person, 'run'), person])
     await chown(path, account.uid, account.gid)
 }
@@ -168,13 +170,14 @@ async function startProgram(
   account: Account,
   request: DisplayRequest,
 ): Promise<ChildProcess> {
-  const { id, display } = xvnc.state
+  const { id, display, server } = xvnc.state
   const folder = folderOf(context.runDir, id)
   const how: Launch = {
     uid: account.uid,
     gid: account.gid,
     account: account.name,
     cgroups: await context.cgroups.create(id),
+    namespaces: (command) => ['nsenter', ...namespacesOf(server, account.home), ...command],
     directory: account.home,
     oomScore: 200,
     variables: {
@@ -224,7 +227,8 @@ async function configure(context: Context, state: RunningState, switches: readon
     DISPLAY: `:${state.display}`,
     XAUTHORITY: folderOf(context.runDir, state.id).cookie,
   }
-  await run('setpriv', [...user, 'tigervncconfig', ...set], { env, timeout: 5000 })
+  const command = ['setpriv', ...user, 'tigervncconfig', ...set]
+  await run('nsenter', [...namespacesOf(state.server, '/'), ...command], { env, timeout: 5000 })
 }
 
 async function residentBytes(pids: readonly number[]): Promise<number> {

@@ -55,9 +55,11 @@ export interface DisplayFolder {
   /** The display server's, 0700: nobody else but root gets in. */
   readonly server: string
   readonly socket: string
+  /** Holds the X socket; root's. Only the session sees it, at the usual place. */
+  readonly xSockets: string
   /** Cookie for the display server and for the agent. */
   readonly cookie: string
-  /** The person's, 0700. */
+  /** Where the session alone sees the person's folder, 0700. */
   readonly person: string
   readonly log: string
   /** Feeds `log` up to its bound. */
@@ -72,6 +74,7 @@ export function folderOf(runDir: string, id: string): DisplayFolder {
     path,
     server,
     socket: join(server, 'rfb.sock'),
+    xSockets: join(server, 'X11-unix'),
     cookie: join(server, 'cookie'),
     person: join(path, 'p'),
     log: join(path, 'log'),

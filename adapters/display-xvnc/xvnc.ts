@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile } from 'node:child_process'
 import { randomBytes, randomInt } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import type { Stats } from 'node:fs'
 import {
   chmod,
   chown,
@@ -20,6 +20,7 @@ import { promisify } from 'node:util'
 import { DisplayError } from '#core/broker/display.ts'
 import type { Context } from './context.ts'
 import { type Launch, launch, withLog } from './launch.ts'
+import { inOwnNamespaces, keepingAbstractName } from './namespaces.ts'
 import { findProcesses, hasVariable, identify, killAll, type ProcessId, userOf } from './processes.ts'
 import type { Size } from './rfb-probe.ts'
 import { type DisplayState, folderOf, saveState } from './state.ts'
@@ -43,10 +44,9 @@ export interface Xvnc {
 const firstUid = 1_900_000_000
 const uidCount = 2 ** 24
 const startTimeoutMs = 15_000
-const socketFolder = '/tmp/.X11-unix'
-/** Low ones are left to X servers of the machine; the X protocol's ports end at 6000 + 59535. */
+/** Low ones are left to X servers of the machine. Without TCP none ends at a port: there are more than somebody could keep taken. */
 const firstNumber = 1000
-const endNumber = 59_536
+const endNumber = 2 ** 31
 /** Characters of a log that a refusal has room for; its end says what went wrong. */
 export const reasonLength = 400
 const logKiB = 1024
@@ -70,7 +70,7 @@ export async function startXvnc(context: Context, size: Size, signal: AbortSigna
     const xauthority = encodeXauthority(randomBytes(16))
     await makeFolder(context, state, xauthority)
     const cgroups = await context.cgroups.create(state.id)
-    const display = freeNumber()
+    const display = randomInt(firstNumber, endNumber)
     const started = await startServer(context, state, { ...size, display }, cgroups, signal)
     const complete = { ...state, server: started.server, display }
     await saveState(context.runDir, complete)
@@ -80,7 +80,13 @@ export async function startXvnc(context: Context, size: Size, signal: AbortSigna
     await endDisplay(context, state.id, state)
     signal.throwIfAborted()
     if (cause instanceof DisplayError) throw cause
-    throw new DisplayError('DISPLAY_START_FAILED', `the display server did not start: ${log}`, { cause })
+    throw new DisplayError(
+      'DISPLAY_START_FAILED',
+      `the display server did not start: ${log || causeOf(cause)}`,
+      {
+        cause,
+      },
+    )
   }
 }
 
@@ -98,12 +104,18 @@ export async function endDisplay(
   const uid = state?.uid ?? (await stat(folderOf(context.runDir, id).server).catch(() => undefined))?.uid
   if (uid !== undefined && uid >= firstUid) {
     await killAll(() => findProcesses(async (pid) => (await userOf(pid)) === uid))
-    await removeLeftovers(uid)
+    await removeFromTmp(uid, () => true)
   }
   if (state !== undefined && !context.cgroups.contain) await killWithoutCgroup(state)
+  if (state?.personUid !== undefined) await removeDeadSockets(state.personUid)
   // rm never follows a link that another session of the same person swaps in meanwhile.
   await run('rm', ['-rf', '--one-file-system', '--', folderOf(context.runDir, id).path])
   context.displays.delete(id)
+}
+
+/** For when nothing was logged: what is missing may be the room for a log. */
+export function causeOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
 
 /** The last words of a display and its programs, for a person to read. */
@@ -138,6 +150,10 @@ async function makeFolder(context: Context, state: DisplayState, xauthority: Buf
   await chown(folder.cookie, state.uid, state.uid)
   await chown(folder.server, state.uid, state.uid)
   await chmod(folder.server, 0o700)
+  await mkdir(folder.xSockets)
+  // As an X server expects it: it warns, and waits, where this is anybody's but root's.
+  await chmod(folder.xSockets, 0o1777)
+  await mkdir(folder.person, { mode: 0o711 })
   await run('mkfifo', ['-m', '600', folder.logPipe])
 }
 
@@ -158,6 +174,7 @@ async function startServer(
     directory: '/',
     oomScore: -900,
   }
+  const apart: Launch = { ...how, namespaces: (command) => inOwnNamespaces(folder, command) }
   return withLog(folder.logPipe, async (pipe) => {
     const log = await open(folder.log, 'a', 0o600)
     // Reads on after the bound, so that a program which talks a lot neither fills the disk nor stops.
@@ -167,7 +184,7 @@ async function startServer(
     } finally {
       await log.close()
     }
-    const child = await launch(how, xvncCommand(folder, screen), ['ignore', pipe, pipe, 'pipe'])
+    const child = await launch(apart, xvncCommand(folder, screen), ['ignore', pipe, pipe, 'pipe'])
     await untilReady(child, signal)
     const server = await identify(child.pid ?? 0)
     if (server === undefined) throw new Error('it ended at once')
@@ -176,14 +193,16 @@ async function startServer(
 }
 
 function xvncCommand(folder: { socket: string; cookie: string }, screen: Screen): readonly string[] {
-  const display = [`:${screen.display}`, '-displayfd', '3', '-nolisten', 'tcp', '-auth', folder.cookie]
+  const display = [`:${screen.display}`, '-displayfd', '3', '-auth', folder.cookie]
+  const closed = ['-nolisten', 'tcp', '-nolisten', 'local']
   const shown = ['-depth', '24', '-geometry', `${screen.width}x${screen.height}`, '-desktop', 'Trustcast']
   const listen = ['-rfbport', '-1', '-rfbunixpath', folder.socket, '-rfbunixmode', '0600']
   // All viewers come through one socket, which the black-list would take for one misbehaving host.
   const admit = ['-SecurityTypes', 'None', '-UseBlacklist=0', '-AlwaysShared']
   // The host agent's filter sets the size a person may move; this only keeps the server out of its way.
   const flow = ['-FrameRate', '60', '-MaxCutText', String(16 * 1024 * 1024)]
-  return ['Xvnc', ...display, ...shown, ...listen, ...admit, ...flow]
+  const server = ['Xvnc', ...display, ...closed, ...shown, ...listen, ...admit, ...flow]
+  return keepingAbstractName(screen.display, server)
 }
 
 /** Clients can connect when the server writes its number and, in a second write that must not fail, the end of the line. */
@@ -195,28 +214,17 @@ async function untilReady(child: ChildProcess, signal: AbortSignal): Promise<voi
   throw new Error('it ended before clients could connect')
 }
 
-/**
- * A display number that nothing in /tmp stands in the way of. Random, because servers that look for the lowest one meet,
- * and because a person could make a few files that keep them from the first numbers.
- */
-function freeNumber(): number {
-  for (;;) {
-    const number = randomInt(firstNumber, endNumber)
-    if (!existsSync(join(socketFolder, `X${number}`)) && !existsSync(keymapOf(number))) return number
+/** What programs that were killed left in /tmp, such as their message bus; another session of the person may have some that live. */
+async function removeDeadSockets(personUid: number): Promise<void> {
+  const bound = (await readFile('/proc/net/unix', 'utf8')).split('\n').map((line) => line.split('/').at(-1))
+  const alive = new Set(bound)
+  await removeFromTmp(personUid, (name, found) => found.isSocket() && !alive.has(name))
+}
+
+async function removeFromTmp(uid: number, isLeft: (name: string, found: Stats) => boolean): Promise<void> {
+  for (const name of await readdir('/tmp')) {
+    const path = join('/tmp', name)
+    const found = await lstat(path).catch(() => undefined)
+    if (found?.uid === uid && isLeft(name, found)) await unlink(path).catch(() => undefined)
   }
-}
-
-/** Where the server has its keymap compiled to, for a moment. */
-function keymapOf(display: number): string {
-  return `/tmp/server-${display}.xkm`
-}
-
-/** A killed X server leaves its socket, and its keymap while it started. Its number may have been given away by now. */
-async function removeLeftovers(uid: number): Promise<void> {
-  for (const folder of ['/tmp', socketFolder])
-    for (const name of await readdir(folder)) {
-      const path = join(folder, name)
-      const found = await lstat(path).catch(() => undefined)
-      if (found?.uid === uid) await unlink(path).catch(() => undefined)
-    }
 }
