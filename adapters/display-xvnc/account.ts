@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { chmod, chown, lstat, mkdir, readFile } from 'node:fs/promises'
+import { chmod, chown, lstat, mkdir, open, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -15,8 +15,11 @@ const run = promisify(execFile)
  */
 const marker = 'trustcast'
 
-/** Held by every agent of this machine while it makes an account. */
+/** Held by every agent of this machine while it makes an account. INVARIANT: root's alone, for whoever can open a file can keep it locked. */
 const lockFile = '/run/trustcast-accounts.lock'
+const lockSeconds = 10
+/** Exit status of flock when it waited in vain; useradd has none so high. */
+const lockedStatus = 100
 
 /** An operating-system user. */
 export interface Account {
@@ -32,18 +35,24 @@ export interface Account {
  * @throws {DisplayError} DISPLAY_BAD_REQUEST for a name of the wrong shape; DISPLAY_ACCOUNT_FOREIGN when the name
  * belongs to an account that was not made here for this `homesDir`; DISPLAY_ACCOUNT_FAILED
  */
-export async function ensureAccount(name: string, fullName: string, homesDir: string): Promise<Account> {
+export async function ensureAccount(
+  name: string,
+  fullName: string,
+  homesDir: string,
+  signal: AbortSignal,
+): Promise<Account> {
   if (!/^[a-z][a-z0-9-]{0,31}$/.test(name))
     throw new DisplayError('DISPLAY_BAD_REQUEST', `expected an account [a-z][a-z0-9-]{0,31}, got ${name}`)
   const home = join(homesDir, name)
   let account = await find(name, home)
   for (let attempt = 0; account === undefined; attempt++) {
-    const failure = await add(name, fullName, home)
+    signal.throwIfAborted()
+    const failure = await add(name, fullName, home, signal)
     account = await find(name, home)
     if (account === undefined && failure !== undefined && attempt >= 50)
       throw new DisplayError('DISPLAY_ACCOUNT_FAILED', `useradd ${name} failed`, { cause: failure })
     // Another agent, or an administrator, holds the lock of /etc/passwd.
-    if (account === undefined) await delay(100)
+    if (account === undefined) await delay(100, undefined, { signal })
   }
   await ensureHome(account)
   return account
@@ -93,7 +102,7 @@ async function findElsewhere(name: string): Promise<string[] | undefined> {
   )
 }
 
-async function add(name: string, fullName: string, home: string): Promise<unknown> {
+async function add(name: string, fullName: string, home: string, signal: AbortSignal): Promise<unknown> {
   const person = fullName.replaceAll(/[:,=\p{Cc}]/gu, ' ').slice(0, 100)
   // Without a password field nobody can sign in to it; subordinate ids would let it make user namespaces of its own.
   const noSubIds = ['-K', 'SUB_UID_COUNT=0', '-K', 'SUB_GID_COUNT=0']
@@ -102,10 +111,25 @@ async function add(name: string, fullName: string, home: string): Promise<unknow
   const command = [...noSubIds, ...ownHome, ...identity, name]
   // useradd looks for the name before it takes its own lock: two at once would make the account twice.
   const once = ['sh', '-c', 'getent passwd "$1" >/dev/null || { shift; useradd "$@"; }', 'sh', name]
-  return run('flock', [lockFile, ...once, ...command], environment).then(
+  await closeLockFile()
+  const lock = ['--timeout', String(lockSeconds), '--conflict-exit-code', String(lockedStatus), lockFile]
+  return run('flock', [...lock, ...once, ...command], { ...environment, signal }).then(
     () => undefined,
-    (cause: unknown) => cause,
+    (cause: unknown) => {
+      if (!(cause instanceof Error && 'code' in cause && cause.code === lockedStatus)) return cause
+      throw new DisplayError('DISPLAY_ACCOUNT_FAILED', `${lockFile} was locked for ${lockSeconds} s`, {
+        cause,
+        remedy: `See who holds it: fuser -v ${lockFile}`,
+      })
+    },
   )
+}
+
+/** Somebody may hold the lock of one that was open to all already: a new one takes its place. */
+async function closeLockFile(): Promise<void> {
+  const found = await lstat(lockFile).catch(() => undefined)
+  if (found !== undefined && (found.mode & 0o077) !== 0) await rm(lockFile, { force: true })
+  await (await open(lockFile, 'a', 0o600)).close()
 }
 
 /** Sets right what an administrator or a restored backup left behind. The parent is root's, so no link can be slipped in. */

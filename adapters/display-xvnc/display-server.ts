@@ -142,7 +142,7 @@ class XvncDisplayServer implements DisplayServer {
     checkRequest(request)
     signal.throwIfAborted()
     const context = this.#context
-    const account = await ensureAccount(request.account, request.fullName, context.homesDir)
+    const account = await ensureAccount(request.account, request.fullName, context.homesDir, signal)
     const xvnc = (await this.#pool.take()) ?? (await startXvnc(context, request, signal))
     try {
       return await startSession(context, xvnc, account, request, signal)

@@ -340,8 +340,8 @@ test('an account that was not made here is never used', async () => {
   await expect(removeAccount('games', join(folder, 'homes'))).rejects.toMatchObject({
     code: 'DISPLAY_ACCOUNT_FOREIGN',
   })
-  await ensureAccount(accounts[0]!, 'One: of, ours\n', join(folder, 'homes'))
-  await expect(ensureAccount(accounts[0]!, 'One', join(folder, 'elsewhere'))).rejects.toMatchObject({
+  await ensureAccount(accounts[0]!, 'One: of, ours\n', join(folder, 'homes'), never)
+  await expect(ensureAccount(accounts[0]!, 'One', join(folder, 'elsewhere'), never)).rejects.toMatchObject({
     code: 'DISPLAY_ACCOUNT_FOREIGN',
   })
 })
@@ -349,8 +349,40 @@ test('an account that was not made here is never used', async () => {
 test('accounts made at the same moment do not hinder each other', async () => {
   await mkdir(join(folder, 'homes'), { mode: 0o711 })
   const names = [...accounts, ...accounts, ...accounts]
-  const made = await Promise.all(names.map((name) => ensureAccount(name, 'Some One', join(folder, 'homes'))))
+  const made = await Promise.all(
+    names.map((name) => ensureAccount(name, 'Some One', join(folder, 'homes'), never)),
+  )
   expect(new Set(made.map((account) => account.uid)).size).toBe(2)
+})
+
+test('nobody but root keeps accounts from being made, and who waits for one can be told to stop', async () => {
+  const lock = '/run/trustcast-accounts.lock'
+  const homes = join(folder, 'homes')
+  await mkdir(homes, { mode: 0o711 })
+  await writeFile(lock, '')
+  await chmod(lock, 0o644)
+  await ensureAccount(accounts[0]!, 'One', homes, never)
+  await expect(as(accounts[0]!, ['flock', lock, 'true'])).rejects.toThrow('cannot open lock file')
+
+  const holder = spawn('flock', [lock, 'sh', '-c', 'echo locked; exec cat'], { stdio: 'pipe' })
+  try {
+    await once(holder.stdout, 'data')
+    const abort = new AbortController()
+    const waiting = ensureAccount(accounts[1]!, 'Two', homes, abort.signal)
+    waiting.catch(() => undefined)
+    await until(async () => {
+      const commands = findProcesses(async (pid) => {
+        const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
+        return command.startsWith('flock') && command.includes(accounts[1]!)
+      })
+      return (await commands).length > 0
+    })
+    abort.abort()
+    await expect(waiting).rejects.toMatchObject({ name: 'AbortError' })
+  } finally {
+    holder.stdin.end()
+    await once(holder, 'exit')
+  }
 })
 
 test('freezing ends a program that forks all the time where there is no cgroup.kill', async () => {
@@ -383,7 +415,7 @@ test('without cgroups a session still ends with the programs that carry its mark
   await mkdir(context.homesDir, { mode: 0o711 })
   await mkdir(context.runDir, { mode: 0o711 })
   await installDesktop(context.desktop)
-  const account = await ensureAccount(accounts[0]!, 'One', context.homesDir)
+  const account = await ensureAccount(accounts[0]!, 'One', context.homesDir, never)
   const xvnc = await startXvnc(context, { width: 800, height: 600 }, never)
   const wanted = application('one', ['sh', '-c', '(setsid sleep 4242 &); exec sleep 4242'])
   const display = await startSession(context, xvnc, account, wanted, never)
