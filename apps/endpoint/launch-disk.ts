@@ -1,3 +1,4 @@
+import { fullNameOf } from '#core/agent/full-name.ts'
 import type { LeaseNotice, LeaseStats } from '#core/api/lease.ts'
 import type { DiskDelivery, VmDelivery } from '#core/api/person.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
@@ -97,7 +98,7 @@ function reasonOf(error: unknown): { readonly code: string; readonly reason: str
 
 /** What the first word of the site will repeat. */
 function displayOf({ kind, session: { rights, obligations, person } }: DiskDelivery | VmDelivery) {
-  return kind === 'local-vm' ? { display: { rights, obligations, fullName: person.name } } : {}
+  return kind === 'local-vm' ? { display: { rights, obligations, fullName: fullNameOf(person) } } : {}
 }
 
 async function use(

@@ -8,6 +8,7 @@ import {
   withdrawLease,
 } from '#adapters/store-postgres/index.ts'
 import type { EndpointLease, SiteToEndpoint } from '#core/agent/endpoint-messages.ts'
+import { fullNameOf } from '#core/agent/full-name.ts'
 import type { LeaseNotice } from '#core/api/lease.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
 import { pausedSince } from '#core/lease/index.ts'
@@ -81,7 +82,11 @@ function desiredLeaseOf(lease: LeaseDetail, now: number): EndpointLease {
     leftMs: isGood ? Math.max(0, lease.expires_at.getTime() - now) : 0,
     overlay: lease.overlay,
     ...(lease.mode === 'local-vm' && {
-      display: { rights: [...lease.rights], obligations: lease.obligations, fullName: lease.person_name },
+      display: {
+        rights: [...lease.rights],
+        obligations: lease.obligations,
+        fullName: fullNameOf({ name: lease.person_name, login: lease.person_login }),
+      },
     }),
     ...(lease.notice === null ? {} : { notice: lease.notice }),
   }

@@ -15,6 +15,7 @@ import {
   sessionById,
   updateSession,
 } from '#adapters/store-postgres/index.ts'
+import { fullNameOf } from '#core/agent/full-name.ts'
 import {
   type DesiredSession,
   type HostSession,
@@ -179,7 +180,7 @@ function desiredSessionOf(site: Site, session: SessionDetail): DesiredSession {
   return {
     id: session.id,
     account: session.account,
-    fullName: session.person_name,
+    fullName: fullNameOf({ name: session.person_name, login: session.person_login }),
     program: session.workspace.program,
     width: session.width,
     height: session.height,
