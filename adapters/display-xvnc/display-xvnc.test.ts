@@ -218,6 +218,24 @@ test('an adopted session ends when its program quits', async () => {
   expect((await display!.ended).reason).toBe('program-quit')
 })
 
+test('a session whose display server is too busy to answer is adopted; one that answers wrongly is ended', async () => {
+  const first = await open()
+  const busy = await first.start(request('busy'), never)
+  const deaf = await first.start(request('deaf'), never)
+  await first[Symbol.asyncDispose]()
+  const { server } = await stateOf(busy)
+  process.kill(server.pid, 'SIGSTOP')
+  await rm(deaf.socketPath)
+  const second = await open()
+  servers.push(second)
+  try {
+    expect((await second.adopt()).map(({ sessionId }) => sessionId)).toEqual(['busy'])
+  } finally {
+    process.kill(server.pid, 'SIGCONT')
+  }
+  expect(await displays()).toHaveLength(1)
+})
+
 test('a half-started display and damaged state of a dead agent are cleaned up', async () => {
   const first = await open()
   const display = await first.start(request('one'), never)

@@ -29,6 +29,7 @@ export interface RunningState extends DisplayState {
 
 const startTimeoutMs = 15_000
 const watchMs = 500
+const probeMs = 2000
 
 /**
  * Runs a person's program on a display server. Resolves when the window manager has taken the display over.
@@ -72,13 +73,17 @@ export async function startSession(
   }
 }
 
-/** True when a session that another agent started still has all its parts. */
+/**
+ * True when a session that another agent started still has all its parts. A display server that is silent is busy: only one that hangs up
+ * or answers wrongly is none.
+ */
 export async function isWhole(context: Context, state: DisplayState | undefined): Promise<boolean> {
   if (state === undefined || !isComplete(state)) return false
   if (!(await isRunning(state.server)) || !(await isRunning(state.program))) return false
-  return probe(folderOf(context.runDir, state.id).socket, AbortSignal.timeout(2000)).then(
+  const patience = AbortSignal.timeout(probeMs)
+  return probe(folderOf(context.runDir, state.id).socket, patience).then(
     () => true,
-    () => false,
+    () => patience.aborted,
   )
 }
 
