@@ -10,7 +10,7 @@ import { type AgentIdentity, enrolAgent, readIdentity } from '#apps/agent-client
 import { dialRoute } from '#apps/cli/dial-route.ts'
 import { dialGateway } from '#apps/host/dial-gateway.ts'
 import type { RfbPerson } from '#apps/host/rfb-person.rig.ts'
-import { agentPath, type HostToSite } from '#core/agent/messages.ts'
+import { agentPath, type HostSession, type HostToSite } from '#core/agent/messages.ts'
 import { hostedDelivery, sessionView } from '#core/api/person.ts'
 import { exportPublic, generateX25519 } from '#core/channel/index.ts'
 import { sendSigned } from './attacks/raw-request.rig.ts'
@@ -21,6 +21,7 @@ import {
   homeFile,
   homeNames,
   type Invitation,
+  launch,
   newKey,
   openWorkspace,
   typeUntil,
@@ -271,6 +272,33 @@ test('a host stays connected, whatever stands in the way of what it says of one 
   expect(await endOfCut()).toMatchObject({ reason: '\uFFFD stood\nin a log ' })
   expect(host.isOpen()).toBe(true)
   await database.rows('alter table sessions drop constraint test')
+  await ada.send('POST', `/admin/agents/${identity.id}/revoke`, undefined, z.unknown())
+})
+
+test('a person hears when it is the ticket that a host does not take, though their session runs', async () => {
+  const identity = await enrolHost('deaf')
+  await using database = await openDatabase(site)
+  await database.rows(`update agents set pool = 'deaf' where id = $1`, [identity.id])
+  await database.rows(
+    `update workspaces set definition = jsonb_set(definition, '{pool}', '"deaf"') where id = 'editor'`,
+  )
+  const keyPair = await generateX25519()
+  const hostKey = Buffer.from(await exportPublic(keyPair.publicKey)).toString('base64url')
+  const deaf = await speakAs(identity)
+  const report = (sessions: readonly HostSession[]): void =>
+    deaf.say({ kind: 'report', cpuPercent: 0, memoryFreeMiB: 9999, warm: 0, sessions: [...sessions] })
+  deaf.say({ kind: 'hello', hostKey, capacity: 1, version: '1' })
+  report([])
+  const refused = launch(nora, 'editor').catch((error: unknown) => error)
+  await until(async () => {
+    const rows = await database.rows('select id from sessions where host_id = $1', [identity.id])
+    report(rows.map(({ id }) => ({ id: String(id), state: 'ready' as const, connected: false })))
+    return rows.length > 0
+  }, 'the session was placed')
+  expect(await refused).toMatchObject({ code: 'LAUNCH_LATE', remedy: expect.stringContaining('clocks') })
+  await database.rows(
+    `update workspaces set definition = jsonb_set(definition, '{pool}', '"default"') where id = 'editor'`,
+  )
   await ada.send('POST', `/admin/agents/${identity.id}/revoke`, undefined, z.unknown())
 })
 

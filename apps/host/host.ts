@@ -111,7 +111,7 @@ class Agent implements Host {
       tell,
       isReady: (id) => sessions.isReady(id),
       accepted: (id, channel) => sessions.attach(id, channel),
-      refused: (ticketId, error) => log.warn({ err: error, ticketId }, 'a ticket is not for this host'),
+      refused: (ticketId, error) => log.warn({ err: error, ticketId }, 'a ticket was refused'),
     })
     this.#channels = createChannelHost({
       keyPair,

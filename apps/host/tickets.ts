@@ -1,6 +1,7 @@
 import type { SiteToHost } from '#core/agent/messages.ts'
 import { concatBytes, decodeHex, encodeHex, encodeUtf8 } from '#core/bytes/index.ts'
 import { type Channel, type CryptoKeyPair, type Redeemed, unseal } from '#core/channel/index.ts'
+import { HostError } from './host-error.ts'
 
 type SealedTicket = SiteToHost['tickets'][number]
 
@@ -24,7 +25,7 @@ export interface TicketsOptions {
     readonly ticketId: string
     readonly sessionId: string
   }): void
-  /** A ticket that was not sealed for this host and session, or is damaged. */
+  /** A ticket that was not sealed for this host and session, is damaged, or was over when it came. */
   refused(ticketId: string, error: unknown): void
 }
 
@@ -81,10 +82,12 @@ export class Tickets {
 
   async #take(sealed: SealedTicket): Promise<void> {
     const { id, sessionId } = sealed
+    const lateMs = this.#options.now() - Date.parse(sealed.expiresAt)
     const expiresAt = Math.min(Date.parse(sealed.expiresAt), this.#options.now() + longestLifeMs)
     const ticket: Held = { id, sessionId, expiresAt, secret: undefined, burnt: false, told: undefined }
     // Before the first await: never two at once, so never unsealed twice.
     this.#held.set(id, ticket)
+    if (lateMs >= 0) return this.#options.refused(id, tooLate(lateMs))
     try {
       ticket.secret = await openTicket(this.#options.keyPair, sealed)
     } catch (error) {
@@ -101,6 +104,13 @@ export class Tickets {
     ticket.told = kind
     this.#options.tell({ kind, ticketId: ticket.id, sessionId: ticket.sessionId })
   }
+}
+
+function tooLate(lateMs: number): HostError {
+  const seconds = Math.ceil(lateMs / 1000)
+  return new HostError('HOST_TICKET_EXPIRED', `the ticket had expired ${seconds} s before it came`, {
+    remedy: 'Set the clocks of this host and of the site, by NTP: they may differ by a few seconds.',
+  })
 }
 
 interface Held {

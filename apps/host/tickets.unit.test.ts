@@ -31,7 +31,13 @@ async function arrange() {
     sealed: Buffer.from(sealed).toString('base64url'),
     expiresAt: new Date(start + 3_600_000).toISOString(),
   }
-  const world = { now: start, isReady: true, told: [] as string[], accepted: [] as string[], refused: 0 }
+  const world = {
+    now: start,
+    isReady: true,
+    told: [] as string[],
+    accepted: [] as string[],
+    refusedWith: [] as unknown[],
+  }
   const tickets = new Tickets({
     keyPair,
     hostId,
@@ -39,9 +45,7 @@ async function arrange() {
     isReady: () => world.isReady,
     accepted: (session) => void world.accepted.push(session),
     tell: ({ kind }) => void world.told.push(kind),
-    refused: () => {
-      world.refused += 1
-    },
+    refused: (_, error) => void world.refusedWith.push(error),
   })
   return { tickets, world, entry, id, client, psk: await ticketPsk(ticket) }
 }
@@ -93,7 +97,18 @@ test('a ticket for another host or session is refused, and unsealed only once', 
   await tickets.desire([swapped])
   await tickets.desire([swapped])
   expect(tickets.redeem(id)).toBeUndefined()
-  expect(world.refused).toBe(1)
+  expect(world.refusedWith).toHaveLength(1)
+})
+
+test('a ticket that comes when it is over is refused with the way to set it right, and opens nothing', async () => {
+  const { tickets, world, entry, id } = await arrange()
+  await tickets.desire([{ ...entry, expiresAt: new Date(start - 1000).toISOString() }])
+  tickets.arm()
+  expect(world.told).toEqual([])
+  expect(tickets.redeem(id)).toBeUndefined()
+  expect(world.refusedWith).toMatchObject([
+    { code: 'HOST_TICKET_EXPIRED', remedy: expect.stringContaining('clock') },
+  ])
 })
 
 test('what the site must know is told once on each connection', async () => {

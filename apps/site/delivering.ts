@@ -137,6 +137,13 @@ async function untilArmed(site: Site, sessionId: string, ticket: Buffer): Promis
       retryAfter: 2,
     })
   }
+  if (!settled && session.state === 'ready') {
+    throw new SiteError('LAUNCH_LATE', 'the session runs, but its host did not take the ticket in time', {
+      remedy:
+        'Try again in a moment. If it goes on, the clocks of host and site may differ: the log of the host says so.',
+      retryAfter: 5,
+    })
+  }
   if (!settled) {
     throw new SiteError('LAUNCH_LATE', 'the host did not answer in time', {
       remedy: 'Try again in a moment; another host may be chosen.',
