@@ -20,14 +20,21 @@ const judged = new WeakMap<Site, { at: number; isOn: Promise<boolean> }>()
 export async function isBraking(site: Site): Promise<boolean> {
   const known = judged.get(site)
   if (known !== undefined && Math.abs(site.now() - known.at) < memoryMs) return known.isOn
-  const isOn = judgeBrake(site)
+  // Re-decisions ask: to let go here would wait for them.
+  const isOn = brakeIfDue(site).then(({ isOn }) => isOn)
   judged.set(site, { at: site.now(), isOn })
   isOn.catch(() => judged.delete(site))
   return isOn
 }
 
-/** Counts, and brakes or lets go. @returns whether the brake is on now */
-export async function judgeBrake(site: Site): Promise<boolean> {
+/** Counts, and brakes or lets go. */
+export async function judgeBrake(site: Site): Promise<void> {
+  const { isOn, isStanding } = await brakeIfDue(site)
+  if (!isOn && isStanding) await settle(site, key)
+}
+
+/** Counts, and brakes. @returns whether the brake is to be on, and whether it was */
+async function brakeIfDue(site: Site): Promise<{ readonly isOn: boolean; readonly isStanding: boolean }> {
   const { db } = site.store
   const { endpoints, percent, minutes } = site.config.brake
   const windowMs = minutes * 60_000
@@ -51,6 +58,5 @@ export async function judgeBrake(site: Site): Promise<boolean> {
       remedy:
         'Find out what they have in common. Lift this when the falls are real: running work then follows the policy at once.',
     })
-  if (!isOn && standing !== undefined) await settle(site, key)
-  return isOn
+  return { isOn, isStanding: standing !== undefined }
 }

@@ -1,0 +1,136 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import { startPostgres } from '#adapters/postgres-embedded/index.ts'
+import {
+  insertAgent,
+  insertPerson,
+  insertWebSession,
+  migrate,
+  type NewSession,
+  openStore,
+  placeSession,
+  recordHostHello,
+  writeWorkspace,
+} from '#adapters/store-postgres/index.ts'
+import { siteConfig } from '#apps/site/config.ts'
+import { disposable, openSite } from '#apps/site/run-site.ts'
+import type { Site } from '#apps/site/site.ts'
+import { type AuditEntry, type AuditKind, decodeEntry } from '#core/audit/index.ts'
+
+/** Nodes of one site in this process, without ports and with nothing that runs by itself: for what shows between two steps only. */
+export interface SiteNodes extends AsyncDisposable {
+  readonly one: Site
+  readonly two: Site
+  /** Ends with them. */
+  readonly signal: AbortSignal
+  entries(kind: AuditKind): Promise<readonly AuditEntry[]>
+}
+
+export async function openNodes(): Promise<SiteNodes> {
+  await using undo = new AsyncDisposableStack()
+  const folder = await mkdtemp(join(tmpdir(), 'tc-'))
+  undo.defer(() => rm(folder, { recursive: true }))
+  await chmod(folder, 0o711)
+  const server = await startPostgres({ stateDir: join(folder, 'db'), log: { info() {}, warn() {} } })
+  undo.defer(() => server.stop())
+  const config = siteConfig.parse({
+    name: 'test',
+    state: join(folder, 'site'),
+    url: 'https://localhost:1',
+    listen: { port: 1 },
+    agents: { url: 'https://localhost:2', port: 2 },
+    database: server.connection,
+  })
+  const stopped = new AbortController()
+  const open = async (): Promise<Site> => {
+    const store = undo.use(disposable(openStore(server.connection)))
+    return openSite(config, store, pino({ level: 'silent' }), stopped.signal)
+  }
+  const [one, two] = [await open(), await open()]
+  await migrate(one.store.db)
+  undo.defer(() => stopped.abort())
+  const held = undo.move()
+  return {
+    one,
+    two,
+    signal: stopped.signal,
+    entries: async (kind) => {
+      const rows = await one.store.db.selectFrom('audit_entries').select('entry').orderBy('index').execute()
+      return rows.map(({ entry }) => decodeEntry(entry)).filter((entry) => entry.kind === kind)
+    },
+    [Symbol.asyncDispose]: () => held.disposeAsync(),
+  }
+}
+
+const workspaceId = 'desk'
+
+/** A host, and a workspace for it. @returns the host's id */
+export async function addHost({ store: { db } }: Site): Promise<string> {
+  const definition = { id: workspaceId, name: 'Desk', description: '', icon: 'desktop', pool: 'default' }
+  await writeWorkspace(
+    db,
+    { ...definition, modes: ['hosted-shared'], collections: [], program: { kind: 'desktop' } },
+    0,
+  )
+  const id = randomUUID()
+  const certificate_expires_at = new Date(Date.now() + 3_600_000)
+  await insertAgent(db, { id, kind: 'host', name: id, dns_names: [], pool: 'default', certificate_expires_at })
+  await recordHostHello(db, id, randomBytes(32), 1000, new Date())
+  return id
+}
+
+/** @returns the person's id */
+export async function addPerson({ store: { db } }: Site, groups: string[] = []): Promise<string> {
+  const id = randomUUID()
+  await insertPerson(db, { id, login: id, name: id, password: null, groups, created_at: new Date() })
+  return id
+}
+
+/** A session of a new person who is signed in. @returns its id */
+export async function addSession(
+  site: Site,
+  hostId: string,
+  change: Partial<NewSession> = {},
+): Promise<string> {
+  const { db } = site.store
+  const [id, web_session_id] = [randomUUID(), randomUUID()]
+  const person_id = await addPerson(site)
+  const now = new Date()
+  const later = new Date(now.getTime() + 3_600_000)
+  const seen = { created_at: now, last_seen_at: now, expires_at: later, address: '127.0.0.1' }
+  const web = { ...seen, id: web_session_id, token_hash: randomBytes(32), person_id, thumbprint: '' }
+  await insertWebSession(db, web, null)
+  const obligations = {
+    clipboardMaxBytes: 0,
+    watermark: false,
+    sessionMinutes: 60,
+    idleMinutes: 60,
+    disconnectMinutes: 60,
+    leaseMinutes: 15,
+    overlay: 'discard',
+  }
+  await placeSession(db, {
+    id,
+    person_id,
+    web_session_id,
+    workspace_id: workspaceId,
+    host_id: hostId,
+    mode: 'hosted-shared',
+    account: 'tc-p',
+    width: 1280,
+    height: 720,
+    state: 'ready',
+    rights: [],
+    restrictions: '[]',
+    obligations: JSON.stringify(obligations),
+    evidence: '[]',
+    decision_id: randomUUID(),
+    started_at: now,
+    ends_at: later,
+    ...change,
+  } as Parameters<typeof placeSession>[1])
+  return id
+}
