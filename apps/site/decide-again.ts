@@ -1,5 +1,6 @@
 import { type DecisionCause, requestRedecisions } from '#adapters/store-postgres/index.ts'
 import type { Site } from './site.ts'
+import { createTurns } from './turns.ts'
 
 /** Asks for the live sessions that `who` names to be decided again; any node does it, within moments. */
 export async function decideAgain(
@@ -12,6 +13,9 @@ export async function decideAgain(
     readonly fromEndpointId?: string
   } = {},
 ): Promise<void> {
-  await requestRedecisions(site.store.db, cause, new Date(site.now()), who)
+  await asking.take(() => requestRedecisions(site.store.db, cause, new Date(site.now()), who))
   await site.hints.tell({ topic: 'redecide' })
 }
+
+/** Each holds a connection while it waits for sessions that are being worked, and that work needs one, too. */
+const asking = createTurns(3)
