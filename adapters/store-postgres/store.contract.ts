@@ -390,18 +390,38 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         })
       })
 
+      test('a session has no more tickets than it may have, however many ask at once', async () => {
+        const session = sessionOf(await addPerson(db), await addHost(db, 1))
+        await placeSession(db, session)
+        const now = new Date()
+        const expires_at = new Date(now.getTime() + 30_000)
+        const stored = await Promise.all(
+          Array.from({ length: 40 }, (_, i) =>
+            insertTicket(
+              i % 2 === 0 ? db : other,
+              { id: randomBytes(16), session_id: session.id, sealed: randomBytes(80), expires_at },
+              { now, most: 16 },
+            ),
+          ),
+        )
+        expect(stored.filter(Boolean)).toHaveLength(16)
+        expect(await countOpenTickets(db, session.id, now)).toBe(16)
+        expect(await countOpenTickets(db, session.id, expires_at)).toBe(0)
+      })
+
       test('a ticket is shown to, armed by and redeemed by its own host only, and redeemed once', async () => {
         const [own, foreign] = [await addHost(db, 1), await addHost(db, 1)]
         const session = sessionOf(await addPerson(db), own)
         await placeSession(db, session)
         const id = randomBytes(16)
         const now = new Date()
-        await insertTicket(db, {
+        const ticket = {
           id,
           session_id: session.id,
           sealed: randomBytes(80),
           expires_at: new Date(now.getTime() + 30_000),
-        })
+        }
+        expect(await insertTicket(db, ticket, { now, most: 1 })).toBe(true)
         expect(await countOpenTickets(db, session.id, now)).toBe(1)
         expect(await openTickets(db, foreign, now)).toEqual([])
         expect(await openTickets(db, own, now)).toMatchObject([{ id, session_id: session.id }])
@@ -425,12 +445,8 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         const session = sessionOf(await addPerson(db), hostId)
         await placeSession(db, session)
         const expires_at = new Date(Date.now() + 30_000)
-        await insertTicket(db, {
-          id: randomBytes(16),
-          session_id: session.id,
-          sealed: randomBytes(8),
-          expires_at,
-        })
+        const ticket = { id: randomBytes(16), session_id: session.id, sealed: randomBytes(8), expires_at }
+        await insertTicket(db, ticket, { now: new Date(), most: 1 })
         expect(await openTickets(db, hostId, expires_at)).toEqual([])
         await updateSession(db, session.id, { state: 'ending', end: JSON.stringify(endOf()) })
         expect(await openTickets(db, hostId, new Date())).toEqual([])

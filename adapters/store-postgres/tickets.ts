@@ -1,4 +1,8 @@
+import type { Transaction } from 'kysely'
+import type { Database } from './schema.ts'
 import type { Db } from './store.ts'
+
+type Queries = Db | Transaction<Database>
 
 export interface NewTicket {
   readonly id: Buffer
@@ -7,12 +11,28 @@ export interface NewTicket {
   readonly expires_at: Date
 }
 
-export async function insertTicket(db: Db, ticket: NewTicket): Promise<void> {
-  await db.insertInto('tickets').values(ticket).execute()
+/** @param most how many of a session may be open at once @returns false when there are as many: then this one is none */
+export async function insertTicket(
+  db: Db,
+  ticket: NewTicket,
+  { now, most }: { readonly now: Date; readonly most: number },
+): Promise<boolean> {
+  return db.transaction().execute(async (tx) => {
+    // Whoever comes at the same time counts after this one is there.
+    await tx
+      .selectFrom('sessions')
+      .select('id')
+      .where('id', '=', ticket.session_id)
+      .forNoKeyUpdate()
+      .execute()
+    if ((await countOpenTickets(tx, ticket.session_id, now)) >= most) return false
+    await tx.insertInto('tickets').values(ticket).execute()
+    return true
+  })
 }
 
 /** How many tickets of a session could still be used. */
-export async function countOpenTickets(db: Db, sessionId: string, now: Date): Promise<number> {
+export async function countOpenTickets(db: Queries, sessionId: string, now: Date): Promise<number> {
   const row = await db
     .selectFrom('tickets')
     .select((eb) => eb.fn.countAll<string>().as('count'))

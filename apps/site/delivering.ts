@@ -49,7 +49,8 @@ export async function deliver(
   const host = await agentById(db, session.host_id)
   if (host?.host_key == null) throw notFound('host')
   const routes = await routesTo(site, session)
-  await requireFewTickets(site, session.id)
+  // Before anything is written down of it; what counts is asked once more when it is stored.
+  if ((await countOpenTickets(db, session.id, new Date(site.now()))) >= maxOpenTickets) throw openedTooOften()
 
   const ticket = randomBytes(32)
   const id = Buffer.from(await ticketId(ticket))
@@ -63,7 +64,9 @@ export async function deliver(
     clientKey: Buffer.from(clientKey).toString('base64url'),
     expiresAt: expiresAt.toISOString(),
   })
-  await insertTicket(db, { id, session_id: session.id, sealed, expires_at: expiresAt })
+  const row = { id, session_id: session.id, sealed, expires_at: expiresAt }
+  const bound = { now: new Date(site.now()), most: maxOpenTickets }
+  if (!(await insertTicket(db, row, bound))) throw openedTooOften()
   await site.hints.tell({ topic: 'host', id: session.host_id })
   return {
     kind: 'hosted',
@@ -78,9 +81,8 @@ export async function deliver(
   }
 }
 
-async function requireFewTickets(site: Site, sessionId: string): Promise<void> {
-  if ((await countOpenTickets(site.store.db, sessionId, new Date(site.now()))) < maxOpenTickets) return
-  throw new SiteError('CONFLICT', 'this session is being opened too often', {
+function openedTooOften(): SiteError {
+  return new SiteError('CONFLICT', 'this session is being opened too often', {
     remedy: 'Try again in half a minute.',
     retryAfter: ticketLifetimeMs / 1000,
   })
