@@ -1,12 +1,23 @@
 import { randomUUID } from 'node:crypto'
+import { sql, type Transaction, type Updateable } from 'kysely'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openAlarms, raiseAlarm, sessionById, workRedecisions } from '#adapters/store-postgres/index.ts'
+import {
+  type Database,
+  openAlarms,
+  raiseAlarm,
+  sessionById,
+  workRedecisions,
+} from '#adapters/store-postgres/index.ts'
+import { activatePolicy } from '#apps/site/administering.ts'
+import { createHostLink } from '#apps/site/agents/host-link.ts'
 import { isBraking, judgeBrake } from '#apps/site/brake.ts'
 import { decideAgain } from '#apps/site/decide-again.ts'
+import { watchSessions } from '#apps/site/live-sessions.ts'
 import { addHost, addSession, openNodes, type SiteNodes } from './site-nodes.rig.ts'
 
 /** What happens at once, at one node or at two, and must not come into each other's way. */
 
+const system = { type: 'system', id: 'test' } as const
 let nodes: SiteNodes
 let hostId: string
 
@@ -52,3 +63,55 @@ test('however many ask for a session that is being decided, that work and everyb
   expect(await working).toBeGreaterThan(0)
   await Promise.all(asking)
 })
+
+test('a session that is frozen while its host says that it is ready stays frozen', async () => {
+  const { one } = nodes
+  const session = await addSession(one, hostId, { state: 'starting' })
+  const link = createHostLink(one, hostId, () => {}, one.log)
+  const machine = { kind: 'report', cpuPercent: 1, memoryFreeMiB: 1, warm: 0 }
+  const report = JSON.stringify({ ...machine, sessions: [{ id: session, state: 'ready', connected: true }] })
+  const end = { code: 'TRUST_LOST', reason: '', unlocks: [], at: new Date().toISOString() }
+  await meanwhile(session, () => link.receive(report, one.now()), {
+    state: 'ending',
+    end: JSON.stringify(end),
+  })
+  link.close(false)
+  expect(await sessionById(one.store.db, session)).toMatchObject({ state: 'ending', connected: true })
+})
+
+test('a session that gets ready while its terms change is ready', async () => {
+  const { one } = nodes
+  await activatePolicy(one, '@id("all") permit (principal, action, resource);', '', system)
+  const session = await addSession(one, hostId, { state: 'starting' })
+  const stopped = new AbortController()
+  const watching = watchSessions(one, stopped.signal)
+  await meanwhile(session, () => decideAgain(one, 'sweep', { sessionId: session }), { state: 'ready' })
+  const now = () => sessionById(one.store.db, session)
+  await expect.poll(async () => (await now())?.rights).toContain('input')
+  stopped.abort()
+  await watching
+  expect(await now()).toMatchObject({ state: 'ready' })
+})
+
+/** Changes a session between what somebody has read of it and what they write. */
+async function meanwhile(
+  id: string,
+  begin: () => Promise<void>,
+  change: Updateable<Database['sessions']>,
+): Promise<void> {
+  const begun = await nodes.two.store.db.transaction().execute(async (tx) => {
+    await tx.selectFrom('sessions').select('id').where('id', '=', id).forUpdate().execute()
+    const begun = begin()
+    await expect.poll(() => isWaitedFor(tx)).toBe(true)
+    await tx.updateTable('sessions').set(change).where('id', '=', id).execute()
+    return { begun }
+  })
+  await begun.begun
+}
+
+/** Whether somebody waits for what this transaction has locked. */
+async function isWaitedFor(tx: Transaction<Database>): Promise<boolean> {
+  const { rows } = await sql`
+    select from pg_stat_activity where pg_backend_pid() = any (pg_blocking_pids(pid))`.execute(tx)
+  return rows.length > 0
+}

@@ -77,7 +77,14 @@ export async function addHost({ store: { db } }: Site): Promise<string> {
   )
   const id = randomUUID()
   const certificate_expires_at = new Date(Date.now() + 3_600_000)
-  await insertAgent(db, { id, kind: 'host', name: id, dns_names: [], pool: 'default', certificate_expires_at })
+  await insertAgent(db, {
+    id,
+    kind: 'host',
+    name: id,
+    dns_names: [],
+    pool: 'default',
+    certificate_expires_at,
+  })
   await recordHostHello(db, id, randomBytes(32), 1000, new Date())
   return id
 }

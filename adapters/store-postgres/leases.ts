@@ -99,7 +99,7 @@ export async function recordLeaseStats(db: Db, id: string, stats: LeaseStats): P
 export async function renewLease(
   db: Db,
   id: string,
-  terms: Pick<LeaseRow, 'expires_at' | 'overlay'>,
+  terms: Partial<Pick<LeaseRow, 'expires_at' | 'overlay'>>,
 ): Promise<void> {
   await db
     .updateTable('leases')

@@ -97,7 +97,6 @@ export async function liveSessions(
 export type SessionChange = Partial<
   Pick<
     SessionRow,
-    | 'state'
     | 'connected'
     | 'rights'
     | 'last_input_at'
@@ -105,16 +104,53 @@ export type SessionChange = Partial<
     | 'web_session_id'
     | 'from_endpoint_id'
     | 'decision_id'
-  > & { restrictions: string; obligations: string; evidence: string; end: string | null }
+  > & { restrictions: string; obligations: string; evidence: string }
 >
 
-/** Changes a session that has not ended. */
+/**
+ * Changes a session that has not ended. INVARIANT: its state is not among what is changed. Each way from one state to the next is a function
+ * of its own that looks at the state as it writes, so that nobody puts back what another has moved on.
+ */
 export async function updateSession(db: Queries, id: string, change: SessionChange): Promise<boolean> {
   const row = await db
     .updateTable('sessions')
     .set(change)
     .where('id', '=', id)
     .where('state', '<>', 'ended')
+    .returning('id')
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+/** starting → ready: its machine says that it runs. One that was frozen or has ended meanwhile stays so. */
+export async function readySession(db: Queries, id: string): Promise<void> {
+  await db
+    .updateTable('sessions')
+    .set({ state: 'ready' })
+    .where('id', '=', id)
+    .where('state', '=', 'starting')
+    .execute()
+}
+
+/** starting or ready → ending: nothing passes any more, and at `end.at` it is over. The first reason stands. */
+export async function freezeSession(db: Queries, id: string, end: SessionEnd): Promise<boolean> {
+  const row = await db
+    .updateTable('sessions')
+    .set({ state: 'ending', end: JSON.stringify(end) })
+    .where('id', '=', id)
+    .where('state', 'in', ['starting', 'ready'])
+    .returning('id')
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+/** ending → ready, under new terms: trust has returned. */
+export async function thawSession(db: Queries, id: string, terms: SessionChange): Promise<boolean> {
+  const row = await db
+    .updateTable('sessions')
+    .set({ ...terms, state: 'ready', end: null })
+    .where('id', '=', id)
+    .where('state', '=', 'ending')
     .returning('id')
     .executeTakeFirst()
   return row !== undefined

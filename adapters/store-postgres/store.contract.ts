@@ -43,6 +43,7 @@ import {
   entriesAbout,
   evidenceOf,
   expiredLeases,
+  freezeSession,
   type Hint,
   holdLease,
   imageKey,
@@ -79,6 +80,7 @@ import {
   readCheckpoint,
   readFailures,
   readTile,
+  readySession,
   recordHostHello,
   recordRepeatedEvidence,
   redeemTicket,
@@ -95,6 +97,7 @@ import {
   setDraining,
   statementsOf,
   type TimelinePage,
+  thawSession,
   tidyReplica,
   updatePerson,
   updateSession,
@@ -319,13 +322,40 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         )
         expect(ended.filter((row) => row !== undefined)).toHaveLength(1)
         expect(await placedOn(db, hostId)).toEqual({ placed: 1, live: 1 })
-        expect(await updateSession(db, session.id, { state: 'ready' })).toBe(false)
+        expect(await updateSession(db, session.id, { connected: true })).toBe(false)
+      })
+
+      test('nobody puts a session back into a state that another has moved it on from', async () => {
+        const session = sessionOf(await addPerson(db), await addHost(db, 1))
+        await placeSession(db, session)
+        const state = async () => (await sessionRow(session.id)).state
+        expect(await thawSession(db, session.id, {})).toBe(false)
+        await readySession(db, session.id)
+        expect(await state()).toBe('ready')
+        expect(await freezeSession(db, session.id, endOf('trust was lost'))).toBe(true)
+        expect(await freezeSession(db, session.id, endOf('something else'))).toBe(false)
+        await readySession(db, session.id)
+        expect(await sessionRow(session.id)).toMatchObject({
+          state: 'ending',
+          end: { reason: 'trust was lost' },
+        })
+        expect(await thawSession(db, session.id, { rights: ['input'] })).toBe(true)
+        expect(await sessionRow(session.id)).toMatchObject({ state: 'ready', end: null, rights: ['input'] })
+        await endSession(db, session.id, endOf(), new Date())
+        await readySession(db, session.id)
+        expect(await thawSession(db, session.id, {})).toBe(false)
+        expect(await freezeSession(db, session.id, endOf())).toBe(false)
+        expect(await state()).toBe('ended')
+
+        async function sessionRow(id: string) {
+          return db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirstOrThrow()
+        }
       })
 
       test('what a session said when it began to end is what it ends with', async () => {
         const session = sessionOf(await addPerson(db), await addHost(db, 1))
         await placeSession(db, session)
-        await updateSession(db, session.id, { state: 'ending', end: JSON.stringify(endOf('trust was lost')) })
+        await freezeSession(db, session.id, endOf('trust was lost'))
         const row = await endSession(db, session.id, endOf('time was up'), new Date())
         expect(row?.end?.reason).toBe('trust was lost')
       })
@@ -448,7 +478,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         const ticket = { id: randomBytes(16), session_id: session.id, sealed: randomBytes(8), expires_at }
         await insertTicket(db, ticket, { now: new Date(), most: 1 })
         expect(await openTickets(db, hostId, expires_at)).toEqual([])
-        await updateSession(db, session.id, { state: 'ending', end: JSON.stringify(endOf()) })
+        await freezeSession(db, session.id, endOf())
         expect(await openTickets(db, hostId, new Date())).toEqual([])
       })
     })

@@ -6,12 +6,14 @@ import {
   dueSessions,
   endLease,
   endSession,
+  freezeSession,
   isAway,
   liveSessions,
   personById,
   type SessionDetail,
   type SessionEnd,
   sessionById,
+  thawSession,
   updateSession,
   webSessionById,
   workRedecisions,
@@ -191,15 +193,14 @@ async function change(
     rights: outcome.rights,
     obligations: { ...outcome.obligations },
   })
-  await updateSession(site.store.db, session.id, {
-    state: session.state === 'ending' ? 'ready' : session.state,
-    end: null,
+  const terms = {
     rights: outcome.rights,
     restrictions: JSON.stringify(outcome.restrictions),
     obligations: JSON.stringify(outcome.obligations),
     ends_at: new Date(session.started_at.getTime() + outcome.obligations.sessionMinutes * 60_000),
     decision_id: decisionId,
-  })
+  }
+  await (session.state === 'ending' ? thawSession : updateSession)(site.store.db, session.id, terms)
   await tellOf(site, session)
 }
 
@@ -282,6 +283,6 @@ async function loseTrust(
     frozen: true,
     endsAt: end.at,
   })
-  await updateSession(site.store.db, session.id, { state: 'ending', end: JSON.stringify(end) })
+  await freezeSession(site.store.db, session.id, end)
   await tellOf(site, session)
 }

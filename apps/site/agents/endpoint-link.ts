@@ -6,6 +6,7 @@ import {
   isAway,
   type LeaseDetail,
   leaseById,
+  readySession,
   recordEndpointHello,
   recordLeaseStats,
   recordPaused,
@@ -169,11 +170,8 @@ async function endOf(site: Site, lease: LeaseDetail, { end }: ReportedLease): Pr
 }
 
 async function showAsOpen(site: Site, session: SessionDetail): Promise<void> {
-  const isStarting = session.state === 'starting'
-  await updateSession(site.store.db, session.id, {
-    connected: true,
-    ...(isStarting ? { state: 'ready' as const } : {}),
-  })
+  await updateSession(site.store.db, session.id, { connected: true })
+  await readySession(site.store.db, session.id)
   await site.hints.tell({ topic: 'person', id: session.person_id })
 }
 
@@ -186,7 +184,7 @@ async function prolong(site: Site, lease: LeaseDetail, session: SessionDetail): 
   const isDue = isRenewalDue(now, lease.expires_at.getTime(), until, obligations)
   if (!isDue && lease.overlay === obligations.overlay) return false
   await renewLease(site.store.db, lease.id, {
-    expires_at: isDue ? new Date(until) : lease.expires_at,
+    ...(isDue ? { expires_at: new Date(until) } : {}),
     overlay: obligations.overlay,
   })
   return true

@@ -7,6 +7,7 @@ import {
   listAgents,
   liveSessions,
   openTickets,
+  readySession,
   recordHostHello,
   recordReport,
   redeemTicket,
@@ -129,7 +130,8 @@ async function noteSession(
       { type: 'host', id: hostId },
     )
   } else {
-    await updateSession(site.store.db, session.id, changeOf(session, reported))
+    await updateSession(site.store.db, session.id, changeOf(reported))
+    if (state === 'ready') await readySession(site.store.db, session.id)
     if (reported.lastInputAt !== undefined && session.web_session_id !== null)
       await noteUse(site, session.web_session_id, Date.parse(reported.lastInputAt))
     await site.hints.tell({ topic: 'person', id: session.person_id })
@@ -143,10 +145,9 @@ function forgetOthers(known: Map<string, Known>, reported: readonly HostSession[
   for (const id of known.keys()) if (!ids.has(id)) known.delete(id)
 }
 
-function changeOf(session: SessionDetail, reported: HostSession): SessionChange {
+function changeOf(reported: HostSession): SessionChange {
   return {
     connected: reported.connected,
-    ...(session.state === 'starting' && reported.state === 'ready' ? { state: 'ready' as const } : {}),
     ...(reported.lastInputAt === undefined ? {} : { last_input_at: new Date(reported.lastInputAt) }),
   }
 }
