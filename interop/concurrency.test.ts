@@ -12,8 +12,10 @@ import { activatePolicy } from '#apps/site/administering.ts'
 import { createHostLink } from '#apps/site/agents/host-link.ts'
 import { isBraking, judgeBrake } from '#apps/site/brake.ts'
 import { decideAgain } from '#apps/site/decide-again.ts'
-import { watchSessions } from '#apps/site/live-sessions.ts'
-import { addHost, addSession, openNodes, type SiteNodes } from './site-nodes.rig.ts'
+import { finishLease } from '#apps/site/leases.ts'
+import { finishSession, watchSessions } from '#apps/site/live-sessions.ts'
+import type { Site } from '#apps/site/site.ts'
+import { addHost, addLease, addSession, openNodes, type SiteNodes } from './site-nodes.rig.ts'
 
 /** What happens at once, at one node or at two, and must not come into each other's way. */
 
@@ -83,15 +85,62 @@ test('a session that gets ready while its terms change is ready', async () => {
   const { one } = nodes
   await activatePolicy(one, '@id("all") permit (principal, action, resource);', '', system)
   const session = await addSession(one, hostId, { state: 'starting' })
-  const stopped = new AbortController()
-  const watching = watchSessions(one, stopped.signal)
-  await meanwhile(session, () => decideAgain(one, 'sweep', { sessionId: session }), { state: 'ready' })
   const now = () => sessionById(one.store.db, session)
-  await expect.poll(async () => (await now())?.rights).toContain('input')
-  stopped.abort()
+  const watching = watchUntil(one, async () => (await now())?.rights.includes('input') === true)
+  await meanwhile(session, () => decideAgain(one, 'sweep', { sessionId: session }), { state: 'ready' })
   await watching
   expect(await now()).toMatchObject({ state: 'ready' })
 })
+
+test('what two nodes end at once is ended once in the log', async () => {
+  const { one, two } = nodes
+  const end = { code: 'SESSION_OVER', reason: '' }
+  const sessions = await Promise.all(Array.from({ length: 8 }, () => addSession(one, hostId)))
+  const later = new Date(Date.now() + 3_600_000)
+  const leases = await Promise.all(Array.from({ length: 8 }, () => addLease(one, later)))
+  const endAll = (site: Site) =>
+    Promise.all([
+      ...sessions.map((id) => finishSession(site, id, end, system)),
+      ...leases.map((id) => finishLease(site, id, end, system)),
+    ])
+  await Promise.all([endAll(one), endAll(two)])
+  const [sessionEnds, leaseEnds] = await Promise.all([
+    nodes.entries('session-ended'),
+    nodes.entries('lease-ended'),
+  ])
+  expect(sessionEnds.map(({ subject }) => subject).toSorted()).toEqual(sessions.toSorted())
+  expect(leaseEnds.map(({ subject }) => subject).toSorted()).toEqual(leases.toSorted())
+})
+
+test('a lease that is prolonged when it was found to be over already goes on', async () => {
+  const { one } = nodes
+  const { db } = one.store
+  const leases = await Promise.all(Array.from({ length: 3 }, () => addLease(one, new Date(0))))
+  const open = () =>
+    db.selectFrom('leases').select('id').where('id', 'in', leases).where('state', '=', 'held')
+  // While the first of them ends the others are prolonged.
+  const record: Site['audit']['record'] = async (kind, actor, subject, data) => {
+    if (kind === 'lease-ended')
+      await db
+        .updateTable('leases')
+        .set({ expires_at: new Date(Date.now() + 60_000) })
+        .where('id', 'in', leases)
+        .where('id', '<>', subject ?? '')
+        .execute()
+    return one.audit.record(kind, actor, subject, data)
+  }
+  await watchUntil({ ...one, audit: { record } }, async () => (await open().execute()).length < leases.length)
+  expect(await open().execute()).toHaveLength(leases.length - 1)
+})
+
+/** Has a node look after sessions until something has come. */
+async function watchUntil(site: Site, hasCome: () => Promise<boolean>): Promise<void> {
+  const stopped = new AbortController()
+  const watching = watchSessions(site, stopped.signal)
+  await expect.poll(hasCome).toBe(true)
+  stopped.abort()
+  await watching
+}
 
 /** Changes a session between what somebody has read of it and what they write. */
 async function meanwhile(

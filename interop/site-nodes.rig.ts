@@ -11,6 +11,7 @@ import {
   migrate,
   type NewSession,
   openStore,
+  placeOnEndpoint,
   placeSession,
   recordHostHello,
   writeWorkspace,
@@ -68,7 +69,8 @@ export async function openNodes(): Promise<SiteNodes> {
 const workspaceId = 'desk'
 
 /** A host, and a workspace for it. @returns the host's id */
-export async function addHost({ store: { db } }: Site): Promise<string> {
+export async function addHost(site: Site): Promise<string> {
+  const { db } = site.store
   const definition = { id: workspaceId, name: 'Desk', description: '', icon: 'desktop', pool: 'default' }
   await writeWorkspace(
     db,
@@ -102,14 +104,52 @@ export async function addSession(
   hostId: string,
   change: Partial<NewSession> = {},
 ): Promise<string> {
-  const { db } = site.store
-  const [id, web_session_id] = [randomUUID(), randomUUID()]
+  const row = { ...(await sessionOf(site)), host_id: hostId, mode: 'hosted-shared' as const, ...change }
+  await placeSession(site.store.db, { ...row, host_id: hostId })
+  return row.id
+}
+
+/** A lease of a new person on a new endpoint, and its session. @returns its id */
+export async function addLease(site: Site, expiresAt: Date): Promise<string> {
+  const endpointId = await addMachine(site, 'endpoint')
+  const mode = 'streamed-disk' as const
+  const row = { ...(await sessionOf(site)), host_id: null, endpoint_id: endpointId, mode }
+  const { person_id, workspace_id, started_at: made_at } = row
+  const id = randomUUID()
+  await placeOnEndpoint(site.store.db, row, {
+    id,
+    session_id: row.id,
+    person_id,
+    endpoint_id: endpointId,
+    workspace_id,
+    image: 'office',
+    version: '1',
+    counter: '1',
+    manifest_digest: '',
+    mode,
+    overlay: 'discard',
+    state: 'held',
+    made_at,
+    expires_at: expiresAt,
+  })
+  return id
+}
+
+async function addMachine({ store: { db } }: Site, kind: 'host' | 'endpoint'): Promise<string> {
+  const id = randomUUID()
+  const certificate_expires_at = new Date(Date.now() + 3_600_000)
+  await insertAgent(db, { id, kind, name: id, dns_names: [], pool: 'default', certificate_expires_at })
+  return id
+}
+
+async function sessionOf(site: Site) {
+  const web_session_id = randomUUID()
   const person_id = await addPerson(site)
   const now = new Date()
   const later = new Date(now.getTime() + 3_600_000)
   const seen = { created_at: now, last_seen_at: now, expires_at: later, address: '127.0.0.1' }
   const web = { ...seen, id: web_session_id, token_hash: randomBytes(32), person_id, thumbprint: '' }
-  await insertWebSession(db, web, null)
+  await insertWebSession(site.store.db, web, null)
   const obligations = {
     clipboardMaxBytes: 0,
     watermark: false,
@@ -119,17 +159,15 @@ export async function addSession(
     leaseMinutes: 15,
     overlay: 'discard',
   }
-  await placeSession(db, {
-    id,
+  return {
+    id: randomUUID() as string,
     person_id,
     web_session_id,
     workspace_id: workspaceId,
-    host_id: hostId,
-    mode: 'hosted-shared',
     account: 'tc-p',
     width: 1280,
     height: 720,
-    state: 'ready',
+    state: 'ready' as const,
     rights: [],
     restrictions: '[]',
     obligations: JSON.stringify(obligations),
@@ -137,7 +175,5 @@ export async function addSession(
     decision_id: randomUUID(),
     started_at: now,
     ends_at: later,
-    ...change,
-  } as Parameters<typeof placeSession>[1])
-  return id
+  }
 }

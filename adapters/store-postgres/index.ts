@@ -1,5 +1,6 @@
 export * from './agents.ts'
 export * from './alarms.ts'
+export * from './alone.ts'
 export * from './audit.ts'
 export * from './data.ts'
 export * from './decisions.ts'

@@ -95,17 +95,19 @@ export async function recordLeaseStats(db: Db, id: string, stats: LeaseStats): P
     .execute()
 }
 
-/** Moves the end of a lease that stands, or decides otherwise about its overlay. */
+/** Moves the end of a lease that stands, or decides otherwise about its overlay. Once its time has come its endpoint has stopped by itself. */
 export async function renewLease(
   db: Db,
   id: string,
   terms: Partial<Pick<LeaseRow, 'expires_at' | 'overlay'>>,
+  now: Date,
 ): Promise<void> {
   await db
     .updateTable('leases')
     .set(terms)
     .where('id', '=', id)
     .where('state', 'in', ['offered', 'held'])
+    .where('expires_at', '>', now)
     .execute()
 }
 

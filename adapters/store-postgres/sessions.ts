@@ -182,13 +182,10 @@ export async function endSession(
 }
 
 /** Sessions whose time has come: `ending` past its grace, or past the session length. */
-export async function dueSessions(
-  db: Db,
-  now: Date,
-): Promise<readonly Pick<SessionRow, 'id' | 'state' | 'end'>[]> {
-  return db
+export async function dueSessions(db: Db, now: Date): Promise<readonly string[]> {
+  const rows = await db
     .selectFrom('sessions')
-    .select(['id', 'state', 'end'])
+    .select('id')
     .where((eb) =>
       eb.or([
         eb.and([eb('state', '=', 'ending'), eb(sql`("end"->>'at')::timestamptz`, '<', now)]),
@@ -197,6 +194,7 @@ export async function dueSessions(
     )
     .limit(500)
     .execute()
+  return rows.map(({ id }) => id)
 }
 
 /** Asks for every live session that `filter` names to be decided again. Rows are locked in one order. */

@@ -539,7 +539,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         expect(withdrawn.filter(Boolean)).toHaveLength(1)
         expect((await leaseById(db, lease.id))?.notice).toEqual(reasons[withdrawn.indexOf(true)])
         expect(await holdLease(db, lease.id)).toBe(false)
-        await renewLease(db, lease.id, { expires_at: new Date(0), overlay: 'keep' })
+        await renewLease(db, lease.id, { expires_at: new Date(0), overlay: 'keep' }, new Date())
         expect(await leaseById(db, lease.id)).toMatchObject({
           state: 'withdrawn',
           overlay: 'discard',
@@ -562,6 +562,8 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         const { lease, session } = await addDisk(db, personId, endpointId)
         const later = new Date(lease.expires_at.getTime() + 1)
         expect(await expiredLeases(db, lease.expires_at)).toEqual([])
+        await renewLease(db, lease.id, { expires_at: inMinutes(99) }, later)
+        expect((await leaseById(db, lease.id))?.expires_at).toEqual(lease.expires_at)
         await withdrawLease(db, lease.id, { code: 'TRUST_LOST', reason: 'x' }, new Date())
         expect((await expiredLeases(db, later)).map(({ id }) => id)).toEqual([lease.id])
         expect((await leaseOfSession(db, session.id))?.id).toBe(lease.id)
@@ -654,7 +656,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
       })
 
       test('a lease that replicates leaves a copy on its endpoint as one that keeps does', async () => {
-        await renewLease(db, lease.id, { expires_at: lease.expires_at, overlay: 'replicate' })
+        await renewLease(db, lease.id, { overlay: 'replicate' }, new Date())
         await noteReplicaUse(db, lease.id, 'replica_kept_at', new Date(7))
         expect(await leaseById(db, lease.id)).toMatchObject({
           overlay: 'replicate',

@@ -1,6 +1,8 @@
 import {
+  endLease,
   expiredLeases,
   type LeaseDetail,
+  leaseById,
   leaseOfSession,
   openLeases,
   pausedLeases,
@@ -12,6 +14,7 @@ import { fullNameOf } from '#core/agent/full-name.ts'
 import type { LeaseNotice } from '#core/api/lease.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
 import { pausedSince } from '#core/lease/index.ts'
+import { oneByOne } from './one-by-one.ts'
 import type { Site } from './site.ts'
 
 /** The rights of endpoints to hold data, as the site keeps them (I8). */
@@ -36,19 +39,32 @@ export async function withdrawLeaseOf(
   await withdrawLease(site.store.db, lease.id, notice, new Date(site.now()))
 }
 
-/** Writes down that nothing can be read under a lease any more. */
-export async function recordLeaseEnd(
+/**
+ * Ends a lease once, of whoever says so at whichever node: nothing can be read under it any more.
+ *
+ * @param isSo asked of the lease as it is then
+ * @returns the lease that this call has ended
+ */
+export async function finishLease(
   site: Site,
-  lease: LeaseDetail,
+  id: string,
   end: { readonly code: string; readonly reason: string },
   actor: AuditActor,
-): Promise<void> {
-  await site.audit.record('lease-ended', actor, lease.id, {
-    session: lease.session_id,
-    person: lease.person_id,
-    endpoint: lease.endpoint_id,
-    code: end.code,
-    reason: end.reason,
+  isSo: (lease: LeaseDetail) => boolean = () => true,
+): Promise<LeaseDetail | undefined> {
+  const { db } = site.store
+  return oneByOne(site, `lease ${id}`, async () => {
+    const lease = await leaseById(db, id)
+    if (lease === undefined || lease.state === 'ended' || !isSo(lease)) return undefined
+    await site.audit.record('lease-ended', actor, id, {
+      session: lease.session_id,
+      person: lease.person_id,
+      endpoint: lease.endpoint_id,
+      code: end.code,
+      reason: end.reason,
+    })
+    await endLease(db, id, new Date(site.now()))
+    return lease
   })
 }
 

@@ -4,10 +4,10 @@ import {
   agentById,
   type DecisionCause,
   dueSessions,
-  endLease,
   endSession,
   freezeSession,
   isAway,
+  type LeaseDetail,
   liveSessions,
   personById,
   type SessionDetail,
@@ -24,7 +24,8 @@ import { type DeliveryMode, placeOf, type TrustContext } from '#core/trust/index
 import { decideAgain } from './decide-again.ts'
 import { contextOf, decideWorkspace, readAvailability, recordDecision } from './deciding.ts'
 import { soonerOf } from './hints.ts'
-import { leasesPastTheirEnd, recordLeaseEnd, withdrawLeaseOf } from './leases.ts'
+import { finishLease, leasesPastTheirEnd, withdrawLeaseOf } from './leases.ts'
+import { oneByOne } from './one-by-one.ts'
 import { type Rules, readRules } from './rules.ts'
 import type { Site } from './site.ts'
 
@@ -69,48 +70,62 @@ export async function watchSessions(site: Site, signal: AbortSignal): Promise<vo
 }
 
 async function endDueSessions(site: Site): Promise<void> {
-  for (const due of await dueSessions(site.store.db, new Date(site.now()))) {
-    const end = due.end ?? { code: 'SESSION_OVER', reason: 'Its time was up', unlocks: [] }
-    await finishSession(site, due.id, end, systemActor)
-  }
+  for (const id of await dueSessions(site.store.db, new Date(site.now())))
+    await finish(site, id, (session) => dueEndOf(session, site.now()), systemActor)
+}
+
+/** Undefined when its time was moved since it was found due. */
+function dueEndOf({ state, end, ends_at: endsAt }: SessionDetail, now: number): End | undefined {
+  if (state === 'ending') return end !== null && Date.parse(end.at) < now ? end : undefined
+  return endsAt.getTime() < now ? { code: 'SESSION_OVER', reason: 'Its time was up' } : undefined
 }
 
 /** By now their endpoints have stopped by themselves: what was to be read under these leases cannot be read any more. */
 async function endDueLeases(site: Site): Promise<void> {
   const end = { code: 'LEASE_EXPIRED', reason: 'Its device was not heard of in time' }
-  for (const lease of await leasesPastTheirEnd(site)) {
-    await recordLeaseEnd(site, lease, end, systemActor)
-    await endLease(site.store.db, lease.id, new Date(site.now()))
-    await finishSession(site, lease.session_id, end, systemActor)
+  for (const { id } of await leasesPastTheirEnd(site)) {
+    const isPast = ({ expires_at: at }: LeaseDetail): boolean => at.getTime() < site.now()
+    const lease = await finishLease(site, id, end, systemActor, isPast)
+    if (lease !== undefined) await finishSession(site, lease.session_id, end, systemActor)
   }
 }
 
+interface End {
+  readonly code: string
+  readonly reason: string
+  readonly unlocks?: readonly Unlock[]
+}
+
 /** Ends a session once; later calls do nothing. Its host or endpoint stops it when it sees it gone. */
-export async function finishSession(
+export async function finishSession(site: Site, id: string, end: End, actor: AuditActor): Promise<void> {
+  await finish(site, id, () => end, actor)
+}
+
+/** @param endOf asked of the session as it is then; undefined: it goes on */
+async function finish(
   site: Site,
   id: string,
-  end: { readonly code: string; readonly reason: string; readonly unlocks?: readonly Unlock[] },
+  endOf: (session: SessionDetail) => End | undefined,
   actor: AuditActor,
 ): Promise<void> {
-  const session = await sessionById(site.store.db, id)
-  if (session === undefined || session.state === 'ended') return
-  await site.audit.record('session-ended', actor, id, {
-    code: end.code,
-    reason: end.reason,
-    person: session.person_id,
-    ...(session.host_id === null ? { endpoint: session.endpoint_id } : { host: session.host_id }),
+  await oneByOne(site, `session ${id}`, async () => {
+    const session = await sessionById(site.store.db, id)
+    if (session === undefined || session.state === 'ended') return
+    const end = endOf(session)
+    if (end === undefined) return
+    const { code, reason, unlocks = [] } = end
+    await site.audit.record('session-ended', actor, id, {
+      code,
+      reason,
+      person: session.person_id,
+      ...(session.host_id === null ? { endpoint: session.endpoint_id } : { host: session.host_id }),
+    })
+    if (session.endpoint_id !== null) await withdrawLeaseOf(site, session, { code, reason }, actor)
+    const at = new Date(site.now())
+    await endSession(site.store.db, id, { code, reason, unlocks: [...unlocks], at: at.toISOString() }, at)
+    site.metrics.count('sessions_ended', { code })
+    await tellOf(site, session)
   })
-  if (session.endpoint_id !== null)
-    await withdrawLeaseOf(site, session, { code: end.code, reason: end.reason }, actor)
-  const at = new Date(site.now())
-  await endSession(
-    site.store.db,
-    id,
-    { code: end.code, reason: end.reason, unlocks: [...(end.unlocks ?? [])], at: at.toISOString() },
-    at,
-  )
-  site.metrics.count('sessions_ended', { code: end.code })
-  await tellOf(site, session)
 }
 
 async function tellOf(site: Site, session: SessionDetail): Promise<void> {

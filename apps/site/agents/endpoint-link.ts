@@ -1,7 +1,6 @@
 import type { Logger } from 'pino'
 import {
   agentWentAway,
-  endLease,
   holdLease,
   isAway,
   type LeaseDetail,
@@ -20,7 +19,7 @@ import { isRenewalDue, leaseUntil } from '#core/lease/index.ts'
 import { endpointSilenceMs } from '../deciding.ts'
 import type { EvidenceDesk } from '../evidence-desk.ts'
 import type { EvidenceLink, ReportingConnection } from '../evidence-link.ts'
-import { desiredOf, recordLeaseEnd } from '../leases.ts'
+import { desiredOf, finishLease } from '../leases.ts'
 import { finishSession } from '../live-sessions.ts'
 import { noteUse } from '../signed-in.ts'
 import type { Site } from '../site.ts'
@@ -163,8 +162,7 @@ function knownNow(site: Site, lease: LeaseDetail, state: Known['state'], stats: 
 async function endOf(site: Site, lease: LeaseDetail, { end }: ReportedLease): Promise<boolean> {
   const why = end ?? { code: 'LEASE_ENDED', reason: 'It was closed on its device' }
   const actor = { type: 'endpoint', id: lease.endpoint_id } as const
-  await recordLeaseEnd(site, lease, why, actor)
-  await endLease(site.store.db, lease.id, new Date(site.now()))
+  await finishLease(site, lease.id, why, actor)
   await finishSession(site, lease.session_id, why, actor)
   return true
 }
@@ -183,9 +181,7 @@ async function prolong(site: Site, lease: LeaseDetail, session: SessionDetail): 
   const until = leaseUntil(now, obligations, session.ends_at.getTime())
   const isDue = isRenewalDue(now, lease.expires_at.getTime(), until, obligations)
   if (!isDue && lease.overlay === obligations.overlay) return false
-  await renewLease(site.store.db, lease.id, {
-    ...(isDue ? { expires_at: new Date(until) } : {}),
-    overlay: obligations.overlay,
-  })
+  const terms = { ...(isDue ? { expires_at: new Date(until) } : {}), overlay: obligations.overlay }
+  await renewLease(site.store.db, lease.id, terms, new Date(now))
   return true
 }
