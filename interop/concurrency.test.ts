@@ -3,19 +3,20 @@ import { sql, type Transaction, type Updateable } from 'kysely'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import {
   type Database,
+  listPeople,
   openAlarms,
   raiseAlarm,
   sessionById,
   workRedecisions,
 } from '#adapters/store-postgres/index.ts'
-import { activatePolicy } from '#apps/site/administering.ts'
+import { activatePolicy, changePerson } from '#apps/site/administering.ts'
 import { createHostLink } from '#apps/site/agents/host-link.ts'
 import { isBraking, judgeBrake } from '#apps/site/brake.ts'
 import { decideAgain } from '#apps/site/decide-again.ts'
 import { finishLease } from '#apps/site/leases.ts'
 import { finishSession, watchSessions } from '#apps/site/live-sessions.ts'
 import type { Site } from '#apps/site/site.ts'
-import { addHost, addLease, addSession, openNodes, type SiteNodes } from './site-nodes.rig.ts'
+import { addHost, addLease, addPerson, addSession, openNodes, type SiteNodes } from './site-nodes.rig.ts'
 
 /** What happens at once, at one node or at two, and must not come into each other's way. */
 
@@ -131,6 +132,22 @@ test('a lease that is prolonged when it was found to be over already goes on', a
   }
   await watchUntil({ ...one, audit: { record } }, async () => (await open().execute()).length < leases.length)
   expect(await open().execute()).toHaveLength(leases.length - 1)
+})
+
+test('of two admins who take the right from each other one keeps it', async () => {
+  const { one, two } = nodes
+  const [ada, bob] = [await addPerson(one, ['admins']), await addPerson(one, ['admins'])]
+  const tried = await Promise.allSettled([
+    changePerson(one, bob, { groups: [] }, { type: 'admin', id: ada }),
+    changePerson(two, ada, { disabled: true }, { type: 'admin', id: bob }),
+  ])
+  expect(tried.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected'])
+  const refused = tried.find((one) => one.status === 'rejected')
+  expect(refused?.reason).toMatchObject({ code: 'CONFLICT', remedy: expect.stringContaining('admin right') })
+  const admins = (await listPeople(one.store.db)).filter(
+    ({ id, disabled }) => [ada, bob].includes(id) && !disabled,
+  )
+  expect(admins.filter(({ groups }) => groups.includes('admins'))).toHaveLength(1)
 })
 
 /** Has a node look after sessions until something has come. */

@@ -52,16 +52,16 @@ export async function rehashPassword(
     .executeTakeFirst()
 }
 
-/** True while nobody of `group` could sign in. */
-export async function isGroupEmpty(db: Queries, group: string): Promise<boolean> {
-  const row = await db
+/** True while nobody of `group` could sign in; with `but`: nobody but that person. */
+export async function isGroupEmpty(db: Queries, group: string, but?: string): Promise<boolean> {
+  let query = db
     .selectFrom('people')
     .select('id')
     .where('disabled', '=', false)
     .where((eb) => eb(eb.val(group), '=', eb.fn.any('groups')))
     .limit(1)
-    .executeTakeFirst()
-  return row === undefined
+  if (but !== undefined) query = query.where('id', '<>', but)
+  return (await query.executeTakeFirst()) === undefined
 }
 
 /** Remembers that this person signed in from `source`. */

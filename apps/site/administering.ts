@@ -3,6 +3,7 @@ import {
   deleteWebSessionsOf,
   insertPerson,
   insertPolicy,
+  isGroupEmpty,
   listWorkspaces,
   type PersonRow,
   personById,
@@ -17,6 +18,8 @@ import { prepareNewPassword } from '#core/identity/password.ts'
 import { compilePolicy } from '#core/policy/index.ts'
 import { compileZones } from '#core/trust/index.ts'
 import { decideAgain } from './decide-again.ts'
+import { oneByOne } from './one-by-one.ts'
+import { adminGroup } from './signed-in.ts'
 import type { Site } from './site.ts'
 import { notFound, SiteError } from './site-error.ts'
 
@@ -66,13 +69,11 @@ export async function changePerson(
   },
   actor: AuditActor,
 ): Promise<PersonRow> {
-  const { db } = site.store
-  const before = await personById(db, id)
+  const before = await personById(site.store.db, id)
   if (before === undefined) throw notFound('person')
-  if (
-    actor.id === id &&
-    (patch.disabled === true || (patch.groups !== undefined && !patch.groups.includes('admins')))
-  ) {
+  const isNoAdmin =
+    patch.disabled === true || (patch.groups !== undefined && !patch.groups.includes(adminGroup))
+  if (isNoAdmin && actor.id === id) {
     throw new SiteError('CONFLICT', 'you cannot take the admin right from yourself', {
       remedy: 'Ask another admin to do it.',
     })
@@ -87,21 +88,45 @@ export async function changePerson(
           password: await site.hasher.hash(prepareNewPassword(patch.password, [before.login, before.name])),
         }),
   }
+  const write = (): Promise<PersonRow> => writePerson(site, id, change, actor)
+  const row = isNoAdmin
+    ? await oneByOne(site, adminGroup, async () => {
+        await requireAdminBut(site, id)
+        return write()
+      })
+    : await write()
+  await decideAgain(site, 'group', { personId: id })
+  await site.hints.tell({ topic: 'person', id })
+  return row
+}
+
+/** Two admins may take the right from each other at the same moment. */
+async function requireAdminBut(site: Site, id: string): Promise<void> {
+  if (!(await isGroupEmpty(site.store.db, adminGroup, id))) return
+  throw new SiteError('CONFLICT', 'nobody would be left who is an admin', {
+    remedy: 'Give somebody else the admin right first.',
+  })
+}
+
+async function writePerson(
+  site: Site,
+  id: string,
+  change: Parameters<typeof updatePerson>[2],
+  actor: AuditActor,
+): Promise<PersonRow> {
   const { password, ...visible } = change
   await site.audit.record('admin-change', actor, id, {
     change: 'person changed',
     ...visible,
     ...(password === undefined ? {} : { password: 'changed' }),
   })
-  const row = await db.transaction().execute(async (tx) => {
+  const row = await site.store.db.transaction().execute(async (tx) => {
     const changed = await updatePerson(tx, id, change)
     // A new password or a disabled account must not leave old sign-ins behind; after the change, so that none slips in between.
-    if (patch.disabled === true || patch.password !== undefined) await deleteWebSessionsOf(tx, id)
+    if (change.disabled === true || password !== undefined) await deleteWebSessionsOf(tx, id)
     return changed
   })
   if (row === undefined) throw notFound('person')
-  await decideAgain(site, 'group', { personId: id })
-  await site.hints.tell({ topic: 'person', id })
   return row
 }
 
