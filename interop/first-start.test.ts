@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { callJson } from '#apps/site-client/call.ts'
@@ -5,15 +6,23 @@ import { hostView, personView, tokenAnswer, workspaceDefinition } from '#core/ap
 import { launchAnswer, siteView, workspaceView } from '#core/api/person.ts'
 import { exportPublic, generateX25519 } from '#core/channel/index.ts'
 import { type RunningSite, signIn, startSite } from './running-site.rig.ts'
+import { openDatabase, type SiteDatabase } from './site-database.rig.ts'
 
 const firstAdmin = { login: 'root', name: 'Rita Root', password: 'seven-quiet-otters' }
 let site: RunningSite
+let database: SiteDatabase
 beforeAll(async () => {
   site = await startSite({ demo: false, args: ['--hosts', '1', '--gateways', '1'] })
+  database = await openDatabase(site)
 })
 afterAll(async () => {
+  await database[Symbol.asyncDispose]()
   await site[Symbol.asyncDispose]()
 })
+
+/** What the log says of people that were created. */
+const created = () =>
+  database.rows(`select from audit_entries where convert_from(entry, 'UTF8') like '%"person created"%'`)
 
 const anything = z.unknown()
 const setup = (token: string) =>
@@ -24,8 +33,15 @@ test('a site without demo content prints a link that makes the first admin, once
   const { needsSetup } = await callJson(site.address, { method: 'GET', path: '/api/v1/site' }, siteView)
   expect(needsSetup).toBe(true)
   await expect(setup('A'.repeat(43))).rejects.toMatchObject({ code: 'TOKEN_REFUSED' })
+  await database.rows(
+    `insert into people (id, login, name, groups, created_at) values ($1, $2, '', '{}', now())`,
+    [randomUUID(), firstAdmin.login],
+  )
+  await expect(setup(token)).rejects.toMatchObject({ code: 'CONFLICT', remedy: 'Choose another login.' })
+  await database.rows('delete from people')
   await setup(token)
   await expect(setup(token)).rejects.toMatchObject({ code: 'CONFLICT' })
+  expect(await created()).toHaveLength(1)
 })
 
 test('the admin makes a workspace and a person, who opens it; a pool without hosts has no room', async () => {
@@ -56,6 +72,10 @@ test('the admin makes a workspace and a person, who opens it; a pool without hos
       personView,
     ),
   ).rejects.toMatchObject({ code: 'IDENTITY_PASSWORD_COMMON' })
+  await expect(
+    admin.send('POST', '/admin/people', { ...firstAdmin, groups: [] }, personView),
+  ).rejects.toMatchObject({ code: 'CONFLICT' })
+  expect(await created()).toHaveLength(1)
   await admin.send(
     'POST',
     '/admin/people',

@@ -7,6 +7,7 @@ import {
   listWorkspaces,
   type PersonRow,
   personById,
+  personByLogin,
   setDraining,
   updatePerson,
   writeWorkspace,
@@ -35,6 +36,11 @@ export async function createPerson(
   },
   actor: AuditActor,
 ): Promise<PersonRow> {
+  const taken = new SiteError('CONFLICT', `there is a person called ${wish.login} already`, {
+    remedy: 'Choose another login.',
+  })
+  // Before it is written down: of two at once the later one is refused below.
+  if ((await personByLogin(site.store.db, wish.login)) !== undefined) throw taken
   const password = await site.hasher.hash(prepareNewPassword(wish.password, [wish.login, wish.name]))
   const row = {
     id: randomUUID(),
@@ -50,11 +56,7 @@ export async function createPerson(
     name: row.name,
     groups: row.groups,
   })
-  if (!(await insertPerson(site.store.db, row))) {
-    throw new SiteError('CONFLICT', `there is a person called ${wish.login} already`, {
-      remedy: 'Choose another login.',
-    })
-  }
+  if (!(await insertPerson(site.store.db, row))) throw taken
   return { ...row, disabled: false }
 }
 

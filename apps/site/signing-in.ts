@@ -93,7 +93,7 @@ export async function createSetupToken({ db }: Store, now: number): Promise<stri
  * Creates the first admin. Works once, and only while there is none.
  *
  * @throws {SiteError} TOKEN_REFUSED, CONFLICT
- * @throws {IdentityError} for a password that is not good enough; the token is still good then
+ * @throws {IdentityError} for a password that is not good enough; the token is still good then, and where the login is taken
  */
 export async function setUp(
   site: Site,
@@ -105,23 +105,21 @@ export async function setUp(
   }
   // Before the token is used up: the person may choose another password.
   prepareNewPassword(wish.password, [wish.login, wish.name])
-  const granted = await useEnrolmentToken(
-    db,
-    hashOf(Buffer.from(wish.token, 'base64url')),
-    ['admin'],
-    new Date(site.now()),
-  )
-  if (granted === undefined) {
-    throw new SiteError('TOKEN_REFUSED', 'this set-up link was used or has expired', {
-      remedy: 'Start the site again: it prints a new one.',
-    })
-  }
-  const { id, login, name } = await createPerson(
-    site,
-    { ...wish, groups: [adminGroup] },
-    { type: 'system', id: 'set-up' },
-  )
-  return { id, login, name }
+  const hash = hashOf(Buffer.from(wish.token, 'base64url'))
+  // The link is used up together with what it was for: where the login is taken it is still good.
+  return db.transaction().execute(async (tx) => {
+    if ((await useEnrolmentToken(tx, hash, ['admin'], new Date(site.now()))) === undefined) {
+      throw new SiteError('TOKEN_REFUSED', 'this set-up link was used or has expired', {
+        remedy: 'Start the site again: it prints a new one.',
+      })
+    }
+    const { id, login, name } = await createPerson(
+      site,
+      { ...wish, groups: [adminGroup] },
+      { type: 'system', id: 'set-up' },
+    )
+    return { id, login, name }
+  })
 }
 
 function hashOf(secret: Uint8Array): Buffer {
