@@ -15,6 +15,7 @@ import { isBraking, judgeBrake } from '#apps/site/brake.ts'
 import { decideAgain } from '#apps/site/decide-again.ts'
 import { finishLease } from '#apps/site/leases.ts'
 import { finishSession, watchSessions } from '#apps/site/live-sessions.ts'
+import { signIn } from '#apps/site/signing-in.ts'
 import type { Site } from '#apps/site/site.ts'
 import { addHost, addLease, addPerson, addSession, openNodes, type SiteNodes } from './site-nodes.rig.ts'
 
@@ -148,6 +149,27 @@ test('of two admins who take the right from each other one keeps it', async () =
     ({ id, disabled }) => [ada, bob].includes(id) && !disabled,
   )
   expect(admins.filter(({ groups }) => groups.includes('admins'))).toHaveLength(1)
+})
+
+test('parallel guesses count, and who signs in rightly from behind the same address is not slowed', async () => {
+  const { one, two } = nodes
+  const hasher = {
+    hash: async () => '',
+    verify: async (password: string) => ({ isRight: password === 'right', needsRehash: false }),
+  }
+  const login = async (site: Site, login: string, password: string): Promise<string> =>
+    signIn({ ...site, hasher }, { login, password, address: '192.0.2.1' }).then(
+      () => 'signed in',
+      ({ code }) => code,
+    )
+  const people = await Promise.all(Array.from({ length: 60 }, () => addPerson(one)))
+  for (const person of people) expect(await login(one, person, 'right')).toBe('signed in')
+  const victim = await addPerson(one)
+  const guesses = await Promise.all(
+    Array.from({ length: 60 }, (_, i) => login(i % 2 === 0 ? one : two, victim, `guess ${i}`)),
+  )
+  expect(guesses.filter((code) => code === 'SIGN_IN_REFUSED')).toHaveLength(4)
+  expect(guesses.filter((code) => code === 'SIGN_IN_SLOWED')).toHaveLength(56)
 })
 
 /** Has a node look after sessions until something has come. */

@@ -1,16 +1,16 @@
 import { createHash, randomBytes } from 'node:crypto'
 import {
   clearFailures,
-  countFailure,
+  countAttempt,
   insertEnrolmentToken,
   isGroupEmpty,
   isKnownSource,
   type PersonRow,
   personByLogin,
-  readFailures,
   rehashPassword,
   rememberSource,
   type Store,
+  uncountAttempt,
   useEnrolmentToken,
 } from '#adapters/store-postgres/index.ts'
 import { prepareNewPassword } from '#core/identity/password.ts'
@@ -42,7 +42,10 @@ export async function signIn(
   const known = found !== undefined && (await isKnownSource(db, found.id, source))
   const attempt = { account, source, isKnownSource: known }
   const keys = throttleKeys(attempt)
-  const verdict = throttle(attempt, await readFailures(db, keys.counted), site.now())
+  const now = site.now()
+  const verdict = await countAttempt(db, keys.counted, new Date(now), (stored) =>
+    throttle(attempt, stored, now),
+  )
   if (!verdict.allowed) {
     const seconds = Math.ceil(verdict.retryAfterMs / 1000)
     throw new SiteError('SIGN_IN_SLOWED', 'too many wrong passwords from this address', {
@@ -50,7 +53,6 @@ export async function signIn(
       retryAfter: seconds,
     })
   }
-  await countFailure(db, keys.counted, new Date(site.now()))
   const { isRight, needsRehash } = await site.hasher.verify(password, found?.password)
   if (found === undefined || !isRight || found.disabled) {
     const accountHash = createHash('sha256').update(account).digest('hex')
@@ -64,6 +66,7 @@ export async function signIn(
     })
   }
   await clearFailures(db, keys.cleared)
+  await uncountAttempt(db, keys.returned)
   await rememberSource(db, found.id, source, new Date(site.now()))
   await site.audit.record('sign-in', { type: 'person', id: found.id }, undefined, {
     method: 'password',

@@ -35,10 +35,15 @@ export type Throttle = { readonly allowed: true } | { readonly allowed: false; r
 
 /** Which stored counters belong to an attempt. */
 export interface ThrottleKeys {
-  /** Read before, and counted up when the attempt is let through, before the password is checked: so parallel guesses count. */
+  /** Read and, when the attempt is let through, counted up in one step, before the password is checked: so parallel guesses count. */
   readonly counted: readonly string[]
-  /** Removed after the right password. The source's own counter stays: an account of one's own must not reset it. */
+  /** Removed after the right password. */
   readonly cleared: readonly string[]
+  /**
+   * Counted down by one after the right password: the source's own counter. Many people may sign in from behind one address; but what failed
+   * there stays, an account of one's own must not reset it.
+   */
+  readonly returned: readonly string[]
 }
 
 /** After so long without a failure a stored counter means nothing any more and can be deleted. */
@@ -62,6 +67,7 @@ export function throttleKeys(attempt: SignInAttempt): ThrottleKeys {
   return {
     counted: rules.map(({ key }) => key),
     cleared: rules.filter(({ limit }) => limit !== limits.source).map(({ key }) => key),
+    returned: rules.filter(({ limit }) => limit === limits.source).map(({ key }) => key),
   }
 }
 
