@@ -51,7 +51,7 @@ export async function openNodes(): Promise<SiteNodes> {
     return openSite(config, store, pino({ level: 'silent' }), stopped.signal)
   }
   const [one, two] = [await open(), await open()]
-  await migrate(one.store.db)
+  await migrate(server.connection)
   undo.defer(() => stopped.abort())
   const held = undo.move()
   return {

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import { expect, test } from 'vitest'
 import { startPostgres } from '#adapters/postgres-embedded/index.ts'
-import { isAway, migrate, openStore } from '#adapters/store-postgres/index.ts'
+import { isAway, migrate, openStore, type StoreAddress } from '#adapters/store-postgres/index.ts'
 import { storeContract, type TestServer } from '#adapters/store-postgres/store.contract.ts'
 
 /** The store keeps its promises on the embedded PostgreSQL over a unix socket and on Debian's over TCP. */
@@ -20,17 +20,28 @@ test('a wrong password, an unknown database and a malformed address are no reaso
   await using server = await startDebian()
   const { url } = server.address as { url: string }
   for (const wrong of [url.replace(secret, 'guess'), `${url}-other`]) {
-    const store = openStore({ url: wrong })
-    const error: unknown = await migrate(store.db).catch((error: unknown) => error)
+    const error: unknown = await migrate({ url: wrong }).catch((error: unknown) => error)
     expect(error).toMatchObject({ code: 'STORE_MIGRATION_FAILED' })
     expect(isAway(error)).toBe(false)
-    await store.close()
   }
   for (const malformed of ['mysql://host/name', 'postgres', 'postgres://a:b:c/']) {
     expect(() => openStore({ url: malformed })).toThrow(
       expect.objectContaining({ code: 'STORE_URL_MALFORMED' }),
     )
   }
+})
+
+test('a node waits for another that brings the database to its version for longer than any statement may take', async () => {
+  await using server = await startEmbedded()
+  const { host, port, user, database } = server.address as Exclude<StoreAddress, { url: string }>
+  const other = new Client({ host, port, user, database })
+  await other.connect()
+  // Kysely's name for it.
+  await other.query('select pg_advisory_lock(3853314791062309107)')
+  const migrating = migrate(server.address).catch((error: unknown) => error)
+  await sleep(16_000)
+  await other.end()
+  expect(await migrating).toContain('0001-site')
 })
 
 async function startEmbedded(): Promise<TestServer> {

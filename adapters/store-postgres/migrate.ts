@@ -1,4 +1,3 @@
-import type { Kysely } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
 import { up as site } from './migrations/0001-site.ts'
 import { up as releases } from './migrations/0004-releases.ts'
@@ -11,7 +10,7 @@ import { up as replicas } from './migrations/0010-replicas.ts'
 import { up as farewells } from './migrations/0011-farewells.ts'
 import { up as pausedMemory } from './migrations/0012-paused-memory.ts'
 import { up as authorityAlarm } from './migrations/0013-authority-alarm.ts'
-import type { Database } from './schema.ts'
+import { openUntimed, type StoreAddress } from './store.ts'
 import { isAway, StoreError } from './store-error.ts'
 
 /** In order, by name; a name once released never changes. */
@@ -30,13 +29,14 @@ const migrations: Readonly<Record<string, Migration>> = {
 }
 
 /**
- * Brings the database to this version's tables. Several nodes may call it at once: one works, the others wait.
+ * Brings the database to this version's tables, however long that takes. Several nodes may call it at once: one works, the others wait.
  *
- * @throws {StoreError} STORE_AWAY; STORE_MIGRATION_FAILED, also when a newer version has been here before
+ * @throws {StoreError} STORE_AWAY; STORE_URL_MALFORMED, STORE_PLAINTEXT; STORE_MIGRATION_FAILED, also when a newer version has been here before
  */
-export async function migrate(db: Kysely<Database>): Promise<readonly string[]> {
+export async function migrate(address: StoreAddress): Promise<readonly string[]> {
+  const db = openUntimed(address)
   const migrator = new Migrator({ db, provider: { getMigrations: async () => ({ ...migrations }) } })
-  const { error, results } = await migrator.migrateToLatest()
+  const { error, results } = await migrator.migrateToLatest().finally(() => db.destroy())
   if (isAway(error)) {
     throw new StoreError('STORE_AWAY', 'the database is away', {
       remedy: 'Start it, or wait for it.',

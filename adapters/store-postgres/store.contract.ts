@@ -159,12 +159,12 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
 
     describe('migrations', () => {
       test('run once, however often they are asked for', async () => {
-        expect(await migrate(db)).toEqual(expect.arrayContaining(['0001-site', '0005-endpoints']))
-        expect(await migrate(db)).toEqual([])
+        expect(await migrate(server.address)).toEqual(expect.arrayContaining(['0001-site', '0005-endpoints']))
+        expect(await migrate(server.address)).toEqual([])
       })
 
       test('run once when two nodes start together', async () => {
-        const done = await Promise.all([migrate(db), migrate(other)])
+        const done = await Promise.all([migrate(server.address), migrate(server.address)])
         expect(done.filter((names) => names.length > 0)).toHaveLength(1)
       })
 
@@ -187,11 +187,11 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
       })
 
       test('refuse a database that a newer version has used', async () => {
-        await migrate(db)
+        await migrate(server.address)
         await sql`insert into kysely_migration (name, timestamp) values ('9999-later', '2031-01-01')`.execute(
           db,
         )
-        const error: unknown = await migrate(db).catch((error: unknown) => error)
+        const error: unknown = await migrate(server.address).catch((error: unknown) => error)
         expect(error).toMatchObject({ code: 'STORE_MIGRATION_FAILED' })
         expect(isAway(error)).toBe(false)
       })
@@ -199,7 +199,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
 
     describe('web sessions', () => {
       beforeEach(async () => {
-        await migrate(db)
+        await migrate(server.address)
       })
 
       test('begin only with the password that was checked, and not for a disabled account', async () => {
@@ -234,7 +234,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
 
     describe('idle web sessions', () => {
       test('live on while they are used, never beyond their longest life, and do not come back', async () => {
-        await migrate(db)
+        await migrate(server.address)
         const person = await addPerson(db)
         const row = webSessionOf(person)
         await insertWebSession(db, row, null)
@@ -259,7 +259,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
 
     describe('places on hosts', () => {
       beforeEach(async () => {
-        await migrate(db)
+        await migrate(server.address)
       })
 
       test('parallel claims never exceed the capacity, and no place leaks', async () => {
@@ -382,7 +382,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
 
     describe('single use', () => {
       beforeEach(async () => {
-        await migrate(db)
+        await migrate(server.address)
       })
 
       test('of many callers at once exactly one uses an enrolment token', async () => {
@@ -489,7 +489,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
       let personId: string
 
       beforeEach(async () => {
-        await migrate(db)
+        await migrate(server.address)
         endpointId = await addEndpoint(db)
         personId = await addPerson(db)
         await writeWorkspace(db, workspace, 0)
@@ -605,7 +605,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
       })
 
       beforeEach(async () => {
-        await migrate(db)
+        await migrate(server.address)
         await writeWorkspace(db, workspace, 0)
         ;({ lease } = await addDisk(db, await addPerson(db), await addEndpoint(db)))
       })
@@ -670,7 +670,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
 
     describe('keys of endpoints and images', () => {
       beforeEach(async () => {
-        await migrate(db)
+        await migrate(server.address)
       })
 
       test('an endpoint is known by the keys of its good certificates, and by no more than three', async () => {
@@ -697,7 +697,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
 
     describe('evidence and alarms', () => {
       beforeEach(async () => {
-        await migrate(db)
+        await migrate(server.address)
       })
 
       test('of several who write what they know of an endpoint, one does', async () => {
@@ -807,7 +807,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
       let sessions: NewSession[]
 
       beforeEach(async () => {
-        await migrate(db)
+        await migrate(server.address)
         const hostId = await addHost(db, 30)
         sessions = []
         for (let i = 0; i < 20; i++) {
@@ -932,7 +932,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
       })
 
       test.each(['in order', 'killed'] as const)('stopped (%s): every query says so', async (how) => {
-        await migrate(db)
+        await migrate(server.address)
         const hostId = await addHost(db, 1)
         const session = sessionOf(await addPerson(db), hostId)
         const running = failureOf(sql`select pg_sleep(60)`.execute(db))
@@ -951,7 +951,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
           await failureOf(sql`select 1`.execute(open().db)),
           await failureOf(placeSession(other, session)),
           await failureOf(open().notify({ topic: 'policy' })),
-          await failureOf(migrate(open().db)),
+          await failureOf(migrate(server.address)),
         ]
         expect(failures.filter((error) => !isAway(error))).toEqual([])
         await server.start()
@@ -1003,7 +1003,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
       })
 
       test('what is wrong with a request is not the database being away', async () => {
-        await migrate(db)
+        await migrate(server.address)
         const id = await addPerson(db)
         const again = db.insertInto('people').values({ ...personOf('other'), id })
         const sessionOfNobody = sessionOf(randomUUID(), await addHost(db, 1))
@@ -1029,7 +1029,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
       const publicKey = encodeVerifierKey(signer.name, privateKey)
 
       beforeEach(async () => {
-        await migrate(db)
+        await migrate(server.address)
       })
 
       function verify(trusted?: string): Promise<LogVerdict> {
@@ -1163,7 +1163,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
     })
 
     test('of parallel attempts to sign in each is judged by all that were let through before', async () => {
-      await migrate(db)
+      await migrate(server.address)
       const keys = ['account', 'source', 'stranger']
       const attempt = (i: number) =>
         countAttempt(

@@ -1,5 +1,5 @@
 import { Kysely, PostgresDialect } from 'kysely'
-import { Client, type ClientConfig, Pool } from 'pg'
+import { Client, type ClientConfig, Pool, type PoolConfig } from 'pg'
 import type { Database } from './schema.ts'
 import { StoreError } from './store-error.ts'
 
@@ -46,11 +46,7 @@ const reconnectMs = 500
  */
 export function openStore(address: StoreAddress, poolSize = 10): Store {
   const config = connectionConfig(address)
-  const pool = new Pool({ ...config, max: poolSize, idleTimeoutMillis: 30_000 })
-  // A connection that breaks is replaced by the pool. Without a listener it would end the process, whether it is idle,
-  // which the pool tells, or working, which only the connection itself tells: beside the failure of its query.
-  pool.on('error', () => {})
-  pool.on('connect', (client) => client.on('error', () => {}))
+  const pool = openPool({ ...config, max: poolSize, idleTimeoutMillis: 30_000 })
   const db = new Kysely<Database>({ dialect: new PostgresDialect({ pool }) })
   return {
     db,
@@ -60,6 +56,22 @@ export function openStore(address: StoreAddress, poolSize = 10): Store {
     listen: (onHint, signal) => void listenForever(config, onHint, signal),
     close: async () => db.destroy(),
   }
+}
+
+/** One connection for what may take long, such as a migration or waiting for another node's: no time ends a statement. */
+export function openUntimed(address: StoreAddress): Db {
+  const untimed = { statement_timeout: 0, query_timeout: 0, keepAlive: true }
+  const pool = openPool({ ...connectionConfig(address), ...untimed, max: 1 })
+  return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) })
+}
+
+function openPool(config: PoolConfig): Pool {
+  const pool = new Pool(config)
+  // A connection that breaks is replaced by the pool. Without a listener it would end the process, whether it is idle,
+  // which the pool tells, or working, which only the connection itself tells: beside the failure of its query.
+  pool.on('error', () => {})
+  pool.on('connect', (client) => client.on('error', () => {}))
+  return pool
 }
 
 function connectionConfig(address: StoreAddress): ClientConfig {

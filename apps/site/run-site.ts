@@ -27,6 +27,7 @@ import {
   migrate,
   openStore,
   type Store,
+  type StoreAddress,
 } from '#adapters/store-postgres/index.ts'
 import { forgetFailuresMs } from '#core/identity/throttle.ts'
 import { memorySigner } from '#core/release/index.ts'
@@ -68,7 +69,7 @@ export async function runSite(
 ): Promise<void> {
   const log = pino({ name: 'site' })
   await using store = disposable(openStore(config.database))
-  await migrateWhenThere(store, log, signal)
+  await migrateWhenThere(config.database, log, signal)
   void indexAudit(store, log)
   const site = await openSite(config, store, log, signal, replaced)
   await furnish(site)
@@ -172,10 +173,10 @@ function certificatesIn(text: string, path: string): readonly X509Certificate[] 
 }
 
 /** A database that starts after the site is no reason to give up. */
-async function migrateWhenThere(store: Store, log: Logger, signal: AbortSignal): Promise<void> {
+async function migrateWhenThere(address: StoreAddress, log: Logger, signal: AbortSignal): Promise<void> {
   for (;;) {
     try {
-      const done = await migrate(store.db)
+      const done = await migrate(address)
       if (done.length > 0) log.info({ migrations: done }, 'the database was brought to this version')
       return
     } catch (error) {

@@ -170,7 +170,7 @@ async function prepareSite(
   log: Logger,
   signal: AbortSignal,
 ): Promise<Site> {
-  await migrate(store.db)
+  await migrate(config.database)
   const site = await openSite(config, store, log, signal, replaceLost)
   if (demo) await addDemoContent(site)
   await furnish(site)
