@@ -1,4 +1,4 @@
-import type { Selectable } from 'kysely'
+import { type Selectable, sql } from 'kysely'
 import type { WorkspaceDefinition, ZoneDefinition } from '#core/api/admin.ts'
 import type { Database } from './schema.ts'
 import type { Db } from './store.ts'
@@ -28,6 +28,28 @@ export async function readZones(db: Db): Promise<readonly ZoneDefinition[] | und
   const row = await db.selectFrom('settings').select('value').where('key', '=', 'zones').executeTakeFirst()
   return row?.value
 }
+
+/** By what the zones are known, without them: there may be thousands of networks. Undefined before there are any. */
+export async function zonesDigest(db: Db): Promise<string | undefined> {
+  const row = await db
+    .selectFrom('settings')
+    .select(digestOfValue.as('digest'))
+    .where('key', '=', 'zones')
+    .executeTakeFirst()
+  return row?.digest
+}
+
+export async function zonesWithDigest(
+  db: Db,
+): Promise<{ readonly zones: readonly ZoneDefinition[]; readonly digest: string } | undefined> {
+  return db
+    .selectFrom('settings')
+    .select(['value as zones', digestOfValue.as('digest')])
+    .where('key', '=', 'zones')
+    .executeTakeFirst()
+}
+
+const digestOfValue = sql<string>`encode(sha256(convert_to(value::text, 'UTF8')), 'hex')`
 
 export async function writeZones(db: Db, zones: readonly ZoneDefinition[]): Promise<void> {
   const value = JSON.stringify(zones)

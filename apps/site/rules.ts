@@ -1,4 +1,10 @@
-import { activePolicy, activePolicyDigest, type Db, readZones } from '#adapters/store-postgres/index.ts'
+import {
+  activePolicy,
+  activePolicyDigest,
+  type Db,
+  zonesDigest,
+  zonesWithDigest,
+} from '#adapters/store-postgres/index.ts'
 import { type CompiledPolicy, compilePolicy } from '#core/policy/index.ts'
 import {
   type BeaconSeen,
@@ -10,38 +16,57 @@ import {
 } from '#core/trust/index.ts'
 
 /** What decides now: the active policy and the zones. */
-export interface Rules {
+export interface Rules extends Zones {
   readonly policy: CompiledPolicy
+}
+
+interface Zones {
   /** The zone of an address when no beacon has spoken: one that asks for a beacon counts as outside. */
   zoneOf(address: string): Zone
   /** @param now Unix time, ms */
   findZone(address: string, beacon: BeaconSeen | undefined, now: number): ZoneFinding
 }
 
-/** Compiling takes a moment: the last few policies are kept compiled, by digest. */
-const compiled = new Map<string, CompiledPolicy>()
+/** Compiling takes a moment: the last few are kept compiled, by the digest of what they say. */
+const policies = new Map<string, CompiledPolicy>()
+const zones = new Map<string, Zones>()
 const keep = 4
 
 /** INVARIANT I6: what stands in for a policy where there is none permits nothing. */
 const emptyPolicy = compilePolicy('')
+const noZones = compiledZones([])
 
 /** Reads the rules as they are at this moment: never a cached decision about what is active. */
 export async function readRules(db: Db): Promise<Rules> {
-  const [policy, definitions] = await Promise.all([readPolicy(db), readZones(db)])
-  const zones = compileZones(definitions ?? [])
-  const find = (address: string, beacon: BeaconSeen | undefined, now: number): ZoneFinding =>
-    findZone(zones, parseAddress(address), { beacon, now })
-  return { policy, zoneOf: (address) => find(address, undefined, 0).zone, findZone: find }
+  const [policy, zones] = await Promise.all([readPolicy(db), readZones(db)])
+  return { policy, ...zones }
 }
 
 async function readPolicy(db: Db): Promise<CompiledPolicy> {
   const digest = await activePolicyDigest(db)
-  const known = digest === undefined ? undefined : compiled.get(digest)
+  const known = digest === undefined ? undefined : policies.get(digest)
   if (known !== undefined) return known
   const row = await activePolicy(db)
-  if (row === undefined) return emptyPolicy
-  const fresh = compilePolicy(row.text)
-  compiled.set(row.digest, fresh)
+  return row === undefined ? emptyPolicy : kept(policies, row.digest, compilePolicy(row.text))
+}
+
+async function readZones(db: Db): Promise<Zones> {
+  const digest = await zonesDigest(db)
+  const known = digest === undefined ? undefined : zones.get(digest)
+  if (known !== undefined) return known
+  const row = await zonesWithDigest(db)
+  return row === undefined ? noZones : kept(zones, row.digest, compiledZones(row.zones))
+}
+
+function compiledZones(definitions: Parameters<typeof compileZones>[0]): Zones {
+  const zones = compileZones(definitions)
+  const find = (address: string, beacon: BeaconSeen | undefined, now: number): ZoneFinding =>
+    findZone(zones, parseAddress(address), { beacon, now })
+  return { zoneOf: (address) => find(address, undefined, 0).zone, findZone: find }
+}
+
+function kept<T>(compiled: Map<string, T>, digest: string, fresh: T): T {
+  compiled.set(digest, fresh)
   for (const [oldest] of compiled) {
     if (compiled.size <= keep) break
     compiled.delete(oldest)
