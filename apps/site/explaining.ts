@@ -135,7 +135,7 @@ function isWithinReach({ outcome, refused }: DecisionView): boolean {
 /**
  * The decision that a launch would get: one's own, or anybody's for admins and auditors.
  *
- * @throws {SiteError} NOT_FOUND, NOT_ALLOWED
+ * @throws {SiteError} NOT_FOUND, NOT_ALLOWED, CONFLICT when several devices have that name
  */
 export async function explain(
   site: Site,
@@ -194,10 +194,21 @@ async function circumstancesFor(
   }
 }
 
+/** One of that id or, among those that are enrolled now before those that were, of that name. */
 async function endpointCalled(site: Site, nameOrId: string): Promise<AgentRow> {
   const endpoints = await listAgents(site.store.db, 'endpoint')
-  const found = endpoints.find(({ id, name }) => id === nameOrId || name === nameOrId)
+  const called = endpoints.filter(({ name }) => name === nameOrId)
+  const [found, ...others] =
+    [
+      endpoints.filter(({ id }) => id === nameOrId),
+      called.filter((endpoint) => endpoint.revoked_at === null),
+      called,
+    ].find((some) => some.length > 0) ?? []
   if (found === undefined) throw notFound('endpoint')
+  if (others.length > 0)
+    throw new SiteError('CONFLICT', `${others.length + 1} devices are called ${nameOrId}`, {
+      remedy: `Name it by its id: ${[found, ...others].map(({ id }) => id).join(' or ')}.`,
+    })
   return found
 }
 
