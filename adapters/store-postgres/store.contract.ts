@@ -50,6 +50,7 @@ import {
   imageKey,
   imagesWithKey,
   insertAgent,
+  insertDecision,
   insertEnrolmentToken,
   insertPerson,
   insertTicket,
@@ -59,6 +60,7 @@ import {
   lastAlarm,
   leaseById,
   leaseOfSession,
+  listDecisions,
   liveSessions,
   livingAgents,
   migrate,
@@ -1160,6 +1162,27 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         await appendAudit(db, signer, [Buffer.from('after')])
         expect(await verify()).toMatchObject({ ok: true, size: BigInt(kept.length + 1) })
       })
+    })
+
+    test('decisions are listed page after page, those of one moment, too', async () => {
+      await migrate(server.address)
+      const person_id = await addPerson(db)
+      const words = {
+        workspace_id: 'desk',
+        session_id: null,
+        cause: 'launch',
+        zone: '',
+        decision: '{}',
+      } as const
+      const at = new Date()
+      const ids = Array.from({ length: 7 }, () => randomUUID() as string)
+      for (const [i, id] of ids.entries())
+        await insertDecision(db, { ...words, id, at, person_id, audit_index: String(i) })
+      const seen: string[] = []
+      for (let page; page === undefined || page.length > 0; seen.push(...page))
+        page = (await listDecisions(db, { limit: 2, before: seen.at(-1) })).map(({ id }) => id)
+      expect(seen).toHaveLength(7)
+      expect(seen.toSorted()).toEqual(ids.toSorted())
     })
 
     test('of parallel attempts to sign in each is judged by all that were let through before', async () => {

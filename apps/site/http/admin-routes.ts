@@ -66,7 +66,7 @@ function watchRoutes(app: Api, site: Site): void {
 
   const page = z.strictObject({
     limit: z.coerce.number().int().min(1).max(200).default(50),
-    before: z.iso.datetime().optional(),
+    before: uuid.optional(),
   })
   app.get(
     '/admin/decisions',
@@ -77,13 +77,8 @@ function watchRoutes(app: Api, site: Site): void {
         response: { 200: z.strictObject({ decisions: z.array(decisionRecord) }) },
       },
     },
-    async ({ query: { limit, before } }) => ({
-      decisions: (
-        await listDecisions(site.store.db, {
-          limit,
-          before: before === undefined ? undefined : new Date(before),
-        })
-      ).map(decisionRecordOf),
+    async ({ query }) => ({
+      decisions: (await listDecisions(site.store.db, query)).map(decisionRecordOf),
     }),
   )
 }

@@ -39,7 +39,7 @@ export function DecisionsPage(): ReactElement {
 
   const loadOlder = () =>
     more.run(async () => {
-      const { decisions } = await adminApi.decisions(pageSize, last?.at)
+      const { decisions } = await adminApi.decisions(pageSize, last?.id)
       setOlder([...older, ...decisions])
       setComplete(decisions.length < pageSize)
     })

@@ -76,7 +76,7 @@ export const adminApi = {
     request({ method: 'POST', path: '/admin/enrolment-tokens', body }, tokenAnswer),
   revoke: (id: string) => command({ method: 'POST', path: `/admin/agents/${id}/revoke`, body: {} }),
 
-  /** Newest first; `before` is the time of the last record that is already known. */
+  /** Newest first; `before` is the id of the last record that is already known. */
   decisions: (limit: number, before?: string) => {
     const query = new URLSearchParams({ limit: String(limit), ...(before === undefined ? {} : { before }) })
     return request(
