@@ -1,5 +1,5 @@
 import { createHmac, createPublicKey, randomBytes } from 'node:crypto'
-import { agentById, endpointKeys } from '#adapters/store-postgres/index.ts'
+import { agentById, endpointKeys, evidenceOf } from '#adapters/store-postgres/index.ts'
 import { constantTimeEqual } from '#core/bytes/index.ts'
 import { EvidenceError, seenWith, verifyEvidence } from '#core/evidence/index.ts'
 import { evidenceSecret, noteInterception, recordOtherConnection } from './evidence.ts'
@@ -48,9 +48,14 @@ export async function takePathEvidence(
     keys.map((key) => createPublicKey({ key, format: 'der', type: 'spki' })),
   )
   if (said.site !== site.siteId) throw refused('the evidence is for another site')
-  requireFresh(site, endpointId, said.nonce)
+  const challengedAt = freshTimeOf(site, endpointId, said.nonce)
   const { interception } = seenWith(said, { exporter, nowMs })
-  if (interception === 'detected') await recordOtherConnection(site, endpointId)
+  if (interception === 'detected') {
+    const noted = (await evidenceOf(site.store.db, endpointId))?.path
+    // Whoever brings it again, over whatever connection, tells nothing new.
+    if (noted?.interception === 'detected' && noted.at >= challengedAt) return interception
+    await recordOtherConnection(site, endpointId)
+  }
   await noteInterception(site, endpointId, interception)
   return interception
 }
@@ -64,12 +69,15 @@ function verified(statement: string, endpointId: string, keys: Parameters<typeof
   }
 }
 
-function requireFresh(site: Site, endpointId: string, nonce: string): void {
+/** @returns when the nonce was issued, Unix time in ms */
+function freshTimeOf(site: Site, endpointId: string, nonce: string): number {
   const bytes = Buffer.from(nonce, 'base64url')
   const head = bytes.subarray(0, 16)
   const isOurs = bytes.length === 32 && constantTimeEqual(bytes.subarray(16), macOf(site, endpointId, head))
-  const ageMs = isOurs ? site.now() - Number(head.readBigUInt64BE()) : Number.POSITIVE_INFINITY
-  if (ageMs > nonceLifeMs) throw refused('the evidence answers no fresh challenge of this site')
+  const issuedAt = isOurs ? Number(head.readBigUInt64BE()) : Number.NEGATIVE_INFINITY
+  if (site.now() - issuedAt > nonceLifeMs)
+    throw refused('the evidence answers no fresh challenge of this site')
+  return issuedAt
 }
 
 function macOf(site: Site, endpointId: string, head: Buffer): Buffer {
