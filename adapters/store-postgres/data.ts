@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import { openLeaseStates } from '#core/lease/index.ts'
 import type { BeaconSeen } from '#core/trust/index.ts'
+import { bytesWritten } from './leases.ts'
 import type { AgentRow, LeaseRow, SessionRow, WorkspaceRow } from './schema.ts'
 import type { Db } from './store.ts'
 
@@ -105,11 +106,11 @@ export async function keptCopies(db: Db, pausedSince: Date): Promise<readonly Ke
   const last = sql<{ id: string; written: string }>`
     (select (array_agg(k.id order by k.ended_at desc))[1] as id, sum(k.written)::text as written
     from (
-      select l.*, coalesce((l.stats->>'bytesWritten')::bigint, 0) as written,
+      select l.*, ${bytesWritten('l')} as written,
         max(l.ended_at) filter (where l.overlay = 'discard' and l.ended_at <= l.expires_at) over same as discarded_at,
         bool_or(l.state <> 'ended' or coalesce(l.paused_at > ${pausedSince}, false)) over same as is_open
       from leases l
-      where l.overlay_at_start <> 'discard'
+      where l.overlay_at_start <> 'discard' and not l.superseded
       window same as (partition by l.endpoint_id, l.person_id, l.image, l.version)
     ) k
     where not k.is_open and k.written > 0 and (k.discarded_at is null or k.ended_at > k.discarded_at)
@@ -117,6 +118,8 @@ export async function keptCopies(db: Db, pausedSince: Date): Promise<readonly Ke
   return leased(db)
     .innerJoin(last.as('k'), (join) => join.onRef('k.id', '=', 'l.id'))
     .select('k.written')
+    .where('l.overlay_at_start', '<>', 'discard')
+    .where(sql<boolean>`not l.superseded`)
     .orderBy('l.ended_at')
     .limit(mostCopies)
     .execute()

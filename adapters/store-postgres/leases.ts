@@ -1,7 +1,8 @@
+import { type RawBuilder, sql, type Transaction } from 'kysely'
 import type { LeaseNotice, LeaseStats } from '#core/api/lease.ts'
 import { maxOpenLeases, openLeaseStates } from '#core/lease/index.ts'
 import type { Obligations, Right } from '#core/trust/words.ts'
-import type { LeaseRow, NewLease, NewSession } from './schema.ts'
+import type { Database, LeaseRow, NewLease, NewSession } from './schema.ts'
 import type { Db } from './store.ts'
 
 /** A lease with what every view of it shows. */
@@ -125,14 +126,41 @@ export async function withdrawLease(db: Db, id: string, notice: LeaseNotice, at:
 
 /** Nothing can be read under it any more. @returns false when that was known */
 export async function endLease(db: Db, id: string, at: Date): Promise<boolean> {
-  const row = await db
-    .updateTable('leases')
-    .set({ state: 'ended', ended_at: at })
-    .where('id', '=', id)
-    .where('state', '<>', 'ended')
-    .returning('id')
-    .executeTakeFirst()
-  return row !== undefined
+  return db.transaction().execute(async (tx) => {
+    const row = await tx
+      .updateTable('leases')
+      .set({ state: 'ended', ended_at: at })
+      .where('id', '=', id)
+      .where('state', '<>', 'ended')
+      .returning(['id', 'overlay', 'overlay_at_start', 'expires_at'])
+      .executeTakeFirst()
+    if (row !== undefined && row.overlay_at_start !== 'discard')
+      await supersede(tx, id, row.overlay === 'discard' && at <= row.expires_at)
+    return row !== undefined
+  })
+}
+
+/**
+ * From now on the lease stands for those that ended before it on the same overlay, so that what is kept is counted without its history.
+ * Of two that end at once both stand, until a third ends.
+ *
+ * @param isGone the overlay was discarded: none of them stands any more
+ */
+async function supersede(tx: Transaction<Database>, id: string, isGone: boolean): Promise<void> {
+  await sql`
+    with earlier as (
+      update leases e set superseded = true from leases l
+      where l.id = ${id} and e.id <> l.id and e.state = 'ended' and e.overlay_at_start <> 'discard' and not e.superseded
+        and (e.endpoint_id, e.person_id, e.image, e.version) = (l.endpoint_id, l.person_id, l.image, l.version)
+      returning ${bytesWritten('e')} as written)
+    update leases set superseded = ${isGone}, written_before = (select coalesce(sum(written), 0) from earlier)
+    where id = ${id}`.execute(tx)
+}
+
+/** By a lease and those that it stands for. */
+export function bytesWritten(table: string): RawBuilder<string> {
+  const [stats, before] = [sql.ref(`${table}.stats`), sql.ref(`${table}.written_before`)]
+  return sql`(coalesce((${stats}->>'bytesWritten')::bigint, 0) + ${before})`
 }
 
 /** @param at when its endpoint said that a virtual machine stands still in memory; null when it says that it does not */

@@ -10,6 +10,7 @@ import { up as replicas } from './migrations/0010-replicas.ts'
 import { up as farewells } from './migrations/0011-farewells.ts'
 import { up as pausedMemory } from './migrations/0012-paused-memory.ts'
 import { up as authorityAlarm } from './migrations/0013-authority-alarm.ts'
+import { up as history } from './migrations/0014-history.ts'
 import { openUntimed, type StoreAddress } from './store.ts'
 import { isAway, StoreError } from './store-error.ts'
 
@@ -26,6 +27,7 @@ const migrations: Readonly<Record<string, Migration>> = {
   '0011-farewells': { up: farewells },
   '0012-paused-memory': { up: pausedMemory },
   '0013-authority-alarm': { up: authorityAlarm },
+  '0014-history': { up: history },
 }
 
 /**

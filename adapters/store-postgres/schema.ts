@@ -1,7 +1,6 @@
 import type { ColumnType, Generated, Insertable, Selectable } from 'kysely'
 import type { WorkspaceDefinition, ZoneDefinition } from '#core/api/admin.ts'
 import type { AlarmView, ClaimChanges } from '#core/api/evidence.ts'
-import type { LeaseNotice, LeaseStats } from '#core/api/lease.ts'
 import type { SessionNotice } from '#core/api/person.ts'
 import type { ImageComparison } from '#core/api/releases.ts'
 import type { DecisionView, Restriction } from '#core/api/words.ts'
@@ -12,12 +11,14 @@ import type {
   Fallen,
   Observation,
 } from '#core/evidence/index.ts'
-import type { LeaseState } from '#core/lease/index.ts'
 import type { Wave } from '#core/release/index.ts'
 import type { Boot } from '#core/tpm/index.ts'
 import type { BeaconSeen, ClaimName } from '#core/trust/index.ts'
-import type { Claim, DeliveryMode, Obligations, Overlay, Right } from '#core/trust/words.ts'
+import type { Claim, DeliveryMode, Obligations, Right } from '#core/trust/words.ts'
+import type { LeasesTable } from './leases-table.ts'
 import type { ReplicasTable } from './replicas-table.ts'
+
+export type { LeaseRow, NewLease } from './leases-table.ts'
 
 /** The site's tables. Migrations make them; this file says what they hold. */
 export interface Database {
@@ -337,40 +338,6 @@ interface BrowserEndpointsTable {
   seen_at: Timestamp
 }
 
-/** The right of an endpoint to hold data of one session: who, where, until when (I8). See `core/lease`. */
-interface LeasesTable {
-  id: string
-  session_id: string
-  person_id: string
-  endpoint_id: string
-  workspace_id: string
-  image: string
-  version: string
-  /** Of the release: it only grows. */
-  counter: string
-  /** SHA-256 of the image's manifest, hex. */
-  manifest_digest: string
-  mode: DeliveryMode
-  overlay: Overlay
-  /** As it was when the lease began: only an overlay that was to be kept can be one of before. */
-  overlay_at_start: Generated<Overlay>
-  state: LeaseState
-  made_at: Timestamp
-  /** When the audit log was told that the key goes out; null: it never did. */
-  key_released_at: Timestamp | null
-  expires_at: Timestamp
-  withdrawn_at: Timestamp | null
-  ended_at: Timestamp | null
-  /** When its endpoint said last that a virtual machine that ran under it stands still in its memory; null: it does not. */
-  paused_at: ColumnType<Date | null, Date | null | undefined, Date | null>
-  /** Why it was withdrawn, as the person is told. */
-  notice: Json<LeaseNotice> | null
-  stats: Json<LeaseStats> | null
-  /** When the audit log was told that what is written under it is copied to the data centre, and that such a copy was read. */
-  replica_kept_at: ColumnType<Date | null, Date | null | undefined, Date | null>
-  replica_read_at: ColumnType<Date | null, Date | null | undefined, Date | null>
-}
-
 /** Keys of image families. INVARIANT: none is here in the clear, and none leaves the site but sealed under a lease. */
 interface ImageKeysTable {
   name: string
@@ -512,8 +479,6 @@ export type EndpointStatementRow = Selectable<EndpointStatementsTable>
 export type AlarmRow = Selectable<AlarmsTable>
 export type SessionRow = Selectable<SessionsTable>
 export type HandoffRow = Selectable<HandoffsTable>
-export type LeaseRow = Selectable<LeasesTable>
-export type NewLease = Insertable<LeasesTable>
 export type ImageKeyRow = Selectable<ImageKeysTable>
 export type NewSession = Insertable<SessionsTable>
 export type ImageRow = Selectable<ImagesTable>

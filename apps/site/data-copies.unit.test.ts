@@ -38,6 +38,8 @@ const row: LeasedCopyRow = {
   mode: 'streamed-disk',
   overlay: 'keep',
   overlay_at_start: 'keep',
+  superseded: false,
+  written_before: '0',
   state: 'held',
   made_at: at(-11),
   key_released_at: at(-10),
