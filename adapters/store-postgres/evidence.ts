@@ -27,10 +27,10 @@ export async function statementsOf(
   return query.orderBy('system').orderBy('claim').execute()
 }
 
-/** Each replaces what its system said of the same claim before. */
+/** Each replaces what its system said of the same claim before. Rows are locked in one order. */
 export async function putStatements(db: Db, rows: readonly EndpointStatementRow[]): Promise<void> {
   await db.transaction().execute(async (tx) => {
-    for (const row of rows)
+    for (const row of rows.toSorted((a, b) => (keyOf(a) < keyOf(b) ? -1 : Number(keyOf(a) > keyOf(b)))))
       await tx
         .insertInto('endpoint_statements')
         .values(row)
@@ -41,6 +41,10 @@ export async function putStatements(db: Db, rows: readonly EndpointStatementRow[
         )
         .execute()
   })
+}
+
+function keyOf({ endpoint_id, system, claim }: EndpointStatementRow): string {
+  return `${endpoint_id} ${system} ${claim}`
 }
 
 /**

@@ -784,6 +784,23 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         expect(await statementsOf(db, inMinutes(2), endpoint_id)).toHaveLength(1)
       })
 
+      test('two that say the same in opposite orders never wait for each other', async () => {
+        const endpoint_id = await addEndpoint(db)
+        const rows = Array.from({ length: 40 }, (_, i) => ({
+          endpoint_id,
+          system: `system-${i}`,
+          claim: 'endpoint.firewall' as const,
+          value: 'on',
+          at: new Date(),
+          expires_at: inMinutes(5),
+        }))
+        const turns = Array.from({ length: 8 }, (_, i) =>
+          putStatements(i % 2 === 0 ? db : other, i % 2 === 0 ? rows : rows.toReversed()),
+        )
+        await Promise.all(turns)
+        expect(await statementsOf(db, new Date(), endpoint_id)).toHaveLength(rows.length)
+      })
+
       test('of each alarm one stands, until it is ended', async () => {
         const alarm = {
           key: 'brake',
