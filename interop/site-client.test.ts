@@ -1,22 +1,45 @@
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
-import { createServer } from 'node:tls'
+import { createServer, type TLSSocket } from 'node:tls'
 import { expect, test } from 'vitest'
-import { type Credentials, call } from '#apps/site-client/call.ts'
+import { type Credentials, call, type SiteAddress } from '#apps/site-client/call.ts'
 import { makePki } from './blob-servers.rig.ts'
 
 test('a site that goes away between the handshake and the request is away: nobody waits for it', async () => {
-  await using pki = await makePki()
-  const [cert, key] = await Promise.all([pki.server.cert, pki.server.key].map((path) => readFile(path)))
-  const server = createServer({ cert, key }, (socket) => socket.on('error', () => undefined).destroy())
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  const site = { url: `https://localhost:${port}`, ca: pki.ca }
+  await using site = await serve((socket) => socket.destroy())
   const keyPair = await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign'])
   const credentials: Credentials = { cookie: 'none', keyPair }
   const ask = () => call(site, { method: 'POST', path: '/api/v1/launches', body: {} }, credentials)
   for (let turn = 0; turn < 40; turn++) await expect(ask()).rejects.toMatchObject({ code: 'SITE_AWAY' })
-  server.close()
 }, 20_000)
+
+test('a site whose answer is too long is not away: the error says what was asked', async () => {
+  await using site = await serve((socket) => {
+    socket.once('data', () => socket.write('HTTP/1.1 200 OK\r\n\r\n'))
+    const more = (): boolean => socket.write(Buffer.alloc(1 << 20))
+    socket.on('drain', more).once('data', more)
+  })
+  await expect(call(site, { method: 'GET', path: '/api/v1/everything' })).rejects.toMatchObject({
+    code: 'ANSWER_TOO_LONG',
+    message: expect.stringContaining('GET /api/v1/everything'),
+    remedy: expect.any(String),
+  })
+}, 20_000)
+
+async function serve(answer: (socket: TLSSocket) => void): Promise<SiteAddress & AsyncDisposable> {
+  const pki = await makePki()
+  const [cert, key] = await Promise.all([pki.server.cert, pki.server.key].map((path) => readFile(path)))
+  const server = createServer({ cert, key }, (socket) => answer(socket.on('error', () => undefined)))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  return {
+    url: `https://localhost:${port}`,
+    ca: pki.ca,
+    [Symbol.asyncDispose]: async () => {
+      server.close()
+      await pki[Symbol.asyncDispose]()
+    },
+  }
+}

@@ -21,6 +21,9 @@ export class ApiRefusal extends CodedError {}
 /** Nobody answers where the site should be, or somebody else does. */
 export class SiteAwayError extends CodedError<'SITE_AWAY'> {}
 
+/** The site answers, with more than is read. */
+export class AnswerTooLongError extends CodedError<'ANSWER_TOO_LONG'> {}
+
 export interface SiteAddress {
   /** `https://name:port` */
   readonly url: string
@@ -49,7 +52,7 @@ const maxAnswerBytes = 64 * 1024 * 1024
  * in between opens it, also one whose authority this machine trusts.
  *
  * @param path from `/api/v1` on
- * @throws {SiteAwayError} SITE_AWAY; {ApiRefusal} with the site's code
+ * @throws {SiteAwayError} SITE_AWAY; {AnswerTooLongError} ANSWER_TOO_LONG; {ApiRefusal} with the site's code
  */
 export async function call(
   site: SiteAddress,
@@ -173,9 +176,18 @@ async function send(
       let length = 0
       response.on('data', (part: Buffer) => {
         length += part.length
-        if (length > maxAnswerBytes)
-          request.destroy(new Error(`an answer has at most ${maxAnswerBytes} bytes`))
-        parts.push(part)
+        if (length <= maxAnswerBytes) {
+          parts.push(part)
+          return
+        }
+        reject(
+          new AnswerTooLongError(
+            'ANSWER_TOO_LONG',
+            `${site.url} answers ${method} ${path} with more than ${maxAnswerBytes} bytes`,
+            { remedy: 'Ask for less at once: a part of it, or a search.' },
+          ),
+        )
+        request.destroy()
       })
       response.on('end', () =>
         resolve({

@@ -1,0 +1,64 @@
+import type { Page } from 'playwright-core'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { type RunningSite, startSite } from '../../../interop/running-site.rig.ts'
+import { openDatabase } from '../../../interop/site-database.rig.ts'
+import { sees, signInAt, startVisitors, type Visitors } from './browser.rig.ts'
+
+/** An admin of many finds one of them. */
+
+vi.setConfig({ testTimeout: 60_000 })
+let undo: AsyncDisposableStack
+let site: RunningSite
+let visitors: Visitors
+let ada: Page
+
+beforeAll(async () => {
+  undo = new AsyncDisposableStack()
+  site = undo.use(await startSite({ args: ['--hosts', '1', '--gateways', '1'] }))
+  const database = undo.use(await openDatabase(site))
+  await database.rows(`
+    insert into people (id, login, name, groups, created_at)
+    select gen_random_uuid(), 'person-' || lpad(n::text, 3, '0'), 'Person ' || n, '{night-shift}', now() from generate_series(1, 300) n`)
+  await database.rows(`
+    insert into agents (id, kind, name, dns_names, pool, certificate_expires_at, report, last_seen_at, owner_id)
+    select gen_random_uuid(), 'endpoint', 'laptop-' || substr(login, 8), '{}', 'ward', now() + interval '1 day', '{}',
+      case when login < 'person-200' then now() + interval '1 hour' end, id
+    from people where login like 'person-%'`)
+  visitors = undo.use(await startVisitors(site))
+  ada = await visitors.visit()
+  await signInAt(ada, 'ada')
+}, 240_000)
+afterAll(() => undo.disposeAsync())
+
+test('endpoints are turned page by page and searched, and counted', async () => {
+  await ada.goto('/admin/endpoints')
+  const status = ada.getByRole('status')
+  await sees(status, '1–50 of 300, 199 connected')
+  await sees(ada.getByRole('table'), 'laptop-001')
+  expect(await ada.getByRole('button', { name: 'Previous' }).isDisabled()).toBe(true)
+  await ada.getByRole('button', { name: 'Next' }).click()
+  await sees(status, '51–100 of 300')
+  await sees(ada.getByRole('table'), 'laptop-100')
+  await ada.getByRole('button', { name: 'Previous' }).click()
+  await sees(ada.getByRole('table'), 'laptop-001')
+
+  await ada.getByLabel('Search by name, group or owner').fill('person-299')
+  await sees(status, '1–1 of 1, 0 connected')
+  await ada.getByRole('button', { name: 'What is known of laptop-299: Silent' }).click()
+  await sees(ada.getByRole('dialog'), 'Nothing is known.')
+  await ada.keyboard.press('Escape')
+  await ada.getByLabel('Search by name, group or owner').fill('nobody has this')
+  await sees(ada.getByRole('main'), 'Nothing is like “nobody has this”.')
+})
+
+test('somebody on the last page of people is found and put into another group', async () => {
+  await ada.goto('/admin/people')
+  await ada.getByLabel('Search by name or user name').fill('PERSON-300')
+  await sees(ada.getByRole('status'), '1–1 of 1')
+  await ada.getByRole('button', { name: 'Edit Person 300' }).click()
+  await sees(ada.getByRole('dialog'), /In use: .*admins.*night-shift/)
+  await ada.getByLabel('Groups').fill('day-shift')
+  await ada.getByRole('button', { name: 'Save' }).click()
+  await sees(ada.getByRole('row', { name: 'Person 300' }), 'day-shift')
+  expect(visitors.complaints).toEqual([])
+})
