@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { sql } from 'kysely'
 import { pino } from 'pino'
-import { z } from 'zod'
 import { issueLeaf } from '#adapters/pki-x509/index.ts'
 import { type AgentRow, agentById, openStore, type Store } from '#adapters/store-postgres/index.ts'
 import { type SoftwareTpm, startSoftwareTpm } from '#adapters/tpm/swtpm.rig.ts'
@@ -15,7 +14,7 @@ import { siteConfig } from '#apps/site/config.ts'
 import { openSite } from '#apps/site/run-site.ts'
 import type { Site } from '#apps/site/site.ts'
 import { tokenAnswer } from '#core/api/admin.ts'
-import { type EndpointView, endpointView } from '#core/api/lease.ts'
+import { type EndpointView, endpointsAnswer } from '#core/api/lease.ts'
 import { parseConfig } from '#core/config/parse-config.ts'
 import { type RunningSite, type SignedInClient, startSite } from './running-site.rig.ts'
 
@@ -76,10 +75,7 @@ export async function startTpmSite(): Promise<TpmSite> {
       return row
     },
     view: async (id) => {
-      const { endpoints } = await admin.get(
-        '/endpoints',
-        z.strictObject({ endpoints: z.array(endpointView) }),
-      )
+      const { endpoints } = await admin.get('/endpoints', endpointsAnswer)
       const view = endpoints.find((one) => one.id === id)
       if (view === undefined) throw new Error(`no endpoint ${id} is shown`)
       return view

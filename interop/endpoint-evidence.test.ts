@@ -11,7 +11,7 @@ import { reportOfMachine } from '#apps/endpoint/report-sources.ts'
 import { callJson } from '#apps/site-client/call.ts'
 import { endpointToSite } from '#core/agent/endpoint-messages.ts'
 import { alarmsAnswer, type EndpointClaim, endpointClaimsAnswer } from '#core/api/evidence.ts'
-import { endpointView } from '#core/api/lease.ts'
+import { endpointsAnswer } from '#core/api/lease.ts'
 import { sessionView, workspaceView } from '#core/api/person.ts'
 import { bytes32, uuid } from '#core/api/words.ts'
 import { decodeEntry } from '#core/audit/index.ts'
@@ -384,9 +384,10 @@ async function activate(text: string): Promise<void> {
   await ada.send('PUT', '/admin/policy', { text }, z.unknown())
 }
 
-test('the list of endpoints shows claims, changes and no fork', async () => {
-  const { endpoints } = await ada.get('/endpoints', z.object({ endpoints: z.array(endpointView) }))
+test('the list of endpoints says who reports and that none is forked; what changed is told of each', async () => {
+  const { endpoints } = await ada.get('/endpoints', endpointsAnswer)
   const shown = endpoints.find(({ id }) => id === laptop.agent.id)
-  expect(shown).toMatchObject({ online: true, forked: false })
-  expect(shown?.changes[0]?.changes.length).toBeGreaterThan(0)
+  expect(shown).toMatchObject({ online: true, forked: false, reports: true })
+  const { changes } = await ada.get(`/endpoints/${laptop.agent.id}/claims`, endpointClaimsAnswer)
+  expect(changes?.[0]?.changes.length).toBeGreaterThan(0)
 })

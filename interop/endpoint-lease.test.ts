@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { z } from 'zod'
 import { type DiskToOpen, launchDisk, type OpenedDisk } from '#apps/endpoint/launch-disk.ts'
 import { personView, tokenAnswer } from '#core/api/admin.ts'
-import { endpointView, type LeaseStats, type LeaseView } from '#core/api/lease.ts'
+import { endpointsAnswer, type LeaseStats, type LeaseView } from '#core/api/lease.ts'
 import { explainAnswer, sessionView, workspaceView } from '#core/api/person.ts'
 import { decodeEntry } from '#core/audit/index.ts'
 import { defaultPolicy } from '#core/policy/index.ts'
@@ -332,7 +332,7 @@ async function inUse(endpoint: EnrolledEndpoint, made: EndpointLaunch) {
 }
 
 async function endpoints() {
-  return (await ada.get('/endpoints', z.strictObject({ endpoints: z.array(endpointView) }))).endpoints
+  return (await ada.get('/endpoints', endpointsAnswer)).endpoints
 }
 
 async function leaseOf(id: string): Promise<LeaseView | undefined> {

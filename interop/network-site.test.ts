@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { z } from 'zod'
 import { tokenAnswer, type zoneDefinition } from '#core/api/admin.ts'
 import { type EndpointClaim, endpointClaimsAnswer } from '#core/api/evidence.ts'
-import { endpointView } from '#core/api/lease.ts'
+import { endpointsAnswer } from '#core/api/lease.ts'
 import { explainAnswer } from '#core/api/person.ts'
 import { startInterceptingProxy } from './intercepting-proxy.rig.ts'
 import { createLan, end, type Lan, type NetworkNamespace } from './network-namespace.rig.ts'
@@ -226,7 +226,7 @@ function startService(): { child: ChildProcess; output(): string } {
 }
 
 async function integrity(): Promise<EndpointClaim | undefined> {
-  const { endpoints } = await ada.get('/endpoints', z.object({ endpoints: z.array(endpointView) }))
+  const { endpoints } = await ada.get('/endpoints', endpointsAnswer)
   const { claims: known } = await ada.get(`/endpoints/${endpoints[0]?.id}/claims`, endpointClaimsAnswer)
   return known.find(({ name }) => name === 'network.integrity')
 }

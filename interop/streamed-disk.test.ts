@@ -14,7 +14,7 @@ import { readEndpointCredentials, startEndpointAgent } from '#apps/endpoint/endp
 import { launchDisk } from '#apps/endpoint/launch-disk.ts'
 import { releaseMetadata } from '#apps/site-client/release-metadata.ts'
 import { tokenAnswer } from '#core/api/admin.ts'
-import { endpointView } from '#core/api/lease.ts'
+import { endpointsAnswer } from '#core/api/lease.ts'
 import { releasesView } from '#core/api/releases.ts'
 import { signDirection } from '#core/release/index.ts'
 import { makePki, type RunningServer, startRegistry, type TestPki } from './blob-servers.rig.ts'
@@ -437,7 +437,7 @@ async function workspace(application: string): Promise<void> {
 }
 
 async function leases() {
-  const { endpoints } = await ada.get('/endpoints', z.strictObject({ endpoints: z.array(endpointView) }))
+  const { endpoints } = await ada.get('/endpoints', endpointsAnswer)
   return endpoints.flatMap((endpoint) => endpoint.leases)
 }
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
-import { personView } from '#core/api/admin.ts'
+import { peopleAnswer, personView } from '#core/api/admin.ts'
 import { hostedLaunchAnswer, sessionView } from '#core/api/person.ts'
 import { exportPublic, generateX25519 } from '#core/channel/index.ts'
 import { type RunningSite, signIn, startSite, until } from './running-site.rig.ts'
@@ -35,7 +35,7 @@ test('any node serves any request: a launch at one is delivered by a host that i
 
 test('a change at one node is decided at once for what was launched at the other', async () => {
   const ada = await site.signIn('ada')
-  const { people } = await ada.get('/admin/people', z.strictObject({ people: z.array(personView) }))
+  const { people } = await ada.get('/admin/people', peopleAnswer)
   const nora = people.find(({ login }) => login === 'nora')
   await ada.send('PATCH', `/admin/people/${nora?.id}`, { groups: ['contractors'] }, personView)
   const elsewhere = await signIn(second, 'nora')

@@ -72,19 +72,6 @@ export async function setOwner(
   return row !== undefined
 }
 
-/** Owners of endpoints by their id. */
-export async function endpointOwners(
-  db: Db,
-): Promise<ReadonlyMap<string, { readonly id: string; readonly login: string; readonly name: string }>> {
-  const rows = await db
-    .selectFrom('agents')
-    .innerJoin('people', 'people.id', 'agents.owner_id')
-    .select(['people.id', 'people.login', 'people.name'])
-    .distinct()
-    .execute()
-  return new Map(rows.map((row) => [row.id, row]))
-}
-
 /** How many machines wait: in all, and from one source. */
 export async function countEnrolmentRequests(
   db: Db,

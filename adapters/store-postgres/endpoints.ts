@@ -1,6 +1,77 @@
-import type { Selectable } from 'kysely'
-import type { Database, ImageKeyRow } from './schema.ts'
+import { type Selectable, sql } from 'kysely'
+import { isBehind, isFound, type Page } from './paging.ts'
+import type { AgentRow, Database, ImageKeyRow } from './schema.ts'
 import type { Db } from './store.ts'
+
+/** Which endpoints are looked for. */
+export interface EndpointFilter {
+  /** In name, group, and owner. */
+  readonly search?: string | undefined
+  /** Only those, still enrolled, that booted something else than is expected of them. */
+  readonly bootChanged?: boolean
+}
+
+export interface ListedEndpoint extends AgentRow {
+  readonly owner_login: string | null
+  readonly owner_name: string | null
+}
+
+function endpointsLike(db: Db, filter: EndpointFilter) {
+  return db
+    .selectFrom('agents as a')
+    .leftJoin('people as p', 'p.id', 'a.owner_id')
+    .where('a.kind', '=', 'endpoint')
+    .where(isFound(filter, ['a.name', 'a.pool', 'p.login', 'p.name']))
+    .$if(filter.bootChanged === true, (query) =>
+      query
+        .where('a.revoked_at', 'is', null)
+        .where(sql<boolean>`a.boot->'current'->'pcrs' <> a.boot->'baseline'->'pcrs'`),
+    )
+}
+
+/** By name. */
+export async function listEndpoints(db: Db, page: Page & EndpointFilter): Promise<readonly ListedEndpoint[]> {
+  return endpointsLike(db, page)
+    .selectAll('a')
+    .select(['p.login as owner_login', 'p.name as owner_name'])
+    .where(isBehind(page, 'agents', 'a', ['name', 'id']))
+    .orderBy('a.name')
+    .orderBy('a.id')
+    .limit(page.limit)
+    .execute()
+}
+
+/** @param onlineSince from when on who was heard of is connected */
+export async function countEndpoints(
+  db: Db,
+  filter: EndpointFilter,
+  onlineSince: Date,
+): Promise<{ readonly all: number; readonly online: number }> {
+  const { all, online } = await endpointsLike(db, filter)
+    .select((eb) => [
+      eb.fn.countAll<string>().as('all'),
+      eb.fn
+        .countAll<string>()
+        .filterWhere((on) => on.and([on('a.revoked_at', 'is', null), on('a.last_seen_at', '>', onlineSince)]))
+        .as('online'),
+    ])
+    .executeTakeFirstOrThrow()
+  return { all: Number(all), online: Number(online) }
+}
+
+/** Groups that endpoints are in, by name. */
+export async function endpointGroups(db: Db): Promise<readonly string[]> {
+  const rows = await db
+    .selectFrom('agents')
+    .select('pool')
+    .distinct()
+    .where('kind', '=', 'endpoint')
+    .where('revoked_at', 'is', null)
+    .orderBy('pool')
+    .limit(200)
+    .execute()
+  return rows.map(({ pool }) => pool)
+}
 
 /** A renewal needs two; who renews without end keeps no more. */
 const mostKeys = 3

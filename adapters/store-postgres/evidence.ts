@@ -12,19 +12,33 @@ export async function evidenceOf(db: Db, endpointId: string): Promise<EndpointEv
     .executeTakeFirst()
 }
 
-export async function allEvidence(db: Db): Promise<readonly EndpointEvidenceRow[]> {
-  return db.selectFrom('endpoint_evidence').selectAll().execute()
+/** Of each that has any, by its id. */
+export async function evidenceOfAll(
+  db: Db,
+  endpointIds: readonly string[],
+): Promise<ReadonlyMap<string, EndpointEvidenceRow>> {
+  const rows = await db
+    .selectFrom('endpoint_evidence')
+    .selectAll()
+    .where(sql<boolean>`endpoint_id = any(${endpointIds}::uuid[])`)
+    .execute()
+  return new Map(rows.map((row) => [row.endpoint_id, row]))
 }
 
-/** What other systems say of an endpoint and that has not expired; of all endpoints when none is named. */
+/** What other systems say of an endpoint and that has not expired. */
 export async function statementsOf(
   db: Db,
   now: Date,
-  endpointId?: string,
+  endpointId: string,
 ): Promise<readonly EndpointStatementRow[]> {
-  let query = db.selectFrom('endpoint_statements').selectAll().where('expires_at', '>', now)
-  if (endpointId !== undefined) query = query.where('endpoint_id', '=', endpointId)
-  return query.orderBy('system').orderBy('claim').execute()
+  return db
+    .selectFrom('endpoint_statements')
+    .selectAll()
+    .where('expires_at', '>', now)
+    .where('endpoint_id', '=', endpointId)
+    .orderBy('system')
+    .orderBy('claim')
+    .execute()
 }
 
 /** Each replaces what its system said of the same claim before. Rows are locked in one order. */

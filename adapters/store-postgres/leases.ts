@@ -2,6 +2,7 @@ import { type RawBuilder, sql, type Transaction } from 'kysely'
 import type { LeaseNotice, LeaseStats } from '#core/api/lease.ts'
 import { maxOpenLeases, openLeaseStates } from '#core/lease/index.ts'
 import type { Obligations, Right } from '#core/trust/words.ts'
+import { isBehind, isFound, type Page } from './paging.ts'
 import type { Database, LeaseRow, NewLease, NewSession } from './schema.ts'
 import type { Db } from './store.ts'
 
@@ -57,11 +58,79 @@ export async function leaseOfSession(db: Db, sessionId: string): Promise<LeaseDe
   return details(db).where('l.session_id', '=', sessionId).executeTakeFirst()
 }
 
-/** Leases under which something may still be read, oldest first; of one endpoint or of all. */
-export async function openLeases(db: Db, endpointId?: string): Promise<readonly LeaseDetail[]> {
-  let query = details(db).where('l.state', 'in', openLeaseStates).orderBy('l.made_at').limit(5_000)
-  if (endpointId !== undefined) query = query.where('l.endpoint_id', '=', endpointId)
-  return query.execute()
+/** Leases of an endpoint under which something may still be read, oldest first. */
+export async function openLeases(db: Db, endpointId: string): Promise<readonly LeaseDetail[]> {
+  return (await openLeasesOf(db, [endpointId])).get(endpointId) ?? []
+}
+
+/** The same of several endpoints, by their ids. None has more than `maxOpenLeases`. */
+export async function openLeasesOf(
+  db: Db,
+  endpointIds: readonly string[],
+): Promise<ReadonlyMap<string, readonly LeaseDetail[]>> {
+  const rows = await details(db)
+    .where('l.state', 'in', openLeaseStates)
+    .where(sql<boolean>`l.endpoint_id = any(${endpointIds}::uuid[])`)
+    .orderBy('l.made_at')
+    .execute()
+  return Map.groupBy(rows, (row) => row.endpoint_id)
+}
+
+/** Which open leases are looked for. */
+export interface LeaseFilter {
+  /** In the names of endpoint, person, workspace and image. */
+  readonly search?: string | undefined
+  readonly image?: string | undefined
+  readonly version?: string | undefined
+}
+
+export interface ListedLease extends LeaseDetail {
+  readonly endpoint_name: string
+  readonly endpoint_seen_at: Date | null
+  readonly endpoint_revoked_at: Date | null
+}
+
+function leasesLike(db: Db, filter: LeaseFilter) {
+  let query = details(db)
+    .innerJoin('agents as m', 'm.id', 'l.endpoint_id')
+    .where('l.state', 'in', openLeaseStates)
+    .where(isFound(filter, ['m.name', 'p.login', 'p.name', 'l.workspace_id', 'l.image', 'l.version']))
+  if (filter.image !== undefined) query = query.where('l.image', '=', filter.image)
+  if (filter.version !== undefined) query = query.where('l.version', '=', filter.version)
+  return query
+}
+
+/** Leases under which something may still be read, oldest first, with where they are. */
+export async function listOpenLeases(db: Db, page: Page & LeaseFilter): Promise<readonly ListedLease[]> {
+  return leasesLike(db, page)
+    .select(['m.name as endpoint_name', 'm.last_seen_at as endpoint_seen_at'])
+    .select('m.revoked_at as endpoint_revoked_at')
+    .where(isBehind(page, 'leases', 'l', ['made_at', 'id']))
+    .orderBy('l.made_at')
+    .orderBy('l.id')
+    .limit(page.limit)
+    .execute()
+}
+
+export async function countOpenLeases(db: Db, filter: LeaseFilter): Promise<number> {
+  const { all } = await leasesLike(db, filter)
+    .clearSelect()
+    .select((eb) => eb.fn.countAll<string>().as('all'))
+    .executeTakeFirstOrThrow()
+  return Number(all)
+}
+
+/** How many open leases there are of each image version. */
+export async function imagesInUse(
+  db: Db,
+): Promise<readonly { readonly image: string; readonly version: string; readonly leases: number }[]> {
+  const rows = await db
+    .selectFrom('leases')
+    .select((eb) => ['image', 'version', eb.fn.countAll<string>().as('leases')])
+    .where('state', 'in', openLeaseStates)
+    .groupBy(['image', 'version'])
+    .execute()
+  return rows.map((row) => ({ ...row, leases: Number(row.leases) }))
 }
 
 /** The key is on its way. @returns false when the lease was withdrawn or is over: then it must not be sent */

@@ -1,4 +1,5 @@
-import type { Transaction } from 'kysely'
+import { sql, type Transaction } from 'kysely'
+import { isBehind, isFound, type Page } from './paging.ts'
 import type { Database, PersonRow } from './schema.ts'
 import type { Db } from './store.ts'
 
@@ -12,8 +13,34 @@ export async function personById(db: Queries, id: string): Promise<PersonRow | u
   return db.selectFrom('people').selectAll().where('id', '=', id).executeTakeFirst()
 }
 
-export async function listPeople(db: Queries): Promise<readonly PersonRow[]> {
-  return db.selectFrom('people').selectAll().orderBy('login').limit(5_000).execute()
+const searched = ['login', 'name']
+
+/** By login; a search looks at login and name. */
+export async function listPeople(db: Queries, page: Page): Promise<readonly PersonRow[]> {
+  return db
+    .selectFrom('people')
+    .selectAll()
+    .where(isFound(page, searched))
+    .where(isBehind(page, 'people', 'people', ['login']))
+    .orderBy('login')
+    .limit(page.limit)
+    .execute()
+}
+
+export async function countPeople(db: Queries, filter: Pick<Page, 'search'>): Promise<number> {
+  const { all } = await db
+    .selectFrom('people')
+    .select((eb) => eb.fn.countAll<string>().as('all'))
+    .where(isFound(filter, searched))
+    .executeTakeFirstOrThrow()
+  return Number(all)
+}
+
+/** Groups that people are in, by name. */
+export async function groupsInUse(db: Queries): Promise<readonly string[]> {
+  const { rows } = await sql<{ name: string }>`
+    select distinct g.name from people, unnest(groups) as g(name) order by g.name limit 200`.execute(db)
+  return rows.map(({ name }) => name)
 }
 
 /** False when the login is taken. */

@@ -1,4 +1,5 @@
 import { sql, type Transaction } from 'kysely'
+import { isBehind, isFound, type Page } from './paging.ts'
 import type { Database, NewSession, PersonRow, SessionEnd, SessionRow, WorkspaceRow } from './schema.ts'
 import type { Db } from './store.ts'
 
@@ -92,6 +93,30 @@ export async function liveSessions(
   if (filter.endpointId !== undefined) query = query.where('s.endpoint_id', '=', filter.endpointId)
   if (filter.workspaceId !== undefined) query = query.where('s.workspace_id', '=', filter.workspaceId)
   return query.execute()
+}
+
+function sessionsLike(db: Queries, filter: Pick<Page, 'search'>) {
+  return details(db)
+    .where('s.state', 'in', live)
+    .where(isFound(filter, ['p.login', 'p.name', 's.workspace_id', 'm.name']))
+}
+
+/** Live sessions, oldest first; a search looks at the names of person, workspace and machine. */
+export async function listLiveSessions(db: Queries, page: Page): Promise<readonly SessionDetail[]> {
+  return sessionsLike(db, page)
+    .where(isBehind(page, 'sessions', 's', ['started_at', 'id']))
+    .orderBy('s.started_at')
+    .orderBy('s.id')
+    .limit(page.limit)
+    .execute()
+}
+
+export async function countLiveSessions(db: Queries, filter: Pick<Page, 'search'>): Promise<number> {
+  const { all } = await sessionsLike(db, filter)
+    .clearSelect()
+    .select((eb) => eb.fn.countAll<string>().as('all'))
+    .executeTakeFirstOrThrow()
+  return Number(all)
 }
 
 export type SessionChange = Partial<

@@ -525,7 +525,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
           }),
         )
         expect(answers.filter((answer) => answer === 'placed')).toHaveLength(1)
-        expect(await openLeases(db)).toHaveLength(1)
+        expect(await openLeases(db, endpointId)).toHaveLength(1)
         expect(await placeSession(db, sessionOf(personId, await addHost(db, 1)))).toBe('exists')
       })
 
@@ -552,7 +552,7 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         expect(await endLease(db, lease.id, now)).toBe(true)
         expect(await endLease(other, lease.id, now)).toBe(false)
         expect(await withdrawLease(db, lease.id, { code: 'X', reason: 'late' }, now)).toBe(false)
-        expect(await openLeases(db)).toEqual([])
+        expect(await openLeases(db, endpointId)).toEqual([])
       })
 
       test('no key is sent under a lease that was withdrawn before', async () => {

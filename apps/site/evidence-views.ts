@@ -1,6 +1,5 @@
 import type { EndpointEvidenceRow, EndpointStatementRow } from '#adapters/store-postgres/index.ts'
-import type { EndpointClaim } from '#core/api/evidence.ts'
-import type { EndpointView } from '#core/api/lease.ts'
+import type { ClaimChanges, EndpointClaim } from '#core/api/evidence.ts'
 import { evidentClaimNames, type Observation, settledClaims } from '#core/evidence/index.ts'
 import {
   bestValue,
@@ -20,12 +19,11 @@ export function trustViewOf(
   row: EndpointEvidenceRow | undefined,
   statements: readonly EndpointStatementRow[],
   now: number,
-): Pick<EndpointView, 'claims' | 'changes' | 'forked'> {
+): { readonly claims: EndpointClaim[]; readonly changes: ClaimChanges[] } {
   const { claims } = evidenceAt(row, statements, now)
   return {
     claims: [...endpointClaimsOf(claims, row?.observations ?? [], row?.attested?.detail, now)],
     changes: [...(row?.changes ?? [])],
-    forked: row?.forked_at != null,
   }
 }
 

@@ -68,12 +68,21 @@ export function evidenceAt(
   { asBefore = false } = {},
 ): EndpointEvidence {
   const claims = claimsOf(knowledgeOf(row), statements.map(statementOf), now)
-  const isCurrent = claims.some(({ name, value }) => name === 'endpoint.reporting' && value === 'current')
+  const isCurrent = isReportingIn(claims)
   return {
     claims: asBefore && row !== undefined ? beforeTheFall(claims, row.fallen, now) : claims,
     ...(isCurrent && row !== undefined && row.address !== '' ? { address: row.address } : {}),
     ...(isCurrent && row?.beacon != null ? { beacon: row.beacon } : {}),
   }
+}
+
+/** Whether its evidence comes as it should. */
+export function isReporting(row: EndpointEvidenceRow | undefined, now: number): boolean {
+  return isReportingIn(claimsOf(knowledgeOf(row), [], now))
+}
+
+function isReportingIn(claims: readonly Claim[]): boolean {
+  return claims.some(({ name, value }) => name === 'endpoint.reporting' && value === 'current')
 }
 
 export function knowledgeOf(row: EndpointEvidenceRow | undefined): EndpointKnowledge {

@@ -1,16 +1,20 @@
 import type {
   AgentRow,
   DecisionRow,
+  EndpointEvidenceRow,
   LeaseDetail,
+  ListedEndpoint,
+  ListedLease,
   PersonRow,
   SessionDetail,
   SessionEnd,
 } from '#adapters/store-postgres/index.ts'
 import type { DecisionRecord, GatewayView, HostView, PersonView } from '#core/api/admin.ts'
-import type { EndpointView, LeaseView } from '#core/api/lease.ts'
+import type { EndpointView, HeldLease, LeaseView } from '#core/api/lease.ts'
 import type { SessionNotice, SessionView } from '#core/api/person.ts'
 import { agentSilenceMs, endpointSilenceMs } from './deciding.ts'
 import { bootViewOf } from './endpoint-inventory.ts'
+import { isReporting } from './evidence.ts'
 
 /** From rows to what the API shows. */
 
@@ -91,23 +95,29 @@ export function gatewayViewOf(row: AgentRow, now: number): GatewayView {
 }
 
 export function endpointViewOf(
-  row: AgentRow,
+  row: ListedEndpoint,
   leases: readonly LeaseDetail[],
-  owners: ReadonlyMap<string, NonNullable<EndpointView['owner']>>,
-  trust: Pick<EndpointView, 'claims' | 'changes' | 'forked'>,
+  evidence: EndpointEvidenceRow | undefined,
   now: number,
 ): EndpointView {
-  const owner = owners.get(row.owner_id ?? '')
+  const { owner_id: id, owner_login: login, owner_name: name } = row
   return {
     ...agentViewOf(row, now, endpointSilenceMs),
     group: row.pool,
     deviceKey: row.device_key,
-    ...(owner === undefined ? {} : { owner }),
+    ...(id === null || login === null || name === null ? {} : { owner: { id, login, name } }),
     ...(row.enrolled_at === null ? {} : { enrolledAt: row.enrolled_at.toISOString() }),
     ...(row.boot === null ? {} : { boot: bootViewOf(row.boot) }),
-    ...trust,
-    leases: leases.filter(({ endpoint_id }) => endpoint_id === row.id).map(leaseViewOf),
+    reports: isReporting(evidence, now),
+    forked: evidence?.forked_at != null,
+    leases: leases.map(leaseViewOf),
   }
+}
+
+export function heldLeaseOf(row: ListedLease, now: number): HeldLease {
+  const machine = { last_seen_at: row.endpoint_seen_at, revoked_at: row.endpoint_revoked_at }
+  const online = isOnline(machine, now, endpointSilenceMs)
+  return { ...leaseViewOf(row), endpoint: { id: row.endpoint_id, name: row.endpoint_name, online } }
 }
 
 function leaseViewOf(row: LeaseDetail): LeaseView {
@@ -134,10 +144,17 @@ function agentViewOf(row: AgentRow, now: number, silenceMs = agentSilenceMs) {
   return {
     id: row.id,
     name: row.name,
-    online:
-      row.revoked_at === null && row.last_seen_at !== null && now - row.last_seen_at.getTime() < silenceMs,
+    online: isOnline(row, now, silenceMs),
     ...(row.last_seen_at === null ? {} : { lastSeenAt: row.last_seen_at.toISOString() }),
     certificateExpiresAt: row.certificate_expires_at.toISOString(),
     revoked: row.revoked_at !== null,
   }
+}
+
+function isOnline(
+  { revoked_at, last_seen_at }: Pick<AgentRow, 'revoked_at' | 'last_seen_at'>,
+  now: number,
+  silenceMs: number,
+): boolean {
+  return revoked_at === null && last_seen_at !== null && now - last_seen_at.getTime() < silenceMs
 }

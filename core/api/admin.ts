@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { quoteWithoutLog, tpmActivation } from './device-keys.ts'
-import { bytes32, decision, deliveryMode, instant, label, slug, uuid } from './words.ts'
+import { bytes32, decision, deliveryMode, instant, label, nextPage, slug, uuid } from './words.ts'
 
 /** What admins and auditors exchange with the site. */
 
@@ -55,6 +55,15 @@ export const personView = z.strictObject({
   disabled: z.boolean(),
 })
 export type PersonView = z.infer<typeof personView>
+/** By login. */
+export const peopleAnswer = z.strictObject({
+  people: z.array(personView),
+  next: nextPage,
+  /** How many the search finds. */
+  count: z.int(),
+  /** That anybody is in. */
+  groups: z.array(slug),
+})
 export const personCreate = z.strictObject({
   login: z.string().regex(/^[a-z][a-z0-9._-]{0,31}$/),
   name: z.string().min(1).max(100),

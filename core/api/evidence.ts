@@ -23,11 +23,6 @@ export const endpointClaim = z.strictObject({
 })
 export type EndpointClaim = z.infer<typeof endpointClaim>
 
-export const endpointClaimsAnswer = z.strictObject({
-  endpoint: z.strictObject({ id: uuid, name: z.string() }),
-  claims: z.array(endpointClaim),
-})
-
 /** A change of an endpoint's claims. */
 export const claimChanges = z.strictObject({
   at: instant,
@@ -36,6 +31,13 @@ export const claimChanges = z.strictObject({
   ),
 })
 export type ClaimChanges = z.infer<typeof claimChanges>
+
+export const endpointClaimsAnswer = z.strictObject({
+  endpoint: z.strictObject({ id: uuid, name: z.string() }),
+  claims: z.array(endpointClaim),
+  /** For admins and auditors: its latest changes, the newest first. */
+  changes: z.array(claimChanges).optional(),
+})
 
 /** What another system of the organisation says of an endpoint. */
 export const systemStatement = z.strictObject({

@@ -2,8 +2,7 @@ import { z } from 'zod'
 import { leaseStates } from '#core/lease/lease.ts'
 import { overlays } from '#core/trust/words.ts'
 import { bootView } from './device-keys.ts'
-import { claimChanges, endpointClaim } from './evidence.ts'
-import { bytes32, deliveryMode, instant, label, slug, uuid } from './words.ts'
+import { bytes32, deliveryMode, instant, label, nextPage, pageQuery, slug, uuid } from './words.ts'
 
 /** Endpoints and what they hold, as people and agents are told of it. */
 
@@ -55,6 +54,28 @@ export const leaseView = z.strictObject({
 })
 export type LeaseView = z.infer<typeof leaseView>
 
+/** A lease in the list of all, with where it is. */
+export const heldLease = leaseView.extend({
+  endpoint: z.strictObject({ id: uuid, name: z.string(), online: z.boolean() }),
+})
+export type HeldLease = z.infer<typeof heldLease>
+
+export const leasesQuery = pageQuery.extend({ image: label.optional(), version: label.optional() })
+/** What may still be read, oldest first. */
+export const leasesAnswer = z.strictObject({
+  leases: z.array(heldLease),
+  next: nextPage,
+  /** How many the search finds. */
+  count: z.int(),
+})
+
+/** Of each image version how many leases are open, and the groups that endpoints are in. */
+export const imageUseAnswer = z.strictObject({
+  uses: z.array(z.strictObject({ image: label, version: z.string(), leases: z.int() })),
+  groups: z.array(slug),
+})
+
+/** An endpoint in the list. What is known of it is asked for on its own. */
 export const endpointView = z.strictObject({
   id: uuid,
   name: z.string(),
@@ -70,13 +91,23 @@ export const endpointView = z.strictObject({
   enrolledAt: instant.optional(),
   /** As its TPM attested it. */
   boot: bootView.optional(),
-  /** What is known of it, each claim with its source and what it is worth. */
-  claims: z.array(endpointClaim),
-  /** Its latest changes of claims, the newest first. */
-  changes: z.array(claimChanges),
+  /** Whether its evidence comes as it should. */
+  reports: z.boolean(),
   /** Another machine has its key, or it was put back to an older state. */
   forked: z.boolean(),
   /** What it holds or may still be able to read. */
   leases: z.array(leaseView),
 })
 export type EndpointView = z.infer<typeof endpointView>
+
+export const endpointsQuery = pageQuery.extend({
+  /** Only those that booted something else than is expected of them. */
+  boot: z.literal('changed').optional(),
+})
+/** By name. */
+export const endpointsAnswer = z.strictObject({
+  endpoints: z.array(endpointView),
+  next: nextPage,
+  /** How many the search finds, and how many of them are connected. */
+  count: z.strictObject({ all: z.int(), online: z.int() }),
+})

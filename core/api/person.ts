@@ -7,6 +7,7 @@ import {
   floors,
   instant,
   label,
+  nextPage,
   obligations,
   restriction,
   right,
@@ -124,6 +125,13 @@ export const sessionView = z.strictObject({
     .optional(),
 })
 export type SessionView = z.infer<typeof sessionView>
+/** Everybody's, oldest first. */
+export const sessionsAnswer = z.strictObject({
+  sessions: z.array(sessionView),
+  next: nextPage,
+  /** How many the search finds. */
+  count: z.int(),
+})
 
 /** Evidence that the caller gives about itself. It can lower trust, never raise it. */
 export const evidence = z

@@ -24,6 +24,14 @@ export const mostFloors = 300
 export const floors = z
   .record(label, z.int().min(1))
   .refine((all) => Object.keys(all).length <= mostFloors, { error: `at most ${mostFloors} floors` })
+/** Which part of a long list: a page of what `search` finds. `after` is the `next` of the page before. */
+export const pageQuery = z.strictObject({
+  search: z.string().max(100).optional(),
+  after: uuid.optional(),
+  limit: z.coerce.number().int().min(1).max(200).default(50),
+})
+/** Where the next page begins: absent on the last. */
+export const nextPage = uuid.optional()
 
 export const deliveryMode = z.enum(deliveryModes)
 export const dataPlace = z.enum(dataPlaces)

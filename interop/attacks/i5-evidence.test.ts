@@ -12,7 +12,7 @@ import { startEndpointAgent } from '#apps/endpoint/endpoint-agent.ts'
 import { reportPath } from '#apps/endpoint/report-path.ts'
 import { tokenAnswer } from '#core/api/admin.ts'
 import { type EndpointClaim, endpointClaimsAnswer } from '#core/api/evidence.ts'
-import { endpointView } from '#core/api/lease.ts'
+import { endpointsAnswer } from '#core/api/lease.ts'
 import { decodeEntry } from '#core/audit/index.ts'
 import { claimNames, claimVocabulary, rankOf } from '#core/trust/index.ts'
 import { toldObserver } from '../observed-endpoint.rig.ts'
@@ -378,7 +378,7 @@ async function claimsOf(id: string): Promise<Readonly<Record<string, EndpointCla
 }
 
 async function endpointOf(id: string) {
-  const { endpoints } = await ada.get('/endpoints', z.object({ endpoints: z.array(endpointView) }))
+  const { endpoints } = await ada.get('/endpoints', endpointsAnswer)
   return endpoints.find((one) => one.id === id)
 }
 

@@ -12,7 +12,7 @@ import {
   startEndpointAgent,
 } from '#apps/endpoint/endpoint-agent.ts'
 import type { Credentials } from '#apps/site-client/call.ts'
-import { endpointView } from '#core/api/lease.ts'
+import { endpointsAnswer } from '#core/api/lease.ts'
 import { decodeEntry } from '#core/audit/index.ts'
 import { endpointProofHeader, makeEndpointProof } from '#core/identity/endpoint-proof.ts'
 import { makeProof, proofHeader } from '#core/identity/proof.ts'
@@ -252,7 +252,7 @@ test('for every key that ever went out there is a lease that says to whom, where
       key_released_at: expect.any(Date),
     })
   }
-  const { endpoints } = await ada.get('/endpoints', z.strictObject({ endpoints: z.array(endpointView) }))
+  const { endpoints } = await ada.get('/endpoints', endpointsAnswer)
   const shown = endpoints.flatMap(({ leases }) => leases.map(({ id }) => id))
   expect(shown.toSorted()).toEqual(
     rows

@@ -1,6 +1,12 @@
 import { z } from 'zod'
-import { callJson } from '#apps/site-client/call.ts'
-import { explainAnswer, sessionView, workspaceView } from '#core/api/person.ts'
+import { type Credentials, callJson, type SiteAddress } from '#apps/site-client/call.ts'
+import {
+  explainAnswer,
+  type SessionView,
+  sessionsAnswer,
+  sessionView,
+  workspaceView,
+} from '#core/api/person.ts'
 import { type DecisionView, uuid } from '#core/api/words.ts'
 import { usage } from '../cli-error.ts'
 import { type Command, parse, table } from '../command.ts'
@@ -33,13 +39,14 @@ export const sessions: Command = {
   run: async (args, out) => {
     const words = parse(args, { all: { type: 'boolean' } }, [0, 0])
     const { site, credentials } = await readLogin()
-    const path = words.flag('all') ? '/api/v1/admin/sessions' : '/api/v1/sessions'
-    const answer = await callJson(
-      site,
-      { method: 'GET', path },
-      z.strictObject({ sessions: z.array(sessionView) }),
-      credentials,
-    )
+    const answer = words.flag('all')
+      ? { sessions: await everybodysSessions(site, credentials) }
+      : await callJson(
+          site,
+          { method: 'GET', path: '/api/v1/sessions' },
+          z.strictObject({ sessions: z.array(sessionView) }),
+          credentials,
+        )
     out.result(answer, () =>
       answer.sessions.length === 0
         ? 'Nothing runs.'
@@ -56,6 +63,23 @@ export const sessions: Command = {
           ),
     )
   },
+}
+
+/** Page by page, to the last. */
+async function everybodysSessions(
+  site: SiteAddress,
+  credentials: Credentials,
+): Promise<readonly SessionView[]> {
+  const sessions: SessionView[] = []
+  let after: string | undefined
+  do {
+    const query = new URLSearchParams({ limit: '200', ...(after === undefined ? {} : { after }) })
+    const path = `/api/v1/admin/sessions?${String(query)}`
+    const page = await callJson(site, { method: 'GET', path }, sessionsAnswer, credentials)
+    sessions.push(...page.sessions)
+    after = page.next
+  } while (after !== undefined)
+  return sessions
 }
 
 export const end: Command = {

@@ -49,7 +49,8 @@ async function reply(site: MockSite, request: IncomingMessage, response: ServerR
   const path = url.slice('/api/v1'.length).replace(/\?.*$/, '')
   const parsed = body.length === 0 ? {} : (JSON.parse(body.toString()) as Record<string, never>)
   const answer =
-    (await unproven(request, url, body)) ?? (await site.answer(request.method ?? 'GET', path, parsed))
+    (await unproven(request, url, body)) ??
+    (await site.answer(request.method ?? 'GET', path, parsed, new URLSearchParams(url.split('?')[1])))
   if (path === '/events' && answer.status < 400) {
     response.writeHead(200, { 'content-type': 'text/event-stream' }).write(': hello\n\n')
     response.on(

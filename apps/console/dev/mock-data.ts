@@ -12,6 +12,18 @@ import type { DecisionView, Refusal, Restriction, Unlock } from '#core/api/words
 /** People, workspaces and machines for looking at the console without a site. */
 
 export const id = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`
+/** One page of a list, as `query` asks for it, and how many there are. */
+export function pageOf<Row extends { readonly id: string }>(all: readonly Row[], query: URLSearchParams) {
+  const found = all.filter((row) =>
+    JSON.stringify(row)
+      .toLowerCase()
+      .includes((query.get('search') ?? '').toLowerCase()),
+  )
+  const begin = found.findIndex(({ id }) => id === query.get('after')) + 1
+  const rows = found.slice(begin, begin + Number(query.get('limit') ?? 50))
+  const last = rows.at(-1)
+  return { rows, found, ...(last === undefined || last === found.at(-1) ? {} : { next: last.id }) }
+}
 export const soon = (minutes: number): string => new Date(Date.now() + minutes * 60_000).toISOString()
 
 const encryption: Unlock = {

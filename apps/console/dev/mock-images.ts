@@ -1,7 +1,7 @@
 import type { BootView, EnrolmentRequestView } from '#core/api/device-keys.ts'
 import type { EndpointView, LeaseView } from '#core/api/lease.ts'
 import type { ImageView, ProposalView, ReleasesView } from '#core/api/releases.ts'
-import { id, soon } from './mock-data.ts'
+import { id, pageOf, soon } from './mock-data.ts'
 import type { Answer } from './mock-site.ts'
 
 /** Images, releases, endpoints and leases in memory: proposals collect signatures by nobody, everything else does as it is told. */
@@ -181,8 +181,7 @@ function endpoints(): EndpointView[] {
     revoked: false,
     deviceKey: 'file' as const,
     enrolledAt: soon(-day * 30),
-    claims: [],
-    changes: [],
+    reports: true,
     forked: false,
     leases: [],
   }
@@ -265,16 +264,58 @@ export class MockImages {
   #looks = 0
 
   /** @returns undefined for what is not about images */
-  answer(method: string, path: string, body: Body, empty: boolean): Answer | undefined {
+  answer(
+    method: string,
+    path: string,
+    body: Body,
+    query: URLSearchParams,
+    empty: boolean,
+  ): Answer | undefined {
     const [, area = '', what = '', name = '', part = '', last = ''] = path.split('/')
-    if (area === 'endpoints')
-      return ok({ endpoints: empty ? [] : flowing(this.#endpoints, (this.#looks += 1)) })
+    if (area === 'endpoints' && name === 'claims')
+      return ok({ endpoint: { id: what, name: 'a machine' }, claims: [], changes: [] })
+    if (area === 'endpoints') return ok(this.#list(query, empty))
+    if (area === 'leases' && what === '') return ok(this.#leases(query, empty))
+    if (area === 'images' && what === 'use') return ok(this.#use(empty))
     if (area === 'admin' && what === 'enrolment-requests') return this.#answerWaiting(method, name)
     if (area === 'admin' && what === 'endpoints') return this.#changeEndpoint(name, part, body)
     if (area === 'images') return ok({ images: empty ? [] : images })
     if (area === 'releases' && method === 'GET')
       return ok(empty ? { images: [], proposals: [], unreleased: [] } : this.#releases)
     return area === 'releases' ? this.#change(`${method} ${what} ${part}`, name, last, body) : undefined
+  }
+
+  #list(query: URLSearchParams, empty: boolean): object {
+    const all = this.#endpoints.filter(({ boot }) => !query.has('boot') || boot?.state === 'changed')
+    const { rows, found, ...next } = pageOf(empty ? [] : all, query)
+    const online = found.filter((machine) => machine.online).length
+    return { endpoints: rows, count: { all: found.length, online }, ...next }
+  }
+
+  #leases(query: URLSearchParams, empty: boolean): object {
+    const machines = empty ? [] : flowing(this.#endpoints, (this.#looks += 1))
+    const held = machines.flatMap(({ id, name, online, leases }) =>
+      leases.map((each) => ({ ...each, endpoint: { id, name, online } })),
+    )
+    const wanted = held.filter(
+      ({ image, version }) =>
+        (query.get('image') ?? image) === image && (query.get('version') ?? version) === version,
+    )
+    const { rows, found, ...next } = pageOf(wanted, query)
+    return { leases: rows, count: found.length, ...next }
+  }
+
+  #use(empty: boolean): object {
+    const machines = empty ? [] : this.#endpoints
+    const held = machines.flatMap(({ leases }) => leases)
+    const uses = this.#releases.images.flatMap(({ name: image, releases: each }) =>
+      each.map(({ version }) => ({
+        image,
+        version,
+        leases: held.filter((lease) => lease.image === image && lease.version === version).length,
+      })),
+    )
+    return { uses, groups: [...new Set(machines.map(({ group }) => group))] }
   }
 
   #answerWaiting(method: string, id: string): Answer {

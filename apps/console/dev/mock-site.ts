@@ -68,7 +68,7 @@ export class MockSite {
     return () => void this.#listeners.delete(listener)
   }
 
-  async answer(method: string, path: string, body: Body): Promise<Answer> {
+  async answer(method: string, path: string, body: Body, query: URLSearchParams): Promise<Answer> {
     const needsSetup = this.#mood.needsSetup === true
     if (path === '/site') {
       return ok({ name: 'Riverside Hospital', siteId: 'mock', version: '0.1.0', needsSetup })
@@ -82,7 +82,7 @@ export class MockSite {
     if (path === '/launches') return this.#launch(body)
     if (path === '/sessions') return ok({ sessions: [...this.#sessions, ...this.#taken()] })
     if (path === '/explain') return ok({ decision: data.permitted([data.copyingOut]), lines: [] })
-    const aboutImages = this.#images.answer(method, path, body, this.#mood.empty === true)
+    const aboutImages = this.#images.answer(method, path, body, query, this.#mood.empty === true)
     if (aboutImages !== undefined) return aboutImages
     const aboutData = this.#copies.answer(method, path, body, this.#mood.empty === true)
     if (aboutData !== undefined) return aboutData
@@ -90,7 +90,7 @@ export class MockSite {
     if (session !== null) return this.#session(method, session[1] ?? '', session[2] ?? '', body)
     const [, area, topic = '', id = ''] = path.split('/')
     if (area !== 'admin') return ok()
-    return method === 'GET' ? this.#look(topic, id) : this.#change(`${method} ${topic}`, id, body)
+    return method === 'GET' ? this.#look(topic, id, query) : this.#change(`${method} ${topic}`, id, body)
   }
 
   #signIn(body: Body): Answer {
@@ -140,20 +140,22 @@ export class MockSite {
     return ok(session)
   }
 
-  #look(topic: string, id: string): Answer {
+  #look(topic: string, id: string, query: URLSearchParams): Answer {
     const full = this.#mood.empty !== true
     const others = data.workspaces
       .slice(0, 3)
       .map((each, at) => data.sessionOf(20 + at, each, data.meOf('omar')))
     switch (topic) {
-      case 'sessions':
-        return ok({ sessions: full ? [...this.#sessions, ...others] : [] })
+      case 'sessions': {
+        const { rows, found, ...next } = data.pageOf(full ? [...this.#sessions, ...others] : [], query)
+        return ok({ sessions: rows, count: found.length, ...next })
+      }
       case 'hosts':
         return ok({ hosts: full ? this.#hosts : [], gateways: full ? data.gateways : [] })
       case 'decisions':
         return ok({ decisions: full ? data.decisions() : [] })
       case 'people':
-        return ok({ people: this.#people })
+        return ok(this.#peopleLike(query))
       case 'policy':
         return ok({
           text: this.#policy,
@@ -168,6 +170,12 @@ export class MockSite {
           id === '' ? { workspaces: full ? [...this.#definitions.values()] : [] } : this.#definitions.get(id),
         )
     }
+  }
+
+  #peopleLike(query: URLSearchParams): object {
+    const { rows, found, ...next } = data.pageOf(this.#people, query)
+    const groups = [...new Set(this.#people.flatMap((person) => person.groups))]
+    return { people: rows, count: found.length, groups, ...next }
   }
 
   #change(what: string, id: string, body: Body): Answer {

@@ -1,11 +1,14 @@
 import { z } from 'zod'
 import {
   activePolicy,
+  countLiveSessions,
+  countPeople,
+  groupsInUse,
   listAgents,
   listDecisions,
+  listLiveSessions,
   listPeople,
   listWorkspaces,
-  liveSessions,
   readZones,
   workspaceById,
 } from '#adapters/store-postgres/index.ts'
@@ -13,6 +16,7 @@ import {
   decisionRecord,
   gatewayView,
   hostView,
+  peopleAnswer,
   personCreate,
   personPatch,
   personView,
@@ -24,8 +28,8 @@ import {
   workspaceRequest,
   zoneDefinition,
 } from '#core/api/admin.ts'
-import { sessionView } from '#core/api/person.ts'
-import { slug, uuid } from '#core/api/words.ts'
+import { sessionsAnswer } from '#core/api/person.ts'
+import { pageQuery, slug, uuid } from '#core/api/words.ts'
 import {
   activatePolicy,
   changePerson,
@@ -38,7 +42,7 @@ import { createEnrolmentToken, revoke } from '../enrolment.ts'
 import type { Site } from '../site.ts'
 import { notFound } from '../site-error.ts'
 import { decisionRecordOf, gatewayViewOf, hostViewOf, personViewOf, sessionViewOf } from '../views.ts'
-import { type Api, adminActor, callerOf } from './api.ts'
+import { type Api, adminActor, callerOf, pageOf } from './api.ts'
 
 const admin = { access: 'admin' } as const
 const auditor = { access: 'auditor' } as const
@@ -58,10 +62,15 @@ export function adminRoutes(app: Api, site: Site): void {
 function watchRoutes(app: Api, site: Site): void {
   app.get(
     '/admin/sessions',
-    { config: auditor, schema: { response: { 200: z.strictObject({ sessions: z.array(sessionView) }) } } },
-    async () => ({
-      sessions: (await liveSessions(site.store.db)).map(sessionViewOf),
-    }),
+    { config: auditor, schema: { querystring: pageQuery, response: { 200: sessionsAnswer } } },
+    async ({ query }) => {
+      const { db } = site.store
+      const [{ rows, next }, count] = await Promise.all([
+        pageOf(query, (page) => listLiveSessions(db, page)),
+        countLiveSessions(db, query),
+      ])
+      return { sessions: rows.map(sessionViewOf), next, count }
+    },
   )
 
   const page = z.strictObject({
@@ -138,10 +147,16 @@ function machineRoutes(app: Api, site: Site): void {
 function peopleRoutes(app: Api, site: Site): void {
   app.get(
     '/admin/people',
-    { config: admin, schema: { response: { 200: z.strictObject({ people: z.array(personView) }) } } },
-    async () => ({
-      people: (await listPeople(site.store.db)).map(personViewOf),
-    }),
+    { config: admin, schema: { querystring: pageQuery, response: { 200: peopleAnswer } } },
+    async ({ query }) => {
+      const { db } = site.store
+      const [{ rows, next }, count, groups] = await Promise.all([
+        pageOf(query, (page) => listPeople(db, page)),
+        countPeople(db, query),
+        groupsInUse(db),
+      ])
+      return { people: rows.map(personViewOf), next, count, groups: [...groups] }
+    },
   )
 
   app.post(

@@ -29,6 +29,21 @@ export function withZod(app: FastifyInstance) {
     .withTypeProvider<ZodTypeProvider>()
 }
 
+/**
+ * One page of a long list.
+ *
+ * @param list is asked for one row more, which says whether there is another page
+ * @returns `next`: where that begins
+ */
+export async function pageOf<Query extends { readonly limit: number }, Row extends { readonly id: string }>(
+  query: Query,
+  list: (query: Query) => Promise<readonly Row[]>,
+): Promise<{ readonly rows: readonly Row[]; readonly next: string | undefined }> {
+  const found = await list({ ...query, limit: query.limit + 1 })
+  const rows = found.slice(0, query.limit)
+  return { rows, next: found.length > rows.length ? rows.at(-1)?.id : undefined }
+}
+
 export function adminActor({ person }: SignedIn): AuditActor {
   return { type: 'admin', id: person.id }
 }

@@ -37,7 +37,8 @@ export function evidenceRoutes(app: Api, site: Site): void {
       throw new SiteError('ENDPOINT_REFUSED', 'no enrolled device has signed this request', {
         remedy: 'Ask with the command line on an enrolled device.',
       })
-    return claimsAnswer(site, endpoint)
+    const { changes: _, ...answer } = await claimsAnswer(site, endpoint)
+    return answer
   })
 
   app.get(
@@ -127,7 +128,7 @@ async function claimsAnswer(
   const now = site.now()
   const { db } = site.store
   const [row, statements] = await Promise.all([evidenceOf(db, id), statementsOf(db, new Date(now), id)])
-  return { endpoint: { id, name }, claims: trustViewOf(row, statements, now).claims }
+  return { endpoint: { id, name }, ...trustViewOf(row, statements, now) }
 }
 
 async function endpointById(site: Site, id: string) {

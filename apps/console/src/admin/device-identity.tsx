@@ -5,6 +5,7 @@ import { Dialog, DialogFoot } from '../ui/dialog.tsx'
 import { formValue, TextField } from '../ui/fields.tsx'
 import { Problem } from '../ui/message.tsx'
 import { useAction } from '../ui/use-action.ts'
+import { useResource } from '../ui/use-resource.ts'
 
 type Machine = Pick<EndpointView, 'id' | 'name' | 'deviceKey' | 'boot' | 'owner'>
 
@@ -29,7 +30,7 @@ export function KnownBy({ machine }: { readonly machine: Machine }): ReactElemen
 }
 
 /** Whether another endpoint booted something else in the same way, as after one update of many machines. */
-export function isBootAlike(machine: Machine, other: Machine & { readonly revoked: boolean }): boolean {
+function isBootAlike(machine: Machine, other: Machine & { readonly revoked: boolean }): boolean {
   return (
     other.id !== machine.id &&
     !other.revoked &&
@@ -41,65 +42,74 @@ export function isBootAlike(machine: Machine, other: Machine & { readonly revoke
 /** Shows what differs between the boot that is expected of an endpoint and its last one, to be accepted. */
 export function AcceptBoot(props: {
   readonly machine: Machine
-  /** Others that differ in the same way. */
-  readonly alike: readonly Machine[]
   readonly onChange: () => void
 }): ReactElement {
-  const { machine, alike, onChange } = props
-  const { name, boot } = machine
+  const { machine } = props
   const [looking, setLooking] = useState(false)
+  return (
+    <>
+      <button
+        type="button"
+        className="button button-small"
+        aria-label={`Look at the boot of ${machine.name}`}
+        onClick={() => setLooking(true)}
+      >
+        Boot changed …
+      </button>
+      {looking && <AcceptDialog {...props} onClose={() => setLooking(false)} />}
+    </>
+  )
+}
+
+function AcceptDialog(props: {
+  readonly machine: Machine
+  readonly onChange: () => void
+  readonly onClose: () => void
+}): ReactElement {
+  const { machine, onChange, onClose } = props
+  const { name, boot } = machine
+  const others = useResource(endpointsApi.bootChanged)
+  const alike = others.data?.endpoints.filter((one) => isBootAlike(machine, one)) ?? []
   const [withAlike, setWithAlike] = useState(false)
   const { busy, error, run } = useAction()
   const accept = () =>
     run(async () => {
       for (const one of [machine, ...(withAlike ? alike : [])])
         await endpointsApi.acceptBoot(one.id, one.boot?.id ?? '')
-      setLooking(false)
+      onClose()
       onChange()
     })
   return (
-    <>
-      <button
-        type="button"
-        className="button button-small"
-        aria-label={`Look at the boot of ${name}`}
-        onClick={() => setLooking(true)}
-      >
-        Boot changed …
-      </button>
-      {looking && (
-        <Dialog title={`${name} booted something else`} onClose={() => setLooking(false)}>
-          <div className="dialog-body">
-            <p>Its TPM attests that this differs from the boot that is expected of it:</p>
-            <ul>
-              {boot?.difference.map((line) => (
-                <li key={line}>{line}</li>
-              ))}
-            </ul>
-            <p>
-              After an update of the system that is as it should be. Accept it only when you know why: from
-              then on this boot is the expected one.
-            </p>
-            {alike.length > 0 && (
-              <label className="check">
-                <input
-                  type="checkbox"
-                  checked={withAlike}
-                  onChange={(event) => setWithAlike(event.currentTarget.checked)}
-                />
-                Accept it also on {names(alike)}, where the same differs
-              </label>
-            )}
-            {error !== undefined && <Problem error={error} />}
-          </div>
-          <DialogFoot onClose={() => setLooking(false)}>
-            <button type="button" className="button button-danger" disabled={busy} onClick={accept}>
-              {withAlike && alike.length > 0 ? `Accept these ${alike.length + 1} boots` : 'Accept this boot'}
-            </button>
-          </DialogFoot>
-        </Dialog>
-      )}
-    </>
+    <Dialog title={`${name} booted something else`} onClose={onClose}>
+      <div className="dialog-body">
+        <p>Its TPM attests that this differs from the boot that is expected of it:</p>
+        <ul>
+          {boot?.difference.map((line) => (
+            <li key={line}>{line}</li>
+          ))}
+        </ul>
+        <p>
+          After an update of the system that is as it should be. Accept it only when you know why: from then
+          on this boot is the expected one.
+        </p>
+        {alike.length > 0 && (
+          <label className="check">
+            <input
+              type="checkbox"
+              checked={withAlike}
+              onChange={(event) => setWithAlike(event.currentTarget.checked)}
+            />
+            Accept it also on {names(alike)}, where the same differs
+          </label>
+        )}
+        {error !== undefined && <Problem error={error} />}
+      </div>
+      <DialogFoot onClose={onClose}>
+        <button type="button" className="button button-danger" disabled={busy} onClick={accept}>
+          {withAlike && alike.length > 0 ? `Accept these ${alike.length + 1} boots` : 'Accept this boot'}
+        </button>
+      </DialogFoot>
+    </Dialog>
   )
 }
 

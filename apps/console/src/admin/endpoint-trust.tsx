@@ -1,14 +1,16 @@
 import { type ReactElement, useState } from 'react'
 import type { EndpointView } from '#core/api/lease.ts'
+import { endpointsApi } from '../api/endpoints-api.ts'
 import { evidenceApi } from '../api/evidence-api.ts'
 import { usePerson } from '../person-context.ts'
 import { DataTable } from '../ui/data-table.tsx'
 import { Dialog } from '../ui/dialog.tsx'
-import { Problem } from '../ui/message.tsx'
+import { Problem, Waiting } from '../ui/message.tsx'
 import { useAction } from '../ui/use-action.ts'
+import { useResource } from '../ui/use-resource.ts'
 import { ago, span } from '../words.ts'
 
-type Machine = Pick<EndpointView, 'id' | 'name' | 'claims' | 'changes' | 'forked'>
+type Machine = Pick<EndpointView, 'id' | 'name' | 'reports' | 'forked'>
 
 /** Whether an endpoint is heard of, and the way to all that is known of it. */
 export function EndpointTrust(props: {
@@ -18,10 +20,8 @@ export function EndpointTrust(props: {
 }): ReactElement {
   const { machine } = props
   const [open, setOpen] = useState(false)
-  const isReporting = machine.claims.some(
-    ({ name, value }) => name === 'endpoint.reporting' && value === 'current',
-  )
-  const state = machine.forked ? 'Seen twice' : isReporting ? 'Reports' : 'Silent'
+  const { forked, reports } = machine
+  const state = forked ? 'Seen twice' : reports ? 'Reports' : 'Silent'
   return (
     <>
       <button
@@ -30,7 +30,7 @@ export function EndpointTrust(props: {
         aria-label={`What is known of ${machine.name}: ${state}`}
         onClick={() => setOpen(true)}
       >
-        <span className={`state state-${machine.forked ? 'bad' : isReporting ? 'ok' : 'warn'}`}>{state}</span>
+        <span className={`state state-${forked ? 'bad' : reports ? 'ok' : 'warn'}`}>{state}</span>
       </button>
       {open && <Known {...props} onClose={() => setOpen(false)} />}
     </>
@@ -48,26 +48,32 @@ function Known({
   readonly onChange: () => void
   readonly onClose: () => void
 }): ReactElement {
-  const { name, claims, changes, forked } = machine
+  const { id, name, forked } = machine
+  const { data, error, reload } = useResource(() => endpointsApi.claims(id))
+  const changes = data?.changes ?? []
   return (
     <Dialog title={`What is known of ${name}`} onClose={onClose} wide>
       <div className="dialog-body">
         {forked && <Forked machine={machine} onChange={onChange} />}
-        <DataTable
-          label="Claims"
-          rows={claims.map(({ name: key, label, value, ageSec, worth, detail, selfReported }) => ({
-            key,
-            cells: {
-              Fact: label,
-              Value: <span className={value === 'unknown' ? 'muted' : ''}>{value}</span>,
-              'What it is worth': worth,
-              'What was seen': detail ?? (selfReported === undefined ? '' : `it says ${selfReported}`),
-              Age: (
-                <span className="muted nowrap">{ageSec < 60 ? 'now' : span(Math.floor(ageSec / 60))}</span>
-              ),
-            },
-          }))}
-        />
+        {data === undefined && error === undefined && <Waiting label={`Loading what is known of ${name}`} />}
+        {data === undefined && error !== undefined && <Problem error={error} retry={reload} />}
+        {data !== undefined && (
+          <DataTable
+            label="Claims"
+            rows={data.claims.map(({ name: key, label, value, ageSec, worth, detail, selfReported }) => ({
+              key,
+              cells: {
+                Fact: label,
+                Value: <span className={value === 'unknown' ? 'muted' : ''}>{value}</span>,
+                'What it is worth': worth,
+                'What was seen': detail ?? (selfReported === undefined ? '' : `it says ${selfReported}`),
+                Age: (
+                  <span className="muted nowrap">{ageSec < 60 ? 'now' : span(Math.floor(ageSec / 60))}</span>
+                ),
+              },
+            }))}
+          />
+        )}
         {changes.length > 0 && <h3>Latest changes</h3>}
         <ul>
           {changes.slice(0, 10).map(({ at, changes: each }) => (

@@ -1,15 +1,16 @@
 import { type ReactElement, useState } from 'react'
 import type { EndpointView } from '#core/api/lease.ts'
-import { imagesApi } from '../api/images-api.ts'
+import { endpointsApi } from '../api/endpoints-api.ts'
 import { usePerson } from '../person-context.ts'
 import { DataTable } from '../ui/data-table.tsx'
 import { Icon } from '../ui/icons.tsx'
 import { Empty, Problem, Waiting } from '../ui/message.tsx'
-import { useInterval, useNow, useResource } from '../ui/use-resource.ts'
+import { PageSearch, PageTurns, usePages } from '../ui/paged-list.tsx'
+import { useInterval, useNow } from '../ui/use-resource.ts'
 import { ago, leaseStateNames } from '../words.ts'
 import { AddMachine } from './add-machine.tsx'
 import { TimelineButton } from './data/timeline-dialog.tsx'
-import { AcceptBoot, ChangeOwner, isBootAlike, KnownBy } from './device-identity.tsx'
+import { AcceptBoot, ChangeOwner, KnownBy } from './device-identity.tsx'
 import { EndpointTrust } from './endpoint-trust.tsx'
 import { MachineState, timeLeft } from './machine-state.tsx'
 import { PageHead } from './page-head.tsx'
@@ -18,11 +19,12 @@ import { WaitingEndpoints } from './waiting-endpoints.tsx'
 
 /** Enrolled machines that people sit at, and what they hold. */
 export function EndpointsPage(): ReactElement {
-  const { data, error, reload } = useResource(imagesApi.endpoints)
+  const pages = usePages(endpointsApi.list)
+  const { data, error, reload } = pages
   const [adding, setAdding] = useState(false)
   useInterval(reload, 5000)
   const { me } = usePerson()
-  const endpoints = data?.endpoints
+  const isEmpty = data?.count.all === 0 && pages.search === ''
   const add = me.admin && (
     <button type="button" className="button button-primary" onClick={() => setAdding(true)}>
       <Icon name="plus" />
@@ -31,28 +33,34 @@ export function EndpointsPage(): ReactElement {
   )
   return (
     <>
-      <PageHead
-        title="Endpoints"
-        count={endpoints?.length}
-        action={endpoints !== undefined && endpoints.length > 0 && add}
-      >
+      <PageHead title="Endpoints" count={data?.count.all} action={data !== undefined && !isEmpty && add}>
         Machines that people sit at and that prove who they are with a key of their own. Only they can be
         trusted with data.
       </PageHead>
       {me.admin && <WaitingEndpoints onApproved={reload} />}
-      {endpoints === undefined ? (
+      {data === undefined ? (
         error === undefined ? (
           <Waiting label="Loading endpoints" />
         ) : (
           <Problem error={error} retry={reload} />
         )
-      ) : endpoints.length === 0 ? (
+      ) : isEmpty ? (
         <Empty title="No endpoint has joined yet" action={add}>
           Any browser can be used for what is hosted. A machine that is to hold data, such as a streamed disk,
           joins with one command.
         </Empty>
       ) : (
-        <EndpointTable endpoints={endpoints} onChange={reload} />
+        <>
+          <PageSearch
+            label="Search by name, group or owner"
+            pages={pages}
+            shown={data.endpoints.length}
+            count={data.count.all}
+            more={`${data.count.online.toLocaleString()} connected`}
+          />
+          {data.endpoints.length > 0 && <EndpointTable endpoints={data.endpoints} onChange={reload} />}
+          <PageTurns pages={pages} />
+        </>
       )}
       {adding && <AddMachine kind="endpoint" onClose={() => setAdding(false)} />}
     </>
@@ -74,7 +82,7 @@ function EndpointTable(props: {
         actions: (
           <>
             <TimelineButton about={{ topic: 'endpoint', id: endpoint.id, name: endpoint.name }} />
-            {me.admin && !endpoint.revoked && <Deeds {...props} endpoint={endpoint} />}
+            {me.admin && !endpoint.revoked && <Deeds endpoint={endpoint} onChange={props.onChange} />}
           </>
         ),
         cells: {
@@ -100,19 +108,14 @@ function EndpointTable(props: {
 /** What an admin may do to an endpoint. */
 function Deeds({
   endpoint,
-  endpoints,
   onChange,
 }: {
   readonly endpoint: EndpointView
-  readonly endpoints: readonly EndpointView[]
   readonly onChange: () => void
 }): ReactElement {
-  const alike = endpoints.filter((one) => isBootAlike(endpoint, one))
   return (
     <>
-      {endpoint.boot?.state === 'changed' && (
-        <AcceptBoot machine={endpoint} alike={alike} onChange={onChange} />
-      )}
+      {endpoint.boot?.state === 'changed' && <AcceptBoot machine={endpoint} onChange={onChange} />}
       <ChangeOwner machine={endpoint} onChange={onChange} />
       <Revoke machine={endpoint} onChange={onChange} />
     </>

@@ -12,7 +12,9 @@ export function PageHead(props: {
       <div>
         <h1>
           {props.title}
-          {props.count !== undefined && props.count > 0 && <span className="count">{props.count}</span>}
+          {props.count !== undefined && props.count > 0 && (
+            <span className="count">{props.count.toLocaleString()}</span>
+          )}
         </h1>
         <p className="muted">{props.children}</p>
       </div>

@@ -6,22 +6,21 @@ import { Dialog, DialogFoot } from '../ui/dialog.tsx'
 import { formValue, TextField, words } from '../ui/fields.tsx'
 import { Icon } from '../ui/icons.tsx'
 import { Problem, Waiting } from '../ui/message.tsx'
+import { PageSearch, PageTurns, usePages } from '../ui/paged-list.tsx'
 import { useAction } from '../ui/use-action.ts'
-import { useResource } from '../ui/use-resource.ts'
 import { PageHead } from './page-head.tsx'
 
 /** Local accounts and their groups. A change decides running sessions again within seconds. */
 export function PeoplePage(): ReactElement {
-  const { data, error, reload } = useResource(adminApi.people)
+  const pages = usePages(adminApi.people)
+  const { data, error, reload } = pages
   const [adding, setAdding] = useState(false)
   const [editing, setEditing] = useState<PersonView>()
-  const people = data?.people
-  const groups = [...new Set(people?.flatMap((person) => person.groups))].toSorted()
   return (
     <>
       <PageHead
         title="People"
-        count={people?.length}
+        count={data?.count}
         action={
           <button type="button" className="button button-primary" onClick={() => setAdding(true)}>
             <Icon name="plus" />
@@ -31,41 +30,29 @@ export function PeoplePage(): ReactElement {
       >
         Groups are what the policy looks at. A change applies to running sessions within seconds.
       </PageHead>
-      {people === undefined ? (
+      {data === undefined ? (
         error === undefined ? (
           <Waiting label="Loading people" />
         ) : (
           <Problem error={error} retry={reload} />
         )
       ) : (
-        <DataTable
-          label="People"
-          rows={people.map((person) => ({
-            key: person.id,
-            off: person.disabled,
-            cells: {
-              Name: person.name,
-              'User name': <span className="mono">{person.login}</span>,
-              Groups: <Groups person={person} />,
-            },
-            actions: (
-              <button
-                type="button"
-                className="button button-small"
-                aria-label={`Edit ${person.name}`}
-                onClick={() => setEditing(person)}
-              >
-                Edit
-              </button>
-            ),
-          }))}
-        />
+        <>
+          <PageSearch
+            label="Search by name or user name"
+            pages={pages}
+            shown={data.people.length}
+            count={data.count}
+          />
+          {data.people.length > 0 && <PeopleTable people={data.people} onEdit={setEditing} />}
+          <PageTurns pages={pages} />
+        </>
       )}
       {(adding || editing !== undefined) && (
         <PersonDialog
           key={editing?.id ?? 'new'}
           person={editing}
-          knownGroups={groups}
+          knownGroups={data?.groups ?? []}
           onClose={() => {
             setAdding(false)
             setEditing(undefined)
@@ -74,6 +61,36 @@ export function PeoplePage(): ReactElement {
         />
       )}
     </>
+  )
+}
+
+function PeopleTable(props: {
+  readonly people: readonly PersonView[]
+  readonly onEdit: (person: PersonView) => void
+}): ReactElement {
+  return (
+    <DataTable
+      label="People"
+      rows={props.people.map((person) => ({
+        key: person.id,
+        off: person.disabled,
+        cells: {
+          Name: person.name,
+          'User name': <span className="mono">{person.login}</span>,
+          Groups: <Groups person={person} />,
+        },
+        actions: (
+          <button
+            type="button"
+            className="button button-small"
+            aria-label={`Edit ${person.name}`}
+            onClick={() => props.onEdit(person)}
+          >
+            Edit
+          </button>
+        ),
+      }))}
+    />
   )
 }
 

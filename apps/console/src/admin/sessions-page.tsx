@@ -5,14 +5,16 @@ import { usePerson } from '../person-context.ts'
 import { type DataRow, DataTable } from '../ui/data-table.tsx'
 import { Confirm } from '../ui/dialog.tsx'
 import { Empty, Problem, Waiting } from '../ui/message.tsx'
+import { PageSearch, PageTurns, usePages } from '../ui/paged-list.tsx'
 import { useAction } from '../ui/use-action.ts'
-import { useInterval, useNow, useResource } from '../ui/use-resource.ts'
+import { useInterval, useNow } from '../ui/use-resource.ts'
 import { ago, modeNames, restrictionName, sessionStateName, span } from '../words.ts'
 import { PageHead } from './page-head.tsx'
 
 /** Everything that runs now. */
 export function AdminSessionsPage(): ReactElement {
-  const { data, error, reload } = useResource(adminApi.sessions)
+  const pages = usePages(adminApi.sessions)
+  const { data, error, reload } = pages
   const [ending, setEnding] = useState<SessionView>()
   const action = useAction()
   useInterval(reload, 5000)
@@ -25,23 +27,31 @@ export function AdminSessionsPage(): ReactElement {
     })
   }
 
-  const sessions = data?.sessions
   return (
     <>
-      <PageHead title="Sessions" count={sessions?.length}>
+      <PageHead title="Sessions" count={data?.count}>
         What people have open now, on which host, and what their decision withholds.
       </PageHead>
-      {(action.error ?? (sessions === undefined ? error : undefined)) !== undefined && (
+      {(action.error ?? (data === undefined ? error : undefined)) !== undefined && (
         <Problem error={action.error ?? error} retry={reload} />
       )}
-      {sessions === undefined ? (
+      {data === undefined ? (
         error === undefined && <Waiting label="Loading sessions" />
-      ) : sessions.length === 0 ? (
+      ) : data.count === 0 && pages.search === '' ? (
         <Empty title="Nobody is working right now">
           Sessions appear here the moment someone opens a workspace.
         </Empty>
       ) : (
-        <SessionTable sessions={sessions} onEnd={setEnding} />
+        <>
+          <PageSearch
+            label="Search by person, workspace or machine"
+            pages={pages}
+            shown={data.sessions.length}
+            count={data.count}
+          />
+          {data.sessions.length > 0 && <SessionTable sessions={data.sessions} onEnd={setEnding} />}
+          <PageTurns pages={pages} />
+        </>
       )}
       {ending !== undefined && (
         <Confirm

@@ -10,7 +10,7 @@ import {
   decisionRecord,
   gatewayView,
   hostView,
-  personView,
+  peopleAnswer,
   policyView,
   tokenAnswer,
   workspaceDefinition,
@@ -24,6 +24,7 @@ import {
   hostedLaunchAnswer,
   me,
   route,
+  sessionsAnswer,
   sessionView,
   siteView,
   workspaceView,
@@ -64,7 +65,7 @@ export const api = {
 
 /** Calls for admins and auditors. */
 export const adminApi = {
-  sessions: () => request({ method: 'GET', path: '/admin/sessions' }, sessionList),
+  sessions: (query: string) => request({ method: 'GET', path: `/admin/sessions?${query}` }, sessionsAnswer),
   hosts: () =>
     request(
       { method: 'GET', path: '/admin/hosts' },
@@ -85,8 +86,7 @@ export const adminApi = {
     )
   },
 
-  people: () =>
-    request({ method: 'GET', path: '/admin/people' }, z.strictObject({ people: z.array(personView) })),
+  people: (query: string) => request({ method: 'GET', path: `/admin/people?${query}` }, peopleAnswer),
   addPerson: (body: z.infer<typeof personCreate>) => command({ method: 'POST', path: '/admin/people', body }),
   changePerson: (id: string, body: z.infer<typeof personPatch>) =>
     command({ method: 'PATCH', path: `/admin/people/${id}`, body }),

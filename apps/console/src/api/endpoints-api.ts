@@ -1,9 +1,14 @@
 import { z } from 'zod'
 import { type enrolmentApproval, enrolmentRequestView } from '#core/api/device-keys.ts'
+import { endpointClaimsAnswer } from '#core/api/evidence.ts'
+import { endpointsAnswer } from '#core/api/lease.ts'
 import { command, request } from './client.ts'
 
-/** Calls about machines that wait to be let in, and about whose endpoints are and what they booted. */
+/** Calls about endpoints: machines that wait to be let in, what is known of those that joined, whose they are and what they booted. */
 export const endpointsApi = {
+  list: (query: string) => request({ method: 'GET', path: `/endpoints?${query}` }, endpointsAnswer),
+  bootChanged: () => request({ method: 'GET', path: '/endpoints?boot=changed&limit=200' }, endpointsAnswer),
+  claims: (id: string) => request({ method: 'GET', path: `/endpoints/${id}/claims` }, endpointClaimsAnswer),
   waiting: () =>
     request(
       { method: 'GET', path: '/admin/enrolment-requests' },

@@ -1,15 +1,15 @@
 import { z } from 'zod'
-import { endpointView } from '#core/api/lease.ts'
+import { imageUseAnswer, leasesAnswer } from '#core/api/lease.ts'
 import type { channelRequest, rollbackRequest } from '#core/api/releases.ts'
 import { imageView, proposalView, releasesView } from '#core/api/releases.ts'
 import { command, request } from './client.ts'
 
-/** Calls about images, their releases, and the endpoints that hold them. */
+/** Calls about images, their releases, and where they are in use. */
 export const imagesApi = {
   releases: () => request({ method: 'GET', path: '/releases' }, releasesView),
   images: () => request({ method: 'GET', path: '/images' }, z.strictObject({ images: z.array(imageView) })),
-  endpoints: () =>
-    request({ method: 'GET', path: '/endpoints' }, z.strictObject({ endpoints: z.array(endpointView) })),
+  use: () => request({ method: 'GET', path: '/images/use' }, imageUseAnswer),
+  leases: (query: string) => request({ method: 'GET', path: `/leases?${query}` }, leasesAnswer),
 
   /** Takes effect together, or not at all. */
   publish: (roles: readonly string[]) =>

@@ -1,4 +1,3 @@
-import type { EndpointView, LeaseView } from '#core/api/lease.ts'
 import type { ImageView, ReleasesView } from '#core/api/releases.ts'
 
 /** What the site knows of images, put together by family. */
@@ -6,11 +5,6 @@ import type { ImageView, ReleasesView } from '#core/api/releases.ts'
 export type Role = Omit<ReleasesView['images'][number], 'name' | 'releases' | 'channels'>
 export type Release = ReleasesView['images'][number]['releases'][number]
 export type Channel = ReleasesView['images'][number]['channels'][number]
-
-/** A lease with the endpoint that has it. */
-export interface HeldLease extends LeaseView {
-  readonly endpoint: Pick<EndpointView, 'id' | 'name' | 'online'>
-}
 
 export interface Family {
   readonly name: string
@@ -37,12 +31,6 @@ export function familiesOf(all: ReleasesView, images: readonly ImageView[]): rea
       images: new Map(images.filter((image) => image.name === name).map((image) => [image.version, image])),
     }
   })
-}
-
-export function leasesOf(endpoints: readonly EndpointView[]): readonly HeldLease[] {
-  return endpoints.flatMap(({ id, name, online, leases }) =>
-    leases.map((lease) => ({ ...lease, endpoint: { id, name, online } })),
-  )
 }
 
 /** Days before it ends in which people should sign what they signed anew. */

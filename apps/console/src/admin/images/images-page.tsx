@@ -1,5 +1,6 @@
 import type { ReactElement } from 'react'
-import type { EndpointView } from '#core/api/lease.ts'
+import type { z } from 'zod'
+import type { imageUseAnswer } from '#core/api/lease.ts'
 import type { ImageView, ReleasesView } from '#core/api/releases.ts'
 import { imagesApi } from '../../api/images-api.ts'
 import { usePerson } from '../../person-context.ts'
@@ -11,7 +12,7 @@ import { roleTitle, span } from '../../words.ts'
 import { PageHead } from '../page-head.tsx'
 import { ChannelCard } from './channel-card.tsx'
 import { delegateCommand, importCommands, rootCommand } from './commands.ts'
-import { expiryOf, type Family, familiesOf, type HeldLease, leasesOf } from './families.ts'
+import { expiryOf, type Family, familiesOf } from './families.ts'
 import { LiveStreams } from './live-streams.tsx'
 import { Proposals } from './proposals.tsx'
 import { ReleaseItem, UnreleasedItem } from './release-item.tsx'
@@ -20,13 +21,13 @@ import { type NamedRole, Signers } from './signers.tsx'
 /** Images of streamed disks: what is released, what awaits signatures, where it is in use. */
 export function ImagesPage(): ReactElement {
   const known = useResource(loadImages)
-  const machines = useResource(imagesApi.endpoints)
-  useInterval(machines.reload, 5000)
+  const use = useResource(imagesApi.use)
+  useInterval(use.reload, 5000)
   useInterval(known.reload, 15_000)
   const families = known.data === undefined ? undefined : familiesOf(known.data.releases, known.data.images)
   const reload = () => {
     known.reload()
-    machines.reload()
+    use.reload()
   }
   return (
     <>
@@ -41,16 +42,9 @@ export function ImagesPage(): ReactElement {
           <Problem error={known.error} retry={known.reload} />
         )
       ) : (
-        <Loaded
-          all={known.data.releases}
-          families={families}
-          endpoints={machines.data?.endpoints}
-          onChange={reload}
-        />
+        <Loaded all={known.data.releases} families={families} use={use.data} onChange={reload} />
       )}
-      {machines.data === undefined && machines.error !== undefined && (
-        <Problem error={machines.error} retry={machines.reload} />
-      )}
+      {use.data === undefined && use.error !== undefined && <Problem error={use.error} retry={use.reload} />}
     </>
   )
 }
@@ -58,12 +52,10 @@ export function ImagesPage(): ReactElement {
 function Loaded(props: {
   readonly all: ReleasesView
   readonly families: readonly Family[]
-  readonly endpoints: readonly EndpointView[] | undefined
+  readonly use: z.infer<typeof imageUseAnswer> | undefined
   readonly onChange: () => void
 }): ReactElement {
-  const { all, families, endpoints = [], onChange } = props
-  const leases = leasesOf(endpoints)
-  const groups = [...new Set(endpoints.map(({ group }) => group))].toSorted()
+  const { all, families, use, onChange } = props
   const roles = rolesOf(all)
   const pending = new Set(all.proposals.map(({ role }) => role))
   if (all.root === undefined && all.proposals.length === 0) return <NobodySigns />
@@ -86,12 +78,12 @@ function Loaded(props: {
           proposed={
             all.proposals.find(({ role }) => role === family.name)?.adds.map((add) => add.version) ?? []
           }
-          leases={leases.filter(({ image }) => image === family.name)}
-          groups={groups}
+          uses={use?.uses.filter(({ image }) => image === family.name) ?? []}
+          groups={use?.groups ?? []}
           onChange={onChange}
         />
       ))}
-      {props.endpoints !== undefined && <LiveStreams leases={leases} onChange={onChange} />}
+      <LiveStreams onChange={onChange} />
       {roles.length > 0 && <Signers roles={roles} pending={pending} onChange={onChange} />}
     </>
   )
@@ -101,11 +93,11 @@ function FamilySection(props: {
   readonly family: Family
   /** Versions that await signatures. */
   readonly proposed: readonly string[]
-  readonly leases: readonly HeldLease[]
+  readonly uses: readonly { readonly version: string; readonly leases: number }[]
   readonly groups: readonly string[]
   readonly onChange: () => void
 }): ReactElement {
-  const { family, proposed, leases, groups, onChange } = props
+  const { family, proposed, uses, groups, onChange } = props
   const { me } = usePerson()
   const { name, role, releases, unreleased } = family
   return (
@@ -146,7 +138,7 @@ function FamilySection(props: {
             key={release.version}
             family={family}
             release={release}
-            leases={leases.filter(({ version }) => version === release.version)}
+            leases={uses.find(({ version }) => version === release.version)?.leases ?? 0}
             onChange={onChange}
           />
         ))}

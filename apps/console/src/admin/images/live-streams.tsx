@@ -1,20 +1,21 @@
 import { type ReactElement, useState } from 'react'
+import type { HeldLease } from '#core/api/lease.ts'
 import { api } from '../../api/api.ts'
+import { imagesApi } from '../../api/images-api.ts'
 import { usePerson } from '../../person-context.ts'
 import { type DataRow, DataTable } from '../../ui/data-table.tsx'
 import { Confirm } from '../../ui/dialog.tsx'
 import { Problem } from '../../ui/message.tsx'
+import { PageSearch, PageTurns, usePages } from '../../ui/paged-list.tsx'
 import { useAction } from '../../ui/use-action.ts'
-import { useNow } from '../../ui/use-resource.ts'
+import { useInterval, useNow } from '../../ui/use-resource.ts'
 import { ago, leaseStateNames, overlaySentences, sentence, size, span } from '../../words.ts'
-import type { HeldLease } from './families.ts'
 
 /** Every disk that an endpoint holds a lease of, with what it has fetched so far. */
-export function LiveStreams(props: {
-  readonly leases: readonly HeldLease[]
-  readonly onChange: () => void
-}): ReactElement {
-  const { leases } = props
+export function LiveStreams(props: { readonly onChange: () => void }): ReactElement {
+  const pages = usePages(imagesApi.leases)
+  const { data, reload } = pages
+  useInterval(reload, 5000)
   const { me } = usePerson()
   const now = useNow()
   const [asked, setAsked] = useState<HeldLease>()
@@ -24,6 +25,7 @@ export function LiveStreams(props: {
     setAsked(undefined)
     run(async () => {
       await api.endSession(lease.sessionId)
+      reload()
       props.onChange()
     })
   }
@@ -33,31 +35,46 @@ export function LiveStreams(props: {
       <header className="section-head">
         <h2 id="streams-title">
           In use now
-          {leases.length > 0 && <span className="count">{leases.length}</span>}
+          {data !== undefined && data.count > 0 && (
+            <span className="count">{data.count.toLocaleString()}</span>
+          )}
         </h2>
       </header>
       {error !== undefined && <Problem error={error} />}
-      {leases.length === 0 ? (
+      {data === undefined ? (
+        pages.error !== undefined && <Problem error={pages.error} retry={reload} />
+      ) : data.count === 0 && pages.search === '' ? (
         <p className="muted">No endpoint holds a disk right now.</p>
       ) : (
-        <DataTable
-          label="Leases"
-          rows={leases.map((lease) => ({
-            key: lease.id,
-            cells: cellsOf(lease, now),
-            actions: me.admin && (lease.state === 'held' || lease.state === 'offered') && (
-              <button
-                type="button"
-                className="button button-small"
-                disabled={busy}
-                aria-label={`Withdraw ${lease.image} from ${lease.endpoint.name}`}
-                onClick={() => setAsked(lease)}
-              >
-                Withdraw
-              </button>
-            ),
-          }))}
-        />
+        <>
+          <PageSearch
+            label="Search by endpoint, person, workspace or image"
+            pages={pages}
+            shown={data.leases.length}
+            count={data.count}
+          />
+          {data.leases.length > 0 && (
+            <DataTable
+              label="Leases"
+              rows={data.leases.map((lease) => ({
+                key: lease.id,
+                cells: cellsOf(lease, now),
+                actions: me.admin && (lease.state === 'held' || lease.state === 'offered') && (
+                  <button
+                    type="button"
+                    className="button button-small"
+                    disabled={busy}
+                    aria-label={`Withdraw ${lease.image} from ${lease.endpoint.name}`}
+                    onClick={() => setAsked(lease)}
+                  >
+                    Withdraw
+                  </button>
+                ),
+              }))}
+            />
+          )}
+          <PageTurns pages={pages} />
+        </>
       )}
       {asked !== undefined && (
         <Confirm

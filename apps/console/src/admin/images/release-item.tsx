@@ -6,18 +6,19 @@ import { CommandLine, Digest } from '../../ui/copyable.tsx'
 import { Icon } from '../../ui/icons.tsx'
 import { Problem } from '../../ui/message.tsx'
 import { useAction } from '../../ui/use-action.ts'
-import { useNow } from '../../ui/use-resource.ts'
+import { useNow, useResource } from '../../ui/use-resource.ts'
 import { ago, leaseStateNames } from '../../words.ts'
 import { signCommand } from './commands.ts'
 import { DiskPicture } from './disk-picture.tsx'
-import type { Family, HeldLease, Release } from './families.ts'
+import type { Family, Release } from './families.ts'
 import { RollbackDialog } from './rollback-dialog.tsx'
 
 /** One release: where it is, what it changed, who uses it, and the way back to it. */
 export function ReleaseItem(props: {
   readonly family: Family
   readonly release: Release
-  readonly leases: readonly HeldLease[]
+  /** How many endpoints hold one of it. */
+  readonly leases: number
   readonly onChange: () => void
 }): ReactElement {
   const { family, release, leases } = props
@@ -36,12 +37,12 @@ export function ReleaseItem(props: {
           {again && `, again ${release.contentVersion}`}
         </>
       }
-      use={leases.length === 0 ? '' : `In use on ${leases.length}`}
+      use={leases === 0 ? '' : `In use on ${leases.toLocaleString()}`}
       at={release.publishedAt}
     >
       <ImageFacts image={image} release={release} />
       {image?.comparison !== undefined && <DiskPicture image={image} comparison={image.comparison} />}
-      <InUse leases={leases} />
+      {leases > 0 && <InUse image={family.name} version={release.version} />}
       {me.admin && !isNewest && (
         <p>
           <button type="button" className="button button-small" onClick={() => setRolling(true)}>
@@ -215,18 +216,23 @@ function ImageFacts(props: {
   )
 }
 
-function InUse({ leases }: { readonly leases: readonly HeldLease[] }): ReactElement | null {
-  if (leases.length === 0) return null
+function InUse(props: { readonly image: string; readonly version: string }): ReactElement | null {
+  const { data, error, reload } = useResource(() =>
+    imagesApi.leases(String(new URLSearchParams({ image: props.image, version: props.version }))),
+  )
+  if (data === undefined) return error === undefined ? null : <Problem error={error} retry={reload} />
+  const more = data.count - data.leases.length
   return (
     <div className="stack-small">
       <h4>In use</h4>
       <ul className="chips">
-        {leases.map(({ id, endpoint, person, state }) => (
+        {data.leases.map(({ id, endpoint, person, state }) => (
           <li key={id} className="chip">
             {endpoint.name}, {person.name}
             {state === 'held' ? '' : `, ${leaseStateNames[state].toLowerCase()}`}
           </li>
         ))}
+        {more > 0 && <li className="muted">and {more.toLocaleString()} more</li>}
       </ul>
     </div>
   )
