@@ -16,6 +16,8 @@ declare module 'fastify' {
   }
   interface FastifyContextConfig {
     access?: Access
+    /** Media type of what is answered as it is, without a schema. */
+    answers?: string
   }
 }
 

@@ -6,6 +6,7 @@ import { notFound } from '../site-error.ts'
 import type { Api } from './api.ts'
 
 const auditor = { access: 'auditor' } as const
+const text = 'text/plain; charset=utf-8'
 
 /** The audit log as C2SP tlog-tiles serves it: a checkpoint, hash tiles and entry bundles, and the key that verifies it. */
 export function auditRoutes(app: Api, site: Site): void {
@@ -15,15 +16,18 @@ export function auditRoutes(app: Api, site: Site): void {
     async () => ({ key: site.auditKey }),
   )
 
-  app.get('/audit/checkpoint', { config: auditor }, async (_request, reply) => {
+  app.get('/audit/checkpoint', { config: { ...auditor, answers: text } }, async (_request, reply) => {
     const checkpoint = await readCheckpoint(site.store.db)
     if (checkpoint === undefined || checkpoint === '') throw notFound('checkpoint: the log is empty')
-    return reply.type('text/plain; charset=utf-8').send(checkpoint)
+    return reply.type(text).send(checkpoint)
   })
 
   app.get(
     '/audit/tile/*',
-    { config: auditor, schema: { params: z.strictObject({ '*': z.string().max(64) }) } },
+    {
+      config: { ...auditor, answers: 'application/octet-stream' },
+      schema: { params: z.strictObject({ '*': z.string().max(64) }) },
+    },
     async (request, reply) => {
       const tile = parseTilePath(`tile/${request.params['*']}`)
       const bytes = tile === undefined ? undefined : await readTile(site.store.db, tile)

@@ -21,6 +21,7 @@ import { withdrawByAdmin } from '../withdrawing.ts'
 import { type Api, adminActor, callerOf } from './api.ts'
 
 const auditor = { access: 'auditor' } as const
+const text = 'text/plain; charset=utf-8'
 
 /** Where data is, what became of it, the proof of that, and taking it back. */
 export function dataRoutes(app: Api, site: Site): void {
@@ -41,14 +42,14 @@ export function dataRoutes(app: Api, site: Site): void {
   app.get(
     '/audit/proof/:index',
     {
-      config: auditor,
+      config: { ...auditor, answers: text },
       schema: { params: z.strictObject({ index: z.string().regex(/^(0|[1-9]\d{0,17})$/) }) },
     },
     async ({ params }, reply) => {
       const proof = await proveEntry(site.store.db, BigInt(params.index))
       if (proof === undefined) throw notFound('entry: the log does not reach as far')
       return reply
-        .type('text/plain; charset=utf-8')
+        .type(text)
         .header('content-disposition', `attachment; filename="audit-${params.index}.tlog-proof"`)
         .send(formatTlogProof(proof))
     },

@@ -23,7 +23,7 @@ const maxStreams = 32
 /** `GET /events`: server-sent events for one signed-in page. Ends with the web session. */
 export function eventRoutes(app: Api, site: Site): void {
   const open = new Map<string, Set<ServerResponse>>()
-  app.get('/events', {}, async (request, reply) => {
+  app.get('/events', { config: { answers: 'text/event-stream' } }, async (request, reply) => {
     const caller = callerOf(request)
     const streams = open.get(caller.webSession.id) ?? new Set()
     open.set(caller.webSession.id, streams.add(reply.raw))

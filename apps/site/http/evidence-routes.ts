@@ -24,6 +24,7 @@ import { notFound, SiteError } from '../site-error.ts'
 import { makeStatements } from '../system-statements.ts'
 import { type Api, adminActor, callerOf } from './api.ts'
 import { exporterOf } from './exporter-of.ts'
+import { byPersonAtEndpoint } from './openapi.ts'
 
 const byId = z.strictObject({ id: uuid })
 const nothing = z.strictObject({})
@@ -31,15 +32,19 @@ const nothing = z.strictObject({})
 /** What is known of endpoints, what other systems say of them, and alarms. */
 export function evidenceRoutes(app: Api, site: Site): void {
   // Co-signed by the endpoint: what is known of a machine is shown on that machine.
-  app.get('/endpoint/claims', { schema: { response: { 200: endpointClaimsAnswer } } }, async (request) => {
-    const { endpoint } = callerOf(request).circumstances
-    if (endpoint === undefined)
-      throw new SiteError('ENDPOINT_REFUSED', 'no enrolled device has signed this request', {
-        remedy: 'Ask with the command line on an enrolled device.',
-      })
-    const { changes: _, ...answer } = await claimsAnswer(site, endpoint)
-    return answer
-  })
+  app.get(
+    '/endpoint/claims',
+    { schema: { security: byPersonAtEndpoint, response: { 200: endpointClaimsAnswer } } },
+    async (request) => {
+      const { endpoint } = callerOf(request).circumstances
+      if (endpoint === undefined)
+        throw new SiteError('ENDPOINT_REFUSED', 'no enrolled device has signed this request', {
+          remedy: 'Ask with the command line on an enrolled device.',
+        })
+      const { changes: _, ...answer } = await claimsAnswer(site, endpoint)
+      return answer
+    },
+  )
 
   app.get(
     '/endpoints/:id/claims',

@@ -8,6 +8,7 @@ import type { Site } from '../site.ts'
 import { SiteError } from '../site-error.ts'
 import { type Api, callerOf } from './api.ts'
 import { exporterOf } from './exporter-of.ts'
+import { byEndpoint } from './openapi.ts'
 
 /** Launches that go from a browser to the endpoint it runs on. */
 export function handoffRoutes(app: Api, site: Site): void {
@@ -22,7 +23,10 @@ export function handoffRoutes(app: Api, site: Site): void {
   // Nobody is signed in on the endpoint: it shows that it is one, and the code says whose launch it is.
   app.post(
     '/handoffs/redeem',
-    { config: { access: 'public' }, schema: { body: redeemRequest, response: { 201: redeemAnswer } } },
+    {
+      config: { access: 'public' },
+      schema: { security: byEndpoint, body: redeemRequest, response: { 201: redeemAnswer } },
+    },
     async (request, reply) => {
       const { endpoint, interception, deviceKey } = await endpointOf(site, request)
       // A code cannot be guessed; that nobody tries for ever is for the database's sake.

@@ -50,8 +50,10 @@ export function joinRoutes(app: Api, site: Site): void {
     async (request, reply) => reply.code(201).send({ person: await setUp(site, request.body) }),
   )
 
-  app.get('/authorities', { config: open }, async (_request, reply) =>
-    reply.type('application/x-pem-file').send(site.authority.rootPem),
+  app.get(
+    '/authorities',
+    { config: { ...open, answers: 'application/x-pem-file' } },
+    async (_request, reply) => reply.type('application/x-pem-file').send(site.authority.rootPem),
   )
 
   app.post(

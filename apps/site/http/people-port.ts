@@ -3,7 +3,6 @@ import type { Server, Socket } from 'node:net'
 import type { SecureContextOptions } from 'node:tls'
 import fastifySwagger from '@fastify/swagger'
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyRequest } from 'fastify'
-import { jsonSchemaTransform } from 'fastify-type-provider-zod'
 import { clientAddress, formatAddress } from '#core/trust/index.ts'
 import {
   createAuthenticate,
@@ -29,6 +28,7 @@ import { exporterOf } from './exporter-of.ts'
 import { handoffRoutes } from './handoff-routes.ts'
 import { healthRoutes } from './health-routes.ts'
 import { joinRoutes } from './join-routes.ts'
+import { describeApi, withErrors } from './openapi.ts'
 import { personRoutes } from './person-routes.ts'
 import { releaseRoutes } from './release-routes.ts'
 
@@ -148,22 +148,12 @@ async function passOver(body: IncomingMessage): Promise<void> {
 }
 
 async function addRoutes(app: Api, site: Site): Promise<void> {
-  await app.register(fastifySwagger, {
-    openapi: {
-      openapi: '3.1.0',
-      info: {
-        title: 'Trustcast',
-        version: site.version,
-        description: 'Requests are signed: see core/identity/proof.ts.',
-      },
-    },
-    transform: jsonSchemaTransform,
-  })
+  await app.register(fastifySwagger, describeApi(site.version))
   await app.register(
     async (api: FastifyInstance) => {
       const typed = withZod(api)
       typed.get('/openapi.json', { config: { access: 'public' }, schema: { hide: true } }, async () =>
-        app.swagger(),
+        withErrors(app.swagger()),
       )
       for (const routes of [
         joinRoutes,

@@ -61,12 +61,16 @@ export function releaseRoutes(app: Api, site: Site): void {
 /** TUF metadata by its file names (TUF 1.0, section 7.2): signed, and no secret. */
 function metadataRoutes(app: Api, site: Site): void {
   const params = z.strictObject({ file: z.string().max(160) })
-  app.get('/releases/metadata/:file', { config: open, schema: { params } }, async (request, reply) => {
-    const file = parseMetadataFileName(request.params.file)
-    const bytes = file && (await readMetadata(site.store.db, file.role, file.version))
-    if (bytes === undefined) throw notFound('metadata')
-    return reply.type('application/json').send(Buffer.from(bytes))
-  })
+  app.get(
+    '/releases/metadata/:file',
+    { config: { ...open, answers: 'application/json' }, schema: { params } },
+    async (request, reply) => {
+      const file = parseMetadataFileName(request.params.file)
+      const bytes = file && (await readMetadata(site.store.db, file.role, file.version))
+      if (bytes === undefined) throw notFound('metadata')
+      return reply.type('application/json').send(Buffer.from(bytes))
+    },
+  )
 }
 
 function imageRoutes(app: Api, site: Site): void {

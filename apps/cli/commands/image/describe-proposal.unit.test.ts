@@ -9,7 +9,6 @@ import {
   proposeRenewal,
   proposeRollback,
   retireRelease,
-  type TufKey,
 } from '#core/release/index.ts'
 import { encodeMetadata, type FamilySigned } from '#core/release/metadata.ts'
 import { codeOf, firstRoot, makeCast, start, twoOfThree } from '#core/release/release.fixture.ts'
@@ -172,9 +171,11 @@ test('whom targets name anew, beside what was verified', () => {
 test('whose key it is comes after its id, and one that is called otherwise than before is marked', () => {
   const cast = makeCast()
   const [alice, bob] = [cast.alice.publicKey, cast.bob.publicKey]
-  const called = (key: TufKey, as: string): TufKey => ({ ...key, 'x-trustcast-name': as })
   const before = proposeFamily({ keys: [alice, bob], threshold: 2, name, expiresAtMs })
-  const swapped = [called(alice, 'bob'), called(bob, 'alice')]
+  const swapped = [
+    { ...alice, 'x-trustcast-name': 'bob' },
+    { ...bob, 'x-trustcast-name': 'alice' },
+  ]
   const after = proposeFamily({ current: before, keys: swapped, threshold: 2, name, expiresAtMs })
   const meant = { role: 'targets', version: undefined }
   const { lines } = describeProposal(meant, detail(after, { published: before }), before)
