@@ -1,7 +1,9 @@
-import { createHash, X509Certificate } from 'node:crypto'
+import { createHash, randomBytes, X509Certificate } from 'node:crypto'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { type Credentials, connectTo } from '#apps/site-client/call.ts'
+import { makeProof, proofHeader } from '#core/identity/proof.ts'
 import { openWorkspace, untilWorks } from './hosted-person.rig.ts'
 import { passwordOf, pidsMatching, type RunningSite, startSite, until } from './running-site.rig.ts'
 import { displayServers, familyOf, running } from './site-processes.rig.ts'
@@ -37,6 +39,34 @@ test('a site that was killed leaves nothing behind and goes on with the same log
   await untilNothingRuns(second, ended)
   again.viewer.channel.close('left')
 }, 180_000)
+
+test('a site ends though pages went away while it found out who asked for their events', async () => {
+  await using site = await startSite({ args: ['--hosts', '1', '--gateways', '1'] })
+  const { credentials } = await site.signIn('nora')
+  for (let round = 0; round < 30; round++) await askForEventsAndGo(site, credentials)
+  const [pid = 0] = await site.pidsOf('site')
+  process.kill(pid, 'SIGTERM')
+  await until(async () => (await running([pid])).length === 0, 'the site ends')
+}, 120_000)
+
+async function askForEventsAndGo(site: RunningSite, { cookie, keyPair }: Credentials): Promise<void> {
+  const method = 'GET'
+  const path = '/api/v1/events'
+  const body = new Uint8Array()
+  const proof = await makeProof({
+    method,
+    path,
+    body,
+    keyPair,
+    nowMs: Date.now(),
+    random: randomBytes(16),
+  })
+  const lines = [`${method} ${path} HTTP/1.1`, `host: ${new URL(site.url).host}`, `cookie: ${cookie}`]
+  const socket = await connectTo(site.address)
+  const gone = new Promise((resolve) => socket.once('close', resolve))
+  socket.end(`${[...lines, `${proofHeader}: ${proof}`].join('\r\n')}\r\n\r\n`, () => socket.destroy())
+  await gone
+}
 
 /** No process, no display and no port of it. */
 async function untilNothingRuns(site: RunningSite, family: readonly number[]): Promise<void> {
