@@ -2,9 +2,11 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { callJson } from '#apps/site-client/call.ts'
-import { hostView, personView, tokenAnswer, workspaceDefinition } from '#core/api/admin.ts'
+import { hostView, personView, policyView, tokenAnswer, workspaceDefinition } from '#core/api/admin.ts'
 import { launchAnswer, siteView, workspaceView } from '#core/api/person.ts'
+import { apiError } from '#core/api/words.ts'
 import { exportPublic, generateX25519 } from '#core/channel/index.ts'
+import { sendSigned } from './attacks/raw-request.rig.ts'
 import { type RunningSite, signIn, startSite } from './running-site.rig.ts'
 import { openDatabase, type SiteDatabase } from './site-database.rig.ts'
 
@@ -100,6 +102,47 @@ test('the admin makes a workspace and a person, who opens it; a pool without hos
   await expect(launch('nowhere')).rejects.toMatchObject({ code: 'LAUNCH_NO_ROOM' })
   const { delivery } = await launch('here')
   expect(delivery.session).toMatchObject({ state: 'ready', mode: 'hosted-shared' })
+})
+
+test('a change that is based on what somebody else has changed meanwhile is refused, and so is a new workspace of a name in use', async () => {
+  const { credentials } = await signIn(site.address, firstAdmin.login, firstAdmin.password)
+  const ask = (path: string, headers: Readonly<Record<string, string>> = {}, body?: unknown) =>
+    sendSigned(site, credentials, {
+      method: body === undefined ? 'GET' : 'PUT',
+      path: `/api/v1/admin/${path}`,
+      headers,
+      body,
+    })
+  const policy = policyView.parse(JSON.parse(String((await ask('policy')).body)))
+  const here = workspaceDefinition.parse(JSON.parse(String((await ask('workspaces/here')).body)))
+  const zone = (name: string) => ({ name, kind: 'inside', networks: ['192.0.2.0/24'] })
+  for (const [path, first, second] of [
+    ['policy', { text: `${policy.text}\n// first` }, { text: `${policy.text}\n// second` }],
+    ['zones', { zones: [zone('first')] }, { zones: [zone('second')] }],
+    ['workspaces/here', { ...here, name: 'First' }, { ...here, name: 'Second' }],
+  ] as const) {
+    const basis = { 'if-match': String((await ask(path)).headers['etag']) }
+    expect((await ask(path, basis, first)).status, path).toBe(200)
+    const late = await ask(path, basis, second)
+    expect(late.status, path).toBe(409)
+    expect(apiError.parse(JSON.parse(String(late.body)))).toMatchObject({
+      code: 'CONFLICT',
+      remedy: expect.stringContaining('what is there now'),
+    })
+    expect(JSON.parse(String((await ask(path)).body)), path).toMatchObject(first)
+    const again = { 'if-match': String((await ask(path)).headers['etag']) }
+    // As a proxy sends it that compresses.
+    again['if-match'] = `W/${again['if-match']}`
+    expect((await ask(path, again, second)).status, path).toBe(200)
+    // Whoever says nothing of what they saw replaces what is there, as ever.
+    expect((await ask(path, {}, path === 'workspaces/here' ? here : first)).status, path).toBe(200)
+  }
+
+  const isNew = { 'if-none-match': '*' }
+  const taken = await ask('workspaces/here', isNew, { ...here, name: 'Other' })
+  expect(taken.status).toBe(409)
+  expect(JSON.parse(String((await ask('workspaces/here')).body))).toEqual(here)
+  expect((await ask('workspaces/fresh', isNew, { ...here, id: 'fresh' })).status).toBe(200)
 })
 
 test('an enrolment token names a pool, is bound to its kind and is worth nothing to somebody else', async () => {

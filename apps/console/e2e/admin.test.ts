@@ -1,5 +1,7 @@
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { z } from 'zod'
+import { personView, workspaceDefinition, zoneDefinition } from '#core/api/admin.ts'
 import { type RunningSite, startSite } from '../../../interop/running-site.rig.ts'
 import { sees, signInAt, startVisitors, type Visitors } from './browser.rig.ts'
 import { untilLive } from './screen.rig.ts'
@@ -84,6 +86,74 @@ test('a policy with a mistake is refused by the line it is on; a right one is in
   const tile = carl.getByRole('article', { name: 'Editor' })
   await sees(tile, 'The editor is for our own devices.')
   expect(await tile.getByRole('button', { name: 'Open' }).count()).toBe(0)
+})
+
+test('two admins do not undo each other: what is based on an older policy, network or person is not sent over it', async () => {
+  const other = await site.signIn('ada')
+  await goTo(ada, 'Policy')
+  const editor = ada.getByLabel('Policy text')
+  const text = await editor.inputValue()
+  await editor.fill(`${text}\n// mine`)
+  await other.send('PUT', '/admin/policy', { text: `${text}\n// theirs` }, z.unknown())
+  await ada.getByRole('button', { name: 'Check and activate' }).click()
+  await sees(ada.getByRole('alert'), /Somebody else has changed the policy meanwhile/)
+  expect(await editor.inputValue()).toBe(`${text}\n// mine`)
+  await ada.getByText(/In force now, by ada/).click()
+  await sees(ada.locator('.policy-now'), /theirs/)
+  await ada.getByRole('button', { name: 'Check and activate' }).click()
+  await sees(ada.getByRole('status'), /In force now/)
+
+  await ada.getByRole('button', { name: 'Add a zone' }).click()
+  const zoneDialog = ada.getByRole('dialog')
+  await zoneDialog.getByLabel('Name').fill('mine')
+  await zoneDialog.getByRole('textbox', { name: 'Networks' }).fill('192.0.2.0/24')
+  const { zones } = await other.get('/admin/zones', z.object({ zones: z.array(zoneDefinition) }))
+  const theirs = { name: 'theirs', kind: 'outside', networks: ['198.51.100.0/24'] }
+  await other.send('PUT', '/admin/zones', { zones: [...zones, theirs] }, z.unknown())
+  await zoneDialog.getByRole('button', { name: 'Save' }).click()
+  await sees(zoneDialog.getByRole('alert'), /Somebody else has changed the networks meanwhile/)
+  await ada.locator('tr', { hasText: 'theirs' }).waitFor()
+  await zoneDialog.getByRole('button', { name: 'Save' }).click()
+  await zoneDialog.waitFor({ state: 'detached' })
+  await ada.getByRole('row', { name: /mine/ }).waitFor()
+  await ada.getByRole('row', { name: /theirs/ }).waitFor()
+
+  await goTo(ada, 'People')
+  const { people } = await other.get('/admin/people', z.looseObject({ people: z.array(personView) }))
+  const nora = people.find(({ login }) => login === 'nora')
+  const groups = [...(nora?.groups ?? []), 'night-shift']
+  await ada.getByRole('button', { name: 'Edit Nora Lind' }).click()
+  await other.send('PATCH', `/admin/people/${nora?.id}`, { groups }, z.unknown())
+  await ada.getByRole('dialog').getByLabel('Name', { exact: true }).fill('Nora Lindgren')
+  await ada.getByRole('dialog').getByRole('button', { name: 'Save' }).click()
+  await sees(ada.getByRole('row', { name: /Nora Lindgren/ }), 'night-shift')
+})
+
+test('a workspace that is edited keeps its command, and a new one never takes the place of another', async () => {
+  const asked = await site.signIn('ada')
+  const terminal = () => asked.get('/admin/workspaces/terminal', workspaceDefinition)
+  const before = await terminal()
+  await goTo(ada, 'Workspaces')
+  await ada.getByRole('button', { name: 'Edit Terminal' }).click()
+  const dialog = ada.getByRole('dialog')
+  await dialog.getByLabel('Description').fill('Words only')
+  await dialog.getByRole('button', { name: 'Save' }).click()
+  await dialog.waitFor({ state: 'detached' })
+  const described = { ...before, description: 'Words only' }
+  expect(await terminal()).toEqual(described)
+
+  await ada.getByRole('button', { name: 'Add a workspace' }).click()
+  await dialog.getByLabel('Identifier').fill('terminal')
+  await dialog.getByLabel('Name', { exact: true }).fill('Mine')
+  await dialog.getByLabel('Command').fill('xterm\n-T\nTwo words')
+  await dialog.getByRole('button', { name: 'Add' }).click()
+  await sees(dialog.getByRole('alert'), /The workspace terminal exists already/)
+  expect(await terminal()).toEqual(described)
+  await dialog.getByLabel('Identifier').fill('mine')
+  await dialog.getByRole('button', { name: 'Add' }).click()
+  await dialog.waitFor({ state: 'detached' })
+  const { program } = await asked.get('/admin/workspaces/mine', workspaceDefinition)
+  expect(program).toEqual({ kind: 'application', command: ['xterm', '-T', 'Two words'] })
 })
 
 test('an admin adds a person who can sign in', async () => {

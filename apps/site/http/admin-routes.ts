@@ -43,6 +43,7 @@ import type { Site } from '../site.ts'
 import { notFound } from '../site-error.ts'
 import { decisionRecordOf, gatewayViewOf, hostViewOf, personViewOf, sessionViewOf } from '../views.ts'
 import { type Api, adminActor, callerOf, pageOf } from './api.ts'
+import { entityTag, preconditions, requireBasis } from './preconditions.ts'
 
 const admin = { access: 'admin' } as const
 const auditor = { access: 'auditor' } as const
@@ -188,27 +189,50 @@ function rulesRoutes(app: Api, site: Site): void {
       activatedBy: row.activated_by,
     }
   }
-  app.get('/admin/policy', { config: auditor, schema: { response: { 200: policyView } } }, readPolicy)
+  app.get(
+    '/admin/policy',
+    { config: auditor, schema: { response: { 200: policyView } } },
+    async (_request, reply) => {
+      const policy = await readPolicy()
+      return reply.header('etag', entityTag(policy)).send(policy)
+    },
+  )
   app.put(
     '/admin/policy',
-    { config: admin, bodyLimit: largeBodyBytes, schema: { body: policyPut, response: { 200: policyView } } },
+    {
+      config: admin,
+      bodyLimit: largeBodyBytes,
+      schema: { headers: preconditions, body: policyPut, response: { 200: policyView } },
+    },
     async (request) => {
       const caller = callerOf(request)
+      requireBasis(request.headers, 'the policy', await readPolicy())
       await activatePolicy(site, request.body.text, caller.person.login, adminActor(caller))
       return readPolicy()
     },
   )
 
   const zones = z.strictObject({ zones: z.array(zoneDefinition).max(200) })
-  app.get('/admin/zones', { config: auditor, schema: { response: { 200: zones } } }, async () => ({
-    zones: [...((await readZones(db)) ?? [])],
-  }))
+  const allZones = async (): Promise<z.infer<typeof zones>> => ({ zones: [...((await readZones(db)) ?? [])] })
+  app.get(
+    '/admin/zones',
+    { config: auditor, schema: { response: { 200: zones } } },
+    async (_request, reply) => {
+      const all = await allZones()
+      return reply.header('etag', entityTag(all)).send(all)
+    },
+  )
   app.put(
     '/admin/zones',
-    { config: admin, bodyLimit: largeBodyBytes, schema: { body: zones, response: { 200: zones } } },
+    {
+      config: admin,
+      bodyLimit: largeBodyBytes,
+      schema: { headers: preconditions, body: zones, response: { 200: zones } },
+    },
     async (request) => {
+      requireBasis(request.headers, 'the networks', await allZones())
       await changeZones(site, request.body.zones, adminActor(callerOf(request)))
-      return { zones: [...((await readZones(db)) ?? [])] }
+      return allZones()
     },
   )
 }
@@ -229,19 +253,27 @@ function workspaceRoutes(app: Api, site: Site): void {
   app.get(
     '/admin/workspaces/:id',
     { config: auditor, schema: { params: bySlug, response: { 200: workspaceDefinition } } },
-    async ({ params }) => {
+    async ({ params }, reply) => {
       const workspace = await workspaceById(db, params.id)
       if (workspace === undefined) throw notFound('workspace')
-      return workspace
+      return reply.header('etag', entityTag(workspace)).send(workspace)
     },
   )
   app.put(
     '/admin/workspaces/:id',
     {
       config: admin,
-      schema: { params: bySlug, body: workspaceRequest, response: { 200: workspaceDefinition } },
+      schema: {
+        params: bySlug,
+        headers: preconditions,
+        body: workspaceRequest,
+        response: { 200: workspaceDefinition },
+      },
     },
-    async (request) =>
-      defineWorkspace(site, { ...request.body, id: request.params.id }, adminActor(callerOf(request))),
+    async (request) => {
+      const { id } = request.params
+      requireBasis(request.headers, `the workspace ${id}`, await workspaceById(db, id))
+      return defineWorkspace(site, { ...request.body, id }, adminActor(callerOf(request)))
+    },
   )
 }

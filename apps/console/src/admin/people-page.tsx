@@ -197,10 +197,11 @@ async function save(person: PersonView | undefined, form: FormData): Promise<voi
   if (person === undefined)
     return adminApi.addPerson({ name, login: formValue(form, 'login'), password, groups })
   const disabled = form.get('disabled') !== null
+  // Only what was changed here: somebody else may change the rest meanwhile.
   return adminApi.changePerson(person.id, {
-    name,
-    groups,
-    disabled,
+    ...(name === person.name ? {} : { name }),
+    ...(groups.toSorted().join(' ') === person.groups.toSorted().join(' ') ? {} : { groups }),
+    ...(disabled === person.disabled ? {} : { disabled }),
     ...(password === '' ? {} : { password }),
   })
 }

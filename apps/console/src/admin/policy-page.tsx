@@ -17,20 +17,30 @@ export function PolicyPage(): ReactElement {
   const now = useNow()
   const [draft, setDraft] = useState<string>()
   const [done, setDone] = useState(false)
+  /** Somebody else activated another one since this draft was begun. */
+  const [overtaken, setOvertaken] = useState(false)
   const action = useAction()
   const editor = useRef<HTMLTextAreaElement>(null)
   const text = draft ?? data?.text ?? ''
   const errorLine = action.error === undefined ? undefined : lineOf(describe(action.error).message)
 
+  const drop = () => {
+    setDraft(undefined)
+    setOvertaken(false)
+  }
   const activate = () =>
     action.run(async () => {
       try {
-        await adminApi.activatePolicy(text)
+        await adminApi.activatePolicy(text, data?.tag ?? '')
       } catch (error) {
+        if (describe(error).code === 'CONFLICT') {
+          setOvertaken(true)
+          reload()
+        }
         editor.current?.focus()
         throw error
       }
-      setDraft(undefined)
+      drop()
       setDone(true)
       reload()
     })
@@ -60,6 +70,12 @@ export function PolicyPage(): ReactElement {
             }}
           />
           {action.error !== undefined && <Problem error={action.error} />}
+          {overtaken && draft !== undefined && (
+            <details>
+              <summary>In force now, by {data.activatedBy}: activating your draft replaces it</summary>
+              <pre className="policy-now">{data.text}</pre>
+            </details>
+          )}
           <footer className="editor-foot">
             <p className="grow muted small" role="status">
               {done && 'In force now; running sessions are being decided again. '}
@@ -74,7 +90,7 @@ export function PolicyPage(): ReactElement {
                   type="button"
                   className="button"
                   disabled={draft === undefined || action.busy}
-                  onClick={() => setDraft(undefined)}
+                  onClick={drop}
                 >
                   Discard changes
                 </button>

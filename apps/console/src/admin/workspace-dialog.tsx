@@ -3,17 +3,57 @@ import type { WorkspaceDefinition } from '#core/api/admin.ts'
 import type { DeliveryMode } from '#core/trust/words.ts'
 import { adminApi } from '../api/api.ts'
 import { Dialog, DialogFoot } from '../ui/dialog.tsx'
-import { formValue, TextField, words } from '../ui/fields.tsx'
-import { Problem } from '../ui/message.tsx'
+import { formValue, LinesField, TextField, words } from '../ui/fields.tsx'
+import { Problem, Waiting } from '../ui/message.tsx'
 import { useAction } from '../ui/use-action.ts'
+import { useResource } from '../ui/use-resource.ts'
+import { commandOf, linesOf } from './command-lines.ts'
 import { DiskFields, diskFrom } from './disk-fields.tsx'
 import { ModeOrder } from './mode-order.tsx'
 
-/** Adds or changes a workspace. */
-export function WorkspaceDialog(props: {
-  readonly workspace: WorkspaceDefinition | undefined
+/** Adds a workspace. */
+export function AddWorkspace(props: {
   readonly onClose: () => void
   readonly onSaved: () => void
+}): ReactElement {
+  return (
+    <Dialog title="Add a workspace" onClose={props.onClose}>
+      <WorkspaceForm workspace={undefined} {...props} />
+    </Dialog>
+  )
+}
+
+/** Changes a workspace, as it is when this opens. */
+export function EditWorkspace(props: {
+  readonly id: string
+  readonly name: string
+  readonly onClose: () => void
+  readonly onSaved: () => void
+}): ReactElement {
+  const { data, error, reload } = useResource(() => adminApi.workspace(props.id))
+  return (
+    <Dialog title={`Edit ${props.name}`} onClose={props.onClose}>
+      {data === undefined ? (
+        <div className="dialog-body">
+          {error === undefined ? (
+            <Waiting label="Loading the workspace" />
+          ) : (
+            <Problem error={error} retry={reload} />
+          )}
+        </div>
+      ) : (
+        <WorkspaceForm workspace={data} onRefused={reload} {...props} />
+      )}
+    </Dialog>
+  )
+}
+
+function WorkspaceForm(props: {
+  readonly workspace: (WorkspaceDefinition & { readonly tag: string }) | undefined
+  readonly onClose: () => void
+  readonly onSaved: () => void
+  /** What is there now may be another than this form began with. */
+  readonly onRefused?: () => void
 }): ReactElement {
   const { workspace } = props
   const [modes, setModes] = useState<readonly DeliveryMode[]>(workspace?.modes ?? ['hosted-shared'])
@@ -23,104 +63,106 @@ export function WorkspaceDialog(props: {
 
   function submit(event: FormEvent<HTMLFormElement>): void {
     event.preventDefault()
-    const definition = definitionFrom(new FormData(event.currentTarget), workspace?.id, kind, modes)
+    const form = new FormData(event.currentTarget)
+    const definition = definitionFrom(form, workspace?.id, kind, modes, command)
     run(async () => {
-      await adminApi.replaceWorkspace(definition)
+      try {
+        await adminApi.defineWorkspace(definition, workspace?.tag ?? 'new')
+      } catch (error) {
+        props.onRefused?.()
+        throw error
+      }
       props.onSaved()
       props.onClose()
     })
   }
 
   return (
-    <Dialog
-      title={workspace === undefined ? 'Add a workspace' : `Edit ${workspace.name}`}
-      onClose={props.onClose}
-    >
-      <form onSubmit={submit}>
-        <div className="dialog-body">
-          {workspace === undefined && (
-            <TextField
-              label="Identifier"
-              name="id"
-              required
-              pattern="[a-z][a-z0-9\-]{0,39}"
-              title="Lower-case letters, digits and dashes, 40 at most"
-              hint="The policy and the audit log know it by this. It cannot be changed later."
-              autoComplete="off"
-              spellCheck={false}
-            />
-          )}
-          <TextField label="Name" name="name" defaultValue={workspace?.name} required maxLength={100} />
+    <form onSubmit={submit}>
+      <div className="dialog-body">
+        {workspace === undefined && (
           <TextField
-            label="Description"
-            name="description"
-            defaultValue={workspace?.description}
-            maxLength={500}
-          />
-          <TextField
-            label="Icon"
-            name="icon"
-            defaultValue={workspace?.icon ?? 'application'}
-            maxLength={40}
-            hint="desktop, application, terminal, document, browser, chart, education or health"
-          />
-          <fieldset className="choices">
-            <legend>Program</legend>
-            {(['desktop', 'application'] as const).map((value) => (
-              <label key={value}>
-                <input
-                  type="radio"
-                  name="kind"
-                  value={value}
-                  checked={kind === value}
-                  onChange={() => setKind(value)}
-                />
-                {value === 'desktop' ? 'A whole desktop' : 'One application'}
-              </label>
-            ))}
-          </fieldset>
-          {kind === 'application' && (
-            <TextField
-              label="Command"
-              name="command"
-              defaultValue={command.join(' ')}
-              required
-              className="mono"
-              hint="As it starts on the host, its arguments separated by spaces."
-              autoComplete="off"
-              spellCheck={false}
-            />
-          )}
-          <ModeOrder modes={modes} onChange={setModes} />
-          {needsDisk(modes) && (
-            <DiskFields disk={workspace?.disk} startsApplication={modes.includes('streamed-disk')} />
-          )}
-          <TextField
-            label="Pool"
-            name="pool"
-            defaultValue={workspace?.pool ?? 'default'}
+            label="Identifier"
+            name="id"
             required
-            hint="The hosts that serve it: those that were enrolled into this pool."
+            pattern="[a-z][a-z0-9\-]{0,39}"
+            title="Lower-case letters, digits and dashes, 40 at most"
+            hint="The policy and the audit log know it by this. It cannot be changed later."
             autoComplete="off"
             spellCheck={false}
           />
-          <TextField
-            label="Collections"
-            name="collections"
-            defaultValue={workspace?.collections.join(' ')}
-            hint="Names by which the policy groups workspaces, separated by spaces."
+        )}
+        <TextField label="Name" name="name" defaultValue={workspace?.name} required maxLength={100} />
+        <TextField
+          label="Description"
+          name="description"
+          defaultValue={workspace?.description}
+          maxLength={500}
+        />
+        <TextField
+          label="Icon"
+          name="icon"
+          defaultValue={workspace?.icon ?? 'application'}
+          maxLength={40}
+          hint="desktop, application, terminal, document, browser, chart, education or health"
+        />
+        <fieldset className="choices">
+          <legend>Program</legend>
+          {(['desktop', 'application'] as const).map((value) => (
+            <label key={value}>
+              <input
+                type="radio"
+                name="kind"
+                value={value}
+                checked={kind === value}
+                onChange={() => setKind(value)}
+              />
+              {value === 'desktop' ? 'A whole desktop' : 'One application'}
+            </label>
+          ))}
+        </fieldset>
+        {kind === 'application' && (
+          <LinesField
+            label="Command"
+            name="command"
+            defaultValue={linesOf(command)}
+            required
+            rows={Math.max(3, command.length)}
+            className="mono"
+            hint="As it starts on the host: the program, then each argument on a line of its own."
             autoComplete="off"
             spellCheck={false}
           />
-          {error !== undefined && <Problem error={error} />}
-        </div>
-        <DialogFoot onClose={props.onClose}>
-          <button type="submit" className="button button-primary" disabled={busy || modes.length === 0}>
-            {workspace === undefined ? 'Add' : 'Save'}
-          </button>
-        </DialogFoot>
-      </form>
-    </Dialog>
+        )}
+        <ModeOrder modes={modes} onChange={setModes} />
+        {needsDisk(modes) && (
+          <DiskFields disk={workspace?.disk} startsApplication={modes.includes('streamed-disk')} />
+        )}
+        <TextField
+          label="Pool"
+          name="pool"
+          defaultValue={workspace?.pool ?? 'default'}
+          required
+          hint="The hosts that serve it: those that were enrolled into this pool."
+          autoComplete="off"
+          spellCheck={false}
+        />
+        <TextField
+          label="Collections"
+          name="collections"
+          defaultValue={workspace?.collections.join(' ')}
+          hint="Names by which the policy groups workspaces, separated by spaces."
+          autoComplete="off"
+          spellCheck={false}
+        />
+        {error !== undefined && <Problem error={error} />}
+      </div>
+      <DialogFoot onClose={props.onClose}>
+        <button type="submit" className="button button-primary" disabled={busy || modes.length === 0}>
+          {workspace === undefined ? 'Add' : 'Save'}
+        </button>
+      </DialogFoot>
+    </form>
   )
 }
 
@@ -133,6 +175,7 @@ function definitionFrom(
   id: string | undefined,
   kind: 'desktop' | 'application',
   modes: readonly DeliveryMode[],
+  command: readonly string[],
 ): WorkspaceDefinition {
   return {
     id: id ?? formValue(form, 'id'),
@@ -142,7 +185,8 @@ function definitionFrom(
     pool: formValue(form, 'pool').trim(),
     modes: [...modes],
     collections: words(formValue(form, 'collections')),
-    program: kind === 'desktop' ? { kind } : { kind, command: words(formValue(form, 'command')) },
+    program:
+      kind === 'desktop' ? { kind } : { kind, command: commandOf(formValue(form, 'command'), command) },
     ...(needsDisk(modes) ? { disk: diskFrom(form) } : {}),
   }
 }

@@ -10,7 +10,7 @@ import { modeNames } from '../words.ts'
 import { TimelineButton } from './data/timeline-dialog.tsx'
 import { ExplainDialog } from './explain-dialog.tsx'
 import { PageHead } from './page-head.tsx'
-import { WorkspaceDialog } from './workspace-dialog.tsx'
+import { AddWorkspace, EditWorkspace } from './workspace-dialog.tsx'
 
 /** What can be opened at this site. Who may open it, and how, is for the policy. */
 export function WorkspacesPage(): ReactElement {
@@ -86,9 +86,11 @@ export function WorkspacesPage(): ReactElement {
           }))}
         />
       )}
-      {editing !== undefined && (
-        <WorkspaceDialog
-          workspace={editing === 'new' ? undefined : editing}
+      {editing === 'new' && <AddWorkspace onClose={() => setEditing(undefined)} onSaved={reload} />}
+      {editing !== undefined && editing !== 'new' && (
+        <EditWorkspace
+          id={editing.id}
+          name={editing.name}
           onClose={() => setEditing(undefined)}
           onSaved={reload}
         />

@@ -69,12 +69,13 @@ export function ZoneEditor(): ReactElement {
           }))}
         />
       )}
-      {editing !== undefined && zones !== undefined && (
+      {editing !== undefined && data !== undefined && zones !== undefined && (
         <ZoneDialog
-          zone={editing === 'new' ? undefined : editing}
+          zone={editing === 'new' ? undefined : (zones.find(({ name }) => name === editing.name) ?? editing)}
           zones={zones}
+          tag={data.tag}
+          reload={reload}
           onClose={() => setEditing(undefined)}
-          onSaved={reload}
         />
       )}
     </section>
@@ -85,15 +86,16 @@ function ZoneDialog(props: {
   readonly zone: ZoneDefinition | undefined
   readonly zones: readonly ZoneDefinition[]
   readonly onClose: () => void
-  readonly onSaved: () => void
+  readonly tag: string
+  readonly reload: () => void
 }): ReactElement {
   const { zone, zones } = props
   const { busy, error, run } = useAction()
 
   const replace = (next: readonly ZoneDefinition[]) =>
     run(async () => {
-      await adminApi.replaceZones(next)
-      props.onSaved()
+      // Also when it was refused: what was wrong may be that this is out of date.
+      await adminApi.replaceZones(next, props.tag).finally(props.reload)
       props.onClose()
     })
 
@@ -116,7 +118,9 @@ function ZoneDialog(props: {
             },
           }),
     }
-    replace(zone === undefined ? [...zones, changed] : zones.map((each) => (each === zone ? changed : each)))
+    // By name: the list may have been loaded again since this was opened.
+    const isThere = zone !== undefined && zones.some(({ name }) => name === zone.name)
+    replace(isThere ? zones.map((each) => (each.name === zone.name ? changed : each)) : [...zones, changed])
   }
 
   return (
@@ -162,7 +166,7 @@ function ZoneDialog(props: {
               type="button"
               className="button button-quiet"
               disabled={busy}
-              onClick={() => replace(zones.filter((each) => each !== zone))}
+              onClick={() => replace(zones.filter(({ name }) => name !== zone.name))}
             >
               Remove
             </button>

@@ -29,7 +29,7 @@ import {
   siteView,
   workspaceView,
 } from '#core/api/person.ts'
-import { command, request } from './client.ts'
+import { command, request, requestTagged } from './client.ts'
 
 /** Every call this client makes, as the site serves them under `/api/v1`. */
 export const api = {
@@ -91,19 +91,26 @@ export const adminApi = {
   changePerson: (id: string, body: z.infer<typeof personPatch>) =>
     command({ method: 'PATCH', path: `/admin/people/${id}`, body }),
 
-  policy: () => request({ method: 'GET', path: '/admin/policy' }, policyView),
-  activatePolicy: (text: string) => command({ method: 'PUT', path: '/admin/policy', body: { text } }),
+  policy: () => requestTagged({ method: 'GET', path: '/admin/policy' }, policyView),
+  activatePolicy: (text: string, basis: string) =>
+    command({ method: 'PUT', path: '/admin/policy', body: { text }, basis }),
   zones: () =>
-    request({ method: 'GET', path: '/admin/zones' }, z.strictObject({ zones: z.array(zoneDefinition) })),
-  replaceZones: (zones: readonly ZoneDefinition[]) =>
-    command({ method: 'PUT', path: '/admin/zones', body: { zones } }),
+    requestTagged(
+      { method: 'GET', path: '/admin/zones' },
+      z.strictObject({ zones: z.array(zoneDefinition) }),
+    ),
+  replaceZones: (zones: readonly ZoneDefinition[], basis: string) =>
+    command({ method: 'PUT', path: '/admin/zones', body: { zones }, basis }),
   workspaces: () =>
     request(
       { method: 'GET', path: '/admin/workspaces' },
       z.strictObject({ workspaces: z.array(workspaceDefinition) }),
     ),
-  replaceWorkspace: (definition: WorkspaceDefinition) =>
-    command({ method: 'PUT', path: `/admin/workspaces/${definition.id}`, body: definition }),
+  workspace: (id: string) =>
+    requestTagged({ method: 'GET', path: `/admin/workspaces/${id}` }, workspaceDefinition),
+  /** @param basis tag of the definition that was changed, or `new` */
+  defineWorkspace: (definition: WorkspaceDefinition, basis: string) =>
+    command({ method: 'PUT', path: `/admin/workspaces/${definition.id}`, body: definition, basis }),
 }
 
 const sessionList = z.strictObject({ sessions: z.array(sessionView) })

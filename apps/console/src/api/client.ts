@@ -11,6 +11,8 @@ export interface Call {
   /** Below `/api/v1`, with its query. */
   readonly path: string
   readonly body?: unknown
+  /** What a change is based on: the tag of what was seen, or `new` where nothing may be yet. */
+  readonly basis?: string
   /** Before there is a web session: no proof, and a 401 is an answer like any other. */
   readonly open?: boolean
   /** Try again by itself while the site is busy or away. Always so for GET. */
@@ -34,10 +36,17 @@ let clockOffsetMs = 0
  * @throws {ApiError} what the site answered, SITE_UNREACHABLE, SITE_ANSWER
  */
 export async function request<T>(call: Call, schema: z.ZodType<T>): Promise<T> {
+  return read(await send(call), schema)
+}
+
+/** As `request`, with the tag by which a change says that it is based on this. */
+export async function requestTagged<T extends object>(
+  call: Call,
+  schema: z.ZodType<T>,
+): Promise<T & { readonly tag: string }> {
   const response = await send(call)
-  const answer = schema.safeParse(response.status === 204 ? undefined : await readJson(response))
-  if (answer.success) return answer.data
-  throw badAnswer(response.status, answer.error)
+  const tag = response.headers.get('etag') ?? ''
+  return { ...(await read(response, schema)), tag }
 }
 
 /** As `request`, for calls whose answer says nothing more than that it was done. */
@@ -68,12 +77,20 @@ export async function send(call: Call): Promise<Response> {
   }
 }
 
+async function read<T>(response: Response, schema: z.ZodType<T>): Promise<T> {
+  const answer = schema.safeParse(response.status === 204 ? undefined : await readJson(response))
+  if (answer.success) return answer.data
+  throw badAnswer(response.status, answer.error)
+}
+
 async function sendOnce(call: Call): Promise<Response> {
   const path = `/api/v1${call.path}`
   const body =
     call.body === undefined ? new Uint8Array() : new TextEncoder().encode(JSON.stringify(call.body))
   const headers: Record<string, string> = { accept: 'application/json' }
   if (call.body !== undefined) headers['content-type'] = 'application/json'
+  if (call.basis === 'new') headers['if-none-match'] = '*'
+  else if (call.basis !== undefined) headers['if-match'] = call.basis
   if (call.open !== true) headers[proofHeader] = await prove(call.method, path, body)
 
   let response: Response

@@ -1,4 +1,10 @@
-import { type InputHTMLAttributes, type ReactElement, type SelectHTMLAttributes, useId } from 'react'
+import {
+  type InputHTMLAttributes,
+  type ReactElement,
+  type SelectHTMLAttributes,
+  type TextareaHTMLAttributes,
+  useId,
+} from 'react'
 
 /** A labelled input with room for a hint. */
 export function TextField(
@@ -15,6 +21,23 @@ export function TextField(
           {hint}
         </p>
       )}
+    </div>
+  )
+}
+
+/** A labelled text of several lines. */
+export function LinesField(
+  props: { readonly label: string; readonly hint: string } & TextareaHTMLAttributes<HTMLTextAreaElement>,
+): ReactElement {
+  const { label, hint, ...area } = props
+  const id = useId()
+  return (
+    <div className="field">
+      <label htmlFor={id}>{label}</label>
+      <textarea id={id} {...area} aria-describedby={`${id}-hint`} />
+      <p id={`${id}-hint`} className="hint">
+        {hint}
+      </p>
     </div>
   )
 }
