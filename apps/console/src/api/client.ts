@@ -18,6 +18,8 @@ export interface Call {
   /** Try again by itself while the site is busy or away. Always so for GET. */
   readonly patient?: boolean
   readonly signal?: AbortSignal | undefined
+  /** The answer goes on for as long as it is listened to: whoever reads it bounds its silence. */
+  readonly stream?: boolean
 }
 
 /** Why requests are being tried again at the moment; empty when all is well. Shown quietly by the page. */
@@ -27,6 +29,10 @@ export const siteTrouble = createStore('')
 export const signedOut = createStore(0)
 
 const attempts = 40
+/** What says that nobody is signed in, here or at the site. */
+const endings = ['NOT_SIGNED_IN', 'SIGNED_OUT']
+/** A read that takes longer is lost, and tried again: well before its proof is too old. */
+const readLimitMs = 15_000
 /** The site's clock minus this computer's, ms: a wrong local clock must not make every proof stale. */
 let clockOffsetMs = 0
 
@@ -58,16 +64,23 @@ export async function command(call: Call): Promise<void> {
 /** Calls the site and returns its successful answer, unread. */
 export async function send(call: Call): Promise<Response> {
   const patient = call.patient ?? call.method === 'GET'
+  let last: unknown
   for (let attempt = 1; ; attempt += 1) {
+    const began = performance.now()
     try {
       const response = await sendOnce(call)
       siteTrouble.set('')
       return response
     } catch (error) {
       if (!(error instanceof ApiError)) throw error
-      // The clock may have been wrong; the answer has told the right time.
-      if (error.code === 'PROOF_REFUSED' && attempt === 1) continue
-      if (error.status === 401 && call.open !== true) signedOut.set(signedOut.get() + 1)
+      // The clock may have been wrong, which the answer tells, or the proof too old when it came: it is made anew.
+      const isProofAgain = last === 'PROOF_REFUSED'
+      last = error.code
+      if (error.code === 'PROOF_REFUSED' && !isProofAgain) continue
+      // A proof that is fresh and still refused is of another key than that of the web session.
+      const isKeyLost = error.code === 'PROOF_REFUSED' && performance.now() - began < readLimitMs
+      if (call.open !== true && (isKeyLost || endings.includes(error.code)))
+        signedOut.set(signedOut.get() + 1)
       if (!patient || !error.isTrouble || attempt >= attempts) throw error
       siteTrouble.set(
         error.status === 0 ? 'The site cannot be reached, trying again' : 'The site is busy, trying again',
@@ -93,6 +106,10 @@ async function sendOnce(call: Call): Promise<Response> {
   else if (call.basis !== undefined) headers['if-match'] = call.basis
   if (call.open !== true) headers[proofHeader] = await prove(call.method, path, body)
 
+  const limits = [
+    ...(call.signal === undefined ? [] : [call.signal]),
+    ...(call.method === 'GET' && call.stream !== true ? [AbortSignal.timeout(readLimitMs)] : []),
+  ]
   let response: Response
   try {
     response = await fetch(path, {
@@ -102,7 +119,7 @@ async function sendOnce(call: Call): Promise<Response> {
       credentials: 'same-origin',
       cache: 'no-store',
       redirect: 'error',
-      signal: call.signal ?? null,
+      signal: AbortSignal.any(limits),
     })
   } catch (cause) {
     if (call.signal?.aborted === true) throw cause
@@ -140,8 +157,9 @@ async function readError(response: Response): Promise<ApiError> {
 async function readJson(response: Response): Promise<unknown> {
   try {
     return await response.json()
-  } catch {
-    return undefined
+  } catch (cause) {
+    if (cause instanceof SyntaxError) return undefined
+    throw unreachable(cause)
   }
 }
 

@@ -12,7 +12,7 @@ const silenceMs = 45_000
 export async function listen(onEvent: (event: PersonEvent) => void, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     try {
-      const response = await send({ method: 'GET', path: '/events', signal })
+      const response = await open(signal)
       onEvent({ kind: 'workspaces' })
       await readEvents(response, onEvent, signal)
     } catch {
@@ -20,6 +20,15 @@ export async function listen(onEvent: (event: PersonEvent) => void, signal: Abor
     }
     await pause(signal)
   }
+}
+
+async function open(signal: AbortSignal): Promise<Response> {
+  const silent = new AbortController()
+  const timer = setTimeout(() => silent.abort(), silenceMs)
+  const either = AbortSignal.any([signal, silent.signal])
+  return send({ method: 'GET', path: '/events', signal: either, stream: true }).finally(() =>
+    clearTimeout(timer),
+  )
 }
 
 async function readEvents(

@@ -1,7 +1,8 @@
 import { useEffect, useEffectEvent, useState } from 'react'
 import type { PersonEvent } from '#core/api/person.ts'
 import { listen } from '../api/events.ts'
-import { createStore, type Store, useStore } from './store.ts'
+import { createResource } from './resource.ts'
+import { useStore } from './store.ts'
 
 /** What a page has of something the site knows. Old data stays while newer is on its way. */
 export interface Resource<T> {
@@ -44,30 +45,4 @@ export function useNow(everyMs = 10_000): number {
   const [now, setNow] = useState(() => Date.now())
   useInterval(() => setNow(Date.now()), everyMs)
   return now
-}
-
-interface ResourceState<T> {
-  readonly data?: T
-  readonly error?: unknown
-}
-
-function createResource<T>(load: () => Promise<T>): { state: Store<ResourceState<T>>; reload: () => void } {
-  const state = createStore<ResourceState<T>>({})
-  let turn = 0
-  /** Answers that arrive out of order are dropped. */
-  async function take(mine: number): Promise<void> {
-    try {
-      const data = await load()
-      if (turn === mine) state.set({ data })
-    } catch (error) {
-      if (turn === mine) state.set({ ...state.get(), error })
-    }
-  }
-  return {
-    state,
-    reload() {
-      turn += 1
-      void take(turn)
-    },
-  }
 }

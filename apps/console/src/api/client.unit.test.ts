@@ -1,0 +1,67 @@
+import { afterEach, expect, test, vi } from 'vitest'
+import { send, signedOut } from './client.ts'
+
+// The browser's keys are in IndexedDB, which Node has not.
+vi.mock('./keys.ts', () => {
+  const made = crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign', 'verify'])
+  return { loadProofKeyPair: () => made }
+})
+afterEach(() => vi.unstubAllGlobals())
+
+test('a read has a limit of time, a change and a stream of events have none', async () => {
+  const limits: AbortSignal[] = []
+  vi.spyOn(AbortSignal, 'timeout').mockImplementation(() => {
+    const limit = AbortSignal.abort()
+    limits.push(limit)
+    return limit
+  })
+  const asked = answer(() => new Response('{}'))
+  await send({ method: 'POST', path: '/launches', patient: true })
+  await send({ method: 'GET', path: '/events', stream: true })
+  expect(limits).toHaveLength(0)
+  await send({ method: 'GET', path: '/me' })
+  expect(limits).toHaveLength(1)
+  expect(asked.map(({ aborted }) => aborted)).toEqual([false, false, true])
+  vi.restoreAllMocks()
+})
+
+test('a proof that came too old is made anew, also when others were lost before it', async () => {
+  const before = signedOut.get()
+  const answers = [
+    () => refused(503, 'SITE_BUSY'),
+    () => refused(401, 'PROOF_REFUSED'),
+    () => refused(503, 'SITE_BUSY'),
+    () => refused(401, 'PROOF_REFUSED'),
+    () => new Response('{}'),
+  ]
+  answer(() => answers.shift()?.() ?? Response.error())
+  expect((await send({ method: 'GET', path: '/me' })).status).toBe(200)
+  expect(signedOut.get()).toBe(before)
+})
+
+test('only who is not signed in, or has lost the key, is led to the sign-in', async () => {
+  const before = signedOut.get()
+  for (const [times, code] of [
+    [0, 'SIGN_IN_REFUSED'],
+    [1, 'NOT_SIGNED_IN'],
+    [2, 'PROOF_REFUSED'],
+  ] as const) {
+    answer(() => refused(401, code))
+    await expect(send({ method: 'GET', path: '/me' })).rejects.toMatchObject({ code })
+    expect(signedOut.get()).toBe(before + times)
+  }
+})
+
+function refused(status: number, code: string): Response {
+  return Response.json({ code, message: 'no', ...(status === 503 && { retryAfter: 0 }) }, { status })
+}
+
+/** @returns the signals that requests were made with */
+function answer(next: () => Response): AbortSignal[] {
+  const signals: AbortSignal[] = []
+  vi.stubGlobal('fetch', async (_path: string, { signal }: { readonly signal: AbortSignal }) => {
+    signals.push(signal)
+    return next()
+  })
+  return signals
+}
