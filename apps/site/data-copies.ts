@@ -42,7 +42,7 @@ export function leasedCopyOf(row: LeasedCopyRow, sight: Sight): DataCopy {
     zone: zoneSeen([row.web_address, row.agent_address], row.beacon, sight),
     state: row.state === 'ended' ? 'withdrawn' : row.state,
     protection: leaseProtection(row),
-    since: (row.key_released_at ?? row.made_at).toISOString(),
+    since: (row.withdrawn_at ?? row.key_released_at ?? row.made_at).toISOString(),
     until: row.expires_at.toISOString(),
     ...(row.stats === null ? {} : { stats: row.stats }),
   }

@@ -107,6 +107,12 @@ test('what protects a lease follows its key and its overlay', () => {
   expect(protectionOf({ state: 'withdrawn' })).toEqual(['key-withdrawn', 'overlay-kept'])
 })
 
+test('a copy is held since its key went out, and taken back since that was withdrawn', () => {
+  expect(leasedCopyOf(row, sight).since).toBe(at(-10).toISOString())
+  const taken: LeasedCopyRow = { ...row, state: 'withdrawn', withdrawn_at: at(-2) }
+  expect(leasedCopyOf(taken, sight)).toMatchObject({ state: 'withdrawn', since: at(-2).toISOString() })
+})
+
 test('what is replicated is a copy in the data centre, with its size and from where it came', () => {
   const copy = replicaCopyOf(
     {
