@@ -118,6 +118,15 @@ test('two admins do not undo each other: what is based on an older policy, netwo
   await ada.getByRole('row', { name: /mine/ }).waitFor()
   await ada.getByRole('row', { name: /theirs/ }).waitFor()
 
+  // One click too many takes no network away.
+  await ada.getByRole('button', { name: 'Edit zone mine' }).click()
+  await zoneDialog.getByRole('button', { name: 'Remove' }).click()
+  const confirm = ada.getByRole('dialog', { name: 'Remove the zone mine?' })
+  await confirm.getByRole('button', { name: 'Cancel' }).click()
+  await zoneDialog.getByRole('button', { name: 'Remove' }).click()
+  await confirm.getByRole('button', { name: 'Remove the zone' }).click()
+  await ada.getByRole('row', { name: /mine/ }).waitFor({ state: 'detached' })
+
   await goTo(ada, 'People')
   const { people } = await other.get('/admin/people', z.looseObject({ people: z.array(personView) }))
   const nora = people.find(({ login }) => login === 'nora')

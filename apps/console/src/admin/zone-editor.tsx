@@ -3,7 +3,7 @@ import type { ZoneDefinition } from '#core/api/admin.ts'
 import { adminApi } from '../api/api.ts'
 import { usePerson } from '../person-context.ts'
 import { DataTable } from '../ui/data-table.tsx'
-import { Dialog } from '../ui/dialog.tsx'
+import { Confirm, Dialog } from '../ui/dialog.tsx'
 import { formValue, TextField, words } from '../ui/fields.tsx'
 import { Icon } from '../ui/icons.tsx'
 import { Problem, Waiting } from '../ui/message.tsx'
@@ -91,6 +91,7 @@ function ZoneDialog(props: {
 }): ReactElement {
   const { zone, zones } = props
   const { busy, error, run } = useAction()
+  const [removing, setRemoving] = useState(false)
 
   const replace = (next: readonly ZoneDefinition[]) =>
     run(async () => {
@@ -166,7 +167,7 @@ function ZoneDialog(props: {
               type="button"
               className="button button-quiet"
               disabled={busy}
-              onClick={() => replace(zones.filter(({ name }) => name !== zone.name))}
+              onClick={() => setRemoving(true)}
             >
               Remove
             </button>
@@ -180,6 +181,22 @@ function ZoneDialog(props: {
           </button>
         </footer>
       </form>
+      {removing && zone !== undefined && (
+        <Confirm
+          title={`Remove the zone ${zone.name}?`}
+          action="Remove the zone"
+          onConfirm={() => {
+            setRemoving(false)
+            replace(zones.filter(({ name }) => name !== zone.name))
+          }}
+          onClose={() => setRemoving(false)}
+        >
+          <p>
+            Who is seen at {zone.networks.join(', ')} counts as outside then, unless another zone has the
+            address. Running sessions are decided again at once, and may step down or end.
+          </p>
+        </Confirm>
+      )}
     </Dialog>
   )
 }
