@@ -36,6 +36,11 @@ const readLimitMs = 15_000
 /** The site's clock minus this computer's, ms: a wrong local clock must not make every proof stale. */
 let clockOffsetMs = 0
 
+/** The site's time, Unix ms: what it says of times is not to be held to a clock of this computer that is wrong. */
+export function siteNow(): number {
+  return Date.now() + clockOffsetMs
+}
+
 /**
  * Calls the site and checks its answer.
  *
@@ -136,7 +141,7 @@ async function prove(method: string, path: string, body: Uint8Array): Promise<st
     throw new ApiError(401, { code: 'SIGNED_OUT', message: 'Nobody is signed in with this browser.' })
   }
   const random = crypto.getRandomValues(new Uint8Array(16))
-  return makeProof({ method, path, body, keyPair, nowMs: Date.now() + clockOffsetMs, random })
+  return makeProof({ method, path, body, keyPair, nowMs: siteNow(), random })
 }
 
 function learnClock(response: Response): void {

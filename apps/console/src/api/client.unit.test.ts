@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from 'vitest'
-import { send, signedOut } from './client.ts'
+import { send, signedOut, siteNow } from './client.ts'
 
 // The browser's keys are in IndexedDB, which Node has not.
 vi.mock('./keys.ts', () => {
@@ -37,6 +37,15 @@ test('a proof that came too old is made anew, also when others were lost before 
   answer(() => answers.shift()?.() ?? Response.error())
   expect((await send({ method: 'GET', path: '/me' })).status).toBe(200)
   expect(signedOut.get()).toBe(before)
+})
+
+test('the time is the site’s, however wrong the clock here is', async () => {
+  for (const hours of [-9, 0, 9]) {
+    const at = Date.now() + hours * 3_600_000
+    answer(() => new Response('{}', { headers: { date: new Date(at).toUTCString() } }))
+    await send({ method: 'GET', path: '/me' })
+    expect(Math.round((siteNow() - Date.now()) / 3_600_000)).toBe(hours)
+  }
 })
 
 test('only who is not signed in, or has lost the key, is led to the sign-in', async () => {

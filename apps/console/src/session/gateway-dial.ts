@@ -3,6 +3,7 @@ import type { Route } from '#core/api/person.ts'
 import { type Transport, webSocketTransport } from '#core/channel/index.ts'
 import { CodedError } from '#core/errors/coded-error.ts'
 import { api } from '../api/api.ts'
+import { siteNow } from '../api/client.ts'
 
 export type GatewayErrorCode =
   | 'GATEWAY_UNREACHABLE'
@@ -36,7 +37,7 @@ export function gatewayDialer(sessionId: string, delivered: readonly Route[]): G
   let routes = shuffle(delivered)
 
   async function freshRoutes(): Promise<void> {
-    if (routes.some(({ expiresAt }) => Date.parse(expiresAt) > Date.now() + sparesMs)) return
+    if (routes.some(({ expiresAt }) => Date.parse(expiresAt) > siteNow() + sparesMs)) return
     try {
       routes = shuffle((await api.routes(sessionId)).routes)
     } catch {

@@ -1,5 +1,6 @@
 import { useEffect, useEffectEvent, useState } from 'react'
 import type { PersonEvent } from '#core/api/person.ts'
+import { siteNow } from '../api/client.ts'
 import { listen } from '../api/events.ts'
 import { createResource } from './resource.ts'
 import { useStore } from './store.ts'
@@ -40,9 +41,9 @@ export function useInterval(onTick: () => void, everyMs: number): void {
   }, [everyMs])
 }
 
-/** The present time, Unix ms, as fresh as `everyMs`. */
+/** The present time at the site, Unix ms, as fresh as `everyMs`. */
 export function useNow(everyMs = 10_000): number {
-  const [now, setNow] = useState(() => Date.now())
-  useInterval(() => setNow(Date.now()), everyMs)
+  const [now, setNow] = useState(siteNow)
+  useInterval(() => setNow(siteNow()), everyMs)
   return now
 }
