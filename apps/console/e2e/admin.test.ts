@@ -88,6 +88,19 @@ test('a policy with a mistake is refused by the line it is on; a right one is in
   expect(await tile.getByRole('button', { name: 'Open' }).count()).toBe(0)
 })
 
+test('a button that does nothing now stays as pale under the pointer', async () => {
+  const button = ada.getByRole('button', { name: 'Check and activate' })
+  const look = () => button.evaluate((it) => getComputedStyle(it).backgroundColor)
+  await ada.getByRole('heading', { level: 1 }).hover()
+  await expect
+    .poll(look)
+    .toBe(await ada.locator('.editor-lines').evaluate((it) => getComputedStyle(it).backgroundColor))
+  const pale = await look()
+  await button.hover({ force: true })
+  await ada.waitForTimeout(400)
+  expect(await look()).toBe(pale)
+})
+
 test('two admins do not undo each other: what is based on an older policy, network or person is not sent over it', async () => {
   const other = await site.signIn('ada')
   await goTo(ada, 'Policy')

@@ -27,6 +27,7 @@ declare const document: {
     listener: (event: { readonly violatedDirective: string; readonly blockedURI: string }) => void,
   ): void
 }
+declare function getComputedStyle(element: object): { readonly backgroundColor: string }
 interface Navigator {
   readonly clipboard: { readText(): Promise<string> }
 }
