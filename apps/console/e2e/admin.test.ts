@@ -194,6 +194,35 @@ test('an admin adds a person who can sign in', async () => {
   await mia.context().close()
 })
 
+test('the keyboard is never left nowhere: not by a question, a form that opens, or a refusal', async () => {
+  await carl.goto('/')
+  await carl.getByRole('button', { name: 'Reconnect' }).first().click()
+  await untilLive(carl)
+  await carl.keyboard.press('Control+Alt+Shift+KeyM')
+  const end = carl.getByRole('button', { name: 'End session' })
+  await end.focus()
+  await carl.keyboard.press('Enter')
+  await carl.getByRole('dialog').waitFor()
+  await carl.keyboard.press('Escape')
+  await carl.getByRole('dialog').waitFor({ state: 'detached' })
+  await carl.locator('button[aria-label="End session"]:focus').waitFor()
+
+  await goTo(ada, 'Hosts')
+  await ada.getByRole('button', { name: 'Add a host' }).click()
+  await ada.locator('input[name=name]:focus').waitFor()
+  await ada.keyboard.press('Escape')
+
+  const mistyped = await visitors.visit()
+  await mistyped.goto('/sign-in')
+  await mistyped.getByLabel('User name').fill('nora')
+  await mistyped.getByLabel('Password').fill('not-her-password')
+  await mistyped.getByRole('button', { name: 'Sign in' }).focus()
+  await mistyped.keyboard.press('Enter')
+  await mistyped.getByRole('alert').waitFor()
+  await mistyped.locator('button:focus', { hasText: 'Sign in' }).waitFor()
+  await mistyped.context().close()
+})
+
 test('an auditor sees it all and is offered no change', async () => {
   const olaf = await visitors.visit()
   await signInAt(olaf, 'olaf')

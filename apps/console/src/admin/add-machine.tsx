@@ -44,7 +44,7 @@ export function AddMachine(props: {
               hint="As it shall appear here and in the audit log: lower-case letters, digits and dashes."
               autoComplete="off"
               spellCheck={false}
-              autoFocus
+              data-autofocus
             />
             {kind !== 'gateway' && (
               <TextField

@@ -157,7 +157,7 @@ export function ChangeOwner(props: {
                 hint="Empty: whoever opens something from it next."
                 autoComplete="off"
                 spellCheck={false}
-                autoFocus
+                data-autofocus
               />
               {error !== undefined && <Problem error={error} />}
             </div>

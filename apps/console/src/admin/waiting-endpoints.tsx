@@ -106,7 +106,7 @@ function LetIn(props: {
             hint="The machine calls itself so; it shall appear here and in the audit log."
             autoComplete="off"
             spellCheck={false}
-            autoFocus
+            data-autofocus
           />
           <TextField
             label="Group"

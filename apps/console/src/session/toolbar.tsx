@@ -42,7 +42,8 @@ export function Toolbar(props: {
     viewer?.focus()
   }
   function onKeyDown(event: KeyboardEvent): void {
-    if (event.key === 'Escape') back()
+    // In the question that is open, it answers that.
+    if (event.key === 'Escape' && !ending) back()
   }
   function end(): void {
     setEnding(false)

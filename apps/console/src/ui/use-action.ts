@@ -1,4 +1,4 @@
-import { useCallback, useRef, useState } from 'react'
+import { useCallback, useEffect, useRef, useState } from 'react'
 
 /** Something the person does that takes time and can fail. A second call while one runs is ignored. */
 export interface Action {
@@ -10,9 +10,11 @@ export interface Action {
 export function useAction(): Action {
   const [state, setState] = useState<{ busy: boolean; error: unknown }>({ busy: false, error: undefined })
   const running = useRef(false)
+  const focused = useRef<Element>(null)
   const run = useCallback((work: () => Promise<void>) => {
     if (running.current) return
     running.current = true
+    focused.current = document.activeElement
     setState({ busy: true, error: undefined })
     const finish = (error?: unknown) => {
       running.current = false
@@ -20,5 +22,10 @@ export function useAction(): Action {
     }
     work().then(() => finish(), finish)
   }, [])
+  useEffect(() => {
+    // A button that was disabled meanwhile has lost the focus to nothing: the keyboard goes on where it was.
+    if (state.error === undefined || document.activeElement !== document.body) return
+    if (focused.current instanceof HTMLElement) focused.current.focus()
+  }, [state.error])
   return { ...state, run }
 }
