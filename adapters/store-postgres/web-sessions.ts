@@ -75,12 +75,18 @@ export async function webSessionById(db: Db, id: string): Promise<WebSessionRow 
   return db.selectFrom('web_sessions').selectAll().where('id', '=', id).executeTakeFirst()
 }
 
+/** Notes that it was seen; it never ends sooner by that, since others may have prolonged it meanwhile. */
 export async function touchWebSession(
   db: Db,
   id: string,
   change: { last_seen_at: Date; expires_at: Date; address: string },
 ): Promise<void> {
-  await db.updateTable('web_sessions').set(change).where('id', '=', id).execute()
+  const expires_at = sql<Date>`greatest(expires_at, ${change.expires_at}::timestamptz)`
+  await db
+    .updateTable('web_sessions')
+    .set({ ...change, expires_at })
+    .where('id', '=', id)
+    .execute()
 }
 
 /**

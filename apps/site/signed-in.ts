@@ -61,6 +61,8 @@ export interface ArrivedRequest {
   /** Of the connection it came over, see `exporterOf`. */
   readonly exporter: string | undefined
   readonly address: string
+  /** A page made it by itself while nobody was at it. */
+  readonly unattended: boolean
 }
 
 export type Authenticate = (request: ArrivedRequest) => Promise<SignedIn>
@@ -77,7 +79,7 @@ export function createAuthenticate(site: Site): Authenticate {
     await requireProof(site, request, found.session.thumbprint, usedProofs)
     requirePace(site.now(), found.session.id, paces)
     const proven = await provenEndpoint(site, request)
-    await seen(site, found.session, request.address)
+    await seen(site, found.session, request)
     return {
       person: found.person,
       webSession: found.session,
@@ -155,11 +157,17 @@ async function requireProof(
 }
 
 /** Notes when and from where; another address means another network, and everything is decided again. */
-async function seen(site: Site, session: WebSessionRow, address: string): Promise<void> {
+async function seen(
+  site: Site,
+  session: WebSessionRow,
+  { address, unattended }: Pick<ArrivedRequest, 'address' | 'unattended'>,
+): Promise<void> {
   const now = site.now()
   const moved = session.address !== address
-  if (!moved && now - session.last_seen_at.getTime() < touchEveryMs) return
-  const expires = Math.min(now + idleMs, session.created_at.getTime() + absoluteMs)
+  const endsAt = session.expires_at.getTime()
+  const expires = unattended ? endsAt : Math.min(now + idleMs, session.created_at.getTime() + absoluteMs)
+  const isNews = expires - endsAt >= touchEveryMs || now - session.last_seen_at.getTime() >= touchEveryMs
+  if (!moved && !isNews) return
   await touchWebSession(site.store.db, session.id, {
     last_seen_at: new Date(now),
     expires_at: new Date(expires),

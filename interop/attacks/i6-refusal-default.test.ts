@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { createLoginKey } from '#apps/cli/login-file.ts'
 import type { Credentials } from '#apps/site-client/call.ts'
 import { policyView } from '#core/api/admin.ts'
+import { unattendedHeader } from '#core/api/unattended.ts'
 import { makeProof, proofHeader } from '#core/identity/proof.ts'
 import { defaultPolicy } from '#core/policy/index.ts'
 import { newKey } from '../hosted-person.rig.ts'
@@ -142,6 +143,26 @@ test('what is unknown, disabled or over is refused with a code and a remedy', as
   expect(await refused({ method: 'GET', path: `${api}/me` }, old.credentials)).toMatchObject({
     code: 'NOT_SIGNED_IN',
   })
+})
+
+test('a page that asks by itself keeps nobody signed in; a person who uses it does', async () => {
+  const { credentials } = await site.signIn('nora')
+  const newest = '(select id from web_sessions order by created_at desc limit 1)'
+  await database.rows(`update web_sessions set last_seen_at = now() - interval '20 minutes',
+    expires_at = now() + interval '10 minutes' where id = ${newest}`)
+  const isLong = async () =>
+    (
+      await database.rows(
+        `select expires_at > now() + interval '20 minutes' as long from web_sessions where id = ${newest}`,
+      )
+    )[0]?.['long']
+  const ask = (headers: Readonly<Record<string, string>>) =>
+    sendSigned(site, credentials, { method: 'GET', path: `${api}/me`, headers })
+  expect((await ask({ [unattendedHeader]: '1' })).status).toBe(200)
+  expect(await isLong()).toBe(false)
+  // Right after it, too.
+  expect((await ask({})).status).toBe(200)
+  expect(await isLong()).toBe(true)
 })
 
 test('a cookie opens nothing without a proof that is new, for this request and by the key that signed in', async () => {

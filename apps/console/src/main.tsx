@@ -9,7 +9,10 @@ import './styles/images.css'
 import './styles/data.css'
 import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
+import { watchUse } from './api/attendance.ts'
 import { App } from './app.tsx'
+
+watchUse(window)
 
 const root = document.getElementById('root')
 if (root !== null) {

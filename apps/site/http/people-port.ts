@@ -3,6 +3,7 @@ import type { Server, Socket } from 'node:net'
 import type { SecureContextOptions } from 'node:tls'
 import fastifySwagger from '@fastify/swagger'
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyRequest } from 'fastify'
+import { unattendedHeader } from '#core/api/unattended.ts'
 import { clientAddress, formatAddress } from '#core/trust/index.ts'
 import {
   createAuthenticate,
@@ -95,6 +96,7 @@ function requireCallers(app: Api, site: Site): void {
       endpointProof,
       attestation: single(headers, 'trustcast-attestation'),
       exporter: exporterOf(site, request),
+      unattended: single(headers, unattendedHeader.toLowerCase()) !== undefined,
     })
     requireAccess(access, request.caller)
   })

@@ -1,7 +1,9 @@
 import type { z } from 'zod'
+import { unattendedHeader } from '#core/api/unattended.ts'
 import { apiError } from '#core/api/words.ts'
 import { makeProof, proofHeader } from '#core/identity/proof.ts'
 import { createStore } from '../ui/store.ts'
+import { isUnattended } from './attendance.ts'
 import { ApiError } from './errors.ts'
 import { loadProofKeyPair } from './keys.ts'
 
@@ -107,6 +109,7 @@ async function sendOnce(call: Call): Promise<Response> {
     call.body === undefined ? new Uint8Array() : new TextEncoder().encode(JSON.stringify(call.body))
   const headers: Record<string, string> = { accept: 'application/json' }
   if (call.body !== undefined) headers['content-type'] = 'application/json'
+  if (isUnattended()) headers[unattendedHeader] = '1'
   if (call.basis === 'new') headers['if-none-match'] = '*'
   else if (call.basis !== undefined) headers['if-match'] = call.basis
   if (call.open !== true) headers[proofHeader] = await prove(call.method, path, body)

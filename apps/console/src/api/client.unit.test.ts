@@ -1,4 +1,5 @@
 import { afterEach, expect, test, vi } from 'vitest'
+import { unattendedHeader } from '#core/api/unattended.ts'
 import { send, signedOut, siteNow } from './client.ts'
 
 // The browser's keys are in IndexedDB, which Node has not.
@@ -39,6 +40,16 @@ test('a proof that came too old is made anew, also when others were lost before 
   expect(signedOut.get()).toBe(before)
 })
 
+test('what a page asks while nobody is at it says so, and does not keep its person signed in', async () => {
+  answer(() => new Response('{}'))
+  await send({ method: 'GET', path: '/me' })
+  vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 120_000)
+  await send({ method: 'GET', path: '/me' })
+  vi.restoreAllMocks()
+  const said = vi.mocked(fetch).mock.calls.map(([, init]) => new Headers(init?.headers).get(unattendedHeader))
+  expect(said).toEqual([null, '1'])
+})
+
 test('the time is the site’s, however wrong the clock here is', async () => {
   for (const hours of [-9, 0, 9]) {
     const at = Date.now() + hours * 3_600_000
@@ -68,9 +79,10 @@ function refused(status: number, code: string): Response {
 /** @returns the signals that requests were made with */
 function answer(next: () => Response): AbortSignal[] {
   const signals: AbortSignal[] = []
-  vi.stubGlobal('fetch', async (_path: string, { signal }: { readonly signal: AbortSignal }) => {
+  const fetched = async (_path: string, { signal }: { readonly signal: AbortSignal }) => {
     signals.push(signal)
     return next()
-  })
+  }
+  vi.stubGlobal('fetch', vi.fn(fetched))
   return signals
 }
