@@ -2,19 +2,13 @@ import { type ReactElement, useId, useState } from 'react'
 import type { DeviceLaunch } from '#core/api/handoff.ts'
 import type { SessionView, WorkspaceView } from '#core/api/person.ts'
 import type { DecisionView, Unlock } from '#core/api/words.ts'
+import type { DeliveryMode } from '#core/trust/words.ts'
 import { ApiError } from '../api/errors.ts'
 import { DecisionDetails, Leads } from '../ui/decision-details.tsx'
 import { Icon, workspaceIcon } from '../ui/icons.tsx'
 import { Problem } from '../ui/message.tsx'
 import type { Action } from '../ui/use-action.ts'
-import {
-  modeNames,
-  modeSentences,
-  placeSentences,
-  restrictionName,
-  sentence,
-  unlockSummary,
-} from '../words.ts'
+import { modeSentences, placeSentences, restrictionName, sentence, unlockSummary } from '../words.ts'
 import { DeviceLaunchState } from './device-launch-state.tsx'
 import { OpenButtons } from './open-buttons.tsx'
 import { isOnDevice, isThis, isTrustedAgain } from './trusted-again.ts'
@@ -159,9 +153,15 @@ function Better({ decision }: { readonly decision: DecisionView }): ReactElement
 function bestUnlock({ refused }: DecisionView): { unlock: Unlock; opens: string } | undefined {
   for (const { mode, unlocks, deliverable } of refused) {
     const [unlock] = unlocks
-    if (deliverable && unlock !== undefined) return { unlock, opens: modeNames[mode].toLowerCase() }
+    if (deliverable && unlock !== undefined) return { unlock, opens: openedName(mode) }
   }
   return undefined
+}
+
+/** In words for whoever has never heard of modes: `runs on this computer, in a virtual machine`. */
+function openedName(mode: DeliveryMode): string {
+  const words = modeSentences[mode]
+  return words.charAt(0).toLowerCase() + words.slice(1)
 }
 
 /** A refusal is shown by the tile itself, which holds the newer decision by then. */
