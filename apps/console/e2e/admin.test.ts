@@ -241,6 +241,23 @@ test('an auditor sees it all and is offered no change', async () => {
   expect(await olaf.getByLabel('Policy text').getAttribute('readonly')).not.toBeNull()
   expect(await changes(olaf)).toEqual([])
   expect(await olaf.getByRole('link', { name: 'People' }).count()).toBe(0)
+
+  await goTo(olaf, 'Sessions')
+  await olaf.route('**/api/v1/admin/sessions', (route) =>
+    route.fulfill({ status: 500, json: { code: 'SITE_BROKEN', message: 'something went wrong' } }),
+  )
+  await sees(olaf.getByRole('main'), 'What you see may be out of date.')
+  await sees(olaf.getByRole('main'), /Carl Brandt/)
+  await olaf.unroute('**/api/v1/admin/sessions')
+  await olaf.getByText('What you see may be out of date.').waitFor({ state: 'detached' })
+
+  const asked = await site.signIn('ada')
+  const { people } = await asked.get('/admin/people', z.looseObject({ people: z.array(personView) }))
+  const { id, groups } = people.find(({ login }) => login === 'olaf') ?? { id: '', groups: [] }
+  await asked.send('PATCH', `/admin/people/${id}`, { groups: [] }, z.unknown())
+  await sees(olaf.getByRole('main'), 'This page is for admins')
+  await asked.send('PATCH', `/admin/people/${id}`, { groups }, z.unknown())
+  await olaf.reload()
   await olaf.goto('/admin/people')
   await sees(olaf.getByRole('main'), 'This page is for admins')
   await olaf.context().close()

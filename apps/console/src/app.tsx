@@ -1,7 +1,7 @@
 import { type ReactElement, useEffect } from 'react'
 import type { Me } from '#core/api/person.ts'
 import { api } from './api/api.ts'
-import { signedOut } from './api/client.ts'
+import { rightsLost, signedOut } from './api/client.ts'
 import { personContext } from './person-context.ts'
 import { mayEnter, type Route, routes } from './routes.tsx'
 import { Shell } from './shell/shell.tsx'
@@ -46,6 +46,10 @@ function Titled({ route, params }: { route: Route; params: Readonly<Record<strin
 
 function SignedIn({ route, children }: { route: Route; children: ReactElement }): ReactElement {
   const { data, error, reload } = useResource(loadPerson)
+  const lost = useStore(rightsLost)
+  useEffect(() => {
+    if (lost > 0) reload()
+  }, [lost, reload])
   if (data === undefined) {
     return (
       <main className="page page-narrow">

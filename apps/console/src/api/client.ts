@@ -30,6 +30,9 @@ export const siteTrouble = createStore('')
 /** Told when the web session is over, so that the page can lead to the sign-in. */
 export const signedOut = createStore(0)
 
+/** Told when the site refuses what this person could do before: their groups have changed. */
+export const rightsLost = createStore(0)
+
 const attempts = 40
 /** What says that nobody is signed in, here or at the site. */
 const endings = ['NOT_SIGNED_IN', 'SIGNED_OUT']
@@ -88,6 +91,7 @@ export async function send(call: Call): Promise<Response> {
       const isKeyLost = error.code === 'PROOF_REFUSED' && performance.now() - began < readLimitMs
       if (call.open !== true && (isKeyLost || endings.includes(error.code)))
         signedOut.set(signedOut.get() + 1)
+      if (error.code === 'NOT_ALLOWED') rightsLost.set(rightsLost.get() + 1)
       if (!patient || !error.isTrouble || attempt >= attempts) throw error
       siteTrouble.set(
         error.status === 0 ? 'The site cannot be reached, trying again' : 'The site is busy, trying again',

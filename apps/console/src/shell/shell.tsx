@@ -2,8 +2,10 @@ import { type ReactElement, type ReactNode, useEffect, useRef } from 'react'
 import { siteTrouble } from '../api/client.ts'
 import { usePerson } from '../person-context.ts'
 import { Mark } from '../ui/icons.tsx'
+import { Problem } from '../ui/message.tsx'
 import { Link, usePathname } from '../ui/router.tsx'
 import { useStore } from '../ui/store.ts'
+import { outdated } from '../ui/use-resource.ts'
 import { Alarms } from './alarms.tsx'
 import { PersonMenu } from './person-menu.tsx'
 
@@ -15,6 +17,7 @@ export function Shell(props: {
   const { siteName, me } = usePerson()
   const pathname = usePathname()
   const trouble = useStore(siteTrouble)
+  const [old] = useStore(outdated)
   const nav = useRef<HTMLElement>(null)
   useEffect(() => {
     // On a phone the navigation scrolls sideways.
@@ -48,6 +51,14 @@ export function Shell(props: {
       </div>
       {(me.admin || me.auditor) && <Alarms />}
       <main id="main" className="page" tabIndex={-1}>
+        {old !== undefined && (
+          <div className="outdated">
+            <p>
+              <strong>What you see may be out of date.</strong>
+            </p>
+            <Problem error={old.state.get().error} />
+          </div>
+        )}
         {props.children}
       </main>
     </>

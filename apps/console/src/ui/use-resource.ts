@@ -3,7 +3,7 @@ import type { PersonEvent } from '#core/api/person.ts'
 import { siteNow } from '../api/client.ts'
 import { listen } from '../api/events.ts'
 import { createResource } from './resource.ts'
-import { useStore } from './store.ts'
+import { createStore, type Store, useStore } from './store.ts'
 
 /** What a page has of something the site knows. Old data stays while newer is on its way. */
 export interface Resource<T> {
@@ -12,11 +12,20 @@ export interface Resource<T> {
   readonly reload: () => void
 }
 
+/** What is shown as it was, because the site last gave an error instead. The page says so. */
+export const outdated = createStore<readonly { readonly state: Store<{ readonly error?: unknown }> }[]>([])
+
 /** Loads something from the site when the page appears, and again on `reload`. */
 export function useResource<T>(load: () => Promise<T>): Resource<T> {
   const [resource] = useState(() => createResource(load))
   const state = useStore(resource.state)
   useEffect(() => resource.reload(), [resource])
+  const isOld = state.data !== undefined && state.error !== undefined
+  useEffect(() => {
+    if (!isOld) return undefined
+    outdated.set([...outdated.get(), resource])
+    return () => outdated.set(outdated.get().filter((other) => other !== resource))
+  }, [isOld, resource])
   return { data: state.data, error: state.error, reload: resource.reload }
 }
 
