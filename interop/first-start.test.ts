@@ -115,10 +115,10 @@ test('a change that is based on what somebody else has changed meanwhile is refu
     })
   const policy = policyView.parse(JSON.parse(String((await ask('policy')).body)))
   const here = workspaceDefinition.parse(JSON.parse(String((await ask('workspaces/here')).body)))
-  const zone = (name: string) => ({ name, kind: 'inside', networks: ['192.0.2.0/24'] })
+  const inside = { kind: 'inside', networks: ['192.0.2.0/24'] }
   for (const [path, first, second] of [
     ['policy', { text: `${policy.text}\n// first` }, { text: `${policy.text}\n// second` }],
-    ['zones', { zones: [zone('first')] }, { zones: [zone('second')] }],
+    ['zones', { zones: [{ ...inside, name: 'first' }] }, { zones: [{ ...inside, name: 'second' }] }],
     ['workspaces/here', { ...here, name: 'First' }, { ...here, name: 'Second' }],
   ] as const) {
     const basis = { 'if-match': String((await ask(path)).headers['etag']) }

@@ -5,6 +5,8 @@ import { pathNonce, takePathEvidence } from '#apps/site/path-evidence.ts'
 import { makeEvidence } from '#core/evidence/index.ts'
 import { openNodes } from './site-nodes.rig.ts'
 
+const exporter = (): string => randomBytes(32).toString('base64url')
+
 test('a statement that tells of interception is written down once, however often it is brought again', async () => {
   await using nodes = await openNodes()
   const { one } = nodes
@@ -15,7 +17,6 @@ test('a statement that tells of interception is written down once, however often
   await insertAgent(db, { ...machine, id, kind: 'endpoint' })
   const public_key = publicKey.export({ format: 'der', type: 'spki' })
   await addEndpointKey(db, { endpoint_id: id, public_key, expires_at: later })
-  const exporter = (): string => randomBytes(32).toString('base64url')
   const statement = (): string =>
     makeEvidence(
       {

@@ -1,4 +1,4 @@
-import { type Migration, Migrator } from 'kysely/migration'
+import { type Migration, type MigrationResultSet, Migrator } from 'kysely/migration'
 import { up as site } from './migrations/0001-site.ts'
 import { up as releases } from './migrations/0004-releases.ts'
 import { up as endpoints } from './migrations/0005-endpoints.ts'
@@ -36,9 +36,7 @@ const migrations: Readonly<Record<string, Migration>> = {
  * @throws {StoreError} STORE_AWAY; STORE_URL_MALFORMED, STORE_PLAINTEXT; STORE_MIGRATION_FAILED, also when a newer version has been here before
  */
 export async function migrate(address: StoreAddress): Promise<readonly string[]> {
-  const db = openUntimed(address)
-  const migrator = new Migrator({ db, provider: { getMigrations: async () => ({ ...migrations }) } })
-  const { error, results } = await migrator.migrateToLatest().finally(() => db.destroy())
+  const { error, results } = await migrateToLatest(address)
   if (isAway(error)) {
     throw new StoreError('STORE_AWAY', 'the database is away', {
       remedy: 'Start it, or wait for it.',
@@ -53,4 +51,14 @@ export async function migrate(address: StoreAddress): Promise<readonly string[]>
     })
   }
   return (results ?? []).map((result) => result.migrationName)
+}
+
+async function migrateToLatest(address: StoreAddress): Promise<MigrationResultSet> {
+  const db = openUntimed(address)
+  const migrator = new Migrator({ db, provider: { getMigrations: async () => ({ ...migrations }) } })
+  try {
+    return await migrator.migrateToLatest()
+  } finally {
+    await db.destroy()
+  }
 }

@@ -22,9 +22,9 @@ export interface Rules extends Zones {
 
 interface Zones {
   /** The zone of an address when no beacon has spoken: one that asks for a beacon counts as outside. */
-  zoneOf(address: string): Zone
+  readonly zoneOf: (address: string) => Zone
   /** @param now Unix time, ms */
-  findZone(address: string, beacon: BeaconSeen | undefined, now: number): ZoneFinding
+  readonly findZone: (address: string, beacon: BeaconSeen | undefined, now: number) => ZoneFinding
 }
 
 /** Compiling takes a moment: the last few are kept compiled, by the digest of what they say. */

@@ -36,8 +36,9 @@ export function errorAnswer(error: FastifyError | Error): {
   }
   if (hasZodFastifySchemaValidationErrors(error)) {
     const [issue] = error.validation
-    const message = `${error.validationContext ?? 'request'}${issue?.instancePath ?? ''}: ${issue?.message ?? 'not valid'}`
-    return { status: 400, body: { code: 'BAD_REQUEST', message } }
+    const place = placeOf(issue?.instancePath ?? '', error.validationContext)
+    const message = `${place} is not right: ${issue?.message ?? 'not valid'}`
+    return { status: 400, body: { code: 'BAD_REQUEST', message, remedy: 'Correct it and send it again.' } }
   }
   if (isResponseSerializationError(error)) return { status: 500, body: brokenAnswer }
   if (isCoded(error) && error.code === 'IDENTITY_BUSY') {
@@ -65,6 +66,15 @@ export function errorAnswer(error: FastifyError | Error): {
   if (status < 500)
     return { status, body: { code: status === 404 ? 'NOT_FOUND' : 'BAD_REQUEST', message: error.message } }
   return { status: 500, body: brokenAnswer }
+}
+
+/** `groups, entry 1` for `/groups/0`: whoever filled in a form reads it. */
+function placeOf(path: string, context = 'request'): string {
+  const names = path
+    .split('/')
+    .filter((name) => name !== '')
+    .map((name) => (/^\d+$/.test(name) ? `entry ${Number(name) + 1}` : name))
+  return names.length === 0 ? `the ${context}` : names.join(', ')
 }
 
 const brokenAnswer: ApiError = {

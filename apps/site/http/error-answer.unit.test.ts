@@ -1,7 +1,11 @@
+import Fastify from 'fastify'
 import { expect, test } from 'vitest'
+import { z } from 'zod'
 import { PkiError } from '#adapters/pki-x509/index.ts'
+import { slug } from '#core/api/words.ts'
 import { IdentityError } from '#core/identity/identity-error.ts'
 import { SiteError } from '../site-error.ts'
+import { withZod } from './api.ts'
 import { errorAnswer } from './error-answer.ts'
 
 test('what is wrong with a request is told with its code and remedy', () => {
@@ -28,4 +32,23 @@ test.each([
 test('a database that is away is a reason to try again, not a fault', () => {
   const away = Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' })
   expect(errorAnswer(away)).toMatchObject({ status: 503, body: { code: 'SITE_BUSY', retryAfter: 3 } })
+})
+
+test('a value that is not right is named in words, with what is right', async () => {
+  const app = withZod(Fastify())
+  app.setErrorHandler(async (error: Error, _request, reply) => reply.send(errorAnswer(error)))
+  app.post('/', { schema: { body: z.strictObject({ groups: z.array(slug) }) } }, async () => ({}))
+  const answer = await app.inject({ method: 'POST', url: '/', payload: { groups: ['ward-7', 'Ward 8'] } })
+  expect(answer.json()).toEqual({
+    status: 400,
+    body: {
+      code: 'BAD_REQUEST',
+      message: 'groups, entry 2 is not right: lower-case letters, digits and dashes, 40 at most',
+      remedy: 'Correct it and send it again.',
+    },
+  })
+  const empty = await app.inject({ method: 'POST', url: '/', payload: [] })
+  expect(empty.json<{ body: object }>().body).toMatchObject({
+    message: expect.stringMatching(/^the body is not/),
+  })
 })

@@ -26,7 +26,10 @@ export function eventRoutes(app: Api, site: Site): void {
   app.get('/events', { config: { answers: 'text/event-stream' } }, async (request, reply) => {
     const caller = callerOf(request)
     // Gone while it was found out who asks: its `close` has been, and would be waited for without end.
-    if (reply.raw.destroyed) return reply.hijack()
+    if (reply.raw.destroyed) {
+      reply.hijack()
+      return
+    }
     const streams = open.get(caller.webSession.id) ?? new Set()
     open.set(caller.webSession.id, streams.add(reply.raw))
     reply.raw.once('close', () => {

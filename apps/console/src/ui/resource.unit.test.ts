@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { createResource } from './resource.ts'
 
@@ -9,15 +10,14 @@ test('one request at a time: what is asked for meanwhile is one more afterwards'
         open.push((answer) => (typeof answer === 'number' ? resolve(answer) : reject(answer))),
       ),
   )
-  const settle = () => new Promise((resolve) => setImmediate(resolve))
   for (let time = 0; time < 10; time++) reload()
   expect(open).toHaveLength(1)
   open[0]?.(1)
-  await settle()
+  await setImmediate()
   expect(state.get()).toEqual({ data: 1 })
   expect(open).toHaveLength(2)
   open[1]?.(new Error('away'))
-  await settle()
+  await setImmediate()
   // What was known stays, with what is wrong.
   expect(state.get()).toEqual({ data: 1, error: new Error('away') })
   expect(open).toHaveLength(2)
