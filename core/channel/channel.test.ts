@@ -79,7 +79,7 @@ async function rig(
     readonly silent?: boolean
   } = {},
 ): Promise<Rig> {
-  const scheduler = options.scheduler ?? fastScheduler(50)
+  const scheduler = options.scheduler ?? fastScheduler(10)
   const ticket = options.ticket ?? createTicket()
   const tickets = new Map<string, Omit<Redeemed, 'accepted'>>([
     [
@@ -400,7 +400,7 @@ test('a ticket opens one channel, also when it is used twice at once', async () 
     keyPair: clientKeys,
     ticket,
     context,
-    scheduler: fastScheduler(50),
+    scheduler: fastScheduler(10),
   })
   await until(() => [made.client.state, second.state].includes('closed'))
   await until(() => [made.client.state, second.state].includes('open'))
