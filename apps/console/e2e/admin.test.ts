@@ -2,7 +2,8 @@ import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { personView, workspaceDefinition, zoneDefinition } from '#core/api/admin.ts'
-import { type RunningSite, startSite } from '../../../interop/running-site.rig.ts'
+import { passwordOf, type RunningSite, startSite } from '../../../interop/running-site.rig.ts'
+import { openDatabase } from '../../../interop/site-database.rig.ts'
 import { sees, signInAt, startVisitors, type Visitors } from './browser.rig.ts'
 import { untilLive } from './screen.rig.ts'
 
@@ -99,6 +100,28 @@ test('a button that does nothing now stays as pale under the pointer', async () 
   await button.hover({ force: true })
   await ada.waitForTimeout(400)
   expect(await look()).toBe(pale)
+})
+
+test('neither another page nor a sign-in that ended takes the draft of a policy away', async () => {
+  await goTo(ada, 'Policy')
+  const editor = ada.getByLabel('Policy text')
+  const text = await editor.inputValue()
+  await editor.fill(`${text}\n// draft`)
+  await goTo(ada, 'People')
+  await goTo(ada, 'Policy')
+  expect(await editor.inputValue()).toBe(`${text}\n// draft`)
+  await using database = await openDatabase(site)
+  await database.rows(
+    "delete from web_sessions where person_id in (select id from people where login = 'ada')",
+  )
+  await sees(ada.getByRole('main'), /Your sign-in has ended/)
+  await ada.getByLabel('User name').fill('ada')
+  await ada.getByLabel('Password').fill(passwordOf('ada'))
+  await ada.getByRole('button', { name: 'Sign in' }).click()
+  await ada.getByRole('heading', { level: 1, name: 'Policy' }).waitFor()
+  expect(await editor.inputValue()).toBe(`${text}\n// draft`)
+  await ada.getByRole('button', { name: 'Discard changes' }).click()
+  expect(await editor.inputValue()).toBe(text)
 })
 
 test('two admins do not undo each other: what is based on an older policy, network or person is not sent over it', async () => {

@@ -1,5 +1,6 @@
 import { type ReactElement, useEffect } from 'react'
 import type { Me } from '#core/api/person.ts'
+import { signInOver } from './account/web-session.ts'
 import { api } from './api/api.ts'
 import { rightsLost, signedOut } from './api/client.ts'
 import { personContext } from './person-context.ts'
@@ -25,12 +26,16 @@ export function App(): ReactElement {
 
 /** Leads to the sign-in when the site says that the web session is over, and back here afterwards. */
 function useSignInWhenOver(): void {
-  const times = useStore(signedOut)
+  const told = useStore(signedOut)
   useEffect(() => {
-    if (times === 0 || location.pathname === '/sign-in') return
+    if (told === undefined || location.pathname === '/sign-in') return
     const here = location.pathname + location.search
-    navigate(here === '/' ? '/sign-in' : `/sign-in?next=${encodeURIComponent(here)}`, { replace: true })
-  }, [times])
+    const state = told.isOver ? signInOver : undefined
+    navigate(here === '/' ? '/sign-in' : `/sign-in?next=${encodeURIComponent(here)}`, {
+      replace: true,
+      state,
+    })
+  }, [told])
 }
 
 function Titled({ route, params }: { route: Route; params: Readonly<Record<string, string>> }): ReactElement {

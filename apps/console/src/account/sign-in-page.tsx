@@ -1,4 +1,4 @@
-import { type FormEvent, type ReactElement, useEffect } from 'react'
+import { type FormEvent, type ReactElement, useEffect, useState } from 'react'
 import { api } from '../api/api.ts'
 import { formValue, TextField } from '../ui/fields.tsx'
 import { Mark } from '../ui/icons.tsx'
@@ -7,11 +7,12 @@ import { Problem } from '../ui/message.tsx'
 import { navigate } from '../ui/router.tsx'
 import { useAction } from '../ui/use-action.ts'
 import { useResource } from '../ui/use-resource.ts'
-import { freshSignIn, signIn } from './web-session.ts'
+import { freshSignIn, signIn, signInOver } from './web-session.ts'
 
 export function SignInPage(): ReactElement {
   const site = useResource(api.site)
   const { busy, error, run } = useAction()
+  const [isOver] = useState(() => history.state === signInOver)
   const needsSetup = site.data?.needsSetup === true
   useEffect(() => {
     if (needsSetup) navigate('/setup', { replace: true })
@@ -34,6 +35,12 @@ export function SignInPage(): ReactElement {
       <form className="door-card" onSubmit={submit} aria-labelledby="door-title">
         <Mark />
         <h1 id="door-title">{site.data === undefined ? 'Sign in' : `Sign in to ${site.data.name}`}</h1>
+        {isOver && (
+          <p role="status">
+            Your sign-in has ended: after 30 minutes without use, after 12 hours, or because it was ended
+            elsewhere. Sign in to go on where you were.
+          </p>
+        )}
         <TextField
           label="User name"
           name="login"

@@ -6,6 +6,9 @@ import { navigate } from '../ui/router.tsx'
 /** What the portal finds in `history.state` right after a sign-in. */
 export const freshSignIn = 'fresh-sign-in'
 
+/** What the sign-in page finds there when it was not asked for. */
+export const signInOver = 'sign-in-over'
+
 /** Makes a new key for this web session and binds the session to it. */
 export async function signIn(login: string, password: string): Promise<void> {
   const keyPair = await createProofKeyPair()
@@ -20,6 +23,7 @@ export async function signOut(): Promise<void> {
     await api.signOut()
   } finally {
     await deleteProofKeyPair()
+    sessionStorage.clear()
     navigate('/sign-in', { replace: true })
   }
 }

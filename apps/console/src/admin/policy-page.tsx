@@ -3,6 +3,7 @@ import { adminApi } from '../api/api.ts'
 import { usePerson } from '../person-context.ts'
 import { describe, Problem, Waiting } from '../ui/message.tsx'
 import { useAction } from '../ui/use-action.ts'
+import { useDraft } from '../ui/use-draft.ts'
 import { useNow, useResource } from '../ui/use-resource.ts'
 import { ago } from '../words.ts'
 import { lineOf } from './line-of.ts'
@@ -15,32 +16,25 @@ export function PolicyPage(): ReactElement {
   const { me } = usePerson()
   const { data, error, reload } = useResource(adminApi.policy)
   const now = useNow()
-  const [draft, setDraft] = useState<string>()
+  const [draft, setDraft] = useDraft(`policy of ${me.id}`)
   const [done, setDone] = useState(false)
-  /** Somebody else activated another one since this draft was begun. */
-  const [overtaken, setOvertaken] = useState(false)
   const action = useAction()
   const editor = useRef<HTMLTextAreaElement>(null)
-  const text = draft ?? data?.text ?? ''
+  const text = draft?.text ?? data?.text ?? ''
+  /** Somebody has activated another one since the draft was begun. */
+  const isOvertaken = draft !== undefined && data !== undefined && draft.basis !== data.tag
   const errorLine = action.error === undefined ? undefined : lineOf(describe(action.error).message)
 
-  const drop = () => {
-    setDraft(undefined)
-    setOvertaken(false)
-  }
   const activate = () =>
     action.run(async () => {
       try {
         await adminApi.activatePolicy(text, data?.tag ?? '')
       } catch (error) {
-        if (describe(error).code === 'CONFLICT') {
-          setOvertaken(true)
-          reload()
-        }
+        if (describe(error).code === 'CONFLICT') reload()
         editor.current?.focus()
         throw error
       }
-      drop()
+      setDraft(undefined)
       setDone(true)
       reload()
     })
@@ -65,12 +59,12 @@ export function PolicyPage(): ReactElement {
             errorLine={errorLine}
             readOnly={!me.admin}
             onChange={(value) => {
-              setDraft(value)
+              setDraft({ text: value, basis: draft?.basis ?? data.tag })
               setDone(false)
             }}
           />
           {action.error !== undefined && <Problem error={action.error} />}
-          {overtaken && draft !== undefined && (
+          {isOvertaken && (
             <details>
               <summary>In force now, by {data.activatedBy}: activating your draft replaces it</summary>
               <pre className="policy-now">{data.text}</pre>
@@ -90,14 +84,14 @@ export function PolicyPage(): ReactElement {
                   type="button"
                   className="button"
                   disabled={draft === undefined || action.busy}
-                  onClick={drop}
+                  onClick={() => setDraft(undefined)}
                 >
                   Discard changes
                 </button>
                 <button
                   type="button"
                   className="button button-primary"
-                  disabled={draft === undefined || draft === data.text || action.busy}
+                  disabled={draft === undefined || text === data.text || action.busy}
                   onClick={activate}
                 >
                   {action.busy ? 'Checking…' : 'Check and activate'}

@@ -27,8 +27,8 @@ export interface Call {
 /** Why requests are being tried again at the moment; empty when all is well. Shown quietly by the page. */
 export const siteTrouble = createStore('')
 
-/** Told when the web session is over, so that the page can lead to the sign-in. */
-export const signedOut = createStore(0)
+/** Told when there is no web session, so that the page can lead to the sign-in; `isOver` when there was one. */
+export const signedOut = createStore<{ readonly isOver: boolean } | undefined>(undefined)
 
 /** Told when the site refuses what this person could do before: their groups have changed. */
 export const rightsLost = createStore(0)
@@ -90,7 +90,7 @@ export async function send(call: Call): Promise<Response> {
       // A proof that is fresh and still refused is of another key than that of the web session.
       const isKeyLost = error.code === 'PROOF_REFUSED' && performance.now() - began < readLimitMs
       if (call.open !== true && (isKeyLost || endings.includes(error.code)))
-        signedOut.set(signedOut.get() + 1)
+        signedOut.set({ isOver: error.code === 'NOT_SIGNED_IN' })
       if (error.code === 'NOT_ALLOWED') rightsLost.set(rightsLost.get() + 1)
       if (!patient || !error.isTrouble || attempt >= attempts) throw error
       siteTrouble.set(

@@ -60,15 +60,15 @@ test('the time is the site’s, however wrong the clock here is', async () => {
 })
 
 test('only who is not signed in, or has lost the key, is led to the sign-in', async () => {
-  const before = signedOut.get()
-  for (const [times, code] of [
-    [0, 'SIGN_IN_REFUSED'],
-    [1, 'NOT_SIGNED_IN'],
-    [2, 'PROOF_REFUSED'],
+  for (const [told, code] of [
+    [undefined, 'SIGN_IN_REFUSED'],
+    [{ isOver: true }, 'NOT_SIGNED_IN'],
+    [{ isOver: false }, 'PROOF_REFUSED'],
   ] as const) {
+    signedOut.set(undefined)
     answer(() => refused(401, code))
     await expect(send({ method: 'GET', path: '/me' })).rejects.toMatchObject({ code })
-    expect(signedOut.get()).toBe(before + times)
+    expect(signedOut.get()).toEqual(told)
   }
 })
 
