@@ -246,6 +246,19 @@ test('the keyboard is never left nowhere: not by a question, a form that opens, 
   await mistyped.context().close()
 })
 
+test('who signs in in another tab is who this one is of, too', async () => {
+  const first = await visitors.visit()
+  await signInAt(first, 'olaf')
+  await sees(first.getByRole('main'), /, Olaf/)
+  const second = await first.context().newPage()
+  await second.goto('/sign-in')
+  await second.getByLabel('User name').fill('nora')
+  await second.getByLabel('Password').fill(passwordOf('nora'))
+  await second.getByRole('button', { name: 'Sign in' }).click()
+  await sees(first.getByRole('main'), /, Nora/)
+  await first.context().close()
+})
+
 test('an auditor sees it all and is offered no change', async () => {
   const olaf = await visitors.visit()
   await signInAt(olaf, 'olaf')

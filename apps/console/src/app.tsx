@@ -1,6 +1,6 @@
 import { type ReactElement, useEffect } from 'react'
 import type { Me } from '#core/api/person.ts'
-import { signInOver } from './account/web-session.ts'
+import { onOtherPerson, signInOver } from './account/web-session.ts'
 import { api } from './api/api.ts'
 import { rightsLost, signedOut } from './api/client.ts'
 import { personContext } from './person-context.ts'
@@ -55,6 +55,8 @@ function SignedIn({ route, children }: { route: Route; children: ReactElement })
   useEffect(() => {
     if (lost > 0) reload()
   }, [lost, reload])
+  const login = data?.me.login
+  useEffect(() => (login === undefined ? undefined : onOtherPerson(login, () => location.reload())), [login])
   if (data === undefined) {
     return (
       <main className="page page-narrow">
