@@ -62,6 +62,10 @@ test('wrong usage ends with 2 and says how the command is used', async () => {
     code: 2,
     stderr: expect.stringContaining('Usage: trustcast end SESSION'),
   })
+  expect(await site.cli(['lease', 'withdraw'])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('Usage: trustcast lease withdraw LEASE --reason TEXT'),
+  })
   expect(await site.cli(['help', 'frobnicate'])).toMatchObject({
     code: 2,
     stderr: expect.stringContaining('USAGE'),

@@ -62,7 +62,7 @@ async function main(argv: readonly string[]): Promise<number> {
     )
     return Number(process.exitCode ?? 0)
   } catch (error) {
-    return report(error, name, command)
+    return report(error, name, (await subcommandOf(command, rest)) ?? command)
   }
 }
 
@@ -155,16 +155,24 @@ async function help(words: readonly string[]): Promise<number> {
   }
   const load = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (load === undefined) return unknownCommand(name)
-  const { synopsis, summary, subcommands = {} } = await load()
-  const loadSub = sub !== undefined && Object.hasOwn(subcommands, sub) ? subcommands[sub] : undefined
-  if (loadSub !== undefined) {
-    const command = await loadSub()
-    process.stdout.write(`Usage: trustcast ${wordsOf(name, command.synopsis)}\n\n${command.summary}\n`)
+  const command = await load()
+  const inner = await subcommandOf(command, [sub ?? ''])
+  if (inner !== undefined) {
+    process.stdout.write(`Usage: trustcast ${wordsOf(name, inner.synopsis)}\n\n${inner.summary}\n`)
     return 0
   }
+  const { synopsis, summary, subcommands = {} } = command
   const list = Object.keys(subcommands).length === 0 ? '' : `\n${await listOf(subcommands)}\n`
   process.stdout.write(`Usage: trustcast ${wordsOf(name, synopsis)}\n\n${summary}\n${list}`)
   return 0
+}
+
+/** The subcommand that the words after a command's name begin with. */
+async function subcommandOf(
+  { subcommands = {} }: Command,
+  [word = '']: readonly string[],
+): Promise<Command | undefined> {
+  return Object.hasOwn(subcommands, word) ? subcommands[word]?.() : undefined
 }
 
 /** A line or two each. Subcommands begin their synopsis with their name themselves. */
