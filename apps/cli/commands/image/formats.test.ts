@@ -140,6 +140,15 @@ test.each([
   expect(await allocatedBytes(at('copy.raw'))).toBeLessThan(9 * MiB)
 })
 
+test('an account that has imported nothing has no images, which is no error; a folder that it names is', async () => {
+  vi.stubEnv('TRUSTCAST_STORE', undefined)
+  vi.stubEnv('XDG_DATA_HOME', join(folder, 'fresh'))
+  expect((await command('list')).result).toEqual([])
+  await expect(command('list', '--store', join(folder, 'fresh'))).rejects.toMatchObject({
+    code: 'BLOB_BAD_STORE',
+  })
+})
+
 test('a raw disk may hold what looks like another format: --format says what it is', async () => {
   await qemuImg('create', '-q', '-f', 'qcow2', 'inner.qcow2', '1M')
   await truncate(at('inner.qcow2'), MiB)

@@ -1,20 +1,23 @@
+import { existsSync } from 'node:fs'
 import { madeHere } from '#apps/images/key-ring.ts'
-import { openReader } from '#apps/images/open-store.ts'
+import { openReader, type StoreOptions } from '#apps/images/open-store.ts'
 import { readClaimed } from '#core/artifact/index.ts'
 import { type BlobReader, formatReference, type ImageReference } from '#core/blobs/index.ts'
 import { type Command, parse, table } from '../../command.ts'
-import { sizeText, storeAddress, storeOptions, storeSynopsis, storeWords } from './store-options.ts'
+import { ownStore, sizeText, storeAddress, storeOptions, storeSynopsis, storeWords } from './store-options.ts'
 
 export const listCommand: Command = {
   synopsis: `list ${storeSynopsis}`,
   summary: 'The images of a store, as the store says.',
   run: async (args, out) => {
     const words = parse(args, storeWords, [0, 0])
-    await using store = await openReader(storeAddress(words), await storeOptions(words))
-    const references = await store.references(out.signal)
-    const rows = await Promise.all(references.map((reference) => rowOf(store, reference, out.signal)))
-    out.result(rows, () =>
-      table(
+    const address = storeAddress(words)
+    const isNew = address === ownStore() && !existsSync(address)
+    const rows = isNew ? [] : await rowsOf(address, await storeOptions(words), out.signal)
+    out.result(rows, () => {
+      if (rows.length === 0)
+        return `There are no images in ${address} yet. Import one: trustcast image import FILE NAME:VERSION`
+      return table(
         ['image', 'disk', 'stored', 'made here'],
         rows.map(({ image, sizeBytes, bytesTotal, isMadeHere }) => [
           image,
@@ -22,9 +25,15 @@ export const listCommand: Command = {
           bytesTotal === undefined ? '' : sizeText(bytesTotal),
           isMadeHere ? 'yes' : 'no',
         ]),
-      ),
-    )
+      )
+    })
   },
+}
+
+async function rowsOf(address: string, options: StoreOptions, signal: AbortSignal) {
+  await using store = await openReader(address, options)
+  const references = await store.references(signal)
+  return await Promise.all(references.map((reference) => rowOf(store, reference, signal)))
 }
 
 async function rowOf(store: BlobReader, reference: ImageReference, signal: AbortSignal) {

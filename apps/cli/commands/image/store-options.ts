@@ -16,11 +16,12 @@ export const storeSynopsis = '[--store FOLDER|URL] [--store-ca FILE]'
 
 /** `--store`, else `$TRUSTCAST_STORE`, else a folder of this account. */
 export function storeAddress(words: Parsed): string {
-  return (
-    words.text('store') ??
-    process.env['TRUSTCAST_STORE'] ??
-    join(process.env['XDG_DATA_HOME'] ?? join(homedir(), '.local', 'share'), 'trustcast', 'images')
-  )
+  return words.text('store') ?? process.env['TRUSTCAST_STORE'] ?? ownStore()
+}
+
+/** The folder of this account; the first import makes it. */
+export function ownStore(): string {
+  return join(process.env['XDG_DATA_HOME'] ?? join(homedir(), '.local', 'share'), 'trustcast', 'images')
 }
 
 /**
