@@ -289,7 +289,7 @@ test('a person hears when it is the ticket that a host does not take, though the
     deaf.say({ kind: 'report', cpuPercent: 0, memoryFreeMiB: 9999, warm: 0, sessions: [...sessions] })
   deaf.say({ kind: 'hello', hostKey, capacity: 1, version: '1' })
   report([])
-  const refused = launch(nora, 'editor').catch((error: unknown) => error)
+  const refused = launch(ada, 'editor').catch((error: unknown) => error)
   await until(async () => {
     const rows = await database.rows('select id from sessions where host_id = $1', [identity.id])
     report(rows.map(({ id }) => ({ id: String(id), state: 'ready' as const, connected: false })))
