@@ -70,7 +70,7 @@ test.each(['a key file', 'a TPM'])(
   async (known) => {
     const name = known.replace(/^a /, '').replace(' ', '-').toLowerCase()
     const { dir, identity } = await at.enrol(name, known === 'a TPM' ? { tcti: at.tpm.tcti } : 'none')
-    const expired = await wasOff(at, { dir, identity }, 30)
+    const expired = await wasOff(at, { dir, identity }, 20)
     await expect(renewIdentity(dir, expired)).rejects.toMatchObject({ code: 'AGENT_SITE_AWAY' })
     await using agent = await startEndpointAgent({ dir, version: 'test', log: silent })
     expect(await agent.untilConnected(30_000)).toBe(true)

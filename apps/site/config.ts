@@ -55,7 +55,7 @@ export const siteConfig = z.strictObject({
   endpoints: z
     .strictObject({
       /** How long after its certificate has ended an endpoint comes back by itself; after that it is enrolled again. */
-      absenceDays: z.int().min(0).max(3650).default(90),
+      absenceDays: z.int().min(0).max(3650).default(30),
     })
     .prefault({}),
   /** When so many devices, and more than this share of those that report, fall in trust within so many minutes, running work is held. */

@@ -23,6 +23,6 @@ test('one request at a time: what is asked for meanwhile is one more afterwards'
   expect(open).toHaveLength(2)
   reload()
   open[2]?.(3)
-  await settle()
+  await setImmediate()
   expect(state.get()).toEqual({ data: 3 })
 })
