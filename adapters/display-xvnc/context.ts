@@ -1,4 +1,5 @@
 import type { Cgroups } from './cgroup.ts'
+import type { Namespaces } from './namespaces.ts'
 
 /** Where an agent's display server says what it does; a pino logger fits. */
 export interface DisplayLog {
@@ -13,6 +14,7 @@ export interface Context {
   /** Configuration of the desktop, readable by everybody. */
   readonly desktop: string
   readonly cgroups: Cgroups
+  readonly namespaces: Namespaces
   readonly log: DisplayLog
   /** Ids of the displays that this agent holds; any other in its run directory is a dead agent's. */
   readonly displays: Set<string>

@@ -5,7 +5,7 @@ import { ensureAccount } from './account.ts'
 import { openCgroups, parseMountinfo } from './cgroup.ts'
 import type { Context, DisplayLog } from './context.ts'
 import { installDesktop } from './desktop.ts'
-import { requireNamespaces, xSockets } from './namespaces.ts'
+import { openNamespaces, xSockets } from './namespaces.ts'
 import { requirePeers } from './packages.ts'
 import { identify, isRunning, type ProcessId } from './processes.ts'
 import { isComplete, isWhole, openSession, startSession } from './session.ts'
@@ -48,7 +48,6 @@ export async function createXvncDisplayServer(options: XvncOptions): Promise<Dis
       `expected a host tag [a-z0-9-]{1,32}, got ${options.hostTag}`,
     )
   requirePeers()
-  await requireNamespaces()
   const [runDir, homesDir] = [resolve(options.runDir), resolve(options.homesDir)]
   for (const folder of [runDir, homesDir]) await openFolder(folder)
   const socket = folderOf(runDir, 'd000000000000').socket
@@ -65,10 +64,11 @@ export async function createXvncDisplayServer(options: XvncOptions): Promise<Dis
       {},
       'no cgroups can be used here: limits are off, and a hostile program may outlive its session',
     )
+  const namespaces = await openNamespaces(options.log)
   const desktop = join(runDir, 'desktop')
   await installDesktop(desktop)
   const closing = new AbortController()
-  const shared = { runDir, homesDir, desktop, cgroups, log: options.log }
+  const shared = { runDir, homesDir, desktop, cgroups, namespaces, log: options.log }
   return new XvncDisplayServer({ ...shared, displays: new Set(), closing: closing.signal }, closing)
 }
 
@@ -185,7 +185,7 @@ async function openFolder(folder: string): Promise<void> {
       throw unfit(`people's sessions cannot get through ${parent} to ${folder}`, `Run: chmod o+x ${parent}`)
 }
 
-/** Each session has a folder of its own mounted over it. */
+/** Each session has a folder of its own mounted over it, where it can. */
 async function makeXSocketFolder(): Promise<void> {
   await mkdir(xSockets, { recursive: true })
   const found = await lstat(xSockets)

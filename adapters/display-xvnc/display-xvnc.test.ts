@@ -2,7 +2,7 @@ import { execFile, execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
-import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, chown, lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -13,6 +13,7 @@ import { ensureAccount } from './account.ts'
 import { openCgroups, parseMountinfo } from './cgroup.ts'
 import { installDesktop } from './desktop.ts'
 import { createXvncDisplayServer, removeAccount } from './index.ts'
+import { openNamespaces } from './namespaces.ts'
 import { findProcesses, identify, userOf } from './processes.ts'
 import { probe, resize } from './rfb-probe.ts'
 import { startSession } from './session.ts'
@@ -426,6 +427,7 @@ test('without cgroups a session still ends with the programs that carry its mark
     homesDir: join(folder, 'homes'),
     desktop: join(folder, 'run', 'desktop'),
     cgroups: await openCgroups(tag, {}),
+    namespaces: await openNamespaces(quiet),
     log: quiet,
     displays: new Set<string>(),
     closing: never,
@@ -441,6 +443,34 @@ test('without cgroups a session still ends with the programs that carry its mark
   await display.stop()
   expect(await processesOf(accounts[0]!)).toEqual([])
   expect(await displays()).toEqual([])
+})
+
+test('where root may make no namespaces, as in a container, sessions run without, which is said; nothing of them stays', async () => {
+  const code = `
+    import { createXvncDisplayServer } from ${JSON.stringify(module)}
+    const log = { info() {}, warn: (_fields, message) => console.log(message) }
+    const server = await createXvncDisplayServer({ ...${JSON.stringify(options())}, log })
+    const display = await server.start(${JSON.stringify(request('one'))}, new AbortController().signal)
+    await display.setClipboard({ in: true, out: true })
+    await display.stop()
+    await server[Symbol.asyncDispose]()
+    console.log('ended')`
+  const contained = [
+    '--bounding-set=-sys_admin',
+    process.execPath,
+    '--input-type=module-typescript',
+    '-e',
+    code,
+  ]
+  const { stdout } = await run('setpriv', contained)
+  expect(stdout).toMatch(/no namespaces can be made here[^]*ended/)
+  expect(await displays()).toEqual([])
+  expect(await processesOf(accounts[0]!)).toEqual([])
+  for (const folder of ['/tmp', '/tmp/.X11-unix'])
+    for (const name of await readdir(folder)) {
+      const found = await lstat(join(folder, name)).catch(() => undefined)
+      expect(found?.uid ?? 0, name).not.toBeGreaterThanOrEqual(1_900_000_000)
+    }
 })
 
 function options(): { runDir: string; homesDir: string; hostTag: string } {

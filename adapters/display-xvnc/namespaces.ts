@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import { DisplayError } from '#core/broker/display.ts'
+import type { DisplayLog } from './context.ts'
 import { programPath } from './packages.ts'
 import type { ProcessId } from './processes.ts'
 import type { DisplayFolder } from './state.ts'
@@ -24,23 +24,48 @@ mount -t tmpfs -o size=${personSize},mode=0711,nosuid,nodev tmpfs "$2" || exit 9
 shift 2
 exec "$@"`
 
-/**
- * The argv that runs a command in mount and IPC namespaces of its own. What the machine mounts and unmounts later is seen in them, too.
- * They are gone, with all that was kept in them, when their last process is.
- */
-export function inOwnNamespaces(folder: DisplayFolder, command: readonly string[]): readonly string[] {
-  const own = ['unshare', '--mount', '--ipc', '--propagation', 'slave']
-  return [...own, 'sh', '-c', mounts, 'sh', folder.xSockets, folder.person, ...command]
+/** How the processes of a session are kept apart from what others have. */
+export interface Namespaces {
+  /** The argv that runs a display server in namespaces of its own. They are gone, with all that was kept in them, when their last process is. */
+  readonly make: (folder: DisplayFolder, command: readonly string[]) => readonly string[]
+  /** The argv that runs a command in those of a display server. */
+  readonly enter: (server: ProcessId, directory: string, command: readonly string[]) => readonly string[]
+  /** Where this process finds what a display server finds at `path`. */
+  readonly seenBy: (server: ProcessId, path: string) => string
 }
 
-/** The arguments with which `nsenter` runs a command in the namespaces of a display server. */
-export function namespacesOf(server: ProcessId, directory: string): readonly string[] {
-  return [`--target=${server.pid}`, '--mount', '--ipc', `--wdns=${directory}`]
+/** Mount and IPC namespaces. What the machine mounts and unmounts later is seen in them, too. */
+const apart: Namespaces = {
+  make: (folder, command) => {
+    const own = ['unshare', '--mount', '--ipc', '--propagation', 'slave']
+    return [...own, 'sh', '-c', mounts, 'sh', folder.xSockets, folder.person, ...command]
+  },
+  enter: (server, directory, command) => {
+    const those = [`--target=${server.pid}`, '--mount', '--ipc', `--wdns=${directory}`]
+    return ['nsenter', ...those, ...command]
+  },
+  seenBy: (server, path) => `/proc/${server.pid}/root${path}`,
 }
 
-/** Where this process finds what a display server finds at `path`. */
-export function asSeenBy(server: ProcessId, path: string): string {
-  return `/proc/${server.pid}/root${path}`
+const shared: Namespaces = {
+  make: (_folder, command) => command,
+  enter: (_server, _directory, command) => command,
+  seenBy: (_server, path) => path,
+}
+
+/** As far as root may make any here: in most containers it may not, and sessions share what is at the usual places. */
+export async function openNamespaces(log: DisplayLog): Promise<Namespaces> {
+  const environment = { env: { PATH: programPath, LC_ALL: 'C' } }
+  try {
+    await run('unshare', ['--mount', '--ipc', 'true'], environment)
+    return apart
+  } catch {
+    log.warn(
+      {},
+      'no namespaces can be made here: people of this host can keep each other from their displays, and memory that they share may outlive a session',
+    )
+    return shared
+  }
 }
 
 /**
@@ -57,15 +82,4 @@ export function keepingAbstractName(display: number, command: readonly string[])
     socket($kept, PF_UNIX, SOCK_STREAM, 0) && bind($kept, pack_sockaddr_un("\\0" . shift)) or die "$!";
     exec @ARGV or die "$ARGV[0]: $!"`
   return ['perl', '-MSocket', '-e', keep, `${xSockets}/X${display}`, ...command]
-}
-
-/** @throws {DisplayError} DISPLAY_NEEDS_ROOT where root may make no namespaces, as in most containers */
-export async function requireNamespaces(): Promise<void> {
-  const environment = { env: { PATH: programPath, LC_ALL: 'C' } }
-  await run('unshare', ['--mount', '--ipc', 'true'], environment).catch((cause: unknown) => {
-    throw new DisplayError('DISPLAY_NEEDS_ROOT', 'root cannot make mount and IPC namespaces here', {
-      cause,
-      remedy: 'Start the host agent outside of a container, or give the container CAP_SYS_ADMIN.',
-    })
-  })
 }

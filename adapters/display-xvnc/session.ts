@@ -9,7 +9,6 @@ import type { Account } from './account.ts'
 import type { Context } from './context.ts'
 import { sessionCommand } from './desktop.ts'
 import { type Launch, launch, withLog } from './launch.ts'
-import { asSeenBy, namespacesOf } from './namespaces.ts'
 import { programPath } from './packages.ts'
 import { identify, isRunning, type ProcessId } from './processes.ts'
 import { probe, resize } from './rfb-probe.ts'
@@ -56,7 +55,7 @@ export async function startSession(
       startProgram(context, xvnc, account, request),
       resize(folderOf(context.runDir, id).socket, request, deadline),
     ])
-    await windowManager(asSeenBy(xvnc.state.server, readyFile(context, id)), child, deadline)
+    await windowManager(context.namespaces.seenBy(xvnc.state.server, readyFile(context, id)), child, deadline)
     const program = await identify(child.pid ?? 0)
     if (program === undefined) throw new Error('the program quit at once')
     const state: RunningState = { ...xvnc.state, ...claimed, request, program, startedAt: Date.now() }
@@ -161,7 +160,7 @@ function readyFile(context: Context, id: string): string {
 /** The person's own copy of the cookie and a runtime directory, closed to everybody else. */
 async function makePersonFolder(context: Context, xvnc: Xvnc, account: Account): Promise<void> {
   const { id, server } = xvnc.state
-  const person = asSeenBy(server, folderOf(context.runDir, id).person)
+  const person = context.namespaces.seenBy(server, folderOf(context.runDir, id).person)
   await chmod(person, 0o700)
   await mkdir(join(person, 'run'), { mode: 0o700 })
   await writeFile(join(person, 'Xauthority'), xvnc.xauthority, { mode: 0o600 })
@@ -182,7 +181,7 @@ async function startProgram(
     gid: account.gid,
     account: account.name,
     cgroups: await context.cgroups.create(id),
-    namespaces: (command) => ['nsenter', ...namespacesOf(server, account.home), ...command],
+    namespaces: (command) => context.namespaces.enter(server, account.home, command),
     directory: account.home,
     oomScore: 200,
     variables: {
@@ -233,7 +232,8 @@ async function configure(context: Context, state: RunningState, switches: readon
     XAUTHORITY: folderOf(context.runDir, state.id).cookie,
   }
   const command = ['setpriv', ...user, 'tigervncconfig', ...set]
-  await run('nsenter', [...namespacesOf(state.server, '/'), ...command], { env, timeout: 5000 })
+  const [program = '', ...args] = context.namespaces.enter(state.server, '/', command)
+  await run(program, args, { env, timeout: 5000 })
 }
 
 async function residentBytes(pids: readonly number[]): Promise<number> {

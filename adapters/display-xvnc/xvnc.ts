@@ -20,7 +20,7 @@ import { promisify } from 'node:util'
 import { DisplayError } from '#core/broker/display.ts'
 import type { Context } from './context.ts'
 import { type Launch, launch, withLog } from './launch.ts'
-import { inOwnNamespaces, keepingAbstractName } from './namespaces.ts'
+import { keepingAbstractName, xSockets } from './namespaces.ts'
 import { findProcesses, hasVariable, identify, killAll, type ProcessId, userOf } from './processes.ts'
 import type { Size } from './rfb-probe.ts'
 import { type DisplayState, folderOf, saveState } from './state.ts'
@@ -104,7 +104,7 @@ export async function endDisplay(
   const uid = state?.uid ?? (await stat(folderOf(context.runDir, id).server).catch(() => undefined))?.uid
   if (uid !== undefined && uid >= firstUid) {
     await killAll(() => findProcesses(async (pid) => (await userOf(pid)) === uid))
-    await removeFromTmp(uid, () => true)
+    for (const shared of ['/tmp', xSockets]) await removeFrom(shared, uid, () => true)
   }
   if (state !== undefined && !context.cgroups.contain) await killWithoutCgroup(state)
   if (state?.personUid !== undefined) await removeDeadSockets(state.personUid)
@@ -174,7 +174,7 @@ async function startServer(
     directory: '/',
     oomScore: -900,
   }
-  const apart: Launch = { ...how, namespaces: (command) => inOwnNamespaces(folder, command) }
+  const apart: Launch = { ...how, namespaces: (command) => context.namespaces.make(folder, command) }
   return withLog(folder.logPipe, async (pipe) => {
     const log = await open(folder.log, 'a', 0o600)
     // Reads on after the bound, so that a program which talks a lot neither fills the disk nor stops.
@@ -218,12 +218,16 @@ async function untilReady(child: ChildProcess, signal: AbortSignal): Promise<voi
 async function removeDeadSockets(personUid: number): Promise<void> {
   const bound = (await readFile('/proc/net/unix', 'utf8')).split('\n').map((line) => line.split('/').at(-1))
   const alive = new Set(bound)
-  await removeFromTmp(personUid, (name, found) => found.isSocket() && !alive.has(name))
+  await removeFrom('/tmp', personUid, (name, found) => found.isSocket() && !alive.has(name))
 }
 
-async function removeFromTmp(uid: number, isLeft: (name: string, found: Stats) => boolean): Promise<void> {
-  for (const name of await readdir('/tmp')) {
-    const path = join('/tmp', name)
+async function removeFrom(
+  folder: string,
+  uid: number,
+  isLeft: (name: string, found: Stats) => boolean,
+): Promise<void> {
+  for (const name of await readdir(folder)) {
+    const path = join(folder, name)
     const found = await lstat(path).catch(() => undefined)
     if (found?.uid === uid && isLeft(name, found)) await unlink(path).catch(() => undefined)
   }
