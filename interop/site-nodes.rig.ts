@@ -50,8 +50,8 @@ export async function openNodes(): Promise<SiteNodes> {
     const store = undo.use(disposable(openStore(server.connection)))
     return openSite(config, store, pino({ level: 'silent' }), stopped.signal)
   }
-  const [one, two] = [await open(), await open()]
   await migrate(server.connection)
+  const [one, two] = [await open(), await open()]
   undo.defer(() => stopped.abort())
   const held = undo.move()
   return {
