@@ -88,16 +88,16 @@ test.each(['a key file', 'a TPM'])(
 )
 
 test('a machine whose endpoint was revoked is enrolled again where it was, and keeps all but its identity', async () => {
-  const { dir, identity } = await at.enrol('laptop-5', { tcti: at.tpm.tcti })
+  const { dir, identity } = await at.enrol('laptop-again', { tcti: at.tpm.tcti })
   const floors = join(dir, 'floors')
   await mkdir(floors)
   for (const file of ['floors/office@4', 'evidence.json', 'seal-key']) await writeFile(join(dir, file), '')
-  await expect(at.enrol('laptop-5', { tcti: at.tpm.tcti })).rejects.toMatchObject({
+  await expect(at.enrol('laptop-again', { tcti: at.tpm.tcti })).rejects.toMatchObject({
     code: 'AGENT_ENROLLED_ALREADY',
     remedy: expect.stringContaining('revoke'),
   })
   await at.admin.send('POST', `/admin/agents/${identity.id}/revoke`, {}, z.unknown())
-  const { identity: next } = await at.enrol('laptop-5', { tcti: at.tpm.tcti })
+  const { identity: next } = await at.enrol('laptop-again', { tcti: at.tpm.tcti })
   expect(next.id).not.toBe(identity.id)
   expect(await readIdentity(dir)).toEqual(next)
   expect((await readdir(dir)).toSorted()).toEqual(['agent.json', 'floors'])

@@ -279,12 +279,12 @@ test('an auditor sees it all and is offered no change', async () => {
   expect(await olaf.getByRole('link', { name: 'People' }).count()).toBe(0)
 
   await goTo(olaf, 'Sessions')
-  await olaf.route('**/api/v1/admin/sessions', (route) =>
+  await olaf.route('**/api/v1/admin/sessions?*', (route) =>
     route.fulfill({ status: 500, json: { code: 'SITE_BROKEN', message: 'something went wrong' } }),
   )
   await sees(olaf.getByRole('main'), 'What you see may be out of date.')
   await sees(olaf.getByRole('main'), /Carl Brandt/)
-  await olaf.unroute('**/api/v1/admin/sessions')
+  await olaf.unroute('**/api/v1/admin/sessions?*')
   await olaf.getByText('What you see may be out of date.').waitFor({ state: 'detached' })
 
   const asked = await site.signIn('ada')
