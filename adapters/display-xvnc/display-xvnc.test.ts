@@ -445,6 +445,18 @@ test('without cgroups a session still ends with the programs that carry its mark
   expect(await displays()).toEqual([])
 })
 
+test('what is unmounted on the machine is held by no session that began before', async () => {
+  const server = await serve()
+  const place = join(folder, 'mounted')
+  await mkdir(place)
+  await run('mount', ['-t', 'tmpfs', 'tmpfs', place])
+  const { server: xvnc } = await stateOf(await server.start(request('one'), never))
+  const mounts = (): string => readFileSync(`/proc/${xvnc.pid}/mounts`, 'utf8')
+  expect(mounts()).toContain(place)
+  await run('umount', [place])
+  expect(mounts()).not.toContain(place)
+})
+
 test('where root may make no namespaces, as in a container, sessions run without, which is said; nothing of them stays', async () => {
   const code = `
     import { createXvncDisplayServer } from ${JSON.stringify(module)}

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import type { DisplayLog } from './context.ts'
 import { programPath } from './packages.ts'
@@ -34,7 +35,7 @@ export interface Namespaces {
   readonly seenBy: (server: ProcessId, path: string) => string
 }
 
-/** Mount and IPC namespaces. What the machine mounts and unmounts later is seen in them, too. */
+/** Mount and IPC namespaces. What the machine mounts and unmounts later is seen in them, too: else they would hold disks that are detached. */
 const apart: Namespaces = {
   make: (folder, command) => {
     const own = ['unshare', '--mount', '--ipc', '--propagation', 'slave']
@@ -53,11 +54,21 @@ const shared: Namespaces = {
   seenBy: (_server, path) => path,
 }
 
+const environment = { env: { PATH: programPath, LC_ALL: 'C' } }
+
+/** As systemd does when it boots a machine. Where `/` is no mount, as in a chroot, sessions hold what was mounted when they began. */
+async function shareMounts(): Promise<void> {
+  const mounts = await readFile('/proc/self/mountinfo', 'utf8')
+  const root = mounts.split('\n').find((line) => line.split(' ')[4] === '/')
+  if (root !== undefined && !root.includes(' shared:'))
+    await run('mount', ['--make-rshared', '/'], environment)
+}
+
 /** As far as root may make any here: in most containers it may not, and sessions share what is at the usual places. */
 export async function openNamespaces(log: DisplayLog): Promise<Namespaces> {
-  const environment = { env: { PATH: programPath, LC_ALL: 'C' } }
   try {
     await run('unshare', ['--mount', '--ipc', 'true'], environment)
+    await shareMounts()
     return apart
   } catch {
     log.warn(
