@@ -3,32 +3,22 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { type AuditEntry, decodeEntry } from '#core/audit/index.ts'
 import { makeSigner } from '#core/release/release.fixture.ts'
-import {
-  emptyImage,
-  type PublishedForTest,
-  publishForTest,
-  publishNextForTest,
-  signForTest,
-} from './published-release.rig.ts'
-import { type RunningSite, type SignedInClient, startSite } from './running-site.rig.ts'
-import { openDatabase, type SiteDatabase } from './site-database.rig.ts'
+import { emptyImage, type PublishedForTest, signForTest } from './published-release.rig.ts'
+import { type ReleasedSite, startReleasedSite } from './released-site.rig.ts'
+import type { SignedInClient } from './running-site.rig.ts'
+import type { SiteDatabase } from './site-database.rig.ts'
 
 /** What the log tells of releases: all that was done, so that an auditor knows which, and nothing that was refused. */
 
-let site: RunningSite
+let at: ReleasedSite
 let database: SiteDatabase
 let ada: SignedInClient
 let office: PublishedForTest
 beforeAll(async () => {
-  site = await startSite()
-  ;[database, ada] = [await openDatabase(site), await site.signIn('ada')]
-  office = await publishForTest(ada, 'office')
-  await publishNextForTest(ada, office, '2')
+  at = await startReleasedSite(['2'])
+  ;({ database, ada, office } = at)
 })
-afterAll(async () => {
-  await database?.[Symbol.asyncDispose]()
-  await site?.[Symbol.asyncDispose]()
-})
+afterAll(() => at[Symbol.asyncDispose]())
 
 const any = z.unknown()
 const post = (path: string, body: unknown) => ada.send('POST', path, body, any)

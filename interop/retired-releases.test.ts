@@ -1,31 +1,22 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { releasesView } from '#core/api/releases.ts'
-import {
-  type PublishedForTest,
-  publishForTest,
-  publishNextForTest,
-  signForTest,
-} from './published-release.rig.ts'
-import { type RunningSite, type SignedInClient, startSite } from './running-site.rig.ts'
-import { openDatabase, type SiteDatabase } from './site-database.rig.ts'
+import { type PublishedForTest, signForTest } from './published-release.rig.ts'
+import { type ReleasedSite, startReleasedSite } from './released-site.rig.ts'
+import type { SignedInClient } from './running-site.rig.ts'
+import type { SiteDatabase } from './site-database.rig.ts'
 
 /** What is retired is gone for good, and never from under those who are given it. */
 
-let site: RunningSite
+let at: ReleasedSite
 let database: SiteDatabase
 let ada: SignedInClient
 let office: PublishedForTest
 beforeAll(async () => {
-  site = await startSite()
-  ;[database, ada] = [await openDatabase(site), await site.signIn('ada')]
-  office = await publishForTest(ada, 'office')
-  for (const version of ['2', '3', '4']) await publishNextForTest(ada, office, version)
+  at = await startReleasedSite(['2', '3', '4'])
+  ;({ database, ada, office } = at)
 })
-afterAll(async () => {
-  await database?.[Symbol.asyncDispose]()
-  await site?.[Symbol.asyncDispose]()
-})
+afterAll(() => at[Symbol.asyncDispose]())
 
 const any = z.unknown()
 const post = (path: string, body: unknown) => ada.send('POST', `/releases/${path}`, body, any)

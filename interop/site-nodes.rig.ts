@@ -16,6 +16,7 @@ import {
   recordHostHello,
   writeWorkspace,
 } from '#adapters/store-postgres/index.ts'
+import { sessionRow } from '#adapters/store-postgres/session-row.fixture.ts'
 import { siteConfig } from '#apps/site/config.ts'
 import { disposable, openSite } from '#apps/site/run-site.ts'
 import type { Site } from '#apps/site/site.ts'
@@ -77,16 +78,7 @@ export async function addHost(site: Site): Promise<string> {
     { ...definition, modes: ['hosted-shared'], collections: [], program: { kind: 'desktop' } },
     0,
   )
-  const id = randomUUID()
-  const certificate_expires_at = new Date(Date.now() + 3_600_000)
-  await insertAgent(db, {
-    id,
-    kind: 'host',
-    name: id,
-    dns_names: [],
-    pool: 'default',
-    certificate_expires_at,
-  })
+  const id = await addMachine(site, 'host')
   await recordHostHello(db, id, randomBytes(32), 1000, new Date())
   return id
 }
@@ -150,30 +142,5 @@ async function sessionOf(site: Site) {
   const seen = { created_at: now, last_seen_at: now, expires_at: later, address: '127.0.0.1' }
   const web = { ...seen, id: web_session_id, token_hash: randomBytes(32), person_id, thumbprint: '' }
   await insertWebSession(site.store.db, web, null)
-  const obligations = {
-    clipboardMaxBytes: 0,
-    watermark: false,
-    sessionMinutes: 60,
-    idleMinutes: 60,
-    disconnectMinutes: 60,
-    leaseMinutes: 15,
-    overlay: 'discard',
-  }
-  return {
-    id: randomUUID() as string,
-    person_id,
-    web_session_id,
-    workspace_id: workspaceId,
-    account: 'tc-p',
-    width: 1280,
-    height: 720,
-    state: 'ready' as const,
-    rights: [],
-    restrictions: '[]',
-    obligations: JSON.stringify(obligations),
-    evidence: '[]',
-    decision_id: randomUUID(),
-    started_at: now,
-    ends_at: later,
-  }
+  return { ...sessionRow(person_id, workspaceId), web_session_id, state: 'ready' as const }
 }

@@ -114,6 +114,7 @@ import {
 } from './index.ts'
 import { up as createSite } from './migrations/0001-site.ts'
 import { up as addEndpoints } from './migrations/0005-endpoints.ts'
+import { sessionRow } from './session-row.fixture.ts'
 
 /** A PostgreSQL server of a test's own, with an empty database that the address's role owns. */
 export interface TestServer extends AsyncDisposable {
@@ -1319,34 +1320,8 @@ async function addDisk(db: Db, personId: string, endpointId: string) {
 }
 
 function sessionOf(personId: string, hostId: string, workspaceId = 'desk') {
-  const obligations = {
-    clipboardMaxBytes: 0,
-    watermark: false,
-    sessionMinutes: 60,
-    idleMinutes: 60,
-    disconnectMinutes: 60,
-    leaseMinutes: 15,
-    overlay: 'discard',
-  }
-  return {
-    id: randomUUID() as string,
-    person_id: personId,
-    web_session_id: null,
-    workspace_id: workspaceId,
-    host_id: hostId,
-    mode: 'hosted-shared',
-    account: 'tc-p',
-    width: 1280,
-    height: 720,
-    state: 'starting',
-    rights: [],
-    restrictions: '[]',
-    obligations: JSON.stringify(obligations),
-    evidence: '[]',
-    decision_id: randomUUID(),
-    started_at: new Date(),
-    ends_at: new Date(Date.now() + 3_600_000),
-  } satisfies NewSession
+  const row = { ...sessionRow(personId, workspaceId), web_session_id: null }
+  return { ...row, host_id: hostId, mode: 'hosted-shared' } satisfies NewSession
 }
 
 function endOf(reason = 'asked to') {
