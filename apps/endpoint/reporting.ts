@@ -2,7 +2,7 @@ import { createPrivateKey, hash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { type AgentLog, replaceFile, type SiteConnectionTerms } from '#apps/agent-client/index.ts'
+import { type AgentLog, backoff, replaceFile, type SiteConnectionTerms } from '#apps/agent-client/index.ts'
 import type { BeaconToAsk, Challenge, EvidenceMessage, Verdict } from '#core/agent/endpoint-messages.ts'
 import { evidencePeriodMs, makeEvidence, maxObservations, type Observation } from '#core/evidence/index.ts'
 import type { Attestation } from '#core/tpm/attestation.ts'
@@ -56,6 +56,9 @@ export class Reporter implements AsyncDisposable {
   /** The report that is under way. */
   #reporting: Promise<void> = Promise.resolve()
   #isDue = false
+  /** In a row. */
+  #failures = 0
+  #lastFailure: string | undefined
   #wasAskedForLog = false
   #sentAt = Number.NEGATIVE_INFINITY
   #timer: NodeJS.Timeout | undefined
@@ -129,7 +132,8 @@ export class Reporter implements AsyncDisposable {
   #plan(): void {
     clearTimeout(this.#timer)
     if (this.#challenge === undefined || this.#isBusy) return
-    const pauseMs = this.#isDue ? shortestGapMs : evidencePeriodMs
+    const retryMs = this.#failures === 0 ? 0 : backoff(this.#failures)
+    const pauseMs = this.#isDue ? Math.max(shortestGapMs, retryMs) : evidencePeriodMs
     const waitMs = Math.max(0, this.#sentAt + pauseMs - performance.now())
     this.#timer = setTimeout(() => {
       this.#reporting = this.#report()
@@ -139,23 +143,35 @@ export class Reporter implements AsyncDisposable {
 
   async #report(): Promise<void> {
     this.#isBusy = true
-    try {
-      await Promise.all(this.#options.sources.observers.map(({ collected }) => collected))
-      const [challenge, terms] = [this.#challenge, this.#terms]
-      if (challenge === undefined || terms === undefined) return
+    await Promise.all(this.#options.sources.observers.map(({ collected }) => collected))
+    const [challenge, terms] = [this.#challenge, this.#terms]
+    if (challenge !== undefined && terms !== undefined) {
       // Before it looks: what changes from here on is said next.
       this.#isDue = false
       this.#challenge = undefined
       this.#sentAt = performance.now()
-      const message = await this.#evidence(challenge, terms)
-      if (this.#terms === terms) this.#options.send(message)
-    } catch (error) {
-      this.#isDue = true
-      this.#options.log.warn({ err: error }, 'this device could not state its evidence')
-    } finally {
-      this.#isBusy = false
-      this.#plan()
+      try {
+        const message = await this.#evidence(challenge, terms)
+        this.#failures = 0
+        this.#lastFailure = undefined
+        if (this.#terms === terms) this.#options.send(message)
+      } catch (error) {
+        // What was not said has used nothing, and the site gives no other challenge before this one is answered.
+        if (this.#terms === terms) this.#challenge ??= challenge
+        this.#noteFailure(error)
+      }
     }
+    this.#isBusy = false
+    this.#plan()
+  }
+
+  /** What fails again and again is said once. */
+  #noteFailure(error: unknown): void {
+    this.#isDue = true
+    this.#failures += 1
+    if (String(error) === this.#lastFailure) return
+    this.#lastFailure = String(error)
+    this.#options.log.warn({ err: error }, 'this device could not state its evidence')
   }
 
   async #evidence(

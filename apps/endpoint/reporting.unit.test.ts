@@ -9,11 +9,13 @@ import { Reporter, type ReportSources } from './reporting.ts'
 
 let dir: string
 let sent: EvidenceMessage[]
+let warnings: string[]
 let reporter: Reporter
 
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'tc-reporting-'))
   sent = []
+  warnings = []
 })
 afterEach(async () => {
   vi.useRealTimers()
@@ -40,7 +42,7 @@ function connect(sources: ReportSources): void {
     dir,
     sources,
     send: (message) => void sent.push(message),
-    log: { info: () => {}, warn: () => {} },
+    log: { info: () => {}, warn: (_, message) => void warnings.push(message) },
   })
   reporter.connected({ identity, exporter: 'A'.repeat(43) })
 }
@@ -72,6 +74,21 @@ test('what a machine booted is told as soon as the site asks for it, and once', 
   reporter.receive(challenge('c', true))
   await new Promise((resolve) => setTimeout(resolve, 1_500))
   expect(logs).toEqual([false, true])
+})
+
+test('what could not be stated is stated over the same challenge: the site gives no other before it is answered', async () => {
+  let failures = 2
+  connect({
+    observers: [],
+    // As a TPM just after a machine woke up.
+    quoteOver: async () => {
+      if (failures-- > 0) throw new Error('the TPM is busy')
+      return undefined
+    },
+  })
+  reporter.receive(challenge('a'))
+  await vi.waitFor(() => expect(sent).toHaveLength(1), 10_000)
+  expect([failures, warnings]).toEqual([-1, ['this device could not state its evidence']])
 })
 
 test('evidence is said each minute without a cause, and at once when something changes', async () => {
