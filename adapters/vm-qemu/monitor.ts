@@ -9,7 +9,10 @@ import {
   VmError,
 } from '#core/vm/index.ts'
 
-/** An answer that takes longer does not come any more. */
+/**
+ * For an answer. QEMU stands still, its monitor too, while it waits for what its disk has under way: with stores away that may be minutes, and
+ * then it answers after all.
+ */
 const patienceMs = 30_000
 
 /** `paused`: by whoever asked; `io-error`: by itself, since the disk failed. */
@@ -42,7 +45,7 @@ export class Monitor extends EventEmitter<{ event: [string, Readonly<Record<stri
     stream.on('close', () => this.#lose('its monitor has hung up'))
   }
 
-  /** @throws {VmError} VM_GONE, VM_REFUSED, VM_BAD_MONITOR */
+  /** As every call here. @throws {VmError} VM_GONE, VM_REFUSED, VM_SILENT */
   static async open(stream: Duplex): Promise<Monitor> {
     const monitor = new Monitor(stream)
     await monitor.#execute('qmp_capabilities')
@@ -85,7 +88,10 @@ export class Monitor extends EventEmitter<{ event: [string, Readonly<Record<stri
     if (this.#gone) throw this.#gone
     const id = this.#next++
     const { promise, resolve, reject } = Promise.withResolvers<unknown>()
-    const timer = setTimeout(() => this.#lose(`it did not answer ${command}`), patienceMs)
+    const timer = setTimeout(() => {
+      this.#waiting.delete(id)
+      reject(new VmError('VM_SILENT', `the VM does not answer ${command}: it waits for its disk`))
+    }, patienceMs)
     this.#waiting.set(id, { resolve, reject, timer })
     this.#stream.write(encodeMonitorCommand(id, command))
     return promise

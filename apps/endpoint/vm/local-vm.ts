@@ -106,13 +106,13 @@ export class LocalVm implements AsyncDisposable {
     return this.#device.read(BigInt(offset), length)
   }
 
-  /** @throws {LocalVmError} LOCAL_VM_WITHDRAWN, LOCAL_VM_BUSY; {VmError} VM_GONE */
+  /** @throws {LocalVmError} LOCAL_VM_WITHDRAWN, LOCAL_VM_BUSY; {VmError} VM_GONE, VM_SILENT */
   async suspend(): Promise<void> {
     this.#requireFree()
     await this.#pause()
   }
 
-  /** @throws {LocalVmError} LOCAL_VM_WITHDRAWN, LOCAL_VM_BUSY; {VmError} VM_GONE */
+  /** @throws {LocalVmError} LOCAL_VM_WITHDRAWN, LOCAL_VM_BUSY; {VmError} VM_GONE, VM_SILENT */
   async resume(): Promise<void> {
     this.#requireFree()
     await this.#continue()
@@ -208,7 +208,11 @@ export class LocalVm implements AsyncDisposable {
 
   async #pause(): Promise<void> {
     this.#requireDisk()
-    await this.#qemu.monitor.pause()
+    await this.#qemu.monitor.pause().catch((error: unknown) => {
+      // One that stands still after all, when its disk is back, goes on at once: nobody waits for that any more.
+      if (this.#state === 'running') this.#qemu.monitor.continue().catch(() => {})
+      throw error
+    })
     // Its disk may have been taken away meanwhile: then it stays so.
     this.#requireDisk()
     this.#state = 'suspended'
