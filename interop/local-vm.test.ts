@@ -113,12 +113,19 @@ test('it boots from the stream, is worked with at its screen, pauses, goes on, a
   expect(await onDisk(first)).toBe('b')
   await typed(first, 'd')
   await expect(control.snapshot('return', 'nothing')).rejects.toMatchObject({ code: 'SNAPSHOT_UNKNOWN' })
+  // One that cannot be copied, as on a device that is full, costs the guest nothing.
+  const files = await readdir(join(laptop.dir, 'vms'), { recursive: true })
+  const [journal = ''] = files.filter((file) => file.endsWith('at-b/journal'))
+  await rm(join(laptop.dir, 'vms', journal))
+  await mkdir(join(laptop.dir, 'vms', journal))
+  await expect(control.snapshot('return', 'at-b')).rejects.toThrow()
+  await typed(first, 'e')
   await control.stop(true)
   expect(await first.end).toMatchObject({ code: 'LEASE_ENDED' })
   expect(await readVms(runDir)).toEqual([])
 
   const second = await running(vms, await laptop.launch(nora, 'desk'))
-  expect(await onDisk(second)).toBe('d')
+  expect(await onDisk(second)).toBe('e')
   await vmControlOf(runDir, second.open.record).stop(true)
   await second.end
 })

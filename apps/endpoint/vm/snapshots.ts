@@ -2,9 +2,15 @@ import { constants } from 'node:fs'
 import { copyFile, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
+import { isFull } from '#adapters/overlay-file/index.ts'
 import { CodedError } from '#core/errors/coded-error.ts'
 
-export type SnapshotErrorCode = 'SNAPSHOT_EXISTS' | 'SNAPSHOT_UNKNOWN' | 'SNAPSHOT_BAD_NAME'
+export type SnapshotErrorCode =
+  | 'SNAPSHOT_EXISTS'
+  | 'SNAPSHOT_UNKNOWN'
+  | 'SNAPSHOT_BAD_NAME'
+  /** The device is full: nothing has changed. */
+  | 'SNAPSHOT_NO_ROOM'
 export class SnapshotError extends CodedError<SnapshotErrorCode> {}
 
 export interface Snapshot {
@@ -53,7 +59,7 @@ export async function listSnapshots({ snapshots }: OverlayPlace): Promise<readon
  * Copies an overlay that nobody writes to and that was flushed. It is durable when this resolves, and before that it is
  * not there. The copy is encrypted as the overlay is.
  *
- * @throws {SnapshotError} SNAPSHOT_EXISTS, SNAPSHOT_BAD_NAME
+ * @throws {SnapshotError} SNAPSHOT_EXISTS, SNAPSHOT_BAD_NAME, SNAPSHOT_NO_ROOM
  */
 export async function takeSnapshot(
   { dir, snapshots }: OverlayPlace,
@@ -74,15 +80,24 @@ export async function takeSnapshot(
 }
 
 /**
- * Puts a snapshot in the place of an overlay that is closed. What was written since it was taken is gone when this
+ * Puts a snapshot in the place of an overlay. What was written since it was taken is gone when this
  * resolves; interrupted, `recoverOverlay` finds the overlay as it was or as it shall be.
  *
- * @throws {SnapshotError} SNAPSHOT_UNKNOWN, SNAPSHOT_BAD_NAME
+ * @param close closes the overlay; called when nothing is left to be done that takes room or time. What it throws leaves all as it was
+ * @throws {SnapshotError} SNAPSHOT_UNKNOWN, SNAPSHOT_BAD_NAME, SNAPSHOT_NO_ROOM: the overlay was not closed then
  */
-export async function returnToSnapshot(place: OverlayPlace, name: string): Promise<void> {
+export async function returnToSnapshot(
+  place: OverlayPlace,
+  name: string,
+  close: () => Promise<void> = async () => {},
+): Promise<void> {
   const { dir, snapshots } = place
   await requireSnapshot(place, name)
   const made = await copyTo(join(snapshots, name), join(snapshots, draft))
+  await close().catch(async (error: unknown) => {
+    await rm(made, { recursive: true })
+    throw error
+  })
   await rename(dir, join(snapshots, before))
   await rename(made, dir)
   await syncFolder(dirname(dir))
@@ -122,8 +137,22 @@ export async function syncFolder(path: string): Promise<void> {
   await folder.sync()
 }
 
+/** Half a copy takes room that the overlay itself may need: nothing of it stays. */
 async function copyTo(from: string, to: string): Promise<string> {
   await rm(to, { recursive: true, force: true })
+  try {
+    return await copyFiles(from, to)
+  } catch (error) {
+    await rm(to, { recursive: true, force: true })
+    if (!isFull(error)) throw error
+    throw new SnapshotError('SNAPSHOT_NO_ROOM', 'this device has no room for a copy of what was written', {
+      remedy: 'Remove files, or snapshots that are not needed: trustcast vm snapshot remove VM NAME',
+      cause: error,
+    })
+  }
+}
+
+async function copyFiles(from: string, to: string): Promise<string> {
   await mkdir(to, { recursive: true, mode: 0o700 })
   for (const file of files) {
     // Without copying a byte where the file system can.

@@ -71,6 +71,21 @@ test('wherever a return was interrupted, the overlay is one of the two', async (
   expect((await readdir(place.snapshots)).toSorted()).toEqual(['first'])
 })
 
+test('what cannot be copied leaves nothing of the copy, and the overlay open as it was', async () => {
+  await takeSnapshot(place, 'first', now)
+  await write('two')
+  // As when the device is full after the first of the two.
+  await rm(join(place.snapshots, 'first', 'journal'))
+  let isClosed = false
+  const close = async (): Promise<void> => {
+    isClosed = true
+  }
+  await expect(returnToSnapshot(place, 'first', close)).rejects.toMatchObject({ code: 'ENOENT' })
+  await rm(join(place.dir, 'journal'))
+  await expect(takeSnapshot(place, 'second', now)).rejects.toMatchObject({ code: 'ENOENT' })
+  expect([isClosed, await readdir(place.snapshots)]).toEqual([false, ['first']])
+})
+
 async function write(text: string): Promise<void> {
   for (const file of ['data', 'journal']) await writeFile(join(place.dir, file), text)
 }

@@ -125,15 +125,15 @@ export class VmTenure implements OpenedDisk {
 
   async #return(name: string): Promise<void> {
     const { place, vm, attach, disk } = this.#options
-    // A name that does not exist costs nothing.
-    const known = (await listSnapshots(place)).some((one) => one.name === name)
-    if (!known) return returnToSnapshot(place, name)
     const reason = new Error('the VM returns to a snapshot')
-    this.#isReturning = true
-    vm.withdrawDisk(reason)
-    this.#copying.abort()
-    await this.#attached.withdraw(reason)
-    await returnToSnapshot(place, name)
+    // What fails before costs nothing: the VM goes on where it was.
+    await returnToSnapshot(place, name, async () => {
+      disk.signal.throwIfAborted()
+      this.#isReturning = true
+      vm.withdrawDisk(reason)
+      this.#copying.abort()
+      await this.#attached.withdraw(reason)
+    })
     this.#attached = await attach()
     disk.signal.throwIfAborted()
     this.#copying = new AbortController()
