@@ -114,7 +114,7 @@ class FileCache implements CacheDirectory {
     if (this.#isClosed || !isEntryName(name)) return false
     const isPossible =
       bytes.length <= maximumEntryBytes && diskBytes(headerBytes + bytes.length) <= this.#options.maximumBytes
-    const isFailing = this.#failure !== undefined && Date.now() < this.#failure.untilMs
+    const isFailing = this.#failure !== undefined && performance.now() < this.#failure.untilMs
     if (!isPossible || isFailing || this.#pendingBytes + bytes.length > maximumPendingBytes) {
       this.#counts.refused += 1
       return false
@@ -257,7 +257,7 @@ class FileCache implements CacheDirectory {
         'nothing is kept in the cache: its directory cannot be written',
       )
     }
-    this.#failure = { code, untilMs: Date.now() + retryAfterMs }
+    this.#failure = { code, untilMs: performance.now() + retryAfterMs }
     this.#counts.refused += this.#pending.size
     this.#pending.clear()
     this.#pendingBytes = 0

@@ -101,6 +101,8 @@ export interface ImageCopy {
   sync(): Promise<boolean>
   /** How many chunks were fetched and not kept. */
   refused(): number
+  /** Nothing could be written the last time: the device is full, or its folder cannot be written. */
+  isFailing(): boolean
 }
 
 /** What stays in memory of an overlay that is discarded, before it goes to a file. */
@@ -172,6 +174,7 @@ export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
       pendingBytes: () => cache?.stats().pendingBytes ?? 0,
       sync: async () => (await cache?.sync()) ?? false,
       refused: () => cache?.stats().refused ?? 0,
+      isFailing: () => cache?.stats().failure !== undefined,
     },
     withdraw,
     replica,

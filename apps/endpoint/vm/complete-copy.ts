@@ -31,17 +31,22 @@ const lookAheadBytes = 33_554_432
 /** The cache takes no more than twice as much at once. */
 const mostPendingBytes = 16_777_216
 const pauseMs = 10_000
+/** A device that is full seldom has room again soon, and each look costs what is fetched for it. */
+const fullPauseMs = 120_000
 
 /**
  * Has all of an image kept on this machine, behind what is read. What is there already is verified and not fetched: so
- * it goes on after a restart. Ends when all is there, or with the signal; while stores are away it tries again.
+ * it goes on after a restart. Ends when all is there, or with the signal; while stores are away, or the device is full, it tries again.
  */
 export async function completeCopy(options: CompleteCopyOptions): Promise<void> {
   const { copy, percentLocal, onProgress, sizeBytes, signal } = options
   try {
     for (;;) {
       const refused = copy.refused()
-      await goThrough(options)
+      if (!(await goThrough(options, refused))) {
+        await sleep(fullPauseMs, undefined, { signal })
+        continue
+      }
       // What was fetched last is still being written: where that fails it is not here, and power may fail at any time.
       const isComplete = percentLocal() === 100 && (await copy.sync()) && copy.refused() === refused
       onProgress({ doneBytes: sizeBytes, sizeBytes, isComplete })
@@ -53,7 +58,8 @@ export async function completeCopy(options: CompleteCopyOptions): Promise<void> 
   }
 }
 
-async function goThrough(options: CompleteCopyOptions): Promise<void> {
+/** @returns false when it ended early: nothing can be kept, and what is fetched from here on would be fetched in vain */
+async function goThrough(options: CompleteCopyOptions, refused: number): Promise<boolean> {
   const { copy, sizeBytes, fetched, bytesPerSecond, onProgress, signal } = options
   const step =
     bytesPerSecond === undefined
@@ -72,9 +78,11 @@ async function goThrough(options: CompleteCopyOptions): Promise<void> {
         // Also without a limit: who reads goes first.
         await sleep(Math.max(0, dueMs - tookMs), undefined, { signal })
         while (copy.pendingBytes() > mostPendingBytes) await sleep(20, undefined, { signal })
+        if (copy.isFailing() && copy.refused() > refused) return false
         onProgress({ doneBytes: Math.min(at + step, end), sizeBytes, isComplete: false })
       }
       at = end
     }
   }
+  return true
 }

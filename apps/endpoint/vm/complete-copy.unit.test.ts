@@ -25,6 +25,7 @@ function image(failures: number) {
     pendingBytes: () => 0,
     sync: async () => true,
     refused: () => refused,
+    isFailing: () => false,
   }
   return {
     copy,
@@ -88,6 +89,19 @@ test.each([
     signal: ending.signal,
   })
   expect([refused, seen.at(-1)]).toEqual([given, { doneBytes: sizeBytes, sizeBytes, isComplete: false }])
+})
+
+test('on a device that is full no more is fetched in vain', async () => {
+  const one = image(Number.POSITIVE_INFINITY)
+  const seen: CopyProgress[] = []
+  await completeCopy({
+    ...one,
+    copy: { ...one.copy, isFailing: () => true },
+    sizeBytes,
+    onProgress: (progress) => seen.push(progress),
+    signal: AbortSignal.timeout(200),
+  })
+  expect([one.copy.refused(), seen]).toEqual([1, []])
 })
 
 test('a limit holds it back, from the first step on', async () => {
