@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createServer } from 'node:tls'
@@ -14,7 +14,7 @@ import {
   serverTls,
 } from '#adapters/pki-x509/index.ts'
 import { FakeSite, agentId as id, issue, issueFor } from './fake-site.rig.ts'
-import { connectToSite, enrolAgent, keepRenewed, loadX25519Key, readIdentity } from './index.ts'
+import { connectToSite, enrolAgent, keepRenewed, loadX25519Key, readIdentity, replaceFile } from './index.ts'
 
 const silent = { info: () => undefined, warn: () => undefined }
 let folder: string
@@ -204,3 +204,15 @@ function dir(): string {
 function enrol(text: string = site.token()): ReturnType<typeof enrolAgent> {
   return enrolAgent({ url: site.publicUrl, token: text, dir: dir(), kind: 'host' })
 }
+test('a file that several replace at once is whole, and nothing else is left', async () => {
+  const path = join(folder, 'state/count.json')
+  await mkdir(join(folder, 'state'))
+  const texts = Array.from({ length: 20 }, (_, index) => `${index}`.repeat(10_000))
+  await Promise.all(texts.map((text) => replaceFile(path, text)))
+  expect(texts).toContain(await readFile(path, 'utf8'))
+  // As when the device is full.
+  await mkdir(join(folder, 'state/taken/full'), { recursive: true })
+  await expect(replaceFile(join(folder, 'state/taken'), '1')).rejects.toThrow()
+  expect((await readdir(join(folder, 'state'))).toSorted()).toEqual(['count.json', 'taken'])
+})
+

@@ -1,4 +1,5 @@
-import { mkdir, open, readFile, rename } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { AgentError } from './agent-error.ts'
@@ -86,15 +87,23 @@ export async function writeIdentity(dir: string, identity: AgentIdentity): Promi
   await replaceFile(pathIn(dir), `${JSON.stringify(stored, undefined, 2)}\n`)
 }
 
-/** Replaces a file so that a crash leaves the old or the new one. When it resolves, the new one outlives a loss of power. */
+/**
+ * Replaces a file so that a crash leaves the old or the new one, also when several processes do so at once. When it resolves, the new one
+ * outlives a loss of power.
+ */
 export async function replaceFile(path: string, text: string): Promise<void> {
-  const partial = `${path}.partial`
-  {
-    await using file = await open(partial, 'w', 0o600)
-    await file.writeFile(text)
-    await file.sync()
+  const partial = `${path}.${randomUUID()}.partial`
+  try {
+    {
+      await using file = await open(partial, 'wx', 0o600)
+      await file.writeFile(text)
+      await file.sync()
+    }
+    await rename(partial, path)
+  } catch (error) {
+    await rm(partial, { force: true })
+    throw error
   }
-  await rename(partial, path)
   // Until the folder is on the disk, too, a loss of power brings the file before it back.
   await using folder = await open(dirname(path))
   await folder.sync()
