@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { enrolAgent } from '#apps/agent-client/index.ts'
+import { enrolAgent, steadyMs } from '#apps/agent-client/index.ts'
 import {
   type EndpointAgent,
   type EndpointAgentOptions,
@@ -10,7 +10,7 @@ import {
   startEndpointAgent,
 } from '#apps/endpoint/endpoint-agent.ts'
 import { type DiskEnd, launchDisk } from '#apps/endpoint/launch-disk.ts'
-import { steadyMs } from '#apps/endpoint/steady-clock.ts'
+
 import { toldFloors } from '#apps/endpoint/told-floors.ts'
 import { callJson } from '#apps/site-client/call.ts'
 import { tokenAnswer } from '#core/api/admin.ts'

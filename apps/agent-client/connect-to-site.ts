@@ -8,6 +8,7 @@ import { agentPath } from '#core/agent/messages.ts'
 import { type AgentIdentity, readIdentity } from './agent-identity.ts'
 import type { AgentLog } from './agent-log.ts'
 import { backoff } from './backoff.ts'
+import { steadyMs } from './steady-clock.ts'
 
 const maxMessageBytes = 4 * 1024 * 1024
 /** For the site to answer that the agent leaves. */
@@ -15,6 +16,7 @@ const farewellMs = 1_000
 const handshakeMs = 10_000
 /** The site pings every 10 s; after three missed ones it is gone. */
 const silenceMs = 30_000
+const listenMs = 1_000
 
 /** What one connection is made with. */
 export interface SiteConnectionTerms {
@@ -38,6 +40,8 @@ export interface SiteConnectionOptions<In, Out> {
   readonly silenceMs?: number
   /** The site knows this agent no more, or has revoked it: said by the site itself, which has proved who it is. */
   readonly onRefused?: () => void
+  /** Another clock, for tests. */
+  readonly steadyMs?: () => number
   readonly log: AgentLog
 }
 
@@ -54,9 +58,10 @@ export interface SiteConnection<Out> {
  * whenever it breaks.
  */
 export function connectToSite<In, Out>(
-  options: SiteConnectionOptions<In, Out>,
+  given: SiteConnectionOptions<In, Out>,
   signal: AbortSignal,
 ): SiteConnection<Out> {
+  const options = { ...given, log: saidOnce(given.log) }
   let socket: WebSocket | undefined
   const run = async (): Promise<void> => {
     for (let failures = 0; !signal.aborted; ) {
@@ -84,6 +89,22 @@ export function connectToSite<In, Out>(
   }
 }
 
+/** A site that is away for a day is dialled thousands of times: the same failure is said once, until there was another word. */
+function saidOnce(log: AgentLog): AgentLog {
+  let last: string | undefined
+  return {
+    info: (fields, message) => {
+      last = undefined
+      log.info(fields, message)
+    },
+    warn: (fields, message) => {
+      const said = JSON.stringify([message, Object.values(fields).map(String)])
+      if (said !== last) log.warn(fields, message)
+      last = said
+    },
+  }
+}
+
 function openSocket(identity: AgentIdentity): WebSocket {
   const { rootPem, siteId, agentUrl } = identity
   const url = new URL(agentPath, agentUrl)
@@ -108,7 +129,15 @@ async function converse<In, Out>(
   let wasHeard = false
   let failure: Error | undefined
   let exporter = ''
-  const watch = setTimeout(() => socket.terminate(), options.silenceMs ?? silenceMs)
+  const { steadyMs: clock = steadyMs } = options
+  let heardAt = clock()
+  // By a clock that goes on while this machine sleeps: what slept for so long dials at once when it wakes.
+  const watch = setInterval(() => {
+    if (clock() - heardAt >= (options.silenceMs ?? silenceMs)) socket.terminate()
+  }, listenMs)
+  const hear = (): void => {
+    heardAt = clock()
+  }
   // What was said last is heard before the site answers the farewell.
   const leave = (): void => {
     socket.close(1001)
@@ -131,9 +160,9 @@ async function converse<In, Out>(
     log.info({}, 'connected to the site')
     for (const message of options.hello({ identity, exporter })) socket.send(JSON.stringify(message))
   })
-  socket.on('ping', () => watch.refresh())
+  socket.on('ping', hear)
   socket.on('message', (data) => {
-    watch.refresh()
+    hear()
     try {
       options.onMessage(options.decode.parse(JSON.parse(textOf(data))))
       wasHeard = true
@@ -143,7 +172,7 @@ async function converse<In, Out>(
     }
   })
   socket.on('close', () => {
-    clearTimeout(watch)
+    clearInterval(watch)
     signal.removeEventListener('abort', leave)
     options.onLost?.(failure)
     resolve(wasHeard)

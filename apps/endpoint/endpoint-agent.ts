@@ -11,6 +11,7 @@ import {
   loadX25519Key,
   postJson,
   readIdentity,
+  steadyMs,
 } from '#apps/agent-client/index.ts'
 import {
   type EndpointToSite,
@@ -26,7 +27,6 @@ import type { Attestation } from '#core/tpm/index.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import { isForeignPeer, reportPath } from './report-path.ts'
 import { Reporter, type ReportSources } from './reporting.ts'
-import { steadyMs } from './steady-clock.ts'
 
 /** The site says something, or pings, within 65 s. */
 const silenceMs = 90_000
