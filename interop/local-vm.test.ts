@@ -15,6 +15,7 @@ import { personView, tokenAnswer } from '#core/api/admin.ts'
 import { type DataAnswer, type DataCopy, dataAnswer } from '#core/api/data.ts'
 import { workspaceView } from '#core/api/person.ts'
 import { decodeManifest, encodeManifest } from '#core/artifact/index.ts'
+import { pausedGraceMs } from '#core/lease/index.ts'
 import { account, codeFor, startService } from './endpoint-service.rig.ts'
 import { type EndpointLaunch, type EnrolledEndpoint, enrolEndpoint } from './enrolled-endpoint.rig.ts'
 import { diskWorkspace, type ImageForTest, publishForTest } from './published-release.rig.ts'
@@ -350,7 +351,7 @@ test('one that could not be opened to its end does not run on', async () => {
 
 test('a paused VM in which nothing was written is shown until its memory is gone', async () => {
   await using fresh = await enrolEndpoint(site, ada, 'laptop-4')
-  await using vms = localVms({ dir: fresh.dir, graceMs: 8_000 })
+  await using vms = localVms({ dir: fresh.dir })
   const nora = await site.signIn('nora')
   const one = await running(vms, await fresh.launch(nora, 'desk'), fresh)
   const { pid } = one.open.vm
@@ -364,6 +365,8 @@ test('a paused VM in which nothing was written is shown until its memory is gone
   const [shown] = copies.filter(({ machine }) => machine.name === 'laptop-4')
   expect(shown?.stats?.bytesWritten).toBe(0)
   expect(await stateOf(pid)).toBe('alive')
+  // As after a sleep, in which no timer goes on.
+  fresh.skewMs += pausedGraceMs
   await until(async () => (await copiesOn('laptop-4')).length === 0, 'the data page says that it is gone')
   expect(await stateOf(pid)).toBe('gone')
   await setGroups('nora', ['employees'])

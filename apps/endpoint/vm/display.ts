@@ -2,6 +2,7 @@ import { lchown, rm } from 'node:fs/promises'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { constants, inflateSync } from 'node:zlib'
+import { steadyMs } from '#apps/agent-client/index.ts'
 import type { DisplayTerms } from '#core/agent/endpoint-messages.ts'
 import { createRfbFilter, type RfbFilter, type RfbOutput, type RfbRights } from '#core/rfb/index.ts'
 
@@ -27,7 +28,7 @@ export class VmDisplay implements AsyncDisposable {
   #server: Server | undefined
   #path: string | undefined
   #terms: DisplayTerms | undefined
-  #usedAt = performance.now()
+  #usedAt = steadyMs()
 
   constructor(options: VmDisplayOptions) {
     this.#options = { now: Date.now, ...options }
@@ -36,9 +37,9 @@ export class VmDisplay implements AsyncDisposable {
     this.#clock.unref()
   }
 
-  /** Since somebody used keyboard or pointer, or could begin to, ms. */
+  /** Since somebody used keyboard or pointer, or could begin to, ms: what this machine slept is among it. */
   get idleMs(): number {
-    return performance.now() - this.#usedAt
+    return steadyMs() - this.#usedAt
   }
 
   get viewers(): number {
@@ -47,7 +48,7 @@ export class VmDisplay implements AsyncDisposable {
 
   /** Enforces other terms, on everybody who looks on, at once; undefined closes it until there are terms again. */
   apply(terms: DisplayTerms | undefined): void {
-    if (this.#terms === undefined) this.#usedAt = performance.now()
+    if (this.#terms === undefined) this.#usedAt = steadyMs()
     this.#terms = terms
     if (terms === undefined) for (const viewer of this.#viewers) viewer.end()
     else this.#update()
@@ -62,7 +63,7 @@ export class VmDisplay implements AsyncDisposable {
     }
     const viewer = new Viewer(stream, this.#options.source, rightsOf(terms, this.#options.now()), {
       onInput: () => {
-        this.#usedAt = performance.now()
+        this.#usedAt = steadyMs()
       },
       onEnd: (cause) => {
         this.#viewers.delete(viewer)

@@ -76,6 +76,7 @@ interface Kept {
 /** Beyond what an image has: a version before it may stay until there is no room. */
 const copySlack = 1.25
 const copyRoomBytes = 67_108_864
+const graceTickMs = 500
 
 /**
  * The local VMs of one process. Each is launched under a lease; one whose key was taken back because trust was lost
@@ -186,7 +187,7 @@ export class LocalVms implements AsyncDisposable {
     const kept = this.#kept.get(key)
     if (kept === undefined) return undefined
     const { waiting } = kept
-    clearTimeout(waiting?.timer)
+    clearInterval(waiting?.timer)
     waiting?.off()
     kept.waiting = undefined
     const fits =
@@ -204,7 +205,13 @@ export class LocalVms implements AsyncDisposable {
       await kept.vm[Symbol.asyncDispose]().catch(this.#options.warn)
       forgetPause(kept)
     }
-    const timer = setTimeout(() => void end(), this.#options.graceMs ?? pausedGraceMs)
+    const until = agent.steadyMs() + (this.#options.graceMs ?? pausedGraceMs)
+    // A timer stands still while this machine sleeps; whoever wakes it finds nothing in memory whose time is over.
+    const timer = setInterval(() => {
+      if (agent.steadyMs() < until) return
+      clearInterval(timer)
+      void end()
+    }, graceTickMs)
     kept.tenure = undefined
     kept.unpaused ??= lease.pause()
     kept.waiting = { stamp, timer, off: agent.leases.onNothingHeld(end) }
@@ -340,7 +347,7 @@ export class LocalVms implements AsyncDisposable {
   }
 
   async #forget(key: string, kept: Kept, control: Server): Promise<void> {
-    clearTimeout(kept.waiting?.timer)
+    clearInterval(kept.waiting?.timer)
     kept.waiting?.off()
     if (this.#kept.get(key) === kept) this.#kept.delete(key)
     forgetPause(kept)
