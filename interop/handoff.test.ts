@@ -1,5 +1,6 @@
-import { execFile } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -201,6 +202,26 @@ async function launchBy(id: string): Promise<DeviceLaunch | undefined> {
 }
 
 function launchOf(answer: Awaited<ReturnType<RunningService['launch']>>): DeviceLaunch {
+test('what a service that was killed had mounted is gone when the next one runs', async () => {
+  const [mounts, disks] = ['mounts', 'disks'].map((name) => join(service.env['TRUSTCAST_RUN'] ?? '', name))
+  const mounted = async (): Promise<boolean> =>
+    (await readFile('/proc/self/mountinfo', 'utf8')).includes(` ${mounts}/`)
+  const one = launchOf(await service.launch(await codeFor(nora, { workspaceId: 'lab' })))
+  await until(async () => (await launchBy(one.id))?.state === 'open', 'the disk is open')
+  expect(await mounted()).toBe(true)
+  process.kill(service.pid, 'SIGKILL')
+  await until(async () => (await pidsMatching('/bin/sleep 86123')).length === 0, 'the application is gone')
+  const words = ['endpoint', '--port', '0', '--as', account, '--no-report']
+  const next = spawn(trustcast, words, { env: service.env, stdio: ['ignore', 'pipe', 'inherit'] })
+  const ended = once(next, 'exit')
+  let log = ''
+  next.stdout.on('data', (data) => (log += String(data)))
+  await until(() => log.includes('endpoint service runs'), 'the next service runs')
+  expect([await mounted(), await readdir(mounts ?? ''), await readdir(disks ?? '')]).toEqual([false, [], []])
+  next.kill('SIGTERM')
+  await ended
+}, 120_000)
+
   if (answer.kind === 'launch') return answer.launch
   throw new Error('expected a launch, the device was only met')
 }

@@ -7,7 +7,7 @@ import type { SiteAddress } from '#apps/site-client/call.ts'
 import type { DeviceDisplayAnswer, DeviceLaunchAnswer, DeviceStatus } from '#core/api/handoff.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
 import { devicePort } from '#core/handoff/index.ts'
-import { readDisks } from '../disk/attached.ts'
+import { listDisks, readDisks } from '../disk/attached.ts'
 import { controlOf } from '../disk/control.ts'
 import { folderOf } from '../disk/record.ts'
 import { runDirectory } from '../disk/run-dir.ts'
@@ -81,6 +81,9 @@ export async function startEndpointService(options: EndpointServiceOptions): Pro
   await using undo = new AsyncDisposableStack()
   const people = new Map<number, Desktop>()
   const warn = warnerOf(options)
+  const runDir = runDirectory(process.env, process.getuid?.())
+  // Of a process that was killed the mounts stay, and with them what was read of its disks.
+  await listDisks(runDir).catch(warn)
   const watch = trustWatch((notice) => void tellAll(notice, people, options).catch(warn))
   const agent = undo.use(await startEndpointAgent({ ...options, onVerdict: watch }))
   const { dir, network, storeOptions, backgroundBytesPerSecond } = options
@@ -94,7 +97,7 @@ export async function startEndpointService(options: EndpointServiceOptions): Pro
     warn,
   })
   const service = serviceOf(options, agent, site, opener, people)
-  const path = deviceSocketPath(runDirectory(process.env, process.getuid?.()))
+  const path = deviceSocketPath(runDir)
   undo.use(await openDeviceSocket(service, { path, group: options.group }))
   const wanted = { origin: new URL(site.url).origin, port: options.port ?? devicePort }
   const { port } = undo.use<DevicePort>(await openDevicePort(service, wanted))

@@ -1,5 +1,5 @@
-import { mkdtemp, rmdir } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { randomUUID } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { StoreOptions } from '#apps/images/open-store.ts'
 import type { SiteAddress } from '#apps/site-client/call.ts'
@@ -56,19 +56,16 @@ async function openStreamedDisk(
 ): Promise<DiskEnd> {
   const { agent } = options
   const { nonce, askedAt, onOpen } = opening
-  // The folder above is ours alone: whatever the disk's own root lets everybody do, others do not come as far.
-  const folder = await mkdtemp(join(tmpdir(), 'trustcast-disk-'))
-  const mountDir = join(folder, 'disk')
+  // The folder is ours alone: whatever a disk's own root lets everybody do, others do not come as far.
+  const mounts = join(runDirectory(process.env, process.getuid?.()), 'mounts')
+  await mkdir(mounts, { recursive: true, mode: 0o700 })
+  const mountDir = join(mounts, randomUUID())
   const open: OpenDisk = async (disk) => {
     const opened = await (await disksFor(options, opening, mountDir))(disk)
     onOpen(() => opened.stats())
     return opened
   }
-  try {
-    return await launchDisk(agent, { delivery, nonce, askedAt }, open)
-  } finally {
-    await rmdir(folder).catch(() => {})
-  }
+  return launchDisk(agent, { delivery, nonce, askedAt }, open)
 }
 
 /** What opens disks is loaded when there is one to open: a service that waits needs none of it in memory. */
