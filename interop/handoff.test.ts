@@ -117,6 +117,7 @@ test('what its person ends is not called taken back, and an application that end
   )
   const first = launchOf(await service.launch(await codeFor(nora, { workspaceId: 'lab' })))
   await until(async () => (await launchBy(first.id))?.state === 'open', 'the disk is open')
+  const before = service.log().length
   await nora.send('DELETE', `/sessions/${first.id}`, {}, z.unknown())
   await until(async () => (await launchBy(first.id))?.state === 'ended', 'it is over')
   expect((await launchBy(first.id))?.end).toMatchObject({ taken: false, code: 'SESSION_CLOSED' })

@@ -7,7 +7,7 @@ import { BlobError } from '#core/blobs/index.ts'
 import { CodedError } from '#core/errors/coded-error.ts'
 import { acceptRelease, type SignedRelease, type VerifiedDirection } from '#core/release/index.ts'
 import { openDisk } from './disk/open-disk.ts'
-import type { DiskToOpen, OpenDisk } from './launch-disk.ts'
+import { type DiskToOpen, type OpenDisk, warnUnlessOver } from './launch-disk.ts'
 import type { OpenReplicated } from './replica/replicated-overlay.ts'
 import { type DeliveredDisk, type ServeOptions, serveDelivered } from './serve-delivered.ts'
 import { type OverlayPlace, overlayPlace } from './vm/snapshots.ts'
@@ -42,9 +42,10 @@ export interface DeliverOptions extends ServeOptions {
  * INVARIANT I4: what the site directs to is used only if the release keys signed exactly that, and it is not older than
  * what this endpoint has accepted before. The floor is raised, durably, before anything is read.
  */
-export function diskDeliverer(options: DeliverOptions): OpenDisk {
+export function diskDeliverer(given: DeliverOptions): OpenDisk {
   return async (disk) => {
     const { signal } = disk
+    const options = { ...given, warn: warnUnlessOver(given.warn, signal) }
     const release = await acceptedRelease(options, disk.direction, signal)
     const { name, contentVersion: version } = release
     // By person: what one wrote is no concern of the next who uses this machine.

@@ -125,6 +125,16 @@ async function use(
   }
 }
 
+/** What fails because the lease is over is its end, and no fault of anything. @param signal of the lease */
+export function warnUnlessOver(
+  warn: (error: unknown) => void,
+  signal: AbortSignal,
+): (error: unknown) => void {
+  return (error) => {
+    if (!signal.aborted || error !== signal.reason) warn(error)
+  }
+}
+
 /** Rejects with the signal's reason. */
 async function aborted(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {

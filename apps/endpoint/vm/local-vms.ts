@@ -12,7 +12,7 @@ import { isKept } from '#core/trust/words.ts'
 import { acceptedRelease, requireStores } from '../deliver-disk.ts'
 import { type OpenDisk as AttachedDisk, openDisk } from '../disk/open-disk.ts'
 import type { EndpointAgent } from '../endpoint-agent.ts'
-import { type DiskEnd, type DiskToOpen, launchDisk, type OpenedDisk } from '../launch-disk.ts'
+import { type DiskEnd, type DiskToOpen, launchDisk, type OpenedDisk, warnUnlessOver } from '../launch-disk.ts'
 import type { OpenReplicated } from '../replica/replicated-overlay.ts'
 import { LocalVm } from './local-vm.ts'
 import { type OverlayPlace, overlayPlace, overlayStamp, recoverOverlay } from './snapshots.ts'
@@ -153,7 +153,7 @@ export class LocalVms implements AsyncDisposable {
         place,
         attach,
         backgroundBytesPerSecond: this.#options.backgroundBytesPerSecond,
-        warn: this.#options.warn,
+        warn: warnUnlessOver(this.#options.warn, disk.signal),
         onWithdrawn: (stamp) => this.#wait(agent, running, stamp, disk.lease),
       })
       running.tenure = tenure
@@ -223,7 +223,8 @@ export class LocalVms implements AsyncDisposable {
     release: SignedRelease,
     place: OverlayPlace,
   ): Promise<AttachedDisk> {
-    const { dir, memoryBytes, storeOptions, warn } = this.#options
+    const { dir, memoryBytes, storeOptions } = this.#options
+    const warn = warnUnlessOver(this.#options.warn, disk.signal)
     const overlay = disk.overlay()
     const replicated = overlay === 'replicate' ? await this.#replicaOf(workspaceId, disk, place) : undefined
     // A copy of its own for each family: nothing else makes room in it, whatever else this machine fetches.
