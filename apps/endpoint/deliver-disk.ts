@@ -133,7 +133,7 @@ export function requireStores([first, ...others]: readonly string[]): readonly [
  */
 export async function runApplication(
   { served, manifest, application, signal }: DeliveredDisk,
-  person: Pick<SandboxRequest, 'user' | 'display' | 'network'>,
+  person: Pick<SandboxRequest, 'user' | 'display' | 'network' | 'onOutput'>,
 ): Promise<number> {
   const { applications } = manifest
   const known =

@@ -95,7 +95,8 @@ async function disksFor(
       mount: { dir: mountDir, readOnly: false },
     },
     use: async (disk) => {
-      await runApplication(disk, { user, network, ...screen })
+      // What it says is of the workspace: in the log of this machine it would stay.
+      await runApplication(disk, { user, network, ...screen, onOutput: () => {} })
     },
     warn,
   })
