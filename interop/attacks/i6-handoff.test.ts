@@ -168,6 +168,8 @@ test('a code cannot be guessed, and whoever tries is slowed', async () => {
   )
   const codes = asked.map(({ text }) => (JSON.parse(text) as { code: string }).code)
   expect(new Set(codes)).toEqual(new Set(['HANDOFF_UNKNOWN', 'SERVICE_TOO_FAST']))
+  // Nor does any account that asks without end fill the device's log.
+  expect(other.log()).not.toContain('SERVICE_TOO_FAST')
 })
 
 test('nobody but an enrolled endpoint spends a code, and no word of one is good for another request', async () => {

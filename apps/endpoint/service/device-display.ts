@@ -2,9 +2,9 @@ import { type IncomingMessage, type Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { createWebSocketStream, WebSocketServer } from 'ws'
-import { admitDisplay, displayProtocol, HandoffError, type LoopbackTerms } from '#core/handoff/index.ts'
+import { admitDisplay, displayProtocol, type LoopbackTerms } from '#core/handoff/index.ts'
 import { askerOfTcp } from './asker.ts'
-import { answerError } from './device-routes.ts'
+import { answerError, isAnswerEnough } from './device-routes.ts'
 import type { DeviceService } from './endpoint-service.ts'
 import { ServiceError } from './service-error.ts'
 
@@ -49,8 +49,7 @@ export function serveDisplays(
     const socket = stream as Socket
     socket.on('error', () => undefined)
     show(request, socket, head).catch((error: unknown) => {
-      // Whoever asks from elsewhere does not fill the log.
-      if (!(error instanceof HandoffError)) service.warn(error)
+      if (!isAnswerEnough(error)) service.warn(error)
       refuse(request, socket, error)
     })
   })

@@ -10,7 +10,7 @@ import {
 } from '#core/handoff/index.ts'
 import { askerOfTcp } from './asker.ts'
 import { serveDisplays } from './device-display.ts'
-import { answer, answerError, createPace, serveRoute } from './device-routes.ts'
+import { answer, answerError, createPace, isAnswerEnough, serveRoute } from './device-routes.ts'
 import type { DeviceService } from './endpoint-service.ts'
 import { ServiceError } from './service-error.ts'
 
@@ -64,7 +64,7 @@ export async function openDevicePort(
         throw new ServiceError('SERVICE_NO_ACCOUNT', 'the program that asks is not of this machine')
       answer(response, 200, await serveRoute(service, admitted.kind, request, asker), cors)
     } catch (error) {
-      service.warn(error)
+      if (!isAnswerEnough(error)) service.warn(error)
       answerError(response, error, cors)
     }
   }

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { z } from 'zod'
 import { deviceDisplayRequest, deviceLaunchRequest } from '#core/api/handoff.ts'
 import { type CodedError, isCoded } from '#core/errors/coded-error.ts'
-import { type DeviceRoute, maxDeviceBodyBytes } from '#core/handoff/index.ts'
+import { type DeviceRoute, HandoffError, maxDeviceBodyBytes } from '#core/handoff/index.ts'
 import type { Asker } from './asker.ts'
 import type { DeviceService } from './endpoint-service.ts'
 import { ServiceError } from './service-error.ts'
@@ -72,6 +72,11 @@ export function answerError(
   if (!isCoded(error))
     return answer(response, 500, { code: 'SERVICE_BROKEN', message: 'the service broke' }, closing)
   answer(response, status[error.code] ?? 403, inWords(error), closing)
+}
+
+/** What anybody here can bring about again and again: whoever asked is told, and the log is not filled. */
+export function isAnswerEnough(error: unknown): boolean {
+  return error instanceof ServiceError || error instanceof HandoffError
 }
 
 function inWords({ code, message, remedy }: CodedError): object {

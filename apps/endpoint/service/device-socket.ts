@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path'
 import { HandoffError } from '#core/handoff/index.ts'
 import { type Asker, askerOfUnix } from './asker.ts'
 import { close } from './device-port.ts'
-import { answer, answerError, createPace, readBody, serveRoute } from './device-routes.ts'
+import { answer, answerError, createPace, isAnswerEnough, readBody, serveRoute } from './device-routes.ts'
 import type { DeviceService } from './endpoint-service.ts'
 import { ServiceError } from './service-error.ts'
 
@@ -45,7 +45,7 @@ export async function openDeviceSocket(
         throw new ServiceError('SERVICE_NO_ACCOUNT', 'the program that asks cannot be seen')
       answer(response, 200, await serve(asker))
     } catch (error) {
-      service.warn(error)
+      if (!isAnswerEnough(error)) service.warn(error)
       answerError(response, error)
     }
   }
