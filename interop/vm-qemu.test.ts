@@ -36,7 +36,7 @@ interface Started extends AsyncDisposable {
   readonly disk: Buffer
 }
 
-async function start(config: VmConfig, linux?: Buffer): Promise<Started> {
+async function start(config: VmConfig, linux?: Buffer, warned: unknown[] = []): Promise<Started> {
   const disk = linux ?? tinyDisk(4)
   const device = memoryDevice(disk)
   const server = new NbdServer({ exports: [{ name: 'disk', description: '', device }] })
@@ -44,7 +44,7 @@ async function start(config: VmConfig, linux?: Buffer): Promise<Started> {
     config,
     dir: join(folder, `vm-${performance.now()}`),
     serveDisk: (stream) => void server.serve(stream),
-    warn: () => undefined,
+    warn: (error) => warned.push(error),
   })
   return {
     vm,
@@ -139,7 +139,8 @@ test('it may reach what its release lists and nothing else, by name and by addre
     { host: 'localhost', ports: [port] },
   ]
   const network = { kind: 'user', model: 'virtio', allow }
-  await using started = await start(configOf({ network }))
+  const warned: unknown[] = []
+  await using started = await start(configOf({ network }), undefined, warned)
   // What a guest dials, QEMU dials for it in this network.
   const inside = async (address: string, to: number): Promise<string> => {
     const script = `exec 3<>/dev/tcp/${address}/${to} && timeout 5 cat <&3`
@@ -152,7 +153,9 @@ test('it may reach what its release lists and nothing else, by name and by addre
   expect(await inside('127.0.0.1', port)).toBe('hello from outside')
   // Listed, but no such name exists.
   expect(await inside('198.18.0.2', port)).toBe('')
-  expect(await inside('203.0.113.9', port)).toBe('')
+  // However often a guest dials what is not listed, the log of the device is not filled.
+  for (let times = 0; times < 2; times += 1) expect(await inside('203.0.113.9', port)).toBe('')
+  expect(warned.filter((error) => String(error).includes('203.0.113.9'))).toHaveLength(1)
   expect(await inside('127.0.0.1', port - 1)).toBe('refused')
   // Listed by a name, this machine itself is not meant.
   expect(await ask(started.vm.pid, 'localhost')).toBe('198.18.0.3')

@@ -16,6 +16,7 @@ import { type AllowList, answerName, destinationOf, isIpv4 } from '#core/vm/inde
 const headLimit = 64
 const dialMs = 15_000
 const mostConnections = 512
+const mostTold = 100
 
 /** Of names only: where a listed name must not lead. An address that is listed itself is what people signed. */
 const ownAddresses = new BlockList()
@@ -30,12 +31,13 @@ for (const [network, bits] of [
 export interface AllowListOptions {
   readonly path: string
   readonly allow: AllowList
-  /** Told of each connection that was refused or failed. */
+  /** Told where connections were refused or failed, once each: a guest dials as often as it likes. */
   readonly warn: (error: unknown) => void
 }
 
 /** Listens on a unix socket that only its owner can use. */
-export async function serveAllowList(options: AllowListOptions): Promise<Server> {
+export async function serveAllowList(given: AllowListOptions): Promise<Server> {
+  const options = { ...given, warn: onceEach(given.warn) }
   const server = createServer({ allowHalfOpen: true }, (socket) => void serve(socket, options))
   server.maxConnections = mostConnections
   const umask = process.umask(0o177)
@@ -46,6 +48,16 @@ export async function serveAllowList(options: AllowListOptions): Promise<Server>
   }
   await once(server, 'listening')
   return server
+}
+
+function onceEach(warn: (error: unknown) => void): (error: unknown) => void {
+  const told = new Set<string>()
+  return (error) => {
+    const said = String(error)
+    if (told.has(said) || told.size >= mostTold) return
+    told.add(said)
+    warn(error)
+  }
 }
 
 async function serve(socket: Socket, { allow, warn }: AllowListOptions): Promise<void> {
