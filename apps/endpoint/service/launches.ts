@@ -1,3 +1,4 @@
+import { isFull } from '#adapters/overlay-file/overlay-folder.ts'
 import type { DeviceLaunch, DeviceLaunchAnswer, DeviceLaunchEnd } from '#core/api/handoff.ts'
 import type { LeaseStats } from '#core/api/lease.ts'
 import type { Delivery } from '#core/api/person.ts'
@@ -47,6 +48,16 @@ const maxRunning = 16
 /** Ended ones are shown so that their people learn why, the latest of them. */
 const maxEnded = 20
 const nothing: LeaseStats = { bytesFetched: 0, bytesLocal: 0, percentLocal: 0, cacheHits: 0, bytesWritten: 0 }
+const noRoom = {
+  code: 'SERVICE_NO_ROOM',
+  reason: 'this device has no room left to open it',
+  remedy: 'Remove files that are not needed, and open it again.',
+}
+const broken = {
+  code: 'SERVICE_BROKEN',
+  reason: 'it could not be opened',
+  remedy: 'Try again; whoever looks after this device finds the cause in its log: journalctl -u trustcast-endpoint',
+}
 /** Ends that the person themselves asked for. */
 const wanted: ReadonlySet<string> = new Set(['LEASE_ENDED', 'SESSION_CLOSED', 'SESSION_OPENED_AGAIN'])
 
@@ -185,7 +196,7 @@ export class Launches {
 
   #failureOf(error: unknown): DeviceLaunchEnd {
     const at = new Date(this.#options.now()).toISOString()
-    if (!isCoded(error)) return { code: 'SERVICE_BROKEN', reason: 'it could not be opened', taken: false, at }
+    if (!isCoded(error)) return { ...(isFull(error) ? noRoom : broken), taken: false, at }
     const { code, message: reason, remedy } = error
     return { code, reason, ...(remedy !== undefined && { remedy }), taken: false, at }
   }

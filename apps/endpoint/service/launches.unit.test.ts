@@ -95,6 +95,10 @@ test('what cannot be opened says why, and nothing of what broke inside', async (
       { code: 'LEASE_KEY_UNREADABLE', remedy: 'Enrol again' },
     ],
     [new TypeError('at line 7 of secret.ts'), { code: 'SERVICE_BROKEN', reason: 'it could not be opened' }],
+    [
+      Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' }),
+      { code: 'SERVICE_NO_ROOM', remedy: 'Remove files that are not needed, and open it again.' },
+    ],
   ] as const) {
     const { launches, failed } = setUp({ open: () => Promise.reject(error) })
     await launches.launch('code', ann)
