@@ -295,6 +295,7 @@ test('a revoked endpoint loses what it holds, its connection and its word', asyn
   expect(await use.end).toMatchObject({ code: 'LEASE_WITHDRAWN' })
   expect(Buffer.from(use.opened.key).every((byte) => byte === 0)).toBe(true)
   await expect(stolen.launch(nora, 'lab-only')).rejects.toMatchObject({ code: 'ENDPOINT_REFUSED' })
+  await expect.poll(() => stolen.agent.trouble?.message).toContain('has revoked this endpoint')
   expect((await endpoints()).find(({ id }) => id === stolen.agent.id)).toMatchObject({
     revoked: true,
     online: false,

@@ -8,6 +8,7 @@ import { agentPath } from '#core/agent/messages.ts'
 import { type AgentIdentity, readIdentity } from './agent-identity.ts'
 import type { AgentLog } from './agent-log.ts'
 import { backoff } from './backoff.ts'
+import { saidOnce } from './said-once.ts'
 import { steadyMs } from './steady-clock.ts'
 
 const maxMessageBytes = 4 * 1024 * 1024
@@ -86,22 +87,6 @@ export function connectToSite<In, Out>(
       return socket?.readyState === WebSocket.OPEN
     },
     done: run(),
-  }
-}
-
-/** A site that is away for a day is dialled thousands of times: the same failure is said once, until there was another word. */
-function saidOnce(log: AgentLog): AgentLog {
-  let last: string | undefined
-  return {
-    info: (fields, message) => {
-      last = undefined
-      log.info(fields, message)
-    },
-    warn: (fields, message) => {
-      const said = JSON.stringify([message, Object.values(fields).map(String)])
-      if (said !== last) log.warn(fields, message)
-      last = said
-    },
   }
 }
 

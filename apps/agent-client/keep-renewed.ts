@@ -9,11 +9,14 @@ import { comeBack } from './come-back.ts'
 import { checkCertificate } from './enrol-agent.ts'
 import { quoteOver } from './quote-over.ts'
 import { postJson } from './request-json.ts'
+import { saidOnce } from './said-once.ts'
 
 export interface Renewal {
   readonly dir: string
   /** Called after the new identity is on disk; new connections should use it. */
   readonly onRenewed: (identity: AgentIdentity) => void
+  /** Called with each failure; it is tried again. */
+  readonly onFailed?: (error: unknown) => void
   readonly log: AgentLog
 }
 
@@ -22,7 +25,11 @@ export interface Renewal {
  * not answer it tries again and again, also after the certificate has expired: an endpoint comes back then, and of others
  * the clock may have been wrong.
  */
-export async function keepRenewed({ dir, onRenewed, log }: Renewal, signal: AbortSignal): Promise<void> {
+export async function keepRenewed(
+  { dir, onRenewed, onFailed, log: every }: Renewal,
+  signal: AbortSignal,
+): Promise<void> {
+  const log = saidOnce(every)
   for (let failures = 0; !signal.aborted; ) {
     try {
       const identity = await readIdentity(dir)
@@ -33,6 +40,7 @@ export async function keepRenewed({ dir, onRenewed, log }: Renewal, signal: Abor
     } catch (error) {
       if (signal.aborted) return
       log.warn({ err: error }, 'the certificate was not renewed')
+      onFailed?.(error)
       await sleep(backoff(failures++), undefined, { signal }).catch(() => undefined)
     }
   }

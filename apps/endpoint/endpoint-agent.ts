@@ -25,7 +25,7 @@ import { encodeBase64url } from '#core/bytes/index.ts'
 import { type CryptoKeyPair, exportPublic } from '#core/channel/index.ts'
 import type { Attestation } from '#core/tpm/index.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
-import { isForeignPeer, reportPath } from './report-path.ts'
+import { faultOfPeer, reportPath } from './report-path.ts'
 import { Reporter, type ReportSources } from './reporting.ts'
 
 /** The site says something, or pings, within 65 s. */
@@ -51,6 +51,12 @@ export interface EndpointAgentOptions {
 /** Of the lease in a delivery: what its key is asked for with. */
 export type OfferedKey = Pick<LeasedDelivery['lease'], 'id' | 'keyTicket'>
 
+/** What is wrong, and what to do. */
+export interface Trouble {
+  readonly message: string
+  readonly remedy?: string
+}
+
 /** A machine's own agent: connected to its site, its certificate renewed, its leases kept. */
 export interface EndpointAgent extends AsyncDisposable {
   readonly id: string
@@ -75,6 +81,8 @@ export interface EndpointAgent extends AsyncDisposable {
   readonly isConnected: boolean
   /** Whether somebody else than the site answered the last time that it was dialled. */
   readonly isIntercepted: boolean
+  /** What else keeps it from the site and does not pass by itself, since the site was heard of last. */
+  readonly trouble: Trouble | undefined
   /** @returns whether the site has taken note of this agent within the time */
   untilConnected(timeoutMs: number): Promise<boolean>
 }
@@ -115,13 +123,19 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
         reporter?.lost()
         path.lost(error)
       },
-      onRefused: () => leases.refused(),
+      onRefused: () => {
+        path.refused(revoked)
+        leases.refused()
+      },
       silenceMs,
       log,
     },
     stop.signal,
   )
-  const renewing = keepRenewed({ dir, onRenewed: () => undefined, log }, stop.signal)
+  const onFailed = (error: unknown): void => {
+    if (error instanceof AgentError && error.code === 'AGENT_SITE_REFUSED') path.refused(error)
+  }
+  const renewing = keepRenewed({ dir, onRenewed: () => undefined, onFailed, log }, stop.signal)
   return {
     id: identity.id,
     siteId: identity.siteId,
@@ -136,6 +150,9 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
     },
     get isIntercepted() {
       return path.isIntercepted
+    },
+    get trouble() {
+      return path.trouble
     },
     untilConnected: (timeoutMs) => Promise.race([noted.promise, sleep(timeoutMs, false, { ref: false })]),
     [Symbol.asyncDispose]: async () => {
@@ -159,15 +176,27 @@ async function askForKey(
   return Buffer.from(sealedKey, 'base64url')
 }
 
-interface PathWatch {
-  readonly isIntercepted: boolean
+interface PathWatch extends Pick<EndpointAgent, 'isIntercepted' | 'trouble'> {
   heard(): void
   lost(why: Error | undefined): void
+  /** The site itself has said that it does not take this endpoint. */
+  refused(why: Pick<AgentError, 'message' | 'remedy'>): void
+}
+
+const revoked = {
+  message: 'the site has revoked this endpoint, or knows it no more',
+  remedy: 'Ask an admin. With a new token this machine is enrolled again: what it keeps stays.',
+}
+const untimely: Trouble = {
+  message: 'the certificate of the site is not good at the time that this device has',
+  remedy:
+    'Set the clock of this device. If it is right, somebody in between answers in the place of the site: use another network.',
 }
 
 /** Remembers whether somebody else answers in the site's place; who reports asks the site then what it sees of the way to it. */
 function pathWatch({ dir, log, report }: EndpointAgentOptions): PathWatch {
   let isIntercepted = false
+  let trouble: Trouble | undefined
   let askedAt = Number.NEGATIVE_INFINITY
   const ask = async (): Promise<void> => {
     const found = await reportPath(await readIdentity(dir, 'endpoint'))
@@ -177,11 +206,21 @@ function pathWatch({ dir, log, report }: EndpointAgentOptions): PathWatch {
     get isIntercepted() {
       return isIntercepted
     },
+    get trouble() {
+      return trouble
+    },
     heard: () => {
       isIntercepted = false
+      trouble = undefined
+    },
+    refused: ({ message, remedy }) => {
+      trouble = { message, ...(remedy !== undefined && { remedy }) }
     },
     lost: (why) => {
-      isIntercepted = isForeignPeer(why)
+      const fault = faultOfPeer(why)
+      isIntercepted = fault === 'foreign'
+      if (fault === 'untimely') trouble = untimely
+      else if (trouble === untimely) trouble = undefined
       if (!isIntercepted || report === undefined || performance.now() - askedAt < pathEveryMs) return
       askedAt = performance.now()
       ask().catch((error: unknown) => log.warn({ err: error }, 'somebody else answers where the site should'))

@@ -16,12 +16,18 @@ import { makeEvidence } from '#core/evidence/index.ts'
 
 const timeoutMs = 15_000
 const maxAnswerBytes = 10_000
-/** What Node says of a certificate that is not of the site's own authority. */
+/**
+ * What Node says of a certificate that is not of the site's own authority. Of one that is not good at this time it says that alone, whoever it
+ * is of: as a rule the clock of this machine is wrong.
+ */
 const foreignCodes = /^(?:UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CERT_|PKI_WRONG_PEER)/
+const untimelyCodes: ReadonlySet<unknown> = new Set(['CERT_HAS_EXPIRED', 'CERT_NOT_YET_VALID'])
 
-/** @returns whether a connection failed because somebody else than the site answered */
-export function isForeignPeer(error: Error | undefined): boolean {
-  return error !== undefined && 'code' in error && foreignCodes.test(String(error.code))
+/** @returns why a connection failed: `foreign` when somebody else than the site answered, `untimely` when that or the clock may be it */
+export function faultOfPeer(error: Error | undefined): 'foreign' | 'untimely' | undefined {
+  if (error === undefined || !('code' in error)) return undefined
+  if (untimelyCodes.has(error.code)) return 'untimely'
+  return foreignCodes.test(String(error.code)) ? 'foreign' : undefined
 }
 
 /**

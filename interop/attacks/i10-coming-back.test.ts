@@ -13,6 +13,7 @@ import { comeBack } from '#apps/agent-client/come-back.ts'
 import { type AgentIdentity, quoteOver, type TpmChoice } from '#apps/agent-client/index.ts'
 import { renewIdentity } from '#apps/agent-client/keep-renewed.ts'
 import { postJson } from '#apps/agent-client/request-json.ts'
+import { startEndpointAgent } from '#apps/endpoint/endpoint-agent.ts'
 import { comeBack as takeBack } from '#apps/site/coming-back.ts'
 import { forgiveFork, markForked } from '#apps/site/evidence.ts'
 import { renewAnswer } from '#core/api/admin.ts'
@@ -52,6 +53,10 @@ test('who was off for longer than the site allows does not come back', async () 
   await expect(comeBack(late.dir, late.identity, at.site.url)).rejects.toMatchObject(
     refusedFor(`more than ${absenceDays} days ago`),
   )
+  // Its person is told what no waiting mends.
+  const log = { info: () => undefined, warn: () => undefined }
+  await using agent = await startEndpointAgent({ dir: late.dir, version: 'test', log })
+  await expect.poll(() => agent.trouble).toMatchObject({ remedy: 'Enrol it again: what it keeps stays.' })
   const inTime = await absent('in-time', absenceDays - 1)
   expect((await comeBack(inTime.dir, inTime.identity, at.site.url)).id).toBe(inTime.identity.id)
 })

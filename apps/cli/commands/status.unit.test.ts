@@ -66,6 +66,13 @@ test('that somebody answers in the place of the site is said, with what to do', 
   )
 })
 
+test('what does not pass by itself is said, with what to do', () => {
+  const trouble = { message: 'the certificate of endpoint laptop ended long ago', remedy: 'Enrol it again.' }
+  expect(describeStatus({ ...base, connected: false, trouble }, now)).toContain(
+    'NOT connected to the site: the certificate of endpoint laptop ended long ago. Enrol it again.\n',
+  )
+})
+
 test('an expired certificate is shouted', () => {
   expect(describeStatus({ ...base, certificateExpiresAt: '2026-01-01T00:00:00.000Z' }, now)).toContain(
     ': EXPIRED.',

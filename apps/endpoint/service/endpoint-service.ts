@@ -158,6 +158,7 @@ function serviceOf(
         site: site.url,
         connected: agent.isConnected,
         intercepted: agent.isIntercepted,
+        ...(agent.trouble !== undefined && { trouble: agent.trouble }),
         ...evidenceAtOf(agent),
         certificateExpiresAt: new Date(new X509Certificate(chainPem).validTo).toISOString(),
         launches: [...launches.list(asker)],

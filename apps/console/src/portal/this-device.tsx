@@ -13,7 +13,7 @@ export function ThisDevice({
   readonly name: string | undefined
 }): ReactElement {
   const now = useNow()
-  const { connected, intercepted, certificateExpiresAt, evidenceAt, launches, disks } = status
+  const { connected, intercepted, trouble, certificateExpiresAt, evidenceAt, launches, disks } = status
   const running = launches.filter(({ state }) => state !== 'ended')
   const taken = launches.filter(({ end }) => end?.taken === true)
   const leftMinutes = Math.floor((Date.parse(certificateExpiresAt) - now) / 60_000)
@@ -31,6 +31,11 @@ export function ThisDevice({
         {intercepted && (
           <Fact term="What to do">
             Use another network, or ask the people who run this one not to open connections to the site.
+          </Fact>
+        )}
+        {trouble !== undefined && !connected && !intercepted && (
+          <Fact term="What is wrong">
+            {trouble.message}. {trouble.remedy}
           </Fact>
         )}
         <Fact term="Endpoint">
