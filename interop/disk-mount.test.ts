@@ -356,6 +356,31 @@ test('a dead disk that programs still use is detached, too', async () => {
   expect(await listDisks(runDir)).toEqual([])
 })
 
+test('a sandbox that was being set up when the process was killed does not hold the disk', async () => {
+  const { child } = await serve('plain.img', { mount: { dir, readOnly: false } })
+  const loop = topAt(dir, await mountTable())?.source ?? ''
+  // As bubblewrap is when its parent is gone, just after the disk was shown to it: nobody tells it to go on.
+  const script =
+    'mount -t tmpfs tmpfs /mnt && mkdir /mnt/root && mount --bind "$0" /mnt/root && exec sleep 605'
+  const words = ['--mount', '--propagation', 'slave', '--', 'sh', '-c', script, dir]
+  const waiting = spawn('unshare', words, { stdio: 'ignore' })
+  users.push(waiting)
+  // Somebody else's namespace, which only has what the machine has.
+  const bystander = spawn('unshare', ['--mount', '--propagation', 'slave', '--', 'sleep', '606'], {
+    stdio: 'ignore',
+  })
+  users.push(bystander)
+  await expect
+    .poll(async () => (await mountTableOf(waiting.pid ?? 0)).map(({ point }) => point))
+    .toContain('/mnt/root')
+  child.kill('SIGKILL')
+  await ended(child)
+  await listDisks(runDir)
+  await ended(waiting)
+  await expect.poll(() => fileUnder(loop)).toBeUndefined()
+  expect(bystander.exitCode ?? bystander.signalCode).toBeNull()
+})
+
 test('whenever the process is killed while it mounts, nothing is left', async () => {
   for (const afterMs of [0, 15, 30, 45, 60, 80, 100, 120, 150]) {
     const options = { name: 'disk', format: 'raw', runDir, image: join(images, 'plain.img'), writable: true }

@@ -32,6 +32,14 @@ export async function unmountLeftovers(stateDir: string): Promise<Unmounted | un
   return state && undo(stateDir, state, true)
 }
 
+/** `MAJOR:MINOR` of what a killed process left mounted from this folder; undefined when nothing is. */
+export async function deviceLeft(stateDir: string): Promise<string | undefined> {
+  const state = await loadState(stateDir)
+  const backing = state && (await backingOf(state))
+  if (backing === undefined) return undefined
+  return (await oursAt(state.dir, [backing, ...(await loopsOf(state, backing))]))?.device
+}
+
 /**
  * Takes a mount down from the top: file system, loop device, NBD device or file, nbdfuse.
  *
@@ -86,10 +94,7 @@ export async function clientOf(device: string): Promise<number | undefined> {
 
 /** @returns whether it had to be lazily */
 async function unmount(dir: string, devices: readonly string[], force: boolean): Promise<boolean> {
-  const ours = async (): Promise<MountEntry | undefined> => {
-    const entry = await mountAt(dir)
-    return entry && devices.includes(entry.source) ? entry : undefined
-  }
+  const ours = (): Promise<MountEntry | undefined> => oursAt(dir, devices)
   const entry = await ours()
   if (!entry) return false
   if (!force) await requireUnused(entry)
@@ -104,6 +109,11 @@ async function unmount(dir: string, devices: readonly string[], force: boolean):
   await requireUnused(entry)
   if (!(await ours())) return false
   throw new MountError('MOUNT_FAILED', `umount ended with ${outcome?.status}: ${outcome?.words}`)
+}
+
+async function oursAt(dir: string, devices: readonly string[]): Promise<MountEntry | undefined> {
+  const entry = await mountAt(dir)
+  return entry && devices.includes(entry.source) ? entry : undefined
 }
 
 /** @throws {MountError} MOUNT_BUSY */

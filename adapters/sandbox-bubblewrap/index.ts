@@ -1,2 +1,3 @@
+export { endSandboxesOn } from './end-left.ts'
 export { runInSandbox, type SandboxEnd, type SandboxRequest } from './run-in-sandbox.ts'
 export { SandboxError, type SandboxErrorCode } from './sandbox-error.ts'

@@ -1,4 +1,4 @@
-import { isRunning, unmountLeftovers } from '#adapters/mount-nbd/index.ts'
+import { deviceLeft, isRunning, unmountLeftovers } from '#adapters/mount-nbd/index.ts'
 import { controlOf, type Detached } from './control.ts'
 import { DiskError } from './disk-error.ts'
 import type { DiskStats } from './disk-stats.ts'
@@ -76,6 +76,12 @@ async function findDisk(runDir: string, wanted: string): Promise<AttachedDisk> {
 
 async function clean(runDir: string, { id }: AttachedDisk): Promise<Detached> {
   const folder = folderOf(runDir, id)
+  const device = await deviceLeft(folder.path)
+  if (device !== undefined) {
+    // Loaded where there is something left.
+    const { endSandboxesOn } = await import('#adapters/sandbox-bubblewrap/index.ts')
+    await endSandboxesOn(device)
+  }
   const unmounted = await unmountLeftovers(folder.path)
   await unregister(folder)
   return { lazily: unmounted?.lazily ?? false }
