@@ -11,6 +11,7 @@ import {
   loadX25519Key,
   postJson,
   readIdentity,
+  type SiteConnection,
   steadyMs,
 } from '#apps/agent-client/index.ts'
 import {
@@ -94,7 +95,7 @@ export interface EndpointAgent extends AsyncDisposable {
  * @throws {AgentError} AGENT_NOT_ENROLLED, AGENT_WRONG_KIND, AGENT_KEY_DAMAGED
  */
 export async function startEndpointAgent(options: EndpointAgentOptions): Promise<EndpointAgent> {
-  const { dir, version, log } = options
+  const { dir, log } = options
   const identity = await readIdentity(dir, 'endpoint')
   const directorKey = directorOf(identity)
   const sealKeys = await loadX25519Key(join(dir, 'seal-key'), 'seal-key')
@@ -105,33 +106,7 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
   const leases = new LeaseKeeper({ tell: (message) => void site.send(message), steadyMs: clock })
   const reporter = reporterOf(options, (message) => void site.send(message))
   const path = pathWatch(options)
-  const site = connectToSite<SiteToEndpoint, EndpointToSite>(
-    {
-      dir,
-      decode: siteToEndpoint,
-      onMessage: (message) => {
-        noted.resolve(true)
-        path.heard()
-        if (message.kind === 'desired') leases.receive(message)
-        else reporter?.receive(message)
-      },
-      hello: (terms) => {
-        reporter?.connected(terms)
-        return [{ kind: 'hello', sealKey, version, reports: reporter !== undefined }, leases.reportNow()]
-      },
-      onLost: (error) => {
-        reporter?.lost()
-        path.lost(error)
-      },
-      onRefused: () => {
-        path.refused(revoked)
-        leases.refused()
-      },
-      silenceMs,
-      log,
-    },
-    stop.signal,
-  )
+  const site = connectAgent(options, { sealKey, leases, reporter, path, noted: noted.resolve }, stop.signal)
   const onFailed = (error: unknown): void => {
     if (error instanceof AgentError && error.code === 'AGENT_SITE_REFUSED') path.refused(error)
   }
@@ -161,6 +136,49 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
       await Promise.all([site.done, renewing, reporter?.[Symbol.asyncDispose]()])
     },
   }
+}
+
+/** What hears the site, and speaks to it. */
+interface AgentParts {
+  readonly sealKey: string
+  readonly leases: LeaseKeeper
+  readonly reporter: Reporter | undefined
+  readonly path: PathWatch
+  readonly noted: (isNoted: true) => void
+}
+
+function connectAgent(
+  { dir, version, log }: EndpointAgentOptions,
+  { sealKey, leases, reporter, path, noted }: AgentParts,
+  signal: AbortSignal,
+): SiteConnection<EndpointToSite> {
+  return connectToSite<SiteToEndpoint, EndpointToSite>(
+    {
+      dir,
+      decode: siteToEndpoint,
+      onMessage: (message) => {
+        noted(true)
+        path.heard()
+        if (message.kind === 'desired') leases.receive(message)
+        else reporter?.receive(message)
+      },
+      hello: (terms) => {
+        reporter?.connected(terms)
+        return [{ kind: 'hello', sealKey, version, reports: reporter !== undefined }, leases.reportNow()]
+      },
+      onLost: (error) => {
+        reporter?.lost()
+        path.lost(error)
+      },
+      onRefused: () => {
+        path.refused(revoked)
+        leases.refused()
+      },
+      silenceMs,
+      log,
+    },
+    signal,
+  )
 }
 
 async function askForKey(

@@ -168,17 +168,21 @@ export async function openDisk(options: OpenDiskOptions): Promise<OpenDisk> {
     description: `${formatReference(options.reference)}, verified`,
     stats: () => statsOf(image, local, cache, counts.bytesWritten, replica?.status()),
     pin: () => pins.take(),
-    copy: {
-      extents: (offset, length) => image.device.extents(offset, length),
-      keep: (offset, length) => image.device.keep(offset, length),
-      pendingBytes: () => cache?.stats().pendingBytes ?? 0,
-      sync: async () => (await cache?.sync()) ?? false,
-      refused: () => cache?.stats().refused ?? 0,
-      isFailing: () => cache?.stats().failure !== undefined,
-    },
+    copy: copyOf(image, cache),
     withdraw,
     replica,
     [Symbol.asyncDispose]: () => withdraw(new Error('the disk was closed')),
+  }
+}
+
+function copyOf({ device }: OpenedImage, cache: CacheDirectory | undefined): ImageCopy {
+  return {
+    extents: (offset, length) => device.extents(offset, length),
+    keep: (offset, length) => device.keep(offset, length),
+    pendingBytes: () => cache?.stats().pendingBytes ?? 0,
+    sync: async () => (await cache?.sync()) ?? false,
+    refused: () => cache?.stats().refused ?? 0,
+    isFailing: () => cache?.stats().failure !== undefined,
   }
 }
 

@@ -56,7 +56,8 @@ const noRoom = {
 const broken = {
   code: 'SERVICE_BROKEN',
   reason: 'it could not be opened',
-  remedy: 'Try again; whoever looks after this device finds the cause in its log: journalctl -u trustcast-endpoint',
+  remedy:
+    'Try again; whoever looks after this device finds the cause in its log: journalctl -u trustcast-endpoint',
 }
 /** Ends that the person themselves asked for. */
 const wanted: ReadonlySet<string> = new Set(['LEASE_ENDED', 'SESSION_CLOSED', 'SESSION_OPENED_AGAIN'])
