@@ -1,6 +1,7 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -202,7 +203,7 @@ test('when trust in a device falls on which nothing runs, its person is told the
   expect(told()).toContain('Turn on antivirus on this device and update its signatures.')
 }, 240_000)
 
-test('what a service that was killed had mounted is gone when the next one runs', async () => {
+test('what a service that was killed had mounted is gone when the next one runs, wherever that may listen', async () => {
   const [mounts, disks] = ['mounts', 'disks'].map((name) => join(service.env['TRUSTCAST_RUN'] ?? '', name))
   const mounted = async (): Promise<boolean> =>
     (await readFile('/proc/self/mountinfo', 'utf8')).includes(` ${mounts}/`)
@@ -210,13 +211,17 @@ test('what a service that was killed had mounted is gone when the next one runs'
   await until(async () => (await launchBy(one.id))?.state === 'open', 'the disk is open')
   expect(await mounted()).toBe(true)
   process.kill(service.pid, 'SIGKILL')
-  await until(async () => (await pidsMatching('/bin/sleep 86123')).length === 0, 'the application is gone')
-  const words = ['endpoint', '--port', '0', '--as', account, '--no-report']
+  // Any account may have taken its place meanwhile.
+  await using other = createServer().listen(service.port, '127.0.0.1')
+  await once(other, 'listening')
+  const words = ['endpoint', '--port', String(service.port), '--as', account, '--no-report']
   const next = spawn(trustcast, words, { env: service.env, stdio: ['ignore', 'pipe', 'inherit'] })
   const ended = once(next, 'exit')
   let log = ''
   next.stdout.on('data', (data) => (log += String(data)))
   await until(() => log.includes('endpoint service runs'), 'the next service runs')
+  await until(async () => (await pidsMatching('/bin/sleep 86123')).length === 0, 'the application is gone')
+  expect(log).toContain('SERVICE_PORT_TAKEN')
   expect([await mounted(), await readdir(mounts ?? ''), await readdir(disks ?? '')]).toEqual([false, [], []])
   next.kill('SIGTERM')
   await ended

@@ -21,6 +21,7 @@ import { Launches, type TakenBack } from './launches.ts'
 import { noticeOf } from './notice.ts'
 import { type DeliveryOpener, deliveryOpener } from './open-delivery.ts'
 import { redeemer } from './redeem.ts'
+import { ServiceError } from './service-error.ts'
 import { siteOfEndpoint } from './site-of-endpoint.ts'
 import { trustWatch } from './trust-watch.ts'
 
@@ -100,13 +101,32 @@ export async function startEndpointService(options: EndpointServiceOptions): Pro
   const path = deviceSocketPath(runDir)
   undo.use(await openDeviceSocket(service, { path, group: options.group }))
   const wanted = { origin: new URL(site.url).origin, port: options.port ?? devicePort }
-  const { port } = undo.use<DevicePort>(await openDevicePort(service, wanted))
+  const { port } = undo.use<DevicePort>(await openPortFor(service, wanted))
   undo.defer(async () => {
     await agent.leases.close()
     await service.launches.settled()
   })
   const all = undo.move()
   return { agent, port, [Symbol.asyncDispose]: () => all.disposeAsync() }
+}
+
+/** No account of the device keeps its service from running, whatever it listens on before that starts. */
+async function openPortFor(
+  service: DeviceService,
+  wanted: { readonly origin: string; readonly port: number },
+): Promise<DevicePort> {
+  try {
+    return await openDevicePort(service, wanted)
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EADDRINUSE')) throw error
+    const message = `another program of this device listens on port ${wanted.port} of 127.0.0.1: portals use trustcast:// addresses`
+    service.warn(
+      new ServiceError('SERVICE_PORT_TAKEN', message, {
+        remedy: 'End that program, and restart the service.',
+      }),
+    )
+    return openDevicePort(service, { ...wanted, port: 0 })
+  }
 }
 
 function serviceOf(
@@ -177,7 +197,13 @@ function warnerOf({ log }: EndpointServiceOptions): (error: unknown) => void {
   return (error) => {
     // A refusal is said to whoever asked, too.
     log.warn(
-      isCoded(error) ? { code: error.code, reason: error.message } : { err: error },
+      isCoded(error)
+        ? {
+            code: error.code,
+            reason: error.message,
+            ...(error.remedy !== undefined && { remedy: error.remedy }),
+          }
+        : { err: error },
       'something failed',
     )
   }

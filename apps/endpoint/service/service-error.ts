@@ -13,6 +13,8 @@ export type ServiceErrorCode =
   | 'SERVICE_NO_SCREEN'
   /** A ticket for a screen that was never given out, is used or too old, or was given to another account. */
   | 'SERVICE_TICKET_REFUSED'
+  /** Another program listens where browsers ask for this service. */
+  | 'SERVICE_PORT_TAKEN'
   /** The site gave something that this version cannot open. */
   | 'SERVICE_CANNOT_OPEN'
 export class ServiceError extends CodedError<ServiceErrorCode> {}
