@@ -42,6 +42,8 @@ export async function startDeskVm(): Promise<DeskVm> {
   const service = undo.use(
     await startService(site, ada, 'laptop-1', { args: ['--port', '0', '--no-report'] }),
   )
+  // An address opens on its person's own device alone.
+  await ada.send('POST', `/admin/endpoints/${service.id}/owner`, { owner: 'nora' }, z.unknown())
   const all = undo.move()
   return { site, ada, nora, service, [Symbol.asyncDispose]: () => all.disposeAsync() }
 }

@@ -192,6 +192,7 @@ test('when trust in a device falls on which nothing runs, its person is told the
     90_000,
   )
   // Who is at this desktop: the portal has met the device from there.
+  await ada.send('POST', `/admin/endpoints/${reporting.id}/owner`, { owner: 'nora' }, z.unknown())
   const code = await codeFor(nora, { endpointId: reporting.id })
   const env = { ...reporting.env, DBUS_SESSION_BUS_ADDRESS: bus.address }
   await run(trustcast, ['open', formatLaunchUrl({ site: site.url, code })], { env })

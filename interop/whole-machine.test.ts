@@ -78,6 +78,8 @@ test('it is known by its TPM, and its firmware and kernel are attested by what t
   const enrolled = z.looseObject({ id: z.string(), deviceKey: z.string() }).parse(JSON.parse(said))
   expect(enrolled.deviceKey).toBe('tpm')
   ;({ id } = enrolled)
+  // An address opens on its person's own device alone.
+  await ada.send('POST', `/admin/endpoints/${id}/owner`, { owner: 'nora' }, z.unknown())
   await machine.run(install)
   await untilClaim('endpoint.secureBoot', 'on')
   expect(await claimOf('endpoint.secureBoot')).toMatchObject({ source: 'attested' })

@@ -25,7 +25,7 @@ export async function openAlone(
   const log = pino({ name: 'endpoint', level: 'silent' })
   await using agent = await startEndpointAgent({ dir, version: version(), log })
   await agent.untilConnected(connectMs)
-  const { answer, nonce, askedAt } = await redeemer(agent, dir, site)(wish.code)
+  const { answer, nonce, askedAt } = await redeemer(agent, dir, site)(wish.code, 'address')
   if (answer.kind === 'met') return out.result(answer, () => 'The portal knows this device now.')
   const { delivery } = answer
   const close = (): void => void agent.leases.close()

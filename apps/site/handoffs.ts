@@ -11,7 +11,7 @@ import {
   webSessionById,
   workspaceById,
 } from '#adapters/store-postgres/index.ts'
-import type { HandoffRequest, RedeemAnswer } from '#core/api/handoff.ts'
+import type { HandedBy, HandoffRequest, RedeemAnswer } from '#core/api/handoff.ts'
 import { decideAgain } from './decide-again.ts'
 import { type LaunchWish, launch } from './launching.ts'
 import type { Interception } from './proven-endpoint.ts'
@@ -87,6 +87,7 @@ export interface Redemption {
   /** From where it asks, as the site sees it. */
   readonly address: string
   readonly code: string
+  readonly by: HandedBy
   readonly nonce: string
   readonly floors: LaunchWish['floors']
   readonly clientKey: Uint8Array
@@ -99,8 +100,8 @@ export interface Redemption {
  *   NOT_SIGNED_IN, and what `launch` throws
  */
 export async function redeemHandoff(site: Site, redemption: Redemption): Promise<RedeemAnswer> {
-  const { endpoint, code, nonce, floors, clientKey } = redemption
-  const handoff = await take(site, endpoint, code)
+  const { endpoint, nonce, floors, clientKey } = redemption
+  const handoff = await take(site, redemption)
   const holder = await holderOf(site, handoff, redemption)
   await noteBrowserEndpoint(site.store.db, holder.webSession.id, endpoint.id, new Date(site.now()))
   await decideAgain(site, 'evidence', { webSessionId: holder.webSession.id })
@@ -125,15 +126,16 @@ export async function redeemHandoff(site: Site, redemption: Redemption): Promise
 }
 
 /** INVARIANT: a code that came to the wrong place is spent, too: whoever has it there should not. */
-async function take(site: Site, endpoint: AgentRow, code: string): Promise<HandoffRow> {
+async function take(site: Site, redemption: Redemption): Promise<HandoffRow> {
   const now = site.now()
+  const { endpoint, code } = redemption
   const taken = await takeHandoff(site.store.db, hashOf(code), endpoint.id, new Date(now))
   if (taken.kind === 'unknown') throw refused('HANDOFF_UNKNOWN', 'nobody was given this code')
   const { handoff } = taken
   const why =
     taken.kind === 'used'
       ? refused('HANDOFF_USED', 'this code was used before')
-      : wrongFor(handoff, endpoint, now)
+      : wrongFor(handoff, redemption, now)
   if (why === undefined) return handoff
   await site.audit.record('handoff-refused', { type: 'endpoint', id: endpoint.id }, handoff.person_id, {
     code: why.code,
@@ -143,20 +145,24 @@ async function take(site: Site, endpoint: AgentRow, code: string): Promise<Hando
   throw why
 }
 
-function wrongFor(handoff: HandoffRow, endpoint: AgentRow, now: number): SiteError | undefined {
+/**
+ * INVARIANT I6: who has made a code is at a device only where the site's own page, shown there, has handed it over for that device. Anybody can
+ * make an address, with the id of whatever device they know, and have somebody else follow it; and every account of a device can read one while
+ * a program is started with it. So by an address a code opens on its person's own device alone.
+ */
+function wrongFor(handoff: HandoffRow, { endpoint, by }: Redemption, now: number): SiteError | undefined {
   if (handoff.expires_at.getTime() <= now) return refused('HANDOFF_EXPIRED', 'this code is too old')
-  const { endpoint_id: meant, person_id: person, workspace_id: workspace } = handoff
-  if (meant === endpoint.id) return undefined
-  if (meant !== null) return refused('HANDOFF_OTHER_ENDPOINT', 'this code was made for another device')
-  // Nobody has said which device it is for: then it is not for somebody else's.
-  if (endpoint.owner_id === person) return undefined
+  const { endpoint_id: meant, person_id: person } = handoff
+  if (meant !== null && meant !== endpoint.id)
+    return refused('HANDOFF_OTHER_ENDPOINT', 'this code was made for another device')
+  if (endpoint.owner_id === person || (meant !== null && by === 'page')) return undefined
+  const remedy = 'Open the portal on this device, in a browser that lets it ask the device'
   if (endpoint.owner_id !== null)
-    return refused('HANDOFF_OTHER_OWNER', `the device ${endpoint.name} is somebody else's`)
-  // Such a code came through an address, which every account of a device can read while a program is started with it.
-  if (workspace === null) return undefined
+    return new SiteError('HANDOFF_OTHER_OWNER', `the device ${endpoint.name} is somebody else's`, {
+      remedy: `${remedy}.`,
+    })
   return new SiteError('HANDOFF_NO_OWNER', `the device ${endpoint.name} is nobody's own`, {
-    remedy:
-      'Open the portal in a browser that lets it ask this device, or have an admin say whose device it is.',
+    remedy: `${remedy}, or have an admin say whose it is.`,
   })
 }
 

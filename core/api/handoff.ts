@@ -24,8 +24,17 @@ export const handoffAnswer = z.strictObject({
   expiresAt: instant,
 })
 
+/**
+ * How a code reached the endpoint: from a page of the site, shown there, or by whatever else a program of that machine was started with. Only
+ * the first says that whoever made the code is there.
+ */
+export const handedBy = z.enum(['page', 'address'])
+export type HandedBy = z.infer<typeof handedBy>
+
 export const redeemRequest = z.strictObject({
   code: bytes32,
+  /** Of an endpoint that does not say it, it counts as an address. */
+  by: handedBy.default('address'),
   /** 32 fresh random bytes that the site's direction is signed over. */
   nonce: bytes32,
   /** X25519 public key of the endpoint for this delivery. */

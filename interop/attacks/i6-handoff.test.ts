@@ -1,22 +1,28 @@
+import { execFile } from 'node:child_process'
 import { createHash, randomBytes, webcrypto } from 'node:crypto'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { type EndpointCredentials, readEndpointCredentials } from '#apps/endpoint/endpoint-agent.ts'
 import { decodeEntry } from '#core/audit/index.ts'
+import { formatLaunchUrl } from '#core/handoff/index.ts'
 import { endpointProofHeader, makeEndpointProof } from '#core/identity/endpoint-proof.ts'
 import { makeProof, proofHeader } from '#core/identity/proof.ts'
 import { codeFor, type DeviceRequest, type RunningService, startService } from '../endpoint-service.rig.ts'
 import { newKey } from '../hosted-person.rig.ts'
 import { diskWorkspace, publishForTest } from '../published-release.rig.ts'
-import { type RunningSite, type SignedInClient, startSite } from '../running-site.rig.ts'
+import { type RunningSite, type SignedInClient, startSite, until } from '../running-site.rig.ts'
 import { openDatabase, type SiteDatabase } from '../site-database.rig.ts'
-import { refusalIn, send, sendSigned } from './raw-request.rig.ts'
+import { type RawRequest, refusalIn, send, sendSigned } from './raw-request.rig.ts'
 
 /**
  * I6, for the way from a browser to the device it runs on: whoever is not a page of the site on that device, with a code that is theirs,
  * fresh and unused, has nothing opened anywhere.
  */
 
+const run = promisify(execFile)
+const trustcast = join(import.meta.dirname, '../../trustcast')
 const redeemPath = '/api/v1/handoffs/redeem'
 let site: RunningSite
 let database: SiteDatabase
@@ -120,8 +126,25 @@ test('a code that came by an address opens nothing on a device that nobody owns:
   expect(await redeem(laptop, code)).toBe('HANDOFF_USED')
 })
 
+test('an address that somebody else made for a device whose id they know opens nothing there, nor counts their browser as there', async () => {
+  const mallory = await site.signIn('ada')
+  const tries = [
+    [laptop, { workspaceId: 'lab', endpointId: laptop.id }, 'HANDOFF_OTHER_OWNER'],
+    [laptop, { endpointId: laptop.id }, 'HANDOFF_OTHER_OWNER'],
+    [other, { workspaceId: 'lab', endpointId: other.id }, 'HANDOFF_NO_OWNER'],
+    [other, { endpointId: other.id }, 'HANDOFF_NO_OWNER'],
+  ] as const
+  for (const [at, wish, expected] of tries)
+    await expect(followed(at, await codeFor(mallory, wish))).rejects.toMatchObject({
+      stderr: expect.stringContaining(expected),
+    })
+  // At the device itself the page of whoever sits there asks, and says so by its origin: devices are shared.
+  expect(await other.launch(await codeFor(mallory, { endpointId: other.id }))).toEqual({ kind: 'met' })
+  expect(await followed(laptop, await codeFor(nora, {}))).toContain('The portal knows this device now.')
+}, 60_000)
+
 test("a code that names no device is refused at somebody else's, and good at one's own", async () => {
-  expect(await redeem(other, await codeFor(nora, {}))).toBeUndefined()
+  expect(await redeem(other, await codeFor(nora, {}))).toBe('HANDOFF_NO_OWNER')
   const owns = async (login: string): Promise<void> => {
     await database.rows(
       'update agents set owner_id = (select id from people where login = $1) where id = $2',
@@ -158,8 +181,13 @@ test('a code cannot be guessed, and whoever tries is slowed', async () => {
   for (let tries = 0; tries < 8; tries += 1)
     answers.add(await redeem(laptop, randomBytes(32).toString('base64url')))
   expect([...answers]).toEqual(['HANDOFF_UNKNOWN'])
-  const many = Array.from({ length: 260 }, () => redeem(laptop, randomBytes(32).toString('base64url')))
-  expect(new Set(await Promise.all(many))).toContain('TOO_FAST')
+  const credentials = await readEndpointCredentials(laptop.dir)
+  // Signed once: a busy machine could not sign faster than it is let ask.
+  const one = await redemptionOf(credentials, randomBytes(32).toString('base64url'))
+  const ask = async (): Promise<string> => refusalIn(await send(site, one)).code
+  const isSlowed = async (): Promise<boolean> =>
+    (await Promise.all(Array.from({ length: 130 }, ask))).includes('TOO_FAST')
+  await until(isSlowed, 'the site slows it', 60_000)
   // The page is slowed by the device itself before.
   const asked = await Promise.all(
     Array.from({ length: 20 }, () =>
@@ -221,23 +249,28 @@ test('every code that was given out, spent or refused is in the log, and no code
   expect(JSON.stringify(stored)).not.toContain(code)
 })
 
+/** Opens a `trustcast://` address with this code, as a desktop does when a link is followed. @returns what it said */
+async function followed({ env }: RunningService, code: string): Promise<string> {
+  return (await run(trustcast, ['open', formatLaunchUrl({ site: site.url, code })], { env })).stdout
+}
+
 /** @returns the code of the refusal, undefined when the site took it */
 async function redeem({ dir }: Pick<RunningService, 'dir'>, code: string): Promise<string | undefined> {
   return redeemAs(await readEndpointCredentials(dir), code)
 }
 
 async function redeemAs(credentials: EndpointCredentials, code: string): Promise<string | undefined> {
-  const text = await requestOf(code)
-  const answer = await send(site, {
-    method: 'POST',
-    path: redeemPath,
-    body: text,
-    headers: await signedOver(credentials, text),
-  })
+  const answer = await send(site, await redemptionOf(credentials, code))
   if (answer.status === 201) return undefined
   const refusal = refusalIn(answer).code
   // Taken, and something else was in its way: an earlier launch is still on.
   return refusal === 'CONFLICT' || refusal === 'LAUNCH_LATE' ? undefined : refusal
+}
+
+async function redemptionOf(credentials: EndpointCredentials, code: string): Promise<RawRequest> {
+  const text = await requestOf(code)
+  const headers = await signedOver(credentials, text)
+  return { method: 'POST', path: redeemPath, body: text, headers }
 }
 
 async function requestOf(code: string): Promise<Buffer> {

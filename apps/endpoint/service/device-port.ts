@@ -62,7 +62,7 @@ export async function openDevicePort(
       const asker = await askerOfTcp(request.socket)
       if (asker === undefined)
         throw new ServiceError('SERVICE_NO_ACCOUNT', 'the program that asks is not of this machine')
-      answer(response, 200, await serveRoute(service, admitted.kind, request, asker), cors)
+      answer(response, 200, await serveRoute(service, admitted.kind, 'page', request, asker), cors)
     } catch (error) {
       if (!isAnswerEnough(error)) service.warn(error)
       answerError(response, error, cors)

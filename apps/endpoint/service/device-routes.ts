@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { z } from 'zod'
-import { deviceDisplayRequest, deviceLaunchRequest } from '#core/api/handoff.ts'
+import { deviceDisplayRequest, deviceLaunchRequest, type HandedBy } from '#core/api/handoff.ts'
 import { type CodedError, isCoded } from '#core/errors/coded-error.ts'
 import { type DeviceRoute, HandoffError, maxDeviceBodyBytes } from '#core/handoff/index.ts'
 import type { Asker } from './asker.ts'
@@ -25,10 +25,11 @@ const status: Readonly<Record<string, number>> = {
   SITE_AWAY: 503,
 }
 
-/** @throws {ServiceError} {HandoffError} and what a launch throws */
+/** @param by which of the two ways it came. @throws {ServiceError} {HandoffError} and what a launch throws */
 export async function serveRoute(
   service: DeviceService,
   route: DeviceRoute,
+  by: HandedBy,
   request: IncomingMessage,
   asker: Asker,
 ): Promise<unknown> {
@@ -37,6 +38,7 @@ export async function serveRoute(
   if (route === 'launch')
     return service.launch(
       parse(deviceLaunchRequest, text, '{"code": "…"} with a code of the portal').code,
+      by,
       asker,
     )
   return service.display(

@@ -69,8 +69,8 @@ type Serve = (asker: Asker) => Promise<unknown>
 function routeOf(service: DeviceService, request: IncomingMessage): Serve {
   const { method = '', url = '' } = request
   const wanted = `${method} ${url}`
-  if (wanted === 'GET /status') return (asker) => serveRoute(service, 'status', request, asker)
-  if (wanted === 'POST /launch') return (asker) => serveRoute(service, 'launch', request, asker)
+  if (wanted === 'GET /status') return (asker) => serveRoute(service, 'status', 'address', request, asker)
+  if (wanted === 'POST /launch') return (asker) => serveRoute(service, 'launch', 'address', request, asker)
   if (wanted === 'GET /vms') return async (asker) => ({ vms: await service.vms(asker) })
   const [, id] = /^POST \/vms\/([0-9a-f]{8})$/.exec(wanted) ?? []
   if (id !== undefined) return async (asker) => service.actOnVm(id, await readBody(request), asker)

@@ -4,7 +4,7 @@ import { type DesktopNotice, notifyDesktop } from '#adapters/notify-desktop/inde
 import { readIdentity } from '#apps/agent-client/index.ts'
 import type { StoreOptions } from '#apps/images/open-store.ts'
 import type { SiteAddress } from '#apps/site-client/call.ts'
-import type { DeviceDisplayAnswer, DeviceLaunchAnswer, DeviceStatus } from '#core/api/handoff.ts'
+import type { DeviceDisplayAnswer, DeviceLaunchAnswer, DeviceStatus, HandedBy } from '#core/api/handoff.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
 import { devicePort } from '#core/handoff/index.ts'
 import { listDisks, readDisks } from '../disk/attached.ts'
@@ -27,7 +27,7 @@ import { trustWatch } from './trust-watch.ts'
 
 /** What browsers and the command line of this machine can ask of the service. */
 export interface DeviceService {
-  launch(code: string, asker: Asker): Promise<DeviceLaunchAnswer>
+  launch(code: string, by: HandedBy, asker: Asker): Promise<DeviceLaunchAnswer>
   status(asker: Asker): Promise<DeviceStatus>
   /**
    * Lets whoever may see what runs under a session show its screen.
@@ -163,10 +163,10 @@ function serviceOf(
     // Loaded when somebody asks: a service that waits needs none of it in memory.
     vms: async (asker) => (await import('./own-vms.ts')).listVms(asker),
     actOnVm: async (id, text, asker) => (await import('./own-vms.ts')).actOnVm(id, text, asker),
-    launch: async (code, asker) => {
+    launch: async (code, by, asker) => {
       // Whoever uses this device is told when trust in it changes.
       people.set(asker.uid, await desktopOf(asker))
-      return launches.launch(code, asker)
+      return launches.launch(code, by, asker)
     },
     warn,
     status: async (asker) => {

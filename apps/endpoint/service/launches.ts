@@ -1,5 +1,5 @@
 import { isFull } from '#adapters/overlay-file/overlay-folder.ts'
-import type { DeviceLaunch, DeviceLaunchAnswer, DeviceLaunchEnd } from '#core/api/handoff.ts'
+import type { DeviceLaunch, DeviceLaunchAnswer, DeviceLaunchEnd, HandedBy } from '#core/api/handoff.ts'
 import type { LeaseStats } from '#core/api/lease.ts'
 import type { Delivery } from '#core/api/person.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
@@ -86,14 +86,14 @@ export class Launches {
    *
    * @throws {ServiceError} SERVICE_FULL; {ApiRefusal}; {SiteAwayError} SITE_AWAY
    */
-  async launch(code: string, asker: Asker): Promise<DeviceLaunchAnswer> {
+  async launch(code: string, by: HandedBy, asker: Asker): Promise<DeviceLaunchAnswer> {
     if (this.#running.size >= maxRunning)
       throw new ServiceError('SERVICE_FULL', `${maxRunning} workspaces run on this device already`, {
         remedy: 'End one of them.',
       })
     // First: a program that only passes an address on is gone once it has its answer.
     const desktop = await desktopOf(asker)
-    const redeemed = await this.#options.redeem(code)
+    const redeemed = await this.#options.redeem(code, by)
     const { answer } = redeemed
     if (answer.kind === 'met') return { kind: 'met' }
     const kept = this.#keep(answer.delivery, asker)

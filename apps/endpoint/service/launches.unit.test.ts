@@ -49,7 +49,7 @@ function setUp(change: Partial<LaunchesOptions> = {}) {
 
 test('whoever asked sees what runs for them, others do not, root everything', async () => {
   const { launches, end } = setUp()
-  await launches.launch('code', ann)
+  await launches.launch('code', 'page', ann)
   expect(launches.list(ann)).toMatchObject([{ id: 'session-1', state: 'open', stats, leaseLeftMs: 60_000 }])
   expect(launches.list(root)).toHaveLength(1)
   expect(launches.list({ uid: 1001 })).toEqual([])
@@ -60,7 +60,7 @@ test('whoever asked sees what runs for them, others do not, root everything', as
 
 test('what the site took back is told, with its own code, remedy and way on', async () => {
   const { launches, taken, end } = setUp()
-  await launches.launch('code', ann)
+  await launches.launch('code', 'page', ann)
   const notice = {
     code: 'TRUST_LOST',
     reason: 'the scanner is off',
@@ -81,7 +81,7 @@ test('what the site took back is told, with its own code, remedy and way on', as
 
 test('what its person ended elsewhere is not called taken back', async () => {
   const { launches, taken, end } = setUp()
-  await launches.launch('code', ann)
+  await launches.launch('code', 'page', ann)
   end({ code: 'LEASE_WITHDRAWN', reason: 'x', notice: { code: 'SESSION_CLOSED', reason: 'You ended it' } })
   await launches.settled()
   expect(taken).toEqual([])
@@ -101,7 +101,7 @@ test('what cannot be opened says why, and nothing of what broke inside', async (
     ],
   ] as const) {
     const { launches, failed } = setUp({ open: () => Promise.reject(error) })
-    await launches.launch('code', ann)
+    await launches.launch('code', 'page', ann)
     await launches.settled()
     expect(launches.list(ann)[0]).toMatchObject({ state: 'ended', end: { taken: false, ...expected } })
     expect(failed).toEqual([error])
@@ -110,12 +110,12 @@ test('what cannot be opened says why, and nothing of what broke inside', async (
 
 test('no more than a handful run, and of those that are over the latest are remembered', async () => {
   const { launches, end } = setUp()
-  for (let index = 0; index < 16; index += 1) await launches.launch('code', ann)
-  await expect(launches.launch('code', ann)).rejects.toMatchObject({ code: 'SERVICE_FULL' })
+  for (let index = 0; index < 16; index += 1) await launches.launch('code', 'page', ann)
+  await expect(launches.launch('code', 'page', ann)).rejects.toMatchObject({ code: 'SERVICE_FULL' })
   end({ code: 'LEASE_ENDED', reason: 'done' })
   await launches.settled()
   for (let index = 0; index < 30; index += 1) {
-    await launches.launch('code', ann)
+    await launches.launch('code', 'page', ann)
     await launches.settled()
   }
   expect(launches.list(ann).length).toBeLessThanOrEqual(21)

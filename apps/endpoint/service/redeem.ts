@@ -1,6 +1,6 @@
 import { randomBytes, webcrypto } from 'node:crypto'
 import { call, type SiteAddress } from '#apps/site-client/call.ts'
-import { type RedeemAnswer, redeemAnswer } from '#core/api/handoff.ts'
+import { type HandedBy, type RedeemAnswer, redeemAnswer } from '#core/api/handoff.ts'
 import { exportPublic, generateX25519 } from '#core/channel/index.ts'
 import { type EndpointAgent, readEndpointCredentials } from '../endpoint-agent.ts'
 import { toldFloors } from '../told-floors.ts'
@@ -14,7 +14,7 @@ export interface Redeemed {
   readonly askedAt: number
 }
 
-export type Redeem = (code: string) => Promise<Redeemed>
+export type Redeem = (code: string, by: HandedBy) => Promise<Redeemed>
 
 /**
  * Brings codes to the site, signed by this endpoint. The proof that the endpoint co-signs needs a key, as a person's does; nobody is signed in
@@ -23,7 +23,7 @@ export type Redeem = (code: string) => Promise<Redeemed>
  * @throws {ApiRefusal} with the site's code; {SiteAwayError} SITE_AWAY
  */
 export function redeemer(agent: EndpointAgent, dir: string, site: SiteAddress): Redeem {
-  return async (code) => {
+  return async (code, by) => {
     const { publicKey } = await generateX25519()
     const clientKey = Buffer.from(await exportPublic(publicKey)).toString('base64url')
     const nonce = randomBytes(32).toString('base64url')
@@ -32,7 +32,7 @@ export function redeemer(agent: EndpointAgent, dir: string, site: SiteAddress): 
       'verify',
     ])
     const credentials = { cookie: '', keyPair, endpoint: await readEndpointCredentials(dir) }
-    const body = { code, nonce, clientKey, floors: await toldFloors(dir) }
+    const body = { code, by, nonce, clientKey, floors: await toldFloors(dir) }
     const askedAt = agent.steadyMs()
     const request = { method: 'POST', path: '/api/v1/handoffs/redeem', body }
     const { body: answer } = await call(site, request, credentials)

@@ -31,13 +31,14 @@ export function handoffRoutes(app: Api, site: Site): void {
       const { endpoint, interception, deviceKey } = await endpointOf(site, request)
       // A code cannot be guessed; that nobody tries for ever is for the database's sake.
       requirePace(site.now(), endpoint.id, paces)
-      const { code, nonce, clientKey, floors } = request.body
+      const { code, by, nonce, clientKey, floors } = request.body
       const answer = await redeemHandoff(site, {
         endpoint,
         interception,
         deviceKey,
         address: request.address,
         code,
+        by,
         nonce,
         floors,
         clientKey: Buffer.from(clientKey, 'base64url'),
