@@ -1,13 +1,14 @@
 import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { addEndpointKey, insertAgent } from '#adapters/store-postgres/index.ts'
+import { addEndpointKey, insertAgent, noteBrowserEndpoint } from '#adapters/store-postgres/index.ts'
+import { badWayBeside } from '#apps/site/endpoint-beside.ts'
 import { pathNonce, takePathEvidence } from '#apps/site/path-evidence.ts'
 import { makeEvidence } from '#core/evidence/index.ts'
-import { openNodes } from './site-nodes.rig.ts'
+import { addSignIn, openNodes } from './site-nodes.rig.ts'
 
 const exporter = (): string => randomBytes(32).toString('base64url')
 
-test('a statement that tells of interception is written down once, however often it is brought again', async () => {
+test('a statement that tells of interception is written down once, however often it is brought, and counts for the browser there', async () => {
   await using nodes = await openNodes()
   const { one } = nodes
   const { db } = one.store
@@ -36,4 +37,11 @@ test('a statement that tells of interception is written down once, however often
   expect(await nodes.entries('evidence-refused')).toHaveLength(1)
   expect(await takePathEvidence(one, id, statement(), exporter())).toBe('detected')
   expect(await nodes.entries('evidence-refused')).toHaveLength(2)
+
+  // The browser that was seen on it stays there, however long its page sleeps: it holds a key that cannot leave it.
+  const { web_session_id: browser } = await addSignIn(one)
+  await noteBrowserEndpoint(db, browser, id, new Date(Date.now() - 3_600_000))
+  expect(await badWayBeside(one, browser, { asBefore: false })).toMatchObject([
+    { name: 'network.interception', value: 'detected' },
+  ])
 })

@@ -134,7 +134,10 @@ async function addMachine({ store: { db } }: Site, kind: 'host' | 'endpoint'): P
   return id
 }
 
-async function sessionOf(site: Site) {
+/** A new person, and the browser that they are signed in with. */
+export async function addSignIn(
+  site: Site,
+): Promise<{ readonly person_id: string; readonly web_session_id: string }> {
   const web_session_id = randomUUID()
   const person_id = await addPerson(site)
   const now = new Date()
@@ -142,5 +145,10 @@ async function sessionOf(site: Site) {
   const seen = { created_at: now, last_seen_at: now, expires_at: later, address: '127.0.0.1' }
   const web = { ...seen, id: web_session_id, token_hash: randomBytes(32), person_id, thumbprint: '' }
   await insertWebSession(site.store.db, web, null)
+  return { person_id, web_session_id }
+}
+
+async function sessionOf(site: Site) {
+  const { person_id, web_session_id } = await addSignIn(site)
   return { ...sessionRow(person_id, workspaceId), web_session_id, state: 'ready' as const }
 }

@@ -71,17 +71,12 @@ export async function noteBrowserEndpoint(
     .execute()
 }
 
-/** The endpoint that a web session's browser has met since. */
-export async function browserEndpoint(
-  db: Db,
-  webSessionId: string,
-  since: Date,
-): Promise<string | undefined> {
+/** The endpoint that a web session's browser has met last. */
+export async function browserEndpoint(db: Db, webSessionId: string): Promise<string | undefined> {
   const row = await db
     .selectFrom('browser_endpoints')
     .select('endpoint_id')
     .where('web_session_id', '=', webSessionId)
-    .where('seen_at', '>', since)
     .executeTakeFirst()
   return row?.endpoint_id
 }

@@ -3,16 +3,15 @@ import { type Claim, isClaimName, rankOf, unknownValue } from '#core/trust/index
 import { readEvidence } from './evidence.ts'
 import type { Site } from './site.ts'
 
-/** A browser that has not met its endpoint for as long is no longer thought to be on it. */
-const besideMs = 10 * 60_000
 const ofTheWay: ReadonlySet<string> = new Set(['network.interception', 'network.integrity'])
 
 /**
- * The endpoint that a browser was seen on. What is decided for it is shown and delivers nothing: only the endpoint itself is delivered to.
+ * The endpoint that a browser was seen on, as long as its sign-in lasts or until it meets another one. A sign-in's key cannot leave its browser:
+ * nobody has to say again that it is there, which a page that sleeps could not, and which whoever wants no trust lowered would leave out. What is decided for it is shown and delivers nothing: only the endpoint itself is delivered to.
  */
 export async function endpointBeside(site: Site, webSessionId: string): Promise<AgentRow | undefined> {
   const { db } = site.store
-  const id = await browserEndpoint(db, webSessionId, new Date(site.now() - besideMs))
+  const id = await browserEndpoint(db, webSessionId)
   const endpoint = id === undefined ? undefined : await agentById(db, id)
   return endpoint?.revoked_at === null ? endpoint : undefined
 }

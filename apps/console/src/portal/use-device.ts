@@ -16,7 +16,7 @@ export interface Device {
 const busyMs = 1_000
 const openMs = 3_000
 const idleMs = 15_000
-/** The site thinks of this page as shown on the device for a while only. */
+/** The service may have started anew, and tells those alone who have met it since; the profile may have been on another device meanwhile. */
 const meetAgainMs = 4 * 60_000
 const absentMs = 60_000
 
