@@ -9,9 +9,9 @@ import { version } from './version.ts'
 /** Commands are loaded when they are asked for: `list` need not wait for what `up` needs. */
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
   up: async () => (await import('./commands/up.ts')).up,
-  site: async () => (await import('./commands/roles.ts')).siteRole,
-  gateway: async () => (await import('./commands/roles.ts')).gatewayRole,
-  host: async () => (await import('./commands/roles.ts')).hostRole,
+  site: async () => (await import('./commands/site.ts')).siteRole,
+  gateway: async () => (await import('./commands/gateway.ts')).gatewayRole,
+  host: async () => (await import('./commands/host.ts')).hostRole,
   beacon: async () => (await import('./commands/beacon.ts')).beacon,
   endpoint: async () => (await import('./commands/endpoint.ts')).endpointRole,
   enroll: async () => (await import('./commands/enroll.ts')).enroll,

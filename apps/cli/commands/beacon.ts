@@ -1,17 +1,13 @@
 import { pino } from 'pino'
 import { beaconConfig, runBeacon } from '#apps/beacon/run-beacon.ts'
-import { parseConfig } from '#core/config/parse-config.ts'
-import { usage } from '../cli-error.ts'
 import { type Command, parse } from '../command.ts'
-import { readText } from '../read-text.ts'
+import { configOption, readConfig } from '../read-config.ts'
 
 export const beacon: Command = {
   synopsis: '--config FILE',
   summary: 'A beacon that stands in a network and proves to the site which of its endpoints are near.',
   run: async (args, out) => {
-    const file = parse(args, { config: { type: 'string' } }, [0, 0]).text('config')
-    if (file === undefined) throw usage('--config is missing')
-    const config = parseConfig(await readText(file), beaconConfig, file)
+    const config = await readConfig(parse(args, configOption, [0, 0]), beaconConfig)
     await runBeacon(
       {
         config,

@@ -1,5 +1,6 @@
 import { createHash, X509Certificate } from 'node:crypto'
 import { hostname } from 'node:os'
+import { join } from 'node:path'
 import { parseToken } from '#adapters/pki-x509/index.ts'
 import { enrolAgent, requestApproval, type TpmChoice } from '#apps/agent-client/index.ts'
 import { usage } from '../cli-error.ts'
@@ -7,7 +8,7 @@ import { type Command, type Output, type Parsed, parse } from '../command.ts'
 import { hasService } from '../install-endpoint.ts'
 import { readText } from '../read-text.ts'
 import { siteUrl } from '../site-url.ts'
-import { agentStateDir } from './roles.ts'
+import { endpointDir } from '../this-endpoint.ts'
 
 /** Said before anything is. */
 const whatIsSent =
@@ -52,6 +53,11 @@ export const enroll: Command = {
         : `This machine is ${kind} ${id}.\nStart it with: trustcast ${kind} --config FILE, where FILE says \`state: ${dir}\` (docs/configuration.md has an example).`,
     )
   },
+}
+
+/** Where an identity goes when nothing else is said. */
+function agentStateDir(kind: 'host' | 'gateway' | 'endpoint'): string {
+  return kind === 'endpoint' ? endpointDir() : join('/var/lib/trustcast', kind)
 }
 
 function tpmChoice(word = 'auto'): TpmChoice {
