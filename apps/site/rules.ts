@@ -32,8 +32,6 @@ const policies = new Map<string, CompiledPolicy>()
 const zones = new Map<string, Zones>()
 const keep = 4
 
-/** INVARIANT I6: what stands in for a policy where there is none permits nothing. */
-const emptyPolicy = compilePolicy('')
 const noZones = compiledZones([])
 
 /** Reads the rules as they are at this moment: never a cached decision about what is active. */
@@ -47,7 +45,8 @@ async function readPolicy(db: Db): Promise<CompiledPolicy> {
   const known = digest === undefined ? undefined : policies.get(digest)
   if (known !== undefined) return known
   const row = await activePolicy(db)
-  return row === undefined ? emptyPolicy : kept(policies, row.digest, compilePolicy(row.text))
+  // INVARIANT I6: what stands in for a policy where there is none permits nothing.
+  return row === undefined ? compilePolicy('') : kept(policies, row.digest, compilePolicy(row.text))
 }
 
 async function readZones(db: Db): Promise<Zones> {
