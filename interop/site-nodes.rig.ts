@@ -18,7 +18,7 @@ import {
 } from '#adapters/store-postgres/index.ts'
 import { sessionRow } from '#adapters/store-postgres/session-row.fixture.ts'
 import { siteConfig } from '#apps/site/config.ts'
-import { disposable, openSite } from '#apps/site/run-site.ts'
+import { disposable, openSite } from '#apps/site/open-site.ts'
 import type { Site } from '#apps/site/site.ts'
 import { type AuditEntry, type AuditKind, decodeEntry } from '#core/audit/index.ts'
 

@@ -1,11 +1,7 @@
-import { X509Certificate } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
 import type { Server } from 'node:https'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Logger, pino } from 'pino'
-import { createPasswordHasher } from '#adapters/identity-local/index.ts'
 import {
   type Authority,
   createIdentityKey,
@@ -16,7 +12,6 @@ import {
   type TlsIdentity,
   verifyRequest,
 } from '#adapters/pki-x509/index.ts'
-import { openReplicaDirectory } from '#adapters/replica-directory/index.ts'
 import {
   catchUpIndex,
   deleteExpiredWebSessions,
@@ -30,22 +25,18 @@ import {
   type StoreAddress,
 } from '#adapters/store-postgres/index.ts'
 import { forgetFailuresMs } from '#core/identity/throttle.ts'
-import { memorySigner } from '#core/release/index.ts'
-import { parseNetwork } from '#core/trust/index.ts'
 import { createAgentPort } from './agents/agent-port.ts'
 import type { SiteConfig } from './config.ts'
 import { createEvidenceDesk } from './evidence-desk.ts'
 import { furnish } from './first-start.ts'
-import { createHints } from './hints.ts'
 import { createPeoplePort } from './http/people-port.ts'
-import { keepAuthority, refreshAuthority, requireLiving } from './keep-authority.ts'
+import { keepAuthority } from './keep-authority.ts'
 import { watchSessions } from './live-sessions.ts'
-import { createMetrics } from './metrics.ts'
-import { findDirected } from './release-channels.ts'
+import { disposable, openSite } from './open-site.ts'
 import { renewReleases } from './release-publishing.ts'
 import { tidyReplicas } from './replicas.ts'
 import type { Site } from './site.ts'
-import { openSiteKeys, type SiteKeyName } from './site-keys.ts'
+import type { SiteKeyName } from './site-keys.ts'
 import { watchEvidence } from './watch-evidence.ts'
 
 /** How late it may be noticed that a web session has expired: then what was opened from it is frozen. */
@@ -96,80 +87,6 @@ async function indexAudit({ db }: Store, log: Logger): Promise<void> {
   await catchUpIndex(db).catch((error: unknown) => {
     if (!isAway(error)) log.error({ err: error }, 'the audit log could not be indexed')
   })
-}
-
-/**
- * Everything a site node works with, without its ports; `trustcast up` prepares a site with it.
- *
- * @param replaced see `openSiteKeys`
- * @throws {SiteKeyError} as `openSiteKeys`; {PkiError} PKI_AUTHORITY_EXPIRED
- */
-export async function openSite(
-  config: SiteConfig,
-  store: Store,
-  log: Logger,
-  signal: AbortSignal,
-  replaced: readonly SiteKeyName[] = [],
-): Promise<Site> {
-  const now = Date.now
-  const { authority, audit, auditKey, directorKey, routeKey, snapshotKey, timestampKey, imageSecret } =
-    await openSiteKeys(config, store.db, now, replaced)
-  const site: Site = {
-    config,
-    siteId: authority.siteId,
-    origin: new URL(config.url).origin,
-    authority,
-    routeKey,
-    directorKey,
-    imageSecret,
-    releaseKeys: {
-      snapshot: memorySigner(snapshotKey, 'snapshot'),
-      timestamp: memorySigner(timestampKey, 'timestamp'),
-    },
-    findRelease: findDirected(store.db),
-    replicas: openReplicaDirectory(config.replicas.folder ?? join(config.state, 'replicas')),
-    auditKey,
-    trustedProxies: config.trustedProxies.map(parseNetwork),
-    tpmAuthorities: await tpmAuthoritiesOf(config),
-    store,
-    hints: createHints(store, signal),
-    audit,
-    hasher: createPasswordHasher(),
-    metrics: createMetrics('trustcast'),
-    log,
-    version: versionOf(),
-    now,
-  }
-  // What hinders its renewal hinders the start only when it is over.
-  await refreshAuthority(site).catch((error: unknown) =>
-    log.error({ err: error }, 'the authority could not be renewed'),
-  )
-  requireLiving(site)
-  return site
-}
-
-export function disposable(store: Store): Store & AsyncDisposable {
-  return { ...store, [Symbol.asyncDispose]: () => store.close() }
-}
-
-function versionOf(): string {
-  const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8')) as {
-    version: string
-  }
-  return version
-}
-
-/** @throws when a file cannot be read or holds no certificate: an admin named it */
-async function tpmAuthoritiesOf({ tpm }: SiteConfig): Promise<readonly X509Certificate[]> {
-  const files = await Promise.all(tpm.authorities.map((path) => readFile(path, 'utf8')))
-  return files.flatMap((text, index) => certificatesIn(text, tpm.authorities[index] ?? ''))
-}
-
-function certificatesIn(text: string, path: string): readonly X509Certificate[] {
-  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
-  if (blocks.length === 0)
-    throw new Error(`tpm.authorities: expected certificates (PEM) in ${path}, found none`)
-  return blocks.map((block) => new X509Certificate(block))
 }
 
 /** A database that starts after the site is no reason to give up. */

@@ -19,7 +19,7 @@ import { AgentError, enrolAgent, readIdentity } from '#apps/agent-client/index.t
 import { type SiteConfig, siteConfig } from '#apps/site/config.ts'
 import { createEnrolmentToken, revoke } from '#apps/site/enrolment.ts'
 import { furnish, setupLink } from '#apps/site/first-start.ts'
-import { openSite } from '#apps/site/run-site.ts'
+import { openSite } from '#apps/site/open-site.ts'
 import type { Site } from '#apps/site/site.ts'
 import type { SiteKeyName } from '#apps/site/site-keys.ts'
 import { addDemoContent, demoAccounts } from './demo.ts'
