@@ -6,6 +6,7 @@ import {
   insertDecision,
   onlineAgents,
   type PersonRow,
+  workspaceById,
 } from '#adapters/store-postgres/index.ts'
 import type { WorkspaceDefinition } from '#core/api/admin.ts'
 import type { DecisionView } from '#core/api/words.ts'
@@ -92,7 +93,32 @@ const noEvidence: EndpointEvidence = { claims: [] }
 export type Availability = (mode: DeliveryMode) => Unavailable | undefined
 
 const unbuilt: Unavailable = { code: 'NO_DELIVERER', reason: 'This site cannot deliver in this way yet' }
+const noSuch: Unavailable = { code: 'NO_DELIVERER', reason: 'There is no such workspace' }
 const full: Unavailable = { code: 'NO_CAPACITY', reason: 'No host has room for another session right now' }
+
+/** No pool is called so. */
+const noPool = ''
+
+/**
+ * The workspace of that id. One that is none is decided and written down like any other, so that neither the answer nor its time tells who
+ * cannot reach a workspace that there is one of this name; it is never delivered.
+ */
+export async function workspaceAsked(site: Site, id: string): Promise<WorkspaceDefinition> {
+  const none = { name: id, description: '', icon: '', pool: noPool, collections: [] }
+  return (
+    (await workspaceById(site.store.db, id)) ?? {
+      ...none,
+      id,
+      modes: ['hosted-shared'],
+      program: { kind: 'desktop' },
+    }
+  )
+}
+
+/** False for what stands in for a workspace that is none. */
+export function isThere({ pool }: WorkspaceDefinition): boolean {
+  return pool !== noPool
+}
 
 /** @param endpoint the machine that the person has proved to be at */
 export async function readAvailability(
@@ -101,6 +127,7 @@ export async function readAvailability(
 ): Promise<(workspace: WorkspaceDefinition) => Promise<Availability>> {
   const [hosts, keys] = await Promise.all([hostsThere(site), imagesWithKey(site.store.db)])
   return async (workspace) => {
+    if (!isThere(workspace)) return () => noSuch
     const room = rankPool(hosts, workspace.pool).length > 0 ? undefined : full
     const disk =
       workspace.modes.includes('streamed-disk') || workspace.modes.includes('local-vm')
@@ -138,7 +165,7 @@ async function whyNoDisk(
   if (!keys.has(image))
     return { code: 'NO_RELEASE', reason: `The key of ${image} was not deposited with this site` }
   if (endpoint === undefined) return { code: 'NO_ENDPOINT', reason: 'This device is not enrolled' }
-  return isThere(site, endpoint)
+  return isConnected(site, endpoint)
     ? undefined
     : { code: 'NO_ENDPOINT', reason: 'The agent of this device is not connected to the site' }
 }
@@ -155,7 +182,7 @@ async function whyNoVm(
   return { code: 'NO_RELEASE', reason }
 }
 
-function isThere(site: Site, { seal_key, last_seen_at }: AgentRow): boolean {
+function isConnected(site: Site, { seal_key, last_seen_at }: AgentRow): boolean {
   return seal_key !== null && last_seen_at !== null && site.now() - last_seen_at.getTime() < endpointSilenceMs
 }
 

@@ -6,14 +6,13 @@ import {
   liveSessions,
   personByLogin,
   type SessionDetail,
-  workspaceById,
 } from '#adapters/store-postgres/index.ts'
 import type { WorkspaceDefinition } from '#core/api/admin.ts'
 import type { Me, WorkspaceView } from '#core/api/person.ts'
 import type { DecisionView } from '#core/api/words.ts'
 import { explainDecision } from '#core/policy/index.ts'
 import { claimVocabulary, isClaimName, placeOf } from '#core/trust/index.ts'
-import { contextOf, decideWorkspace, readAvailability } from './deciding.ts'
+import { contextOf, decideWorkspace, isThere, readAvailability, workspaceAsked } from './deciding.ts'
 import { endpointBeside } from './endpoint-beside.ts'
 import { type Rules, readRules } from './rules.ts'
 import { isAdmin, isAuditor, type SignedIn } from './signed-in.ts'
@@ -51,25 +50,11 @@ export async function whatIsKnown(site: Site, caller: SignedIn): Promise<Me> {
 }
 
 /** Every workspace that the person could have, now or after a change they can make. */
-export async function listWorkspacesFor(
-  site: Site,
-  { person, circumstances, webSession }: SignedIn,
-): Promise<readonly WorkspaceView[]> {
-  const { db } = site.store
-  const [rules, availability, workspaces, sessions] = await Promise.all([
-    readRules(db),
-    readAvailability(site, circumstances.endpoint),
-    listWorkspaces(db),
-    liveSessions(db, { personId: person.id }),
-  ])
-  const context = await contextOf(site, rules, { ...circumstances, evidence: [] })
-  const here = await decisionsHere(site, rules, circumstances, webSession.id)
+export async function listWorkspacesFor(site: Site, caller: SignedIn): Promise<readonly WorkspaceView[]> {
+  const [workspaces, shown] = await Promise.all([listWorkspaces(site.store.db), portalOf(site, caller)])
   const views = workspaces.map(async (workspace) => {
-    const decision = decideWorkspace(rules, context, workspace, await availability(workspace))
-    const session = sessions.find((one) => one.workspace_id === workspace.id && one.state !== 'ending')
-    const atDevice = await here?.(workspace)
-    const isOffered = isWithinReach(decision) || (atDevice !== undefined && isWithinReach(atDevice.decision))
-    if (session === undefined && !isOffered) return []
+    const { isOn, decision, session, atDevice } = await shown(workspace)
+    if (!isOn) return []
     const { id, name, description, program, icon, disk } = workspace
     return [
       {
@@ -88,6 +73,36 @@ export async function listWorkspacesFor(
     ]
   })
   return (await Promise.all(views)).flat()
+}
+
+/** What is not on somebody's portal does not exist for them, by whatever way they ask. */
+export async function isOnPortal(
+  site: Site,
+  caller: SignedIn,
+  workspace: WorkspaceDefinition,
+): Promise<boolean> {
+  if (mayLookAround(caller)) return isThere(workspace)
+  const shown = await portalOf(site, caller)
+  return (await shown(workspace)).isOn
+}
+
+/** What a person's portal shows of each workspace, and whether it shows it. */
+async function portalOf(site: Site, { person, circumstances, webSession }: SignedIn) {
+  const { db } = site.store
+  const [rules, availability, sessions] = await Promise.all([
+    readRules(db),
+    readAvailability(site, circumstances.endpoint),
+    liveSessions(db, { personId: person.id }),
+  ])
+  const context = await contextOf(site, rules, { ...circumstances, evidence: [] })
+  const here = await decisionsHere(site, rules, circumstances, webSession.id)
+  return async (workspace: WorkspaceDefinition) => {
+    const decision = decideWorkspace(rules, context, workspace, await availability(workspace))
+    const session = sessions.find((one) => one.workspace_id === workspace.id && one.state !== 'ending')
+    const atDevice = await here?.(workspace)
+    const isOffered = isWithinReach(decision) || (atDevice !== undefined && isWithinReach(atDevice.decision))
+    return { isOn: session !== undefined || isOffered, decision, session, atDevice }
+  }
 }
 
 /** The way back up: what a launch would be given now, when that stands before what runs in the data centre. */
@@ -149,15 +164,13 @@ export async function explain(
 ): Promise<{ decision: DecisionView; lines: string[] }> {
   const [rules, workspace, circumstances] = await Promise.all([
     readRules(site.store.db),
-    workspaceById(site.store.db, query.workspace),
+    workspaceAsked(site, query.workspace),
     circumstancesFor(site, caller, query),
   ])
-  if (workspace === undefined) throw notFound('workspace')
   const availability = await readAvailability(site, circumstances.endpoint)
   const context = await contextOf(site, rules, { ...circumstances, evidence: [] })
   const decision = decideWorkspace(rules, context, workspace, await availability(workspace))
-  // What is not on somebody's portal does not exist for them.
-  if (!mayLookAround(caller) && !isWithinReach(decision)) throw notFound('workspace')
+  if (!(await isOnPortal(site, caller, workspace))) throw notFound('workspace')
   return { decision, lines: [...explainDecision(decision, { workspace: workspace.name, context })] }
 }
 

@@ -9,10 +9,11 @@ import {
   personById,
   takeHandoff,
   webSessionById,
-  workspaceById,
 } from '#adapters/store-postgres/index.ts'
 import type { HandedBy, HandoffRequest, RedeemAnswer } from '#core/api/handoff.ts'
 import { decideAgain } from './decide-again.ts'
+import { workspaceAsked } from './deciding.ts'
+import { isOnPortal } from './explaining.ts'
 import { type LaunchWish, launch } from './launching.ts'
 import type { Interception } from './proven-endpoint.ts'
 import { readRules } from './rules.ts'
@@ -45,7 +46,7 @@ export async function offerHandoff(
   const { db } = site.store
   const now = site.now()
   const { workspaceId, endpointId } = wish
-  if (workspaceId !== undefined && (await workspaceById(db, workspaceId)) === undefined)
+  if (workspaceId !== undefined && !(await isOnPortal(site, caller, await workspaceAsked(site, workspaceId))))
     throw notFound('workspace')
   if (endpointId !== undefined && (await agentById(db, endpointId))?.kind !== 'endpoint')
     throw notFound('endpoint')

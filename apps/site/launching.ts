@@ -6,7 +6,6 @@ import {
   type SessionDetail,
   sessionById,
   updateSession,
-  workspaceById,
 } from '#adapters/store-postgres/index.ts'
 import type { WorkspaceDefinition } from '#core/api/admin.ts'
 import type { Delivery, HostedDelivery } from '#core/api/person.ts'
@@ -22,10 +21,12 @@ import {
   type RecordedDecision,
   readAvailability,
   recordDecision,
+  workspaceAsked,
 } from './deciding.ts'
 import { deliver, type HostedSession, isHosted } from './delivering.ts'
 import { beginOnEndpoint } from './disk-delivering.ts'
 import { adoptEndpoint } from './endpoint-inventory.ts'
+import { isOnPortal } from './explaining.ts'
 import { finishSession } from './live-sessions.ts'
 import { readRules } from './rules.ts'
 import { actorOf, type SignedIn } from './signed-in.ts'
@@ -65,9 +66,7 @@ export async function launch(
   wish: LaunchWish,
 ): Promise<{ readonly decision: DecisionView; readonly delivery: Delivery }> {
   const started = performance.now()
-  const { db } = site.store
-  const defined = await workspaceById(db, wish.workspaceId)
-  if (defined === undefined) throw notFound('workspace')
+  const defined = await workspaceAsked(site, wish.workspaceId)
   const workspace = wish.atEndpoint === true ? onEndpoint(defined) : defined
   const [running] = await reusableSessions(site, holder.person.id, workspace.id)
   const hosted = running !== undefined && isHosted(running) ? running : undefined
@@ -75,6 +74,7 @@ export async function launch(
   if (hosted !== undefined && wish.atEndpoint === true && wish.switch !== true) throw hostedNow(workspace)
   const asked = wish.switch === true ? undefined : hosted
   const made = await decideFor(site, holder, workspace, wish.evidence, asked)
+  if (made.decision.outcome === undefined) throw await refusedTo(site, holder, defined, made.decision)
   // Whoever wants it elsewhere and would be given the same again keeps what runs.
   const existing = asked ?? (made.decision.outcome?.mode === hosted?.mode ? hosted : undefined)
   // Its device asks anew: whatever held it there is gone, or is about to be. Or its person wants it elsewhere.
@@ -180,8 +180,17 @@ async function decideFor(
     decision,
     actor: actorOf(holder),
   })
-  if (decision.outcome === undefined) throw refusedBecause(decision)
   return recorded
+}
+
+/** Why, to whoever has the workspace on their portal. */
+async function refusedTo(
+  site: Site,
+  holder: SignedIn,
+  workspace: WorkspaceDefinition,
+  decision: DecisionView,
+): Promise<SiteError> {
+  return (await isOnPortal(site, holder, workspace)) ? refusedBecause(decision) : notFound('workspace')
 }
 
 function refusedBecause(decision: DecisionView): SiteError {
@@ -314,6 +323,7 @@ export async function reconnect(
       remedy: 'Go on there, or end it and launch again.',
     })
   const { id, decision } = await decideFor(site, holder, session.workspace, wish.evidence, session)
+  if (decision.outcome === undefined) throw refusedBecause(decision)
   const taken = await take(site, holder, session, wish, decision, id)
   return deliverWatched(site, taken, wish.clientKey, holder)
 }

@@ -145,6 +145,46 @@ test('what is unknown, disabled or over is refused with a code and a remedy', as
   })
 })
 
+test('a workspace beyond reach is told from a name that is none by no answer, and the log says that both were asked for', async () => {
+  const { clientKey } = await newKey()
+  const hidden = {
+    name: 'Hidden',
+    description: '',
+    icon: 'desktop',
+    collections: [],
+    program: { kind: 'desktop' },
+  }
+  await ada.send(
+    'PUT',
+    '/admin/workspaces/hidden',
+    { ...hidden, id: 'hidden', modes: ['hosted-blade'] },
+    z.unknown(),
+  )
+  const ways: Readonly<Record<string, (workspaceId: string) => RawRequest>> = {
+    launch: (workspaceId) => ({ method: 'POST', path: `${api}/launches`, body: { workspaceId, clientKey } }),
+    explain: (workspaceId) => ({ method: 'GET', path: `${api}/explain?workspace=${workspaceId}` }),
+    handoff: (workspaceId) => ({ method: 'POST', path: `${api}/handoffs`, body: { workspaceId } }),
+  }
+  for (const [what, request] of Object.entries(ways)) {
+    const [there, nowhere] = [
+      await sendSigned(site, nora, request('hidden')),
+      await sendSigned(site, nora, request('nothing-there')),
+    ]
+    expect(refusalIn(there), what).toMatchObject({ code: 'NOT_FOUND' })
+    expect([there.status, refusalIn(there)], what).toEqual([nowhere.status, refusalIn(nowhere)])
+  }
+  const asked = await database.rows(
+    `select workspace_id from decisions where workspace_id in ('hidden', 'nothing-there')`,
+  )
+  expect(asked.map((row) => String(row['workspace_id'])).toSorted()).toEqual(['hidden', 'nothing-there'])
+  const told = await sendSigned(
+    site,
+    ada.credentials,
+    ways['launch']?.('hidden') ?? { method: 'GET', path: api },
+  )
+  expect(refusalIn(told)).toMatchObject({ code: 'LAUNCH_REFUSED' })
+})
+
 test('a page that asks by itself keeps nobody signed in; a person who uses it does', async () => {
   const { credentials } = await site.signIn('nora')
   const newest = '(select id from web_sessions order by created_at desc limit 1)'
@@ -335,10 +375,11 @@ async function allOperations(): Promise<readonly Operation[]> {
   )
 }
 
+/** As an admin is told it, who may look at everything. */
 async function refusalOfLaunch() {
   const { clientKey } = await newKey()
   const body = { workspaceId: 'terminal', clientKey }
-  return refusalIn(await sendSigned(site, nora, { method: 'POST', path: `${api}/launches`, body }))
+  return refusalIn(await sendSigned(site, ada.credentials, { method: 'POST', path: `${api}/launches`, body }))
 }
 
 /** MiB that a process holds. */
