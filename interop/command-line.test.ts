@@ -74,18 +74,35 @@ test('wrong usage ends with 2 and says how the command is used', async () => {
 
 test('what a person names wrongly is answered with a code and a remedy, and the command ends', async () => {
   const token = `tc1.host.${'A'.repeat(43)}.${'A'.repeat(43)}`
-  const answers = {
-    CLI_FILE_MISSING: ['login', site.url, '--ca', '/nowhere/root.pem'],
-    AGENT_SITE_AWAY: ['enroll', 'https://localhost:1', '--host', '--token', token],
-    CLI_SOCKET_UNUSABLE: ['launch', 'desktop', '--socket', '/nowhere/rfb.sock'],
-    CLI_PORT_TAKEN: ['gateway', '--config', await gatewayOnPortsOf(site)],
-  }
-  for (const [code, words] of Object.entries(answers)) {
-    expect(await site.cli(words, { login: 'nora' }), words.join(' ')).toMatchObject({
-      code: 1,
-      stderr: expect.stringContaining(`${code}: `),
-    })
-  }
+  const text = join(site.state, 'words.txt')
+  await writeFile(text, 'hello: [\n')
+  const gateway = `https://localhost:${site.port + 2}`
+  const answers: readonly (readonly [string, readonly string[]])[] = [
+    ['CLI_FILE_MISSING', ['login', site.url, '--ca', '/nowhere/root.pem']],
+    ['CLI_NO_CERTIFICATE', ['login', site.url, '--ca', text]],
+    ['CLI_NO_CERTIFICATE', ['enroll', site.url, '--ca', text]],
+    ['SITE_AWAY', ['login', 'https://localhost:1']],
+    ['SITE_AWAY', ['login', gateway, '--trust', 'a'.repeat(64)]],
+    ['AGENT_SITE_AWAY', ['enroll', 'https://localhost:1', '--host', '--token', token]],
+    ['CLI_SOCKET_UNUSABLE', ['launch', 'desktop', '--socket', '/nowhere/rfb.sock']],
+    ['CLI_PORT_TAKEN', ['gateway', '--config', await gatewayOnPortsOf(site)]],
+    ['CLI_FILE_UNUSABLE', ['up', '--state', text, '--port', '1']],
+    ['CONFIG_NOT_YAML', ['beacon', '--config', text]],
+    ['PKI_AUTHORITY_MISSING', ['authority', 'renew', '--state', '/nowhere']],
+    ['KEY_FILE_DAMAGED', ['key', 'show', text]],
+    ['AUDIT_BAD_KEY', ['audit', 'verify', '/nowhere', '--key', 'x']],
+    ['STORE_URL_MALFORMED', ['up', '--state', join(site.state, 'other'), '--port', '11', '--database', 'x']],
+  ]
+  await Promise.all(
+    answers.map(async ([code, words]) => {
+      const { code: status, stderr } = await site.cli(words, { login: 'nora' })
+      // The code and the message, the remedy below them, and nothing else.
+      expect({ status, stderr }, words.join(' ')).toEqual({
+        status: 1,
+        stderr: expect.stringMatching(new RegExp(`^${code}: .+\\n[A-Z].+\\n$`)),
+      })
+    }),
+  )
 })
 
 test('without a sign-in a command says how to get one', async () => {

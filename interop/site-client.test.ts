@@ -3,7 +3,8 @@ import { readFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { createServer, type TLSSocket } from 'node:tls'
 import { expect, test } from 'vitest'
-import { type Credentials, call, type SiteAddress } from '#apps/site-client/call.ts'
+import { z } from 'zod'
+import { type Credentials, call, callJson, type SiteAddress } from '#apps/site-client/call.ts'
 import { makePki } from './blob-servers.rig.ts'
 
 test('a site that goes away between the handshake and the request is away: nobody waits for it', async () => {
@@ -24,6 +25,18 @@ test('a site whose answer is too long is not away: the error says what was asked
     code: 'ANSWER_TOO_LONG',
     message: expect.stringContaining('GET /api/v1/everything'),
     remedy: expect.any(String),
+  })
+}, 20_000)
+
+test('a site of another version is told from one that is broken', async () => {
+  await using site = await serve((socket) => {
+    socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n{"new":true}'))
+  })
+  const ask = callJson(site, { method: 'GET', path: '/api/v1/old' }, z.strictObject({}))
+  await expect(ask).rejects.toMatchObject({
+    code: 'ANSWER_UNKNOWN',
+    message: expect.stringContaining('GET /api/v1/old'),
+    remedy: expect.stringContaining('version'),
   })
 }, 20_000)
 

@@ -19,4 +19,8 @@ export type PkiErrorCode =
   | 'PKI_PIN_MISMATCH'
 
 /** Why a certificate is not made, or not believed. */
-export class PkiError extends CodedError<PkiErrorCode> {}
+export class PkiError extends CodedError<PkiErrorCode> {
+  protected static override readonly remedies: Readonly<Partial<Record<PkiErrorCode, string>>> = {
+    PKI_AUTHORITY_MISSING: 'Name the state folder of a site, or put its `pki` back from the backup.',
+  }
+}

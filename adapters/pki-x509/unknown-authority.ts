@@ -12,3 +12,9 @@ const codes: ReadonlySet<unknown> = new Set([
 export function isUnknownAuthority(error: unknown): boolean {
   return error instanceof Error && 'code' in error && codes.has(error.code)
 }
+
+/** @returns why a connection failed, in words: a message of OpenSSL's is a line of numbers and its source, what it calls the reason is not */
+export function whyUnreachable(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  return 'reason' in error && typeof error.reason === 'string' ? error.reason : error.message
+}

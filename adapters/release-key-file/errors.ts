@@ -15,4 +15,9 @@ export type KeyFileErrorCode =
   | 'KEY_FILE_WRONG_PASSPHRASE'
 
 /** What is wrong with a file that holds a release key. */
-export class KeyFileError extends CodedError<KeyFileErrorCode> {}
+export class KeyFileError extends CodedError<KeyFileErrorCode> {
+  protected static override readonly remedies: Readonly<Partial<Record<KeyFileErrorCode, string>>> = {
+    KEY_FILE_WRONG_PASSPHRASE:
+      'Try again. Without its passphrase a key is lost: let another take its place (trustcast image root).',
+  }
+}

@@ -8,6 +8,7 @@ import {
   encodePublicKey,
   keyIdOf,
   memorySigner,
+  ReleaseError,
   type ReleaseSigner,
   type TufKey,
   tufKeyOf,
@@ -49,13 +50,18 @@ export async function createKeyFile(options: {
 /**
  * The public key of a file: of a public half, or of a private one, for which no passphrase is needed.
  *
- * @throws {KeyFileError} KEY_FILE_MISSING, KEY_FILE_DAMAGED; {ReleaseError} RELEASE_MALFORMED, RELEASE_BAD_KEY
+ * @throws {KeyFileError} KEY_FILE_MISSING, KEY_FILE_DAMAGED; {ReleaseError} RELEASE_BAD_KEY
  */
 export async function readKeyFile(path: string): Promise<TufKey> {
   const { text } = await readBounded(path)
-  return text.includes('"ciphertext"')
-    ? parseSealedKey(text, path).public
-    : decodePublicKey(Buffer.from(text))
+  if (text.includes('"ciphertext"')) return parseSealedKey(text, path).public
+  try {
+    return decodePublicKey(Buffer.from(text))
+  } catch (cause) {
+    if (cause instanceof ReleaseError && cause.code === 'RELEASE_MALFORMED')
+      throw damaged(path, cause.message, cause)
+    throw cause
+  }
 }
 
 /**

@@ -102,7 +102,8 @@ export async function unsealKey(sealed: SealedKey, passphrase: string, path: str
 export function damaged(path: string, problem: string, cause?: unknown): KeyFileError {
   return new KeyFileError('KEY_FILE_DAMAGED', `${path} is no whole key file: ${problem}`, {
     cause,
-    remedy: 'Take it from a backup, or make a new key and have it named instead of this one.',
+    remedy:
+      'Name the right file, take it from a backup, or make a new key and have it named instead of this one.',
   })
 }
 

@@ -1,5 +1,6 @@
 import { type RequestOptions, request } from 'node:https'
 import type { z } from 'zod'
+import { whyUnreachable } from '#adapters/pki-x509/index.ts'
 import { apiError } from '#core/api/words.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
 import { AgentError } from './agent-error.ts'
@@ -92,12 +93,15 @@ function parse(text: string): unknown {
 }
 
 function away(url: URL, cause: Error): AgentError {
-  return new AgentError('AGENT_SITE_AWAY', `${url.origin} cannot be reached: ${cause.message}`, {
+  return new AgentError('AGENT_SITE_AWAY', `${url.origin} cannot be reached: ${whyUnreachable(cause)}`, {
     remedy: 'Check the address and that the site runs.',
     cause,
   })
 }
 
 function malformed(url: URL, what: string, cause?: unknown): AgentError {
-  return new AgentError('AGENT_SITE_MALFORMED', `${url.href} answered ${what}`, { cause })
+  return new AgentError('AGENT_SITE_MALFORMED', `${url.href} answered ${what}`, {
+    remedy: 'Give the address of a site, and bring it and this program to the same version.',
+    cause,
+  })
 }

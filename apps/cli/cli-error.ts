@@ -5,6 +5,10 @@ export type CliErrorCode =
   | 'CLI_NOT_SIGNED_IN'
   | 'CLI_SITE_UNKNOWN'
   | 'CLI_FILE_MISSING'
+  /** A file or folder that was named is another thing, or closed to this account. */
+  | 'CLI_FILE_UNUSABLE'
+  | 'CLI_DISK_FULL'
+  | 'CLI_NO_CERTIFICATE'
   | 'CLI_NEEDS_ROOT'
   | 'CLI_NO_ACCOUNT'
   | 'CLI_PORT_TAKEN'
@@ -27,6 +31,10 @@ export type CliErrorCode =
 export class CliError extends CodedError<CliErrorCode> {
   protected static override readonly remedies: Readonly<Partial<Record<CliErrorCode, string>>> = {
     CLI_FILE_MISSING: 'Check its name, and that this account may read it.',
+    CLI_FILE_UNUSABLE: 'Check its name, and that this account may use it.',
+    CLI_DISK_FULL: 'Make room on that disk, then say it again.',
+    CLI_NO_CERTIFICATE: 'Name a file in PEM: it has a line that says BEGIN CERTIFICATE.',
+    CLI_PORT_TAKEN: 'End the program that uses it, or choose another address and port.',
   }
 }
 

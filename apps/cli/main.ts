@@ -113,7 +113,7 @@ function report(error: unknown, name: string, command: Command): number {
     )
     return 2
   }
-  const coded = isListenError(error) ? portTaken(error) : error
+  const coded = ofSystem(error)
   if (isCoded(coded)) {
     warn(coded)
     return 1
@@ -123,15 +123,13 @@ function report(error: unknown, name: string, command: Command): number {
   return 1
 }
 
-function isListenError(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'syscall' in error && error.syscall === 'listen'
-}
-
-function portTaken(cause: Error): CliError {
-  return new CliError('CLI_PORT_TAKEN', cause.message, {
-    remedy: 'End the program that uses it, or choose another address and port.',
-    cause,
-  })
+/** What the operating system says of a port, a disk or a named file is for the person to mend; anything else is broken. */
+function ofSystem(error: unknown): unknown {
+  if (!(error instanceof Error && 'syscall' in error && 'code' in error)) return error
+  const { syscall, code, message } = error
+  if (syscall === 'listen') return new CliError('CLI_PORT_TAKEN', message, { cause: error })
+  if (code === 'ENOSPC' || code === 'EDQUOT') return new CliError('CLI_DISK_FULL', message, { cause: error })
+  return 'path' in error ? new CliError('CLI_FILE_UNUSABLE', message, { cause: error }) : error
 }
 
 function wordsOf(name: string, synopsis: string): string {

@@ -3,7 +3,7 @@ import { request as httpRequest } from 'node:http'
 import { isIP } from 'node:net'
 import { connect, createSecureContext, getCACertificates, type SecureContext, type TLSSocket } from 'node:tls'
 import type { z } from 'zod'
-import { channelBinding, isUnknownAuthority } from '#adapters/pki-x509/index.ts'
+import { channelBinding, isUnknownAuthority, whyUnreachable } from '#adapters/pki-x509/index.ts'
 import type { EndpointCredentials } from '#apps/endpoint/endpoint-agent.ts'
 import { apiError } from '#core/api/words.ts'
 import { CodedError } from '#core/errors/coded-error.ts'
@@ -19,10 +19,19 @@ import { makeProof, type ProofKeyPair, proofHeader } from '#core/identity/proof.
 export class ApiRefusal extends CodedError {}
 
 /** Nobody answers where the site should be, or somebody else does. */
-export class SiteAwayError extends CodedError<'SITE_AWAY'> {}
+export class SiteAwayError extends CodedError<'SITE_AWAY'> {
+  protected static override readonly remedies = { SITE_AWAY: 'Check the address and that the site runs.' }
+}
 
 /** The site answers, with more than is read. */
 export class AnswerTooLongError extends CodedError<'ANSWER_TOO_LONG'> {}
+
+/** The site answers what this version does not know. */
+export class AnswerUnknownError extends CodedError<'ANSWER_UNKNOWN'> {
+  protected static override readonly remedies = {
+    ANSWER_UNKNOWN: 'Bring this program to the version of the site, or the site to the version of this.',
+  }
+}
 
 export interface SiteAddress {
   /** `https://name:port` */
@@ -85,7 +94,11 @@ export async function call(
   return answer
 }
 
-/** Like `call`, with the answer's JSON checked. */
+/**
+ * Like `call`, with the answer's JSON checked.
+ *
+ * @throws {AnswerUnknownError} ANSWER_UNKNOWN
+ */
 export async function callJson<T>(
   site: SiteAddress,
   request: { readonly method: string; readonly path: string; readonly body?: unknown },
@@ -93,7 +106,14 @@ export async function callJson<T>(
   credentials?: Credentials,
 ): Promise<T> {
   const { body } = await call(site, request, credentials)
-  return schema.parse(JSON.parse(String(body)))
+  try {
+    return schema.parse(JSON.parse(String(body)))
+  } catch (cause) {
+    const { method, path } = request
+    throw new AnswerUnknownError('ANSWER_UNKNOWN', `${site.url} answers ${method} ${path} in another way`, {
+      cause,
+    })
+  }
 }
 
 /** Sites whose certificate only an authority of the machine's own vouches for. Reading all of these takes a third of a second. */
@@ -208,12 +228,8 @@ async function send(
   return promise.finally(() => socket.destroy())
 }
 
-function away({ url }: SiteAddress, cause: unknown): SiteAwayError {
-  const why = cause instanceof Error ? cause.message : String(cause)
-  return new SiteAwayError('SITE_AWAY', `${url} cannot be reached: ${why}`, {
-    remedy: 'Check the address and that the site runs.',
-    cause,
-  })
+export function away({ url }: Pick<SiteAddress, 'url'>, cause: unknown): SiteAwayError {
+  return new SiteAwayError('SITE_AWAY', `${url} cannot be reached: ${whyUnreachable(cause)}`, { cause })
 }
 
 function refusalOf({ status, body }: Answer): Error {

@@ -194,7 +194,9 @@ async function circumstancesFor(
     )
   }
   if (query.from !== undefined && isIP(query.from) === 0) {
-    throw new SiteError('BAD_REQUEST', `expected an IP address, got ${JSON.stringify(query.from)}`)
+    throw new SiteError('BAD_REQUEST', `expected an IP address, got ${JSON.stringify(query.from)}`, {
+      remedy: 'Name one such as 192.0.2.7.',
+    })
   }
   const person =
     query.user === undefined ? circumstances.person : await personByLogin(site.store.db, query.user)

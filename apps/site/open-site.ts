@@ -6,6 +6,7 @@ import type { Logger } from 'pino'
 import { createPasswordHasher } from '#adapters/identity-local/index.ts'
 import { openReplicaDirectory } from '#adapters/replica-directory/index.ts'
 import type { Store } from '#adapters/store-postgres/index.ts'
+import { ConfigError } from '#core/config/parse-config.ts'
 import { memorySigner } from '#core/release/index.ts'
 import { parseNetwork } from '#core/trust/index.ts'
 import type { SiteConfig } from './config.ts'
@@ -86,6 +87,8 @@ async function tpmAuthoritiesOf({ tpm }: SiteConfig): Promise<readonly X509Certi
 function certificatesIn(text: string, path: string): readonly X509Certificate[] {
   const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
   if (blocks.length === 0)
-    throw new Error(`tpm.authorities: expected certificates (PEM) in ${path}, found none`)
+    throw new ConfigError('CONFIG_INVALID', `tpm.authorities: ${path} holds no certificate (PEM)`, {
+      remedy: 'Name files with the certificates of those who certify TPMs.',
+    })
   return blocks.map((block) => new X509Certificate(block))
 }

@@ -80,7 +80,7 @@ export async function runUp(
   // Other accounts pass through to what is theirs; they see nothing on the way.
   await chmod(options.state, 0o711)
   await chmod(join(options.state, 'logs'), 0o700)
-  const log = pino({ name: 'up' }, pino.destination(join(options.state, 'logs/up.log')))
+  const log = pino({ name: 'up' }, pino.destination({ dest: join(options.state, 'logs/up.log'), sync: true }))
   const database = await keepDatabase(options, log, signal, say)
   const supervisor = createSupervisor(join(options.state, 'logs'), (name, how) => {
     log.warn({ part: name, how }, 'a part ended by itself and is started again')

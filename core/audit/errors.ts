@@ -14,4 +14,9 @@ export type AuditErrorCode =
   | 'AUDIT_NOT_INCLUDED'
 
 /** What the audit log refuses: bytes that are not in its formats, or a signature that is not the log's. */
-export class AuditError extends CodedError<AuditErrorCode> {}
+export class AuditError extends CodedError<AuditErrorCode> {
+  protected static override readonly remedies: Readonly<Partial<Record<AuditErrorCode, string>>> = {
+    AUDIT_BAD_KEY: 'Copy the whole line that the site’s admins gave you.',
+    AUDIT_BAD_PROOF: 'Name a file that `trustcast audit proof` or the console wrote.',
+  }
+}

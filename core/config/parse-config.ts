@@ -27,7 +27,10 @@ export function parseConfig<T>(text: string, schema: z.ZodType<T>, fileName: str
   if (problem !== undefined) {
     const { line, col } = lines.linePos(problem.pos[0])
     const [message = ''] = problem.message.split('\n')
-    throw new ConfigError('CONFIG_NOT_YAML', `${fileName}:${line}:${col}: ${message}`, { cause: problem })
+    throw new ConfigError('CONFIG_NOT_YAML', `${fileName}:${line}:${col}: ${message}`, {
+      remedy: `Correct line ${line} of ${fileName}.`,
+      cause: problem,
+    })
   }
   const result = schema.safeParse(contentOf(document, fileName))
   if (result.success) return result.data

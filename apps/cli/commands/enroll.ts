@@ -6,7 +6,7 @@ import { enrolAgent, requestApproval, type TpmChoice } from '#apps/agent-client/
 import { usage } from '../cli-error.ts'
 import { type Command, type Output, type Parsed, parse } from '../command.ts'
 import { hasService } from '../install-endpoint.ts'
-import { readText } from '../read-text.ts'
+import { readCertificates } from '../read-text.ts'
 import { siteUrl } from '../site-url.ts'
 import { endpointDir } from '../this-endpoint.ts'
 
@@ -82,7 +82,7 @@ async function pinOf(words: Parsed): Promise<Uint8Array> {
   const [file, pin] = [words.text('ca'), words.text('pin')]
   if (file !== undefined)
     return createHash('sha256')
-      .update(new X509Certificate(await readText(file)).raw)
+      .update(new X509Certificate(await readCertificates(file)).raw)
       .digest()
   if (pin === undefined)
     throw usage(

@@ -1,13 +1,13 @@
 import { createHash, X509Certificate } from 'node:crypto'
 import { request } from 'node:https'
 import { z } from 'zod'
-import { call, callJson, connectTo, type SiteAddress, SiteAwayError } from '#apps/site-client/call.ts'
+import { away, call, callJson, connectTo, type SiteAddress, SiteAwayError } from '#apps/site-client/call.ts'
 import { exportProofKey } from '#core/identity/proof.ts'
 import { ask } from '../ask.ts'
 import { CliError } from '../cli-error.ts'
 import { type Command, type Output, parse } from '../command.ts'
 import { createLoginKey, forgetLogin, readLogin, writeLogin } from '../login-file.ts'
-import { readText } from '../read-text.ts'
+import { readCertificates } from '../read-text.ts'
 import { siteUrl } from '../site-url.ts'
 
 const askMs = 10_000
@@ -70,10 +70,10 @@ async function authorityFor(
   fingerprint: string | undefined,
   out: Output,
 ): Promise<string | undefined> {
-  if (file !== undefined) return readText(file)
+  if (file !== undefined) return readCertificates(file)
   if (fingerprint === undefined && (await isTrusted(url))) return undefined
   const pem = await fetchAuthority(url)
-  const found = createHash('sha256').update(new X509Certificate(pem).raw).digest('hex')
+  const found = fingerprintOf(pem, url)
   if (fingerprint !== undefined) {
     if (fingerprint.toLowerCase().replaceAll(':', '') === found) return pem
     throw new CliError(
@@ -89,6 +89,17 @@ async function authorityFor(
   throw new CliError('CLI_SITE_UNKNOWN', `this machine does not trust the certificate of ${url}`, {
     remedy: `Compare with your admin, then: trustcast login ${url} --trust ${found}`,
   })
+}
+
+function fingerprintOf(pem: string, url: string): string {
+  try {
+    return createHash('sha256').update(new X509Certificate(pem).raw).digest('hex')
+  } catch (cause) {
+    throw new SiteAwayError('SITE_AWAY', `what answers at ${url} is no site`, {
+      remedy: 'Give the address that people open in a browser, not that of a gateway.',
+      cause,
+    })
+  }
 }
 
 async function isTrusted(url: string): Promise<boolean> {
@@ -122,9 +133,7 @@ async function fetchAuthority(url: string): Promise<string> {
         response.on('end', () => resolve(text))
       },
     )
-      .on('error', (cause) =>
-        reject(new SiteAwayError('SITE_AWAY', `${url} cannot be reached: ${cause.message}`, { cause })),
-      )
+      .on('error', (cause) => reject(away({ url }, cause)))
       .end()
   })
 }

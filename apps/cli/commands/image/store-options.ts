@@ -4,7 +4,7 @@ import type { ParseArgsOptionsConfig } from 'node:util'
 import type { StoreOptions } from '#apps/images/open-store.ts'
 import { usage } from '../../cli-error.ts'
 import type { Parsed } from '../../command.ts'
-import { readText } from '../../read-text.ts'
+import { readCertificates } from '../../read-text.ts'
 
 /** What every command that reads or writes a store takes. */
 export const storeWords: ParseArgsOptionsConfig = {
@@ -28,13 +28,13 @@ export function ownStore(): string {
  * The password of a registry comes from the environment only: `$TRUSTCAST_STORE_LOGIN` is `user:password@host[:port]`. No
  * other host is shown it, whatever store is named.
  *
- * @throws {CliError} USAGE, CLI_FILE_MISSING
+ * @throws {CliError} USAGE, CLI_FILE_MISSING, CLI_NO_CERTIFICATE
  */
 export async function storeOptions(words: Parsed): Promise<StoreOptions> {
   const ca = words.text('store-ca')
   const login = process.env['TRUSTCAST_STORE_LOGIN']
   return {
-    ...(ca !== undefined && { ca: await readText(ca) }),
+    ...(ca !== undefined && { ca: await readCertificates(ca) }),
     ...(login !== undefined && { credentials: parseLogin(login) }),
   }
 }
