@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { link, lstat, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { link, lstat, mkdir, open, readFile, rm, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { type HostSeal, isSealed, openKey, sealKey } from '#core/identity/sealed-key.ts'
@@ -76,6 +76,11 @@ async function makeSecret(path: string): Promise<Buffer> {
     await link(own, path).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'EEXIST') throw error
     })
+    // Keys are sealed under it next: a loss of power must not leave those alone.
+    for (const folder of [dirname(path), dirname(dirname(path))]) {
+      await using names = await open(folder)
+      await names.sync()
+    }
   } finally {
     await rm(own, { force: true })
   }
