@@ -55,6 +55,14 @@ test('an identity that is over gives way to a new one at the same site, and all 
   expect(await readdir(join(dir(), 'floors'))).toEqual(['office@4'])
 })
 
+test('an identity that a disk has damaged is said to be, with what to do, and nothing takes its place unasked', async () => {
+  await enrol()
+  await writeFile(join(dir(), 'agent.json'), '')
+  const damaged = { code: 'AGENT_KEY_DAMAGED', remedy: expect.stringContaining('move it away') as string }
+  await expect(readIdentity(dir())).rejects.toMatchObject(damaged)
+  await expect(enrol()).rejects.toMatchObject(damaged)
+})
+
 test('in the folder of another site, or of another kind, nothing is enrolled, be its identity over or not', async () => {
   site.certify = (publicKey) => issueFor(authority, publicKey, 'host', id, 1)
   await enrol()

@@ -36,7 +36,7 @@ const storedIdentity = agentIdentity
 /**
  * What the file says, with the key as it lies there.
  *
- * @throws {AgentError} AGENT_NOT_ENROLLED
+ * @throws {AgentError} AGENT_NOT_ENROLLED, AGENT_KEY_DAMAGED
  */
 export async function readStored(dir: string): Promise<z.infer<typeof storedIdentity>> {
   const text = await readFile(pathIn(dir), 'utf8').catch((cause: NodeJS.ErrnoException) => {
@@ -46,7 +46,14 @@ export async function readStored(dir: string): Promise<z.infer<typeof storedIden
       cause,
     })
   })
-  return storedIdentity.parse(JSON.parse(text))
+  try {
+    return storedIdentity.parse(JSON.parse(text))
+  } catch (cause) {
+    throw new AgentError('AGENT_KEY_DAMAGED', `${pathIn(dir)} is not what was written there`, {
+      remedy: 'Restore it, or move it away and enrol this machine again: all else in the folder stays.',
+      cause,
+    })
+  }
 }
 
 /**
