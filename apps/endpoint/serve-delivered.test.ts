@@ -9,6 +9,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { mountTable } from '#adapters/mount-nbd/mount-table.ts'
 import { imageKey } from '#apps/images/key-ring.ts'
 import { trustedDigest } from '#apps/images/trusted-image.ts'
+import type { BlockDevice } from '#core/block/block-device.ts'
 import { LeaseError } from '#core/lease/index.ts'
 import type { Overlay } from '#core/trust/words.ts'
 import { openDisk } from './disk/open-disk.ts'
@@ -92,6 +93,36 @@ test('what was kept is there again, until the site decides that nothing is kept'
   expect(warned.filter((error) => !(error instanceof LeaseError))).toEqual([])
   await using disk = await served(leaseOf('keep'), await opened('keep'), look)
   await expect(disk.run()).rejects.toThrow('No such file')
+})
+
+test('what an application wrote last is written out, however long that takes, while the lease stands', async () => {
+  const delivered = await opened('keep')
+  const { device } = delivered.attached
+  let isSlow: Promise<unknown> | undefined
+  const slow: BlockDevice = {
+    ...device,
+    read: (offset, length) => device.read(offset, length),
+    write: async (offset, bytes) => {
+      await isSlow
+      await device.write?.(offset, bytes)
+    },
+  }
+  const use = async (): Promise<void> => {
+    await write()
+    // For longer than a disk is given whose lease is over.
+    isSlow = sleep(3_000)
+  }
+  {
+    await using disk = await served(
+      leaseOf('keep'),
+      { ...delivered, attached: { ...delivered.attached, device: slow } },
+      use,
+    )
+    await disk.run()
+  }
+  await using disk = await served(leaseOf('keep'), await opened('keep'), look)
+  await disk.run()
+  expect(warned).toEqual([])
 })
 
 async function write(): Promise<void> {

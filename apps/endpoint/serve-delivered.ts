@@ -47,6 +47,14 @@ interface LastRound {
   isBegun: boolean
 }
 
+interface Serving {
+  readonly served: ServedDisk
+  readonly last: LastRound
+  /** Why it fails what comes after its orderly end. */
+  readonly closed: Error
+  readonly warn: (error: unknown) => void
+}
+
 type Lease = Pick<DiskToOpen, 'application' | 'signal' | 'overlay'>
 
 /** How long a disk that is to be kept may take to be unmounted when its lease is withdrawn, before it is cut off. */
@@ -59,18 +67,24 @@ const farewellMs = 2_000
  * @throws the reason of the lease's end, {MountError}, {DiskError}, {NbdServerError}: nothing is left of the disk then
  */
 export async function serveDelivered(
-  options: ServeOptions,
+  given: ServeOptions,
   disk: Lease,
   delivered: Delivered,
 ): Promise<OpenedDisk> {
   const { attached } = delivered
-  const { warn, use, stop } = options
+  const { use, stop } = given
+  const closed = new Error('the disk was closed')
+  // That nothing more comes to what is discarded anyway is no failure.
+  const warn = (error: unknown): void => {
+    if (error !== closed || staysKept(disk, delivered)) given.warn(error)
+  }
+  const options = { ...given, warn }
   const { application, signal } = disk
   const last: LastRound = { isBegun: false }
   const served = await serveUnderLease(options, disk, delivered, last)
   let ending: Promise<void> | undefined
   const end = (): Promise<void> => {
-    ending ??= takeDown(disk, delivered, served, last, warn)
+    ending ??= takeDown(disk, delivered, { served, last, closed, warn })
     return ending
   }
   const cutOff = (): void => {
@@ -138,22 +152,21 @@ async function serveUnderLease(
 }
 
 /**
- * What is to be kept is written out first, as far as that takes no longer than `farewellMs`; then the key is gone, and
- * what still reads fails.
+ * What is to be kept is written out first: while the lease stands for as long as that takes, and once it is over as far as that takes no
+ * longer than `farewellMs`. Then the key is gone, and what still reads fails.
  */
 async function takeDown(
   disk: Lease,
   delivered: Delivered,
-  served: ServedDisk,
-  last: LastRound,
-  warn: (error: unknown) => void,
+  { served, last, closed, warn }: Serving,
 ): Promise<void> {
   const { signal } = disk
   const { attached } = delivered
-  const reason = signal.aborted ? (signal.reason as Error) : new Error('the disk was closed')
-  const isOrderly = staysKept(disk, delivered) || !signal.aborted
-  if (!(isOrderly && (await isDetachedWithin(served, last, farewellMs)))) {
-    await attached.withdraw(reason).catch(warn)
+  const isToBeKept = staysKept(disk, delivered)
+  const over = isToBeKept ? stopped(signal) : Promise.resolve()
+  const isOrderly = isToBeKept || !signal.aborted
+  if (!(isOrderly && (await isDetachedWithin(served, last, farewellMs, over)))) {
+    await attached.withdraw(signal.aborted ? (signal.reason as Error) : closed).catch(warn)
     await served.detach(true).catch(warn)
   }
   await settleOverlay(disk, delivered, warn)
@@ -173,15 +186,25 @@ async function settleOverlay(
   await forgetOverlay(delivered.place).catch(warn)
 }
 
-/** Unmounts as soon as nobody uses it: what ran from the disk may take a moment to be gone. What is being sent then has its own time. */
-async function isDetachedWithin(served: ServedDisk, last: LastRound, ms: number): Promise<boolean> {
+/**
+ * Unmounts as soon as nobody uses it: what ran from the disk may take a moment to be gone. What is being written back has so long after `over`,
+ * and what is being sent its own time.
+ */
+async function isDetachedWithin(
+  served: ServedDisk,
+  last: LastRound,
+  ms: number,
+  over: Promise<void>,
+): Promise<boolean> {
   const until = performance.now() + ms
+  const lateAt = over.then(() => performance.now() + ms)
   while (performance.now() < until) {
     const detached = served.detach(false).then(
       () => true,
       () => false,
     )
-    if (await Promise.race([detached, sleep(until - performance.now(), false)])) return true
+    const late = lateAt.then((at) => sleep(at - performance.now(), false, { ref: false }))
+    if (await Promise.race([detached, late])) return true
     if (last.isBegun) return detached
     await sleep(100)
   }
