@@ -1,5 +1,6 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -212,6 +213,7 @@ test('what a service that was killed had mounted is gone when the next one runs,
   await until(async () => (await launchBy(one.id))?.state === 'open', 'the disk is open')
   expect(await mounted()).toBe(true)
   process.kill(service.pid, 'SIGKILL')
+  await until(() => !existsSync(`/proc/${service.pid}`), 'the service is gone')
   // Any account may have taken its place meanwhile.
   await using other = createServer().listen(service.port, '127.0.0.1')
   await once(other, 'listening')

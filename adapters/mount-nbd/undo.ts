@@ -35,7 +35,8 @@ export async function unmountLeftovers(stateDir: string): Promise<Unmounted | un
 /** `MAJOR:MINOR` of what a killed process left mounted from this folder; undefined when nothing is. */
 export async function deviceLeft(stateDir: string): Promise<string | undefined> {
   const state = await loadState(stateDir)
-  const backing = state && (await backingOf(state))
+  if (state === undefined) return undefined
+  const backing = await backingOf(state)
   if (backing === undefined) return undefined
   return (await oursAt(state.dir, [backing, ...(await loopsOf(state, backing))]))?.device
 }
