@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { constants, inflateSync } from 'node:zlib'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { steadyMs } from '#apps/agent-client/index.ts'
 import { VmDisplay } from '#apps/endpoint/vm/display.ts'
 import type { DisplayTerms } from '#core/agent/endpoint-messages.ts'
 import { concatBytes, decodeUtf8, encodeUtf8, Writer } from '#core/bytes/index.ts'
@@ -112,7 +113,7 @@ test('text leaves and enters only with the right', async () => {
 })
 
 test('on the screen of a local VM text passes each way as the decision says, also when it changes meanwhile', async () => {
-  const shown = new VmDisplay({ source: join(directory, 'xvnc.sock'), warn: () => undefined })
+  const shown = new VmDisplay({ source: join(directory, 'xvnc.sock'), steadyMs, warn: () => undefined })
   closers.push(() => void shown[Symbol.asyncDispose]())
   const decided = (...permitted: DisplayTerms['rights']): void =>
     shown.apply({ rights: permitted, obligations: defaultObligations, fullName: 'Nora Lind' })

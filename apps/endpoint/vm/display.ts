@@ -2,7 +2,6 @@ import { lchown, rm } from 'node:fs/promises'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { constants, inflateSync } from 'node:zlib'
-import { steadyMs } from '#apps/agent-client/index.ts'
 import type { DisplayTerms } from '#core/agent/endpoint-messages.ts'
 import { createRfbFilter, type RfbFilter, type RfbOutput, type RfbRights } from '#core/rfb/index.ts'
 
@@ -11,6 +10,8 @@ export interface VmDisplayOptions {
   readonly source: string
   /** Told of a viewer that broke the protocol. */
   readonly warn: (error: unknown) => void
+  /** A clock that goes on while this machine sleeps, ms. */
+  readonly steadyMs: () => number
   readonly now?: () => number
 }
 
@@ -28,10 +29,11 @@ export class VmDisplay implements AsyncDisposable {
   #server: Server | undefined
   #path: string | undefined
   #terms: DisplayTerms | undefined
-  #usedAt = steadyMs()
+  #usedAt: number
 
   constructor(options: VmDisplayOptions) {
     this.#options = { now: Date.now, ...options }
+    this.#usedAt = options.steadyMs()
     // The time stands in the watermark.
     this.#clock = setInterval(() => this.#update(), minuteMs)
     this.#clock.unref()
@@ -39,7 +41,7 @@ export class VmDisplay implements AsyncDisposable {
 
   /** Since somebody used keyboard or pointer, or could begin to, ms: what this machine slept is among it. */
   get idleMs(): number {
-    return steadyMs() - this.#usedAt
+    return this.#options.steadyMs() - this.#usedAt
   }
 
   get viewers(): number {
@@ -48,7 +50,7 @@ export class VmDisplay implements AsyncDisposable {
 
   /** Enforces other terms, on everybody who looks on, at once; undefined closes it until there are terms again. */
   apply(terms: DisplayTerms | undefined): void {
-    if (this.#terms === undefined) this.#usedAt = steadyMs()
+    if (this.#terms === undefined) this.#usedAt = this.#options.steadyMs()
     this.#terms = terms
     if (terms === undefined) for (const viewer of this.#viewers) viewer.end()
     else this.#update()
@@ -63,7 +65,7 @@ export class VmDisplay implements AsyncDisposable {
     }
     const viewer = new Viewer(stream, this.#options.source, rightsOf(terms, this.#options.now()), {
       onInput: () => {
-        this.#usedAt = steadyMs()
+        this.#usedAt = this.#options.steadyMs()
       },
       onEnd: (cause) => {
         this.#viewers.delete(viewer)

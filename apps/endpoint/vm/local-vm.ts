@@ -15,6 +15,8 @@ export interface LocalVmOptions {
   /** A folder for QEMU alone; made and removed. */
   readonly machineDir: string
   readonly description: string
+  /** A clock that goes on while this machine sleeps, ms. */
+  readonly steadyMs: () => number
   readonly warn: (error: unknown) => void
 }
 
@@ -48,7 +50,8 @@ export class LocalVm implements AsyncDisposable {
     this.#options = options
     this.#device = device
     this.#qemu = qemu
-    this.display = new VmDisplay({ source: qemu.displaySocket, warn: options.warn })
+    const { steadyMs, warn } = options
+    this.display = new VmDisplay({ source: qemu.displaySocket, steadyMs, warn })
     this.ended = this.#end(server)
     qemu.monitor.on('event', (name) => {
       if (name === 'BLOCK_IO_ERROR') void this.#retry()

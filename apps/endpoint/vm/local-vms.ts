@@ -143,7 +143,7 @@ export class LocalVms implements AsyncDisposable {
         await open?.vm[Symbol.asyncDispose]()
         open = undefined
       }
-      const running = open ?? (await this.#begin(launch, disk, release, attached))
+      const running = open ?? (await this.#begin(agent, launch, disk, release, attached))
       open = running
       const tenure = new VmTenure({
         vm: running.vm,
@@ -271,6 +271,7 @@ export class LocalVms implements AsyncDisposable {
     attached: AttachedDisk,
   ): Promise<Kept> {
     const { runDir, warn } = this.#options
+    agent: EndpointAgent,
     const { workspace, person } = launch.delivery.session
     const { vm: config, name, version } = attached.manifest
     if (config === undefined) {
@@ -285,7 +286,8 @@ export class LocalVms implements AsyncDisposable {
     const folder = await makeVmFolder(runDir, randomBytes(4).toString('hex'))
     try {
       const { device, description } = attached
-      const options = { config, disk: device, machineDir: folder.machine, description, warn }
+      const clock = { steadyMs: () => agent.steadyMs() }
+      const options = { config, disk: device, machineDir: folder.machine, description, warn, ...clock }
       const vm = await LocalVm.start(options, device, disk.lease.display, disk.signal)
       const record: VmRecord = {
         id: folder.path.slice(-8),
