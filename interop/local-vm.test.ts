@@ -337,6 +337,18 @@ test('what its person has it do at that moment does not let it go on, and work o
   await one.end
 })
 
+test('a guest is asked to shut down before its service ends, and is not waited for without end', async () => {
+  await using vms = localVms()
+  const nora = await site.signIn('nora')
+  const one = await running(vms, await laptop.launch(nora, 'desk'))
+  await one.open.vm.suspend()
+  // This guest does not listen; but one that stands still must go on to hear it.
+  await vms.shutDown(200)
+  expect(one.open.vm.state).toBe('running')
+  await one.open.vm.shutDown(true)
+  await one.end
+})
+
 test('one that could not be opened to its end does not run on', async () => {
   await using vms = localVms()
   const nora = await site.signIn('nora')

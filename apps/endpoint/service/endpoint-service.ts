@@ -103,6 +103,7 @@ export async function startEndpointService(options: EndpointServiceOptions): Pro
   const wanted = { origin: new URL(site.url).origin, port: options.port ?? devicePort }
   const { port } = undo.use<DevicePort>(await openPortFor(service, wanted))
   undo.defer(async () => {
+    await opener.shutDown()
     await agent.leases.close()
     await service.launches.settled()
   })

@@ -28,7 +28,7 @@ const memoryBytes = 134_217_728
 const cacheBytes = 10_737_418_240
 
 /** Opens what was delivered, and shows the screens of what runs. */
-export interface DeliveryOpener extends Pick<VmOpener, 'serveDisplay'> {
+export interface DeliveryOpener extends Omit<VmOpener, 'open'> {
   readonly open: OpenDelivery
 }
 
@@ -45,6 +45,7 @@ export function deliveryOpener(options: OpenOptions): DeliveryOpener {
       })
     },
     serveDisplay: (sessionId, stream) => vms.serveDisplay(sessionId, stream),
+    shutDown: () => vms.shutDown(),
   }
 }
 

@@ -114,6 +114,12 @@ export class LocalVms implements AsyncDisposable {
     }
   }
 
+  /** Asks every guest to shut down, so that it writes what it has not written yet, and waits for those that do. Never fails. */
+  async shutDown(patienceMs: number): Promise<void> {
+    const running = [...this.#kept.values()].filter(({ waiting }) => waiting === undefined)
+    await Promise.all(running.map(({ vm }) => vm.shutDown(false, patienceMs).catch(() => {})))
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     const all = [...this.#kept.values()]
     await Promise.all(all.map(({ vm }) => vm[Symbol.asyncDispose]()))
@@ -265,13 +271,13 @@ export class LocalVms implements AsyncDisposable {
   }
 
   async #begin(
+    agent: EndpointAgent,
     launch: VmLaunch,
     disk: DiskToOpen,
     release: SignedRelease,
     attached: AttachedDisk,
   ): Promise<Kept> {
     const { runDir, warn } = this.#options
-    agent: EndpointAgent,
     const { workspace, person } = launch.delivery.session
     const { vm: config, name, version } = attached.manifest
     if (config === undefined) {
