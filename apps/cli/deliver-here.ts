@@ -38,7 +38,7 @@ export async function deliverHere(
 ): Promise<void> {
   const dir = endpointDir()
   const stopping = new AbortController()
-  let isReplicated = false
+  let isKept = false
   const open = diskDeliverer({
     dir,
     cache: { dir: join(dir, 'chunks'), maximumBytes: cacheBytes, ...cache },
@@ -48,13 +48,13 @@ export async function deliverHere(
     say: (sentence) => out.say(sentence),
     stop: stopping.signal,
     use: async (disk) => {
-      isReplicated = disk.isReplicated
+      isKept = disk.isKept
       await use.use(disk)
     },
     warn,
   })
-  // What was written is sent first, where it is to be sent.
-  const close = (): void => (isReplicated ? stopping.abort() : void agent.leases.close())
+  // What was written is written out first, and sent, where it is to stay.
+  const close = (): void => (isKept ? stopping.abort() : void agent.leases.close())
   // Whoever gave up while the site was asked has a lease that is to be given back, too.
   if (out.signal.aborted) close()
   else out.signal.addEventListener('abort', close, { once: true })

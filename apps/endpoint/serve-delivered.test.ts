@@ -107,17 +107,18 @@ test('what an application wrote last is written out, however long that takes, wh
       await device.write?.(offset, bytes)
     },
   }
+  // Whoever stops the service, or the command, ends it by that.
+  const stop = new AbortController()
   const use = async (): Promise<void> => {
     await write()
     // For longer than a disk is given whose lease is over.
     isSlow = sleep(3_000)
+    stop.abort()
+    await new Promise(() => {})
   }
   {
-    await using disk = await served(
-      leaseOf('keep'),
-      { ...delivered, attached: { ...delivered.attached, device: slow } },
-      use,
-    )
+    const onSlow = { ...delivered, attached: { ...delivered.attached, device: slow } }
+    await using disk = await served(leaseOf('keep'), onSlow, use, stop.signal)
     await disk.run()
   }
   await using disk = await served(leaseOf('keep'), await opened('keep'), look)
@@ -166,8 +167,9 @@ async function served(
   lease: ReturnType<typeof leaseOf>,
   delivered: Delivered,
   use: () => Promise<void> = async () => undefined,
+  stop: AbortSignal = new AbortController().signal,
 ): Promise<OpenedDisk> {
   const mount = { dir: mounted, readOnly: false }
   const serving = { format: 'raw' as const, runDir: join(folder, 'run'), mount }
-  return serveDelivered({ serving, use, warn: (error) => void warned.push(error) }, lease, delivered)
+  return serveDelivered({ serving, use, stop, warn: (error) => void warned.push(error) }, lease, delivered)
 }

@@ -13,7 +13,7 @@ export interface ServeOptions {
     ServeDiskOptions,
     'device' | 'name' | 'description' | 'stats' | 'onDetach' | 'warn' | 'signal'
   >
-  /** Ends what uses a disk that is replicated, in good order: what was written is sent before the lease is given back. */
+  /** Ends what uses a disk that is kept, in good order: what was written is written out, and sent, before the lease is given back. */
   readonly stop?: AbortSignal
   /** What is done with the disk when it is there; the launch is over when that is. */
   readonly use: (disk: DeliveredDisk) => Promise<void>
@@ -27,8 +27,8 @@ export interface DeliveredDisk {
   readonly manifest: ImageManifest
   /** What the workspace starts. */
   readonly application: string | undefined
-  /** What is written is copied to the data centre. */
-  readonly isReplicated: boolean
+  /** What is written stays. */
+  readonly isKept: boolean
   /** Aborts when the lease is over, or the use is to end. */
   readonly signal: AbortSignal
 }
@@ -100,11 +100,11 @@ export async function serveDelivered(
   void attached.pin()
   return {
     run: async () => {
-      const isReplicated = attached.replica !== undefined
-      const until = stop === undefined || !isReplicated ? signal : AbortSignal.any([signal, stop])
-      const using = use({ served, manifest: attached.manifest, application, isReplicated, signal: until })
+      const kept = isKept(delivered.overlay)
+      const until = stop === undefined || !kept ? signal : AbortSignal.any([signal, stop])
+      const using = use({ served, manifest: attached.manifest, application, isKept: kept, signal: until })
       // Whoever detaches the disk from elsewhere ends the launch, too.
-      await Promise.race([using, served.ended, isReplicated ? stopped(stop) : never])
+      await Promise.race([using, served.ended, kept ? stopped(stop) : never])
     },
     stats: () => leaseStatsOf(attached),
     [Symbol.asyncDispose]: end,

@@ -12,8 +12,6 @@ import type { Opening } from './launches.ts'
 import type { OpenOptions } from './open-delivery.ts'
 
 const memoryBytes = 134_217_728
-/** How long guests may take to shut down when the service ends; what comes after that has to fit into the unit's TimeoutStopSec, too. */
-const shutDownMs = 10_000
 /** What opens a unix socket that is its only word. */
 const viewers = ['/usr/bin/vncviewer', '/usr/bin/xtigervncviewer']
 
@@ -24,7 +22,7 @@ export interface VmOpener {
   /** Shows the screen of a session's VM to one viewer that speaks RFB, such as a browser. @returns whether there is one */
   serveDisplay(sessionId: string, stream: Duplex): boolean
   /** Asks guests to shut down, as far as they do that soon: what they have not written yet is lost otherwise. */
-  shutDown(): Promise<void>
+  shutDown(patienceMs: number): Promise<void>
 }
 
 /** Runs VMs as parts of this process, on the screen of whoever asked. They end with the agent's leases. */
@@ -56,7 +54,7 @@ export function vmOpener(options: OpenOptions): VmOpener {
       one?.vm.display.serve(stream)
       return one !== undefined
     },
-    shutDown: async () => (await making?.catch(() => undefined))?.shutDown(shutDownMs),
+    shutDown: async (patienceMs) => (await making?.catch(() => undefined))?.shutDown(patienceMs),
   }
 }
 
