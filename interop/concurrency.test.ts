@@ -1,8 +1,9 @@
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { sql, type Transaction, type Updateable } from 'kysely'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import {
   type Database,
+  leaseById,
   listPeople,
   openAlarms,
   raiseAlarm,
@@ -13,11 +14,17 @@ import { activatePolicy, changePerson } from '#apps/site/administering.ts'
 import { createHostLink } from '#apps/site/agents/host-link.ts'
 import { isBraking, judgeBrake } from '#apps/site/brake.ts'
 import { decideAgain } from '#apps/site/decide-again.ts'
+import { depositKey } from '#apps/site/image-keys.ts'
 import { finishLease } from '#apps/site/leases.ts'
 import { finishSession, watchSessions } from '#apps/site/live-sessions.ts'
+import { removeOutlivedReplicas } from '#apps/site/replica-retention.ts'
+import { commitManifest, keepPiece } from '#apps/site/replicas.ts'
 import { signIn } from '#apps/site/signing-in.ts'
 import type { Site } from '#apps/site/site.ts'
 import type { SiteError } from '#apps/site/site-error.ts'
+import { overlayKeyOf } from '#core/artifact/image-key.ts'
+import { PieceSet } from '#core/block/piece-set.ts'
+import { encodeManifest, ReplicaKeys } from '#core/replica/index.ts'
 import { addHost, addLease, addPerson, addSession, openNodes, type SiteNodes } from './site-nodes.rig.ts'
 
 /** What happens at once, at one node or at two, and must not come into each other's way. */
@@ -138,6 +145,71 @@ test('a lease that is prolonged when it was found to be over already goes on', a
   expect(await open().execute()).toHaveLength(leases.length - 1)
 })
 
+test('what nodes remove at once of copies that outlive the policy is told once; the newest one, and older ones until it is whole, stay', async () => {
+  const { one, two } = nodes
+  const { db } = one.store
+  const key = randomBytes(32)
+  const overlayKey = overlayKeyOf(key)
+  await depositKey(one, 'office', key, system)
+  const later = new Date(Date.now() + 600_000)
+  const [first, second] = [await addLease(one, later), await addLease(one, later)]
+  const { person_id, endpoint_id } = (await leaseById(db, first))!
+  await db
+    .updateTable('leases')
+    .set({ person_id, endpoint_id, version: '2' })
+    .where('id', '=', second)
+    .execute()
+  await db
+    .updateTable('leases')
+    .set({ overlay: 'replicate', overlay_at_start: 'replicate' })
+    .where('id', 'in', [first, second])
+    .execute()
+  const commit = async (leaseId: string): Promise<void> => {
+    const lease = (await leaseById(db, leaseId))!
+    const base = `office:${lease.version} ${'ab'.repeat(32)}`
+    const keys = new ReplicaKeys(overlayKey, { personId: person_id, scope: '', base })
+    const names = new Map([[0, pieceOf(lease.version)]])
+    const zeros = new PieceSet(1)
+    const state = { base, blocks: 64, sequence: 1, writtenAt: 1, names, zeros }
+    await keepPiece(one, lease, pieceOf(lease.version), randomBytes(10))
+    await commitManifest(one, lease, 0, encodeManifest(keys, state))
+  }
+  const left = async (): Promise<readonly string[]> =>
+    (await db.selectFrom('replicas').select('version').orderBy('version').execute()).map((row) => row.version)
+  const sweep = (days: number) =>
+    Promise.all(
+      [one, two].map(async (node) =>
+        removeOutlivedReplicas({ ...node, now: () => Date.now() + days * 86_400_000 }),
+      ),
+    )
+  await commit(first)
+  await sweep(100)
+  expect(await left()).toEqual(['1'])
+  await commit(second)
+  const rows = await db.selectFrom('replicas').select(['id', 'version']).orderBy('version').execute()
+  const [older = '', newer = ''] = rows.map(({ id }) => id)
+  await sweep(29)
+  expect(await left()).toEqual(['1', '2'])
+
+  // A piece of the newer is gone: the older is all that there is.
+  await one.replicas.remove(newer)
+  await sweep(31)
+  expect(await left()).toEqual(['1', '2'])
+  expect(await one.replicas.piece(older, pieceOf('1'))).toBeDefined()
+  await db.deleteFrom('replicas').where('id', '=', newer).execute()
+  await commit(second)
+  await sweep(31)
+  expect(await left()).toEqual(['2'])
+  expect(await one.replicas.piece(older, pieceOf('1'))).toBeUndefined()
+  expect((await nodes.entries('replica-removed')).map(({ subject }) => subject)).toEqual([older])
+
+  // The policy says otherwise, and its endpoint that it has discarded what it kept.
+  await db.updateTable('leases').set({ overlay: 'discard' }).where('id', '=', second).execute()
+  await finishLease(one, second, { code: 'LEASE_ENDED', reason: '' }, system)
+  expect(await left()).toEqual([])
+  expect(await nodes.entries('replica-removed')).toHaveLength(2)
+})
+
 test('of two admins who take the right from each other one keeps it', async () => {
   const { one, two } = nodes
   const [ada, bob] = [await addPerson(one, ['admins']), await addPerson(one, ['admins'])]
@@ -205,4 +277,9 @@ async function isWaitedFor(tx: Transaction<Database>): Promise<boolean> {
   const { rows } = await sql`
     select from pg_stat_activity where pg_backend_pid() = any (pg_blocking_pids(pid))`.execute(tx)
   return rows.length > 0
+}
+
+/** The only piece of what was written on a version. */
+function pieceOf(version: string): string {
+  return version.repeat(64)
 }

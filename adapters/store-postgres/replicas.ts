@@ -112,6 +112,79 @@ export async function deleteReplica(db: Db, id: string): Promise<boolean> {
   return row !== undefined
 }
 
+/**
+ * Those whose overlay is gone from the endpoint that sent it last: a lease has ended there, in time and after that, which opened it and was to
+ * discard it in the end.
+ *
+ * @param personId absent: everybody's
+ */
+export async function discardedReplicas(db: Db, personId?: string): Promise<readonly ReplicaRow[]> {
+  let query = db
+    .selectFrom('replicas as r')
+    .innerJoin('leases as l', 'l.id', 'r.lease_id')
+    .selectAll('r')
+    .where(sql<boolean>`exists (
+      select from leases d left join releases v on (v.name, v.version) = (d.image, d.version)
+      where (d.endpoint_id, d.person_id, d.image, d.mode) = (l.endpoint_id, r.person_id, r.image, l.mode)
+        and coalesce(v.content_version, d.version) = r.version and r.scope in ('', d.workspace_id)
+        and d.overlay_at_start <> 'discard' and d.overlay = 'discard' and d.state = 'ended'
+        and d.ended_at <= d.expires_at and d.ended_at >= coalesce(r.committed_at, r.made_at))`)
+  if (personId !== undefined) query = query.where('r.person_id', '=', personId)
+  return query.execute()
+}
+
+/**
+ * Those that nothing was written to since `before`, each with a later one of another version of its image that there was by then already.
+ */
+export async function olderReplicas(
+  db: Db,
+  before: Date,
+): Promise<readonly { readonly older: ReplicaRow; readonly newer: ReplicaRow }[]> {
+  const rows = await db
+    .selectFrom('replicas as r')
+    .innerJoinLateral(
+      (eb) =>
+        eb
+          .selectFrom('replicas as n')
+          .select('n.id')
+          .whereRef('n.person_id', '=', 'r.person_id')
+          .whereRef('n.scope', '=', 'r.scope')
+          .whereRef('n.image', '=', 'r.image')
+          .whereRef('n.committed_at', '>', 'r.committed_at')
+          .where('n.made_at', '<', before)
+          .orderBy('n.committed_at', 'desc')
+          .limit(1)
+          .as('later'),
+      (join) => join.onTrue(),
+    )
+    .select(['r.id', 'later.id as newer'])
+    .where('r.committed_at', '<', before)
+    .execute()
+  const pairs = await Promise.all(
+    rows.map(async ({ id, newer }) => [await replicaById(db, id), await replicaById(db, newer)] as const),
+  )
+  return pairs.flatMap(([older, newer]) => (older && newer ? [{ older, newer }] : []))
+}
+
+/**
+ * Removes a replica, unless it has got another state since or somebody else is at it.
+ *
+ * @param tell waited for before it is gone
+ * @returns false when it was left
+ */
+export async function dropReplica(
+  db: Db,
+  { id, sequence }: ReplicaRow,
+  tell: () => Promise<unknown>,
+): Promise<boolean> {
+  return db.transaction().execute(async (tx) => {
+    const query = tx.selectFrom('replicas').select('id').where('id', '=', id).where('sequence', '=', sequence)
+    if ((await query.forUpdate().skipLocked().executeTakeFirst()) === undefined) return false
+    await tell()
+    return deleteReplica(tx, id)
+  })
+}
+
 /** Writes down that the log was told. */
 export async function noteReplicaUse(
   db: Db,

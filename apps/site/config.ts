@@ -48,6 +48,8 @@ export const siteConfig = z.strictObject({
       folder: z.string().min(1).max(500).exactOptional(),
       /** Of one overlay of one person, as it is stored. */
       limitMiB: z.int().min(1).default(65_536),
+      /** How long that of an older version stays beside a whole one of a newer: a release may be rolled back. */
+      olderDays: z.int().min(0).max(3650).default(30),
     })
     .prefault({}),
   /** Files with certificates (PEM) of those who certify TPMs: makers of chips, or of virtual machines. */

@@ -15,6 +15,7 @@ import type { LeaseNotice } from '#core/api/lease.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
 import { pausedSince } from '#core/lease/index.ts'
 import { oneByOne } from './one-by-one.ts'
+import { removeDiscardedReplicas } from './replica-retention.ts'
 import type { Site } from './site.ts'
 
 /** The rights of endpoints to hold data, as the site keeps them (I8). */
@@ -53,7 +54,7 @@ export async function finishLease(
   isSo: (lease: LeaseDetail) => boolean = () => true,
 ): Promise<LeaseDetail | undefined> {
   const { db } = site.store
-  return oneByOne(site, `lease ${id}`, async () => {
+  const ended = await oneByOne(site, `lease ${id}`, async () => {
     const lease = await leaseById(db, id)
     if (lease === undefined || lease.state === 'ended' || !isSo(lease)) return undefined
     await site.audit.record('lease-ended', actor, id, {
@@ -66,6 +67,12 @@ export async function finishLease(
     await endLease(db, id, new Date(site.now()))
     return lease
   })
+  // The lease has ended whatever comes of this, and the sweep looks again.
+  if (ended?.overlay === 'discard')
+    await removeDiscardedReplicas(site, ended.person_id).catch((error: unknown) =>
+      site.log.error({ err: error, lease: id }, 'what was discarded is in the data centre still'),
+    )
+  return ended
 }
 
 /** Leases whose endpoint has not spoken in time: by its own clock it has stopped before. */

@@ -180,6 +180,20 @@ export async function tidyReplicas(site: Pick<Site, 'store' | 'replicas' | 'now'
   for (const id of idle) if (!known.includes(id)) await site.replicas.remove(id)
 }
 
+/** Whether a replica can be opened: its manifest is what was committed, and each piece that it names is there. */
+export async function isReplicaWhole(site: Site, row: ReplicaRow): Promise<boolean> {
+  const lease = await leaseById(site.store.db, row.lease_id)
+  const bytes = row.manifest === null ? undefined : await site.replicas.manifest(row.id, row.manifest)
+  if (lease === undefined || bytes === undefined) return false
+  try {
+    const { names } = await verified(site, lease, bytes)
+    return !(await sizesOf(site, row.id, [...new Set(names.values())])).includes(undefined)
+  } catch (error) {
+    if (error instanceof SiteError && error.code === 'REPLICA_MALFORMED') return false
+    throw error
+  }
+}
+
 /** @throws {SiteError} REPLICA_MALFORMED */
 async function verified(site: Site, lease: LeaseDetail, bytes: Uint8Array): Promise<ReplicaManifest> {
   const { person_id, image, version, scope } = await keyOf(site, lease)
@@ -303,7 +317,7 @@ async function record(
   await noteReplicaUse(site.store.db, lease.id, column, new Date(site.now()))
 }
 
-function aboutReplica(lease: LeaseDetail, { image, version }: ReplicaRow) {
+export function aboutReplica(lease: LeaseDetail, { image, version }: ReplicaRow) {
   const { id, person_id, endpoint_id, session_id, workspace_id } = lease
   return {
     person: person_id,

@@ -34,6 +34,7 @@ import { keepAuthority } from './keep-authority.ts'
 import { watchSessions } from './live-sessions.ts'
 import { disposable, openSite } from './open-site.ts'
 import { renewReleases } from './release-publishing.ts'
+import { removeOutlivedReplicas } from './replica-retention.ts'
 import { tidyReplicas } from './replicas.ts'
 import type { Site } from './site.ts'
 import type { SiteKeyName } from './site-keys.ts'
@@ -159,6 +160,7 @@ async function sweepReplicas(site: Site, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     try {
       await sleep(replicaSweepMs * (0.5 + Math.random()), undefined, { signal })
+      await removeOutlivedReplicas(site)
       await tidyReplicas(site)
     } catch (error) {
       if (!signal.aborted && !isAway(error)) site.log.error({ err: error }, 'replicas could not be tidied up')
