@@ -4,7 +4,13 @@ import { access, chmod, chown, mkdir, readFile, writeFile } from 'node:fs/promis
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { type Display, type DisplayEnd, DisplayError, type DisplayRequest } from '#core/broker/display.ts'
+import {
+  type Display,
+  type DisplayEnd,
+  DisplayError,
+  type DisplayRequest,
+  displayStartMs,
+} from '#core/broker/display.ts'
 import type { Account } from './account.ts'
 import type { Context } from './context.ts'
 import { sessionCommand } from './desktop.ts'
@@ -26,7 +32,6 @@ export interface RunningState extends DisplayState {
   readonly startedAt: number
 }
 
-const startTimeoutMs = 15_000
 const watchMs = 500
 const probeMs = 2000
 
@@ -44,7 +49,7 @@ export async function startSession(
 ): Promise<Display> {
   const { id } = xvnc.state
   const claimed: DisplayState = { ...xvnc.state, request, personUid: account.uid }
-  const deadline = AbortSignal.any([signal, AbortSignal.timeout(startTimeoutMs)])
+  const deadline = AbortSignal.any([signal, AbortSignal.timeout(displayStartMs)])
   try {
     await saveState(context.runDir, claimed)
     const unlimited = await context.cgroups.limit(id, request.limits)

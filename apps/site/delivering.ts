@@ -11,6 +11,7 @@ import {
 import { signRoute } from '#core/agent/route.ts'
 import type { HostedDelivery, Route } from '#core/api/person.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
+import { displayStartMs } from '#core/broker/display.ts'
 import { seal, ticketId, ticketPsk } from '#core/channel/index.ts'
 import { agentSilenceMs } from './deciding.ts'
 import type { Site } from './site.ts'
@@ -21,7 +22,8 @@ import { sessionViewOf } from './views.ts'
 const ticketLifetimeMs = 30_000
 /** Long enough that a person whose gateway dies finds another way while the site is away. */
 const routeLifetimeMs = 15 * 60_000
-const armTimeoutMs = 12_000
+/** A host that knows why nothing starts says it sooner; what is left of the ticket's life is enough to open the session. */
+const armTimeoutMs = displayStartMs + 5_000
 /** A host is told of all open tickets at once: no person may fill that message. */
 const maxOpenTickets = 16
 

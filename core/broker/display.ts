@@ -31,6 +31,9 @@ export interface DisplayRequest {
   readonly limits: DisplayLimits
 }
 
+/** A session's programs that have not taken their display over by then hang: the host ends them, and says what they wrote last. */
+export const displayStartMs = 15_000
+
 /** Why a display is gone. */
 export interface DisplayEnd {
   /** The program quit by itself; the display server died; somebody called `stop`. */
