@@ -1,9 +1,13 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import type { DesiredSession } from '#core/agent/messages.ts'
 import { sessionNotice } from '#core/api/person.ts'
+import type { ClipboardSwitches, Display } from '#core/broker/display.ts'
 import { decodeUtf8 } from '#core/bytes/index.ts'
 import { createClipboardTally } from './clipboard-tally.ts'
 import { clipboardOf, encodeNotice, rfbRightsOf } from './rights.ts'
+import { Session } from './session.ts'
 
 const obligations = {
   clipboardMaxBytes: 7,
@@ -67,4 +71,42 @@ test('however often the clipboard is used, the site hears one sum for each direc
     ['out', 1, true],
   ])
   expect(tally.take()).toEqual([])
+})
+
+test("quick changes reach the display server's own switches in their order, and one that fails holds up no later one", async () => {
+  const begun: { readonly allowed: ClipboardSwitches; readonly end: PromiseWithResolvers<void> }[] = []
+  const display: Partial<Display> = {
+    sessionId: session.id,
+    ended: new Promise(() => undefined),
+    async setClipboard(allowed) {
+      const end = Promise.withResolvers<void>()
+      begun.push({ allowed, end })
+      await end.promise
+    },
+  }
+  const around = {
+    displays: undefined as never,
+    log: pino({ level: 'silent' }),
+    now: () => 0,
+    changed: () => undefined,
+    tell: () => undefined,
+  }
+  const one = Session.adopt(display as Display, around)
+  const [on, off] = [
+    { in: true, out: false },
+    { in: false, out: false },
+  ]
+  one.apply(session)
+  one.apply({ ...session, frozen: true })
+  one.apply(session)
+  one.apply({ ...session, frozen: true })
+  await turn()
+  expect(begun.map(({ allowed }) => allowed)).toEqual([on])
+  begun[0]?.end.reject(new Error('it did not answer'))
+  await turn()
+  expect(begun.map(({ allowed }) => allowed)).toEqual([on, off])
+  begun[1]?.end.resolve()
+  await turn()
+  one.apply({ ...session, frozen: true })
+  expect(begun).toHaveLength(2)
 })

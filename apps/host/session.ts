@@ -40,7 +40,9 @@ export class Session {
   #display: Display | undefined
   #viewer: Viewer | undefined
   #ending: Ending | undefined
+  /** As the display server has them, and whether it is being told others. */
   #switches = ''
+  #isSwitching = false
   #inputAt: number | undefined
   #readyAt = 0
   #aloneSince: number | undefined
@@ -100,7 +102,7 @@ export class Session {
   apply(desired: DesiredSession): void {
     this.#desired = desired
     this.#viewer?.apply(desired, this.#around.now())
-    this.#switchClipboard()
+    void this.#switchClipboard()
   }
 
   /** Joins a person's channel to the display, in the place of the one before. */
@@ -173,7 +175,7 @@ export class Session {
     this.#phase = 'ready'
     this.#readyAt = this.#aloneSince = this.#around.now()
     this.#log.info('session ready')
-    this.#switchClipboard()
+    void this.#switchClipboard()
     this.#around.changed()
   }
 
@@ -215,17 +217,27 @@ export class Session {
     }
   }
 
-  #switchClipboard(): void {
-    if (this.#display === undefined || this.#desired === undefined) return
-    const allowed = clipboardOf(this.#desired)
-    const switches = JSON.stringify(allowed)
-    if (switches === this.#switches) return
-    this.#switches = switches
-    this.#display.setClipboard(allowed).catch((error: unknown) => {
-      // The filter enforces; this is only the line behind it. The next change tries again.
-      this.#switches = ''
-      this.#log.warn({ err: error }, "the display server's clipboard could not be switched")
-    })
+  /** One after another: of two at once the earlier might arrive last. Never rejects. */
+  async #switchClipboard(): Promise<void> {
+    if (this.#isSwitching) return
+    this.#isSwitching = true
+    // What could not be switched is not tried again before it changes.
+    let tried = this.#switches
+    while (this.#display !== undefined && this.#desired !== undefined) {
+      const allowed = clipboardOf(this.#desired)
+      const switches = JSON.stringify(allowed)
+      if (switches === tried) break
+      tried = switches
+      try {
+        await this.#display.setClipboard(allowed)
+        this.#switches = switches
+      } catch (error) {
+        // The filter enforces; this is only the line behind it.
+        this.#switches = ''
+        this.#log.warn({ err: error }, "the display server's clipboard could not be switched")
+      }
+    }
+    this.#isSwitching = false
   }
 }
 
