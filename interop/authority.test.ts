@@ -23,11 +23,16 @@ const aged =
     await createAuthority({ dir: join(state, 'pki'), siteName: 'Aged', now: Date.now() - days * dayMs })
   }
 
-test('a site whose intermediate has ended renews it at its start when the root key is there', async () => {
-  await using site = await startSite({ args: small, prepare: aged(366) })
+test('a site whose intermediate has ended renews it at its start when the root key is there, and tells of the end of its root a year before', async () => {
+  await using site = await startSite({ args: small, prepare: aged(3300) })
   expect(await daysLeft(site)).toBeGreaterThan(300)
-  await expect(site.signIn('ada')).resolves.toBeDefined()
-})
+  const ada = await site.signIn('ada')
+  const alarms = async () => (await ada.get('/alarms', alarmsAnswer)).alarms
+  await until(async () => (await alarms()).length > 0, 'admins are called', 60_000)
+  expect(await alarms()).toMatchObject([
+    { kind: 'authority', message: expect.stringContaining('The root certificate of this site ends on') },
+  ])
+}, 120_000)
 
 test('with the root key offline admins are called, renew it by command, and no part is started again', async () => {
   await using site = await startSite({
@@ -63,15 +68,26 @@ test('with the root key offline admins are called, renew it by command, and no p
   await expect(renewIdentity(dir, next)).resolves.toMatchObject({ id: identity.id })
 }, 180_000)
 
-test('an intermediate that has ended, without the root key, is refused with what to do', async () => {
+test.each([
+  [
+    'an intermediate that has ended, without the root key,',
+    366,
+    /PKI_AUTHORITY_EXPIRED: .*\n.*trustcast authority renew FOLDER/,
+  ],
+  [
+    'a root that has ended',
+    3651,
+    /PKI_AUTHORITY_EXPIRED: .*root certificate ended.*\n.*Move the site to another root/,
+  ],
+])('%s is refused with what to do', async (_, days, expected) => {
   const state = await mkdtemp('/var/tmp/tc-')
   try {
-    await aged(366)(state)
+    await aged(days)(state)
     await takeOffline(state)
     const refusal = await run('up', '--state', state, '--port', String(await freePorts()), ...small).catch(
       String,
     )
-    expect(refusal).toMatch(/PKI_AUTHORITY_EXPIRED: .*\n.*trustcast authority renew FOLDER/)
+    expect(refusal).toMatch(expected)
   } finally {
     await rm(state, { recursive: true })
   }

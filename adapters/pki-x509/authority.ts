@@ -28,9 +28,10 @@ export interface Authority {
   readonly siteId: string
   /** What everybody trusts; one PEM block. */
   readonly rootPem: string
+  /** Milliseconds since 1970, as the next. Nobody trusts anything of this site after it. */
+  readonly rootNotAfter: number
   /** Sent after each leaf; one PEM block. */
   readonly intermediatePem: string
-  /** Milliseconds since 1970. */
   readonly intermediateNotAfter: number
   readonly signingKey: webcrypto.CryptoKey
 }
@@ -107,8 +108,14 @@ export async function openAuthority(dir: string): Promise<Authority> {
       throw new Error('the intermediate has the key of another')
     const siteId = /^spiffe:\/\/([a-z0-9-]{1,64})$/.exec(soleUri(root.raw))?.[1]
     if (siteId === undefined) throw new Error('the root names no site')
-    const intermediateNotAfter = intermediate.validToDate.getTime()
-    return { siteId, rootPem, intermediatePem, intermediateNotAfter, signingKey: readSigningKey(key) }
+    return {
+      siteId,
+      rootPem,
+      rootNotAfter: root.validToDate.getTime(),
+      intermediatePem,
+      intermediateNotAfter: intermediate.validToDate.getTime(),
+      signingKey: readSigningKey(key),
+    }
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : 'it cannot be read'
     throw new PkiError('PKI_AUTHORITY_BROKEN', `the authority in ${dir} does not hold together: ${why}`, {

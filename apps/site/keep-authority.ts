@@ -6,8 +6,10 @@ import { isAway } from '#adapters/store-postgres/index.ts'
 import { nodeName, raise, settle } from './alarms.ts'
 import type { Site } from './site.ts'
 
-/** The intermediate certificate lives a year; everything that the site certifies ends with it. */
+/** The intermediate certificate lives a year, the root ten; everything that the site certifies ends with them. */
 
+/** So long an admin has to move a site to another root: every machine is enrolled anew for it. */
+const rootWarningMs = 365 * 86_400_000
 /** How soon a node begins to use what an admin has renewed. */
 const lookMs = 30_000
 
@@ -30,6 +32,7 @@ export async function keepAuthority(
       } finally {
         // Its end is told also when it cannot be renewed.
         await warn(site)
+        await warnOfRoot(site)
       }
     } catch (error) {
       if (!signal.aborted && !isAway(error))
@@ -71,9 +74,17 @@ export function authorityDir({ state }: { readonly state: string }): string {
   return join(state, 'pki')
 }
 
-/** @throws {PkiError} PKI_AUTHORITY_EXPIRED when nothing can be issued any more */
+/** @throws {PkiError} PKI_AUTHORITY_EXPIRED when nothing can be issued, or nobody would trust it, any more */
 export function requireLiving(site: Site): void {
   const { authority, config } = site
+  if (authority.rootNotAfter <= site.now())
+    throw new PkiError(
+      'PKI_AUTHORITY_EXPIRED',
+      `the site's root certificate ended on ${dateOf(authority.rootNotAfter)}`,
+      {
+        remedy: anotherRoot,
+      },
+    )
   if (authority.intermediateNotAfter > site.now()) return
   const ended = dateOf(authority.intermediateNotAfter)
   throw new PkiError('PKI_AUTHORITY_EXPIRED', `the site's intermediate certificate ended on ${ended}`, {
@@ -93,6 +104,22 @@ async function warn(site: Site): Promise<void> {
     remedy: howToRenew(config),
   })
 }
+
+/** One for all nodes: they have the same. */
+async function warnOfRoot(site: Site): Promise<void> {
+  const key = 'root-ends'
+  const { rootNotAfter } = site.authority
+  if (rootNotAfter - site.now() >= rootWarningMs) return settle(site, key)
+  return raise(site, {
+    key,
+    kind: 'authority',
+    message: `The root certificate of this site ends on ${dateOf(rootNotAfter)}: then nothing trusts the site any more, and it cannot be renewed`,
+    remedy: anotherRoot,
+  })
+}
+
+const anotherRoot =
+  'Move the site to another root before: docs/configuration.md, "When the root ends". Every device, host and gateway is enrolled anew.'
 
 function howToRenew({ state }: { readonly state: string }): string {
   return `Where that node runs: trustcast authority renew FOLDER --state ${state}, with the folder that holds root.key.`
