@@ -9,6 +9,7 @@ import {
   raiseAlarm,
   sessionById,
   workRedecisions,
+  updatePerson,
 } from '#adapters/store-postgres/index.ts'
 import { activatePolicy, changePerson } from '#apps/site/administering.ts'
 import { createHostLink } from '#apps/site/agents/host-link.ts'
@@ -19,7 +20,7 @@ import { finishLease } from '#apps/site/leases.ts'
 import { finishSession, watchSessions } from '#apps/site/live-sessions.ts'
 import { removeOutlivedReplicas } from '#apps/site/replica-retention.ts'
 import { commitManifest, keepPiece } from '#apps/site/replicas.ts'
-import { signIn } from '#apps/site/signing-in.ts'
+import { createSetupToken, setUp, signIn } from '#apps/site/signing-in.ts'
 import type { Site } from '#apps/site/site.ts'
 import type { SiteError } from '#apps/site/site-error.ts'
 import { overlayKeyOf } from '#core/artifact/image-key.ts'
@@ -231,6 +232,19 @@ test('parallel guesses count, and who signs in rightly from behind the same addr
   const hasher = {
     hash: async () => '',
     verify: async (password: string) => ({ isRight: password === 'right', needsRehash: false }),
+test('of two links to set the site up at once one makes an admin', async () => {
+  const { one, two } = nodes
+  const wish = { name: 'First', password: 'a-long-password-1' }
+  const links = await Promise.all([one, two].map(({ store }) => createSetupToken(store, Date.now())))
+  const done = await Promise.allSettled(
+    links.map((token = '', i) => setUp(i === 0 ? one : two, { ...wish, token, login: `first-${i}` })),
+  )
+  expect(done.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected'])
+  for (const each of done)
+    if (each.status === 'rejected') expect(each.reason).toMatchObject({ code: 'CONFLICT' })
+    else await updatePerson(one.store.db, each.value.id, { groups: [] })
+})
+
   }
   const login = async (site: Site, login: string, password: string): Promise<string> =>
     signIn({ ...site, hasher }, { login, password, address: '192.0.2.1' }).then(

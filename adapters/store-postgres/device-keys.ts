@@ -1,6 +1,8 @@
-import { sql } from 'kysely'
-import type { BootRecord, EnrolmentRequestRow, TpmChallengeRow } from './schema.ts'
+import { sql, type Transaction } from 'kysely'
+import type { BootRecord, Database, EnrolmentRequestRow, TpmChallengeRow } from './schema.ts'
 import type { Db } from './store.ts'
+
+type Queries = Db | Transaction<Database>
 
 /** Keys of endpoints in TPMs, what they booted, whose they are; and machines that wait to be let in. */
 
@@ -10,14 +12,23 @@ const mostChallenges = 5
 /** @returns false when the token has too many open ones */
 export async function insertTpmChallenge(db: Db, row: TpmChallengeRow, now: Date): Promise<boolean> {
   await db.deleteFrom('tpm_challenges').where('expires_at', '<=', now).execute()
-  const { open } = await db
-    .selectFrom('tpm_challenges')
-    .select((eb) => eb.fn.countAll<string>().as('open'))
-    .where('token_hash', '=', row.token_hash)
-    .executeTakeFirstOrThrow()
-  if (Number(open) >= mostChallenges) return false
-  await db.insertInto('tpm_challenges').values(row).execute()
-  return true
+  return db.transaction().execute(async (tx) => {
+    // Whoever comes at the same time counts after this one is there.
+    await tx
+      .selectFrom('enrolment_tokens')
+      .select('kind')
+      .where('secret_hash', '=', row.token_hash)
+      .forNoKeyUpdate()
+      .execute()
+    const { open } = await tx
+      .selectFrom('tpm_challenges')
+      .select((eb) => eb.fn.countAll<string>().as('open'))
+      .where('token_hash', '=', row.token_hash)
+      .executeTakeFirstOrThrow()
+    if (Number(open) >= mostChallenges) return false
+    await tx.insertInto('tpm_challenges').values(row).execute()
+    return true
+  })
 }
 
 /** Uses the challenge up, whether its answer is right or not: of any number of callers exactly one gets it. */
@@ -74,7 +85,7 @@ export async function setOwner(
 
 /** How many machines wait: in all, and from one source. */
 export async function countEnrolmentRequests(
-  db: Db,
+  db: Queries,
   source: string,
 ): Promise<{ readonly inAll: number; readonly fromSource: number }> {
   const { all, own } = await db
@@ -88,8 +99,28 @@ export async function countEnrolmentRequests(
   return { inAll: Number(all), fromSource: Number(own) }
 }
 
-export async function insertEnrolmentRequest(db: Db, row: EnrolmentRequestRow): Promise<void> {
-  await db.insertInto('enrolment_requests').values(row).execute()
+/**
+ * @param most how many may wait at once
+ * @returns 'full' when there are as many, 'exists' when this secret or code waits already: then this one is none
+ */
+export async function insertEnrolmentRequest(
+  db: Db,
+  row: EnrolmentRequestRow,
+  most: { readonly inAll: number; readonly fromSource: number },
+): Promise<'stored' | 'full' | 'exists'> {
+  return db.transaction().execute(async (tx) => {
+    // Whoever comes at the same time counts after this one is there.
+    await sql`select pg_advisory_xact_lock(hashtextextended('enrolment requests', 0))`.execute(tx)
+    const { inAll, fromSource } = await countEnrolmentRequests(tx, row.source)
+    if (inAll >= most.inAll || fromSource >= most.fromSource) return 'full'
+    const stored = await tx
+      .insertInto('enrolment_requests')
+      .values(row)
+      .onConflict((conflict) => conflict.doNothing())
+      .returning('id')
+      .executeTakeFirst()
+    return stored === undefined ? 'exists' : 'stored'
+  })
 }
 
 export async function deleteOldEnrolmentRequests(db: Db, now: Date): Promise<void> {

@@ -1,17 +1,36 @@
-import type { HandoffRow } from './schema.ts'
+import type { Transaction } from 'kysely'
+import type { Database, HandoffRow } from './schema.ts'
 import type { Db } from './store.ts'
+
+type Queries = Db | Transaction<Database>
 
 /** Launches on their way from a browser to an endpoint. */
 
-export async function insertHandoff(db: Db, row: Omit<HandoffRow, 'used_at' | 'used_by'>): Promise<void> {
-  await db
-    .insertInto('handoffs')
-    .values({ ...row, used_at: null, used_by: null })
-    .execute()
+/** @param most how many of a web session may be open at once @returns false when there are as many: then this one is none */
+export async function insertHandoff(
+  db: Db,
+  row: Omit<HandoffRow, 'used_at' | 'used_by'>,
+  most: number,
+): Promise<boolean> {
+  return db.transaction().execute(async (tx) => {
+    // Whoever comes at the same time counts after this one is there.
+    await tx
+      .selectFrom('web_sessions')
+      .select('id')
+      .where('id', '=', row.web_session_id)
+      .forNoKeyUpdate()
+      .execute()
+    if ((await countOpenHandoffs(tx, row.web_session_id, row.made_at)) >= most) return false
+    await tx
+      .insertInto('handoffs')
+      .values({ ...row, used_at: null, used_by: null })
+      .execute()
+    return true
+  })
 }
 
 /** How many codes of a web session could still be used. */
-export async function countOpenHandoffs(db: Db, webSessionId: string, now: Date): Promise<number> {
+export async function countOpenHandoffs(db: Queries, webSessionId: string, now: Date): Promise<number> {
   const row = await db
     .selectFrom('handoffs')
     .select((eb) => eb.fn.countAll<string>().as('count'))

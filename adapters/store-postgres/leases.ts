@@ -18,13 +18,15 @@ export interface LeaseDetail extends LeaseRow {
 /**
  * Stores a session on an endpoint together with its lease, or neither.
  *
- * @returns 'exists' when the person already has a live session of the workspace
+ * @param most how many leases the endpoint may have open at once
+ * @returns 'exists' when the person already has a live session of the workspace, 'full' when the endpoint has as many leases
  */
 export async function placeOnEndpoint(
   db: Db,
   session: NewSession & { readonly endpoint_id: string },
   lease: NewLease,
-): Promise<'placed' | 'exists'> {
+  most: number = maxOpenLeases,
+): Promise<'placed' | 'exists' | 'full'> {
   return db.transaction().execute(async (tx) => {
     const row = await tx
       .insertInto('sessions')
@@ -33,12 +35,33 @@ export async function placeOnEndpoint(
       .returning('id')
       .executeTakeFirst()
     if (row === undefined) return 'exists'
+    // Whoever comes at the same time counts after this one is there. Taken last, as `placeSession` does.
+    await tx
+      .selectFrom('agents')
+      .select('id')
+      .where('id', '=', session.endpoint_id)
+      .forNoKeyUpdate()
+      .execute()
+    if ((await openLeasesAt(tx, session.endpoint_id)) >= most) {
+      await tx.deleteFrom('sessions').where('id', '=', row.id).execute()
+      return 'full'
+    }
     await tx
       .insertInto('leases')
       .values({ ...lease, overlay_at_start: lease.overlay })
       .execute()
     return 'placed'
   })
+}
+
+async function openLeasesAt(tx: Transaction<Database>, endpointId: string): Promise<number> {
+  const { open } = await tx
+    .selectFrom('leases')
+    .select((eb) => eb.fn.countAll<string>().as('open'))
+    .where('endpoint_id', '=', endpointId)
+    .where('state', 'in', openLeaseStates)
+    .executeTakeFirstOrThrow()
+  return Number(open)
 }
 
 function details(db: Db) {

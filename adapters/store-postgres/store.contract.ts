@@ -34,6 +34,7 @@ import {
   countFallen,
   countOpenTickets,
   type Db,
+  countOpenHandoffs,
   deleteReplica,
   deleteWebSessionsOf,
   depositImageKey,
@@ -53,10 +54,13 @@ import {
   insertDecision,
   insertEnrolmentToken,
   insertPerson,
+  insertEnrolmentRequest,
   insertTicket,
+  insertHandoff,
   insertWebSession,
   isAway,
   isTicketArmed,
+  insertTpmChallenge,
   lastAlarm,
   leaseById,
   leaseOfSession,
@@ -141,6 +145,11 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
       const store = openStore(server.address)
       stores.push(store)
       return store
+    }
+
+    /** The same by both nodes, many times. */
+    function atOnce<T>(work: (from: Db) => Promise<T>): Promise<readonly T[]> {
+      return Promise.all(Array.from({ length: 20 }, (_, i) => work(i % 2 === 0 ? db : other)))
     }
 
     beforeAll(async () => {
@@ -449,6 +458,39 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         await placeSession(db, session)
         const id = randomBytes(16)
         const now = new Date()
+      test('of codes, challenges and machines that wait there are no more than may be, however many ask at once', async () => {
+        const [made_at, expires_at] = [new Date(), inMinutes(1)]
+        const web = webSessionOf(await addPerson(db))
+        await insertWebSession(db, web, null)
+        const of = { person_id: web.person_id, web_session_id: web.id, workspace_id: null, endpoint_id: null }
+        const handoff = { ...of, switch: false, made_at, expires_at }
+        const codes = await atOnce((from) =>
+          insertHandoff(from, { ...handoff, code_hash: randomBytes(32) }, 5),
+        )
+        expect(codes.filter(Boolean)).toHaveLength(5)
+        expect(await countOpenHandoffs(db, web.id, made_at)).toBe(5)
+
+        const secret_hash = randomBytes(32)
+        const token = { kind: 'endpoint' as const, name: 'e', dns_names: [], pool: 'default', expires_at }
+        await insertEnrolmentToken(db, { ...token, secret_hash })
+        const proven = { request_hash: secret_hash, ak_public: secret_hash, ek_fingerprint: 'x' }
+        const challenge = { ...proven, token_hash: secret_hash, secret_hash, expires_at }
+        const challenges = await atOnce((from) =>
+          insertTpmChallenge(from, { ...challenge, id: randomUUID() }, made_at),
+        )
+        expect(challenges.filter(Boolean)).toHaveLength(5)
+
+        const waiting = { name: 'm', address: '127.0.0.1', state: 'waiting' as const, requested_at: made_at }
+        const ask = (from: Db, source: string) => {
+          const row = { ...waiting, id: randomUUID(), code: randomUUID(), source, expires_at }
+          const most = { fromSource: 3, inAll: 5 }
+          return insertEnrolmentRequest(from, { ...row, secret_hash: randomBytes(32) }, most)
+        }
+        const [one, two] = [await atOnce((from) => ask(from, 'a')), await atOnce((from) => ask(from, 'b'))]
+        expect(one.filter((answer) => answer === 'stored')).toHaveLength(3)
+        expect(two.filter((answer) => answer === 'stored')).toHaveLength(2)
+      })
+
         const ticket = {
           id,
           session_id: session.id,
@@ -570,6 +612,20 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         expect((await leaseById(db, lease.id))?.expires_at).toEqual(lease.expires_at)
         await withdrawLease(db, lease.id, { code: 'TRUST_LOST', reason: 'x' }, new Date())
         expect((await expiredLeases(db, later)).map(({ id }) => id)).toEqual([lease.id])
+      test('an endpoint has no more leases open than it may have, however many people launch at once', async () => {
+        const people = await Promise.all(Array.from({ length: 12 }, () => addPerson(db)))
+        const answers = await Promise.all(
+          people.map((person, i) => {
+            const { session, lease } = diskOf(person, endpointId)
+            return placeOnEndpoint(i % 2 === 0 ? db : other, session, lease, 3)
+          }),
+        )
+        expect(answers.filter((answer) => answer === 'placed')).toHaveLength(3)
+        expect(answers.filter((answer) => answer === 'full')).toHaveLength(9)
+        expect(await openLeases(db, endpointId)).toHaveLength(3)
+        expect(await liveSessions(db, { endpointId })).toHaveLength(3)
+      })
+
         expect((await leaseOfSession(db, session.id))?.id).toBe(lease.id)
         await endLease(db, lease.id, later)
         expect(await expiredLeases(db, later)).toEqual([])

@@ -75,10 +75,8 @@ async function prepare(
     })
   if (endpoint?.seal_key == null || disk === undefined)
     throw new SiteError('SITE_BROKEN', 'a disk was to go where none can')
-  if ((await openLeases(site.store.db, endpoint.id)).length >= maxOpenLeases)
-    throw new SiteError('LAUNCH_NO_ROOM', `${endpoint.name} has ${maxOpenLeases} workspaces open already`, {
-      remedy: 'Close some that are open there.',
-    })
+  // Before anything is written down of it; what counts is asked once more when it is stored.
+  if ((await openLeases(site.store.db, endpoint.id)).length >= maxOpenLeases) throw noRoomOn(endpoint)
   const floor = Object.hasOwn(floors, disk.image) ? floors[disk.image] : undefined
   const release = await site.findRelease(disk, { id: endpoint.id, groups: [endpoint.pool], floor })
   // It was there when the decision was made.
@@ -88,6 +86,12 @@ async function prepare(
       retryAfter: 1,
     })
   return { endpoint, disk, release, nonce }
+}
+
+function noRoomOn({ name }: AgentRow): SiteError {
+  return new SiteError('LAUNCH_NO_ROOM', `${name} has ${maxOpenLeases} workspaces open already`, {
+    remedy: 'Close some that are open there.',
+  })
 }
 
 async function placeWithLease(
@@ -114,9 +118,11 @@ async function placeWithLease(
     manifestDigest: release.manifestDigest,
   })
   const { session, lease } = rowsOf(site, holder, workspace, wish, { id, now, decisionId, outcome }, launch)
-  if ((await placeOnEndpoint(site.store.db, session, lease)) === 'exists') {
+  const stored = await placeOnEndpoint(site.store.db, session, lease)
+  if (stored !== 'placed') {
     const data = { code: 'SESSION_NOT_PLACED', reason: 'No place was taken for it', person: person.id }
     await site.audit.record('session-ended', { type: 'site', id: site.siteId }, id, data)
+    if (stored === 'full') throw noRoomOn(endpoint)
     throw new SiteError('CONFLICT', 'this workspace is being started already', {
       remedy: 'Try again in a moment.',
       retryAfter: 1,

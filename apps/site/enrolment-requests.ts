@@ -38,8 +38,7 @@ export async function requestEnrolment(
   const now = site.now()
   const secretHash = secretHashOf(wish.secret)
   await deleteOldEnrolmentRequests(db, new Date(now))
-  if ((await enrolmentRequest(db, { secretHash }, new Date(now))) !== undefined)
-    throw new SiteError('CONFLICT', 'this machine asks already', { remedy: 'Run the command again.' })
+  if ((await enrolmentRequest(db, { secretHash }, new Date(now))) !== undefined) throw asksAlready()
   const row: EnrolmentRequestRow = {
     id: randomUUID(),
     secret_hash: secretHash,
@@ -52,18 +51,27 @@ export async function requestEnrolment(
     expires_at: new Date(now + requestLifetimeMs),
   }
   const { inAll, fromSource } = await countEnrolmentRequests(db, row.source)
-  if (inAll >= most.inAll || fromSource >= most.fromSource)
-    throw new SiteError('TOO_FAST', 'too many machines wait to be let in', {
-      remedy: 'Have an admin answer those that wait, or use a token.',
-      retryAfter: 60,
-    })
+  // Before anything is written down of it; what counts is asked once more when it is stored.
+  if (inAll >= most.inAll || fromSource >= most.fromSource) throw tooManyWait()
   await site.audit.record('enrolment-requested', { type: 'system', id: 'enrolment' }, row.id, {
     name: row.name,
     code: row.code,
     address: row.address,
   })
-  await insertEnrolmentRequest(db, row)
+  const stored = await insertEnrolmentRequest(db, row, most)
+  if (stored !== 'stored') throw stored === 'full' ? tooManyWait() : asksAlready()
   return { code: row.code, expiresAt: row.expires_at.toISOString() }
+}
+
+function asksAlready(): SiteError {
+  return new SiteError('CONFLICT', 'this machine asks already', { remedy: 'Run the command again.' })
+}
+
+function tooManyWait(): SiteError {
+  return new SiteError('TOO_FAST', 'too many machines wait to be let in', {
+    remedy: 'Have an admin answer those that wait, or use a token.',
+    retryAfter: 60,
+  })
 }
 
 /** @returns refused also for what is unknown or too old: whoever waits stops */

@@ -50,11 +50,8 @@ export async function offerHandoff(
     throw notFound('workspace')
   if (endpointId !== undefined && (await agentById(db, endpointId))?.kind !== 'endpoint')
     throw notFound('endpoint')
-  if ((await countOpenHandoffs(db, caller.webSession.id, new Date(now))) >= maxOpen)
-    throw new SiteError('TOO_FAST', 'too many launches of this browser wait for a device', {
-      remedy: 'Wait a minute.',
-      retryAfter: handoffLifetimeMs / 1000,
-    })
+  // Before anything is written down of it; what counts is asked once more when it is stored.
+  if ((await countOpenHandoffs(db, caller.webSession.id, new Date(now))) >= maxOpen) throw tooManyOpen()
   const code = randomBytes(32).toString('base64url')
   const expiresAt = new Date(now + handoffLifetimeMs)
   // Without a workspace nothing can come of it but that the portal shows what this device could open.
@@ -65,7 +62,7 @@ export async function offerHandoff(
       endpoint: endpointId ?? null,
       until: expiresAt.toISOString(),
     })
-  await insertHandoff(db, {
+  const row = {
     code_hash: hashOf(code),
     person_id: caller.person.id,
     web_session_id: caller.webSession.id,
@@ -74,8 +71,16 @@ export async function offerHandoff(
     switch: wish.switch === true,
     made_at: new Date(now),
     expires_at: expiresAt,
-  })
+  }
+  if (!(await insertHandoff(db, row, maxOpen))) throw tooManyOpen()
   return { code, expiresAt: expiresAt.toISOString() }
+}
+
+function tooManyOpen(): SiteError {
+  return new SiteError('TOO_FAST', 'too many launches of this browser wait for a device', {
+    remedy: 'Wait a minute.',
+    retryAfter: handoffLifetimeMs / 1000,
+  })
 }
 
 /** What an endpoint brings beside the code. */

@@ -16,6 +16,7 @@ import {
 import { prepareNewPassword } from '#core/identity/password.ts'
 import { sourceOf, throttle, throttleKeys } from '#core/identity/throttle.ts'
 import { createPerson } from './administering.ts'
+import { oneByOne } from './one-by-one.ts'
 import { adminGroup } from './signed-in.ts'
 import type { Site } from './site.ts'
 import { SiteError } from './site-error.ts'
@@ -103,26 +104,31 @@ export async function setUp(
   wish: { readonly token: string; readonly login: string; readonly name: string; readonly password: string },
 ): Promise<{ id: string; login: string; name: string }> {
   const { db } = site.store
-  if (!(await isGroupEmpty(db, adminGroup))) {
-    throw new SiteError('CONFLICT', 'this site has an admin already', { remedy: 'Sign in instead.' })
-  }
+  if (!(await isGroupEmpty(db, adminGroup))) throw isSetUp()
   // Before the token is used up: the person may choose another password.
   prepareNewPassword(wish.password, [wish.login, wish.name])
   const hash = hashOf(Buffer.from(wish.token, 'base64url'))
-  // The link is used up together with what it was for: where the login is taken it is still good.
-  return db.transaction().execute(async (tx) => {
-    if ((await useEnrolmentToken(tx, hash, ['admin'], new Date(site.now()))) === undefined) {
-      throw new SiteError('TOKEN_REFUSED', 'this set-up link was used or has expired', {
-        remedy: 'Start the site again: it prints a new one.',
-      })
-    }
-    const { id, login, name } = await createPerson(
-      site,
-      { ...wish, groups: [adminGroup] },
-      { type: 'system', id: 'set-up' },
-    )
-    return { id, login, name }
-  })
+  // Of two links at once one makes an admin. It is used up together with what it was for: where the login is taken it is still good.
+  return oneByOne(site, adminGroup, () =>
+    db.transaction().execute(async (tx) => {
+      if (!(await isGroupEmpty(tx, adminGroup))) throw isSetUp()
+      if ((await useEnrolmentToken(tx, hash, ['admin'], new Date(site.now()))) === undefined) {
+        throw new SiteError('TOKEN_REFUSED', 'this set-up link was used or has expired', {
+          remedy: 'Start the site again: it prints a new one.',
+        })
+      }
+      const { id, login, name } = await createPerson(
+        site,
+        { ...wish, groups: [adminGroup] },
+        { type: 'system', id: 'set-up' },
+      )
+      return { id, login, name }
+    }),
+  )
+}
+
+function isSetUp(): SiteError {
+  return new SiteError('CONFLICT', 'this site has an admin already', { remedy: 'Sign in instead.' })
 }
 
 function hashOf(secret: Uint8Array): Buffer {
