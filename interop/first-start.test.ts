@@ -134,6 +134,12 @@ test('a change that is based on what somebody else has changed meanwhile is refu
     // As a proxy sends it that compresses.
     again['if-match'] = `W/${again['if-match']}`
     expect((await ask(path, again, second)).status, path).toBe(200)
+    // Two who save at the same moment: one of them.
+    const seen = { 'if-match': String((await ask(path)).headers['etag']) }
+    const both = await Promise.all([ask(path, seen, first), ask(path, seen, second)])
+    expect(both.map(({ status }) => status).toSorted(byNumber), path).toEqual([200, 409])
+    const kept = both[0].status === 200 ? first : second
+    expect(JSON.parse(String((await ask(path)).body)), path).toMatchObject(kept)
     // Whoever says nothing of what they saw replaces what is there, as ever.
     expect((await ask(path, {}, path === 'workspaces/here' ? here : first)).status, path).toBe(200)
   }
@@ -142,7 +148,9 @@ test('a change that is based on what somebody else has changed meanwhile is refu
   const taken = await ask('workspaces/here', isNew, { ...here, name: 'Other' })
   expect(taken.status).toBe(409)
   expect(JSON.parse(String((await ask('workspaces/here')).body))).toEqual(here)
-  expect((await ask('workspaces/fresh', isNew, { ...here, id: 'fresh' })).status).toBe(200)
+  const fresh = { ...here, id: 'fresh' }
+  const made = await Promise.all([1, 2].map(() => ask('workspaces/fresh', isNew, fresh)))
+  expect(made.map(({ status }) => status).toSorted(byNumber)).toEqual([200, 409])
 })
 
 test('an enrolment token names a pool, is bound to its kind and is worth nothing to somebody else', async () => {
@@ -186,3 +194,7 @@ test('an enrolment token names a pool, is bound to its kind and is worth nothing
   )
   expect(hosts.find(({ name }) => name === 'ward-7')).toMatchObject({ pool: 'wards', online: false })
 })
+
+function byNumber(a: number, b: number): number {
+  return a - b
+}

@@ -1,11 +1,13 @@
-import { type Selectable, sql } from 'kysely'
+import { type RawBuilder, type Selectable, sql, type Transaction } from 'kysely'
 import type { WorkspaceDefinition, ZoneDefinition } from '#core/api/admin.ts'
 import type { Database } from './schema.ts'
 import type { Db } from './store.ts'
 
+type Queries = Db | Transaction<Database>
+
 export type PolicyRow = Selectable<Database['policies']>
 
-export async function activePolicy(db: Db): Promise<PolicyRow | undefined> {
+export async function activePolicy(db: Queries): Promise<PolicyRow | undefined> {
   return db.selectFrom('policies').selectAll().orderBy('serial', 'desc').limit(1).executeTakeFirst()
 }
 
@@ -20,8 +22,24 @@ export async function activePolicyDigest(db: Db): Promise<string | undefined> {
   return row?.digest
 }
 
-export async function insertPolicy(db: Db, policy: Omit<PolicyRow, 'serial'>): Promise<void> {
-  await db.insertInto('policies').values(policy).execute()
+/** What is to be replaced, as it was read; `was` is undefined where there was none. */
+export interface Basis<T> {
+  readonly was: T | undefined
+}
+
+/** @param basis absent: whatever is active @returns false when another one is active than `basis` says: then this one is none */
+export async function insertPolicy(
+  db: Db,
+  policy: Omit<PolicyRow, 'serial'>,
+  basis?: Basis<Pick<PolicyRow, 'serial'>>,
+): Promise<boolean> {
+  return db.transaction().execute(async (tx) => {
+    // Whoever comes at the same time compares after this one is there.
+    await sql`select pg_advisory_xact_lock(hashtextextended('policies', 0))`.execute(tx)
+    if (basis !== undefined && (await activePolicy(tx))?.serial !== basis.was?.serial) return false
+    await tx.insertInto('policies').values(policy).execute()
+    return true
+  })
 }
 
 export async function readZones(db: Db): Promise<readonly ZoneDefinition[] | undefined> {
@@ -51,13 +69,31 @@ export async function zonesWithDigest(
 
 const digestOfValue = sql<string>`encode(sha256(convert_to(value::text, 'UTF8')), 'hex')`
 
-export async function writeZones(db: Db, zones: readonly ZoneDefinition[]): Promise<void> {
+/** @param basis absent: whatever is there @returns false when something else is there than `basis` says: then nothing changed */
+export async function writeZones(
+  db: Db,
+  zones: readonly ZoneDefinition[],
+  basis?: Basis<readonly ZoneDefinition[]>,
+): Promise<boolean> {
   const value = JSON.stringify(zones)
-  await db
+  const row = await db
     .insertInto('settings')
     .values({ key: 'zones', value })
-    .onConflict((conflict) => conflict.column('key').doUpdateSet({ value }))
-    .execute()
+    .onConflict((conflict) =>
+      conflict
+        .column('key')
+        .doUpdateSet({ value })
+        .where(isStill(sql.ref('settings.value'), basis)),
+    )
+    .returning('key')
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+/** Of a row that is there. */
+function isStill(value: RawBuilder<unknown>, basis: Basis<unknown> | undefined): RawBuilder<boolean> {
+  if (basis === undefined) return sql`true`
+  return basis.was === undefined ? sql`false` : sql`${value} = ${JSON.stringify(basis.was)}::jsonb`
 }
 
 export async function listWorkspaces(db: Db): Promise<readonly WorkspaceDefinition[]> {
@@ -75,15 +111,24 @@ export async function workspaceById(db: Db, id: string): Promise<WorkspaceDefini
   return row?.definition
 }
 
+/** @param basis absent: whatever is there @returns false when something else is there than `basis` says: then nothing changed */
 export async function writeWorkspace(
   db: Db,
   workspace: WorkspaceDefinition,
   position: number,
-): Promise<void> {
+  basis?: Basis<WorkspaceDefinition>,
+): Promise<boolean> {
   const definition = JSON.stringify(workspace)
-  await db
+  const row = await db
     .insertInto('workspaces')
     .values({ id: workspace.id, position, definition })
-    .onConflict((conflict) => conflict.column('id').doUpdateSet({ definition }))
-    .execute()
+    .onConflict((conflict) =>
+      conflict
+        .column('id')
+        .doUpdateSet({ definition })
+        .where(isStill(sql.ref('workspaces.definition'), basis)),
+    )
+    .returning('id')
+    .executeTakeFirst()
+  return row !== undefined
 }

@@ -22,19 +22,21 @@ import {
 } from '#core/audit/index.ts'
 import type { Obligations } from '#core/trust/words.ts'
 import {
+  activePolicy,
   addEndpointKey,
   allReplicaIds,
   appendAudit,
   armTicket,
+  type Basis,
   beginReplica,
   catchUpIndex,
   clearFailures,
   commitReplica,
   countAttempt,
   countFallen,
+  countOpenHandoffs,
   countOpenTickets,
   type Db,
-  countOpenHandoffs,
   deleteReplica,
   deleteWebSessionsOf,
   depositImageKey,
@@ -52,15 +54,16 @@ import {
   imagesWithKey,
   insertAgent,
   insertDecision,
-  insertEnrolmentToken,
-  insertPerson,
   insertEnrolmentRequest,
-  insertTicket,
+  insertEnrolmentToken,
   insertHandoff,
+  insertPerson,
+  insertPolicy,
+  insertTicket,
+  insertTpmChallenge,
   insertWebSession,
   isAway,
   isTicketArmed,
-  insertTpmChallenge,
   lastAlarm,
   leaseById,
   leaseOfSession,
@@ -87,6 +90,7 @@ import {
   readCheckpoint,
   readTile,
   readySession,
+  readZones,
   recordHostHello,
   recordRepeatedEvidence,
   redeemTicket,
@@ -113,8 +117,10 @@ import {
   webSessionById,
   withdrawLease,
   workRedecisions,
+  workspaceById,
   writeEvidence,
   writeWorkspace,
+  writeZones,
 } from './index.ts'
 import { up as createSite } from './migrations/0001-site.ts'
 import { up as addEndpoints } from './migrations/0005-endpoints.ts'
@@ -141,15 +147,15 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
     let db: Db
     let other: Db
 
+    /** The same by both nodes, many times. */
+    function atOnce<T>(work: (from: Db) => Promise<T>): Promise<readonly T[]> {
+      return Promise.all(Array.from({ length: 20 }, (_, i) => work(i % 2 === 0 ? db : other)))
+    }
+
     function open(): Store {
       const store = openStore(server.address)
       stores.push(store)
       return store
-    }
-
-    /** The same by both nodes, many times. */
-    function atOnce<T>(work: (from: Db) => Promise<T>): Promise<readonly T[]> {
-      return Promise.all(Array.from({ length: 20 }, (_, i) => work(i % 2 === 0 ? db : other)))
     }
 
     beforeAll(async () => {
@@ -452,12 +458,6 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         expect(await countOpenTickets(db, session.id, expires_at)).toBe(0)
       })
 
-      test('a ticket is shown to, armed by and redeemed by its own host only, and redeemed once', async () => {
-        const [own, foreign] = [await addHost(db, 1), await addHost(db, 1)]
-        const session = sessionOf(await addPerson(db), own)
-        await placeSession(db, session)
-        const id = randomBytes(16)
-        const now = new Date()
       test('of codes, challenges and machines that wait there are no more than may be, however many ask at once', async () => {
         const [made_at, expires_at] = [new Date(), inMinutes(1)]
         const web = webSessionOf(await addPerson(db))
@@ -491,6 +491,12 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         expect(two.filter((answer) => answer === 'stored')).toHaveLength(2)
       })
 
+      test('a ticket is shown to, armed by and redeemed by its own host only, and redeemed once', async () => {
+        const [own, foreign] = [await addHost(db, 1), await addHost(db, 1)]
+        const session = sessionOf(await addPerson(db), own)
+        await placeSession(db, session)
+        const id = randomBytes(16)
+        const now = new Date()
         const ticket = {
           id,
           session_id: session.id,
@@ -526,6 +532,40 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         expect(await openTickets(db, hostId, expires_at)).toEqual([])
         await freezeSession(db, session.id, endOf())
         expect(await openTickets(db, hostId, new Date())).toEqual([])
+      })
+    })
+
+    describe('what admins replace', () => {
+      beforeEach(() => migrate(server.address))
+
+      test('is replaced by one of those who saw the same, and by whoever does not say what they saw', async () => {
+        const things = [
+          {
+            read: () => activePolicy(db),
+            write: (from: Db, name: string, basis?: Basis<never>) =>
+              insertPolicy(from, policyOf(name), basis),
+          },
+          {
+            read: () => readZones(db),
+            write: (from: Db, name: string, basis?: Basis<never>) => writeZones(from, zonesOf(name), basis),
+          },
+          {
+            read: () => workspaceById(db, workspace.id),
+            write: (from: Db, name: string, basis?: Basis<never>) =>
+              writeWorkspace(from, { ...workspace, name }, 0, basis),
+          },
+        ]
+        for (const { read, write } of things) {
+          // The first time there is nothing yet.
+          for (const round of ['made', 'changed']) {
+            const basis = { was: (await read()) as undefined }
+            const done = await atOnce((from) => write(from, `${round} ${randomUUID()}`, basis))
+            expect(done.filter(Boolean)).toHaveLength(1)
+            expect(await write(db, 'late', basis)).toBe(false)
+          }
+          expect(await write(db, 'whatever is there')).toBe(true)
+          expect(JSON.stringify(await read())).toContain('whatever is there')
+        }
       })
     })
 
@@ -572,6 +612,20 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         expect(await placeSession(db, sessionOf(personId, await addHost(db, 1)))).toBe('exists')
       })
 
+      test('an endpoint has no more leases open than it may have, however many people launch at once', async () => {
+        const people = await Promise.all(Array.from({ length: 12 }, () => addPerson(db)))
+        const answers = await Promise.all(
+          people.map((person, i) => {
+            const { session, lease } = diskOf(person, endpointId)
+            return placeOnEndpoint(i % 2 === 0 ? db : other, session, lease, 3)
+          }),
+        )
+        expect(answers.filter((answer) => answer === 'placed')).toHaveLength(3)
+        expect(answers.filter((answer) => answer === 'full')).toHaveLength(9)
+        expect(await openLeases(db, endpointId)).toHaveLength(3)
+        expect(await liveSessions(db, { endpointId })).toHaveLength(3)
+      })
+
       test('a lease is offered, held, withdrawn and ended, and never goes back', async () => {
         const { lease } = await addDisk(db, personId, endpointId)
         const now = new Date()
@@ -612,20 +666,6 @@ export function storeContract(name: string, startServer: () => Promise<TestServe
         expect((await leaseById(db, lease.id))?.expires_at).toEqual(lease.expires_at)
         await withdrawLease(db, lease.id, { code: 'TRUST_LOST', reason: 'x' }, new Date())
         expect((await expiredLeases(db, later)).map(({ id }) => id)).toEqual([lease.id])
-      test('an endpoint has no more leases open than it may have, however many people launch at once', async () => {
-        const people = await Promise.all(Array.from({ length: 12 }, () => addPerson(db)))
-        const answers = await Promise.all(
-          people.map((person, i) => {
-            const { session, lease } = diskOf(person, endpointId)
-            return placeOnEndpoint(i % 2 === 0 ? db : other, session, lease, 3)
-          }),
-        )
-        expect(answers.filter((answer) => answer === 'placed')).toHaveLength(3)
-        expect(answers.filter((answer) => answer === 'full')).toHaveLength(9)
-        expect(await openLeases(db, endpointId)).toHaveLength(3)
-        expect(await liveSessions(db, { endpointId })).toHaveLength(3)
-      })
-
         expect((await leaseOfSession(db, session.id))?.id).toBe(lease.id)
         await endLease(db, lease.id, later)
         expect(await expiredLeases(db, later)).toEqual([])
@@ -1288,6 +1328,14 @@ async function failureOf(work: Promise<unknown>): Promise<unknown> {
 
 function personOf(login: string) {
   return { id: randomUUID(), login, name: login, password: null, groups: [], created_at: new Date() }
+}
+
+function policyOf(text: string) {
+  return { text, digest: text, activated_at: new Date(), activated_by: '' }
+}
+
+function zonesOf(name: string) {
+  return [{ name, kind: 'inside' as const, networks: ['192.0.2.0/24'] }]
 }
 
 async function addPerson(db: Db): Promise<string> {

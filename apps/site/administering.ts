@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import {
+  type Basis,
   deleteWebSessionsOf,
   insertPerson,
   insertPolicy,
   isGroupEmpty,
   listWorkspaces,
   type PersonRow,
+  type PolicyRow,
   personById,
   personByLogin,
   setDraining,
@@ -132,23 +134,57 @@ async function writePerson(
   return row
 }
 
-/** @throws {PolicyError} when it does not compile: then nothing changed */
-export async function activatePolicy(site: Site, text: string, by: string, actor: AuditActor): Promise<void> {
+export function changedMeanwhile(what: string): SiteError {
+  return new SiteError('CONFLICT', `somebody else has changed ${what} meanwhile`, {
+    remedy: 'Look at what is there now; then send yours again, if it still holds.',
+  })
+}
+
+/** Looks at what is there before it is replaced, and throws where it must not be. */
+type BasisOf<T> = (() => Promise<Basis<T> | undefined>) | undefined
+
+/**
+ * Replaces something that is looked at before. Of several at once each looks when those before it are done, so that the log is told of
+ * what takes effect alone; the write compares once more.
+ */
+async function replace<T>(
+  site: Site,
+  what: string,
+  basisOf: BasisOf<T>,
+  write: (basis: Basis<T> | undefined) => Promise<boolean>,
+): Promise<void> {
+  await oneByOne(site, what, async () => {
+    if (!(await write(await basisOf?.()))) throw changedMeanwhile(what)
+  })
+}
+
+/** @throws {PolicyError} when it does not compile: then nothing changed; {SiteError} CONFLICT */
+export async function activatePolicy(
+  site: Site,
+  text: string,
+  by: string,
+  actor: AuditActor,
+  basisOf?: BasisOf<PolicyRow>,
+): Promise<void> {
   const { digest } = compilePolicy(text)
-  await site.audit.record('policy-activated', actor, undefined, { digest })
-  await insertPolicy(site.store.db, { text, digest, activated_at: new Date(site.now()), activated_by: by })
+  await replace(site, 'the policy', basisOf, async (basis) => {
+    await site.audit.record('policy-activated', actor, undefined, { digest })
+    const row = { text, digest, activated_at: new Date(site.now()), activated_by: by }
+    return insertPolicy(site.store.db, row, basis)
+  })
   await site.hints.tell({ topic: 'policy' })
   await decideAgain(site, 'policy')
 }
 
-/** @throws {ZoneError | AddressError} when they do not compile: then nothing changed */
+/** @throws {ZoneError | AddressError} when they do not compile: then nothing changed; {SiteError} CONFLICT */
 export async function changeZones(
   site: Site,
   zones: readonly ZoneDefinition[],
   actor: AuditActor,
+  basisOf?: BasisOf<readonly ZoneDefinition[]>,
 ): Promise<void> {
   compileZones(zones)
-  await site.audit.record('admin-change', actor, undefined, {
+  const change = {
     change: 'zones',
     zones: zones.map(({ name, kind, networks, vpn = false, beacon }) => ({
       name,
@@ -161,23 +197,30 @@ export async function changeZones(
           ? null
           : { key: beacon.key, url: beacon.url, maxRttMicroseconds: Math.round(beacon.maxRttMs * 1000) },
     })),
+  }
+  await replace(site, 'the networks', basisOf, async (basis) => {
+    await site.audit.record('admin-change', actor, undefined, change)
+    return writeZones(site.store.db, zones, basis)
   })
-  await writeZones(site.store.db, zones)
   await site.hints.tell({ topic: 'zones' })
   await decideAgain(site, 'zone')
 }
 
+/** @throws {SiteError} CONFLICT */
 export async function defineWorkspace(
   site: Site,
   workspace: WorkspaceDefinition,
   actor: AuditActor,
+  basisOf?: BasisOf<WorkspaceDefinition>,
 ): Promise<WorkspaceDefinition> {
-  const existing = await listWorkspaces(site.store.db)
-  await site.audit.record('admin-change', actor, workspace.id, {
-    change: 'workspace',
-    definition: JSON.parse(JSON.stringify(workspace)) as AuditData,
+  await replace(site, `the workspace ${workspace.id}`, basisOf, async (basis) => {
+    const existing = await listWorkspaces(site.store.db)
+    await site.audit.record('admin-change', actor, workspace.id, {
+      change: 'workspace',
+      definition: JSON.parse(JSON.stringify(workspace)) as AuditData,
+    })
+    return writeWorkspace(site.store.db, workspace, existing.length, basis)
   })
-  await writeWorkspace(site.store.db, workspace, existing.length)
   await site.hints.tell({ topic: 'workspaces' })
   await decideAgain(site, 'policy')
   return workspace

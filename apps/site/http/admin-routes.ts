@@ -9,6 +9,7 @@ import {
   listLiveSessions,
   listPeople,
   listWorkspaces,
+  type PolicyRow,
   readZones,
   workspaceById,
 } from '#adapters/store-postgres/index.ts'
@@ -177,17 +178,21 @@ function peopleRoutes(app: Api, site: Site): void {
   )
 }
 
+function policyViewOf(row: PolicyRow): z.infer<typeof policyView> {
+  return {
+    text: row.text,
+    digest: row.digest,
+    activatedAt: row.activated_at.toISOString(),
+    activatedBy: row.activated_by,
+  }
+}
+
 function rulesRoutes(app: Api, site: Site): void {
   const { db } = site.store
   const readPolicy = async (): Promise<z.infer<typeof policyView>> => {
     const row = await activePolicy(db)
     if (row === undefined) throw notFound('policy')
-    return {
-      text: row.text,
-      digest: row.digest,
-      activatedAt: row.activated_at.toISOString(),
-      activatedBy: row.activated_by,
-    }
+    return policyViewOf(row)
   }
   app.get(
     '/admin/policy',
@@ -206,8 +211,9 @@ function rulesRoutes(app: Api, site: Site): void {
     },
     async (request) => {
       const caller = callerOf(request)
-      requireBasis(request.headers, 'the policy', await readPolicy())
-      await activatePolicy(site, request.body.text, caller.person.login, adminActor(caller))
+      await activatePolicy(site, request.body.text, caller.person.login, adminActor(caller), async () =>
+        requireBasis(request.headers, 'the policy', await activePolicy(db), policyViewOf),
+      )
       return readPolicy()
     },
   )
@@ -230,8 +236,9 @@ function rulesRoutes(app: Api, site: Site): void {
       schema: { headers: preconditions, body: zones, response: { 200: zones } },
     },
     async (request) => {
-      requireBasis(request.headers, 'the networks', await allZones())
-      await changeZones(site, request.body.zones, adminActor(callerOf(request)))
+      await changeZones(site, request.body.zones, adminActor(callerOf(request)), async () =>
+        requireBasis(request.headers, 'the networks', (await readZones(db)) ?? [], (zones) => ({ zones })),
+      )
       return allZones()
     },
   )
@@ -272,8 +279,9 @@ function workspaceRoutes(app: Api, site: Site): void {
     },
     async (request) => {
       const { id } = request.params
-      requireBasis(request.headers, `the workspace ${id}`, await workspaceById(db, id))
-      return defineWorkspace(site, { ...request.body, id }, adminActor(callerOf(request)))
+      return defineWorkspace(site, { ...request.body, id }, adminActor(callerOf(request)), async () =>
+        requireBasis(request.headers, `the workspace ${id}`, await workspaceById(db, id)),
+      )
     },
   )
 }

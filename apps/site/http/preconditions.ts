@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
+import type { Basis } from '#adapters/store-postgres/index.ts'
+import { changedMeanwhile } from '../administering.ts'
 import { SiteError } from '../site-error.ts'
 
 /**
@@ -21,25 +23,26 @@ export function entityTag(thing: unknown): string {
 
 /**
  * @param what in the words of whoever reads the refusal: `the policy`
- * @param current as the API shows it now; undefined when there is none
+ * @param current as it is now; undefined when there is none
+ * @param shown as the API shows it
+ * @returns what the write compares once more with what is there then; undefined when it may replace whatever is there
  * @throws {SiteError} CONFLICT
  */
-export function requireBasis(
+export function requireBasis<T extends object>(
   headers: z.infer<typeof preconditions>,
   what: string,
-  current: object | undefined,
-): void {
+  current: T | undefined,
+  shown: (current: T) => object = (same) => same,
+): Basis<T> | undefined {
   if (headers['if-none-match'] !== undefined && current !== undefined) {
     throw new SiteError('CONFLICT', `${what} exists already`, { remedy: 'Choose another identifier.' })
   }
   const seen = headers['if-match']
   // Within it: a proxy that compresses makes W/"…" or "…-gzip" of a tag.
-  const isSame = current !== undefined && (seen === '*' || seen?.includes(digestOf(current)))
-  if (seen !== undefined && isSame !== true) {
-    throw new SiteError('CONFLICT', `somebody else has changed ${what} meanwhile`, {
-      remedy: 'Look at what is there now; then send yours again, if it still holds.',
-    })
-  }
+  const isSame = current !== undefined && (seen === '*' || seen?.includes(digestOf(shown(current))))
+  if (seen !== undefined && isSame !== true) throw changedMeanwhile(what)
+  const isAny = seen === '*' || (seen === undefined && headers['if-none-match'] === undefined)
+  return isAny ? undefined : { was: current }
 }
 
 function digestOf(thing: unknown): string {
