@@ -8,15 +8,15 @@ import {
   openAlarms,
   raiseAlarm,
   sessionById,
-  workRedecisions,
   updatePerson,
+  workRedecisions,
 } from '#adapters/store-postgres/index.ts'
 import { activatePolicy, changePerson } from '#apps/site/administering.ts'
 import { createHostLink } from '#apps/site/agents/host-link.ts'
 import { isBraking, judgeBrake } from '#apps/site/brake.ts'
 import { decideAgain } from '#apps/site/decide-again.ts'
 import { depositKey } from '#apps/site/image-keys.ts'
-import { finishLease } from '#apps/site/leases.ts'
+import { finishLease, withdrawLeaseOf } from '#apps/site/leases.ts'
 import { finishSession, watchSessions } from '#apps/site/live-sessions.ts'
 import { removeOutlivedReplicas } from '#apps/site/replica-retention.ts'
 import { commitManifest, keepPiece } from '#apps/site/replicas.ts'
@@ -125,6 +125,26 @@ test('what two nodes end at once is ended once in the log', async () => {
   expect(new Set(leaseEnds.map(({ subject }) => subject))).toEqual(new Set(leases))
 })
 
+test('what several take back at once, while its session ends, is taken back once in the log', async () => {
+  const { one, two } = nodes
+  const later = new Date(Date.now() + 3_600_000)
+  const leases = await Promise.all(Array.from({ length: 4 }, () => addLease(one, later)))
+  const found = await Promise.all(leases.map((id) => leaseById(one.store.db, id)))
+  const sessions = found.map((lease) => lease?.session_id ?? '')
+  const takeBack = (site: Site, code: string) =>
+    sessions.map((id) => withdrawLeaseOf(site, { id }, { code, reason: '' }, system))
+  const end = { code: 'SESSION_OVER', reason: '' }
+  const [withdrawn] = await Promise.all([
+    Promise.all([...takeBack(one, 'TRUST_LOST'), ...takeBack(two, 'LEASE_WITHDRAWN_BY_ADMIN')]),
+    ...sessions.map((id) => finishSession(two, id, end, system)),
+  ])
+  expect(withdrawn.filter(Boolean).length).toBeLessThanOrEqual(leases.length)
+  const logged = (await nodes.entries('lease-withdrawn')).filter(({ subject = '' }) =>
+    leases.includes(subject),
+  )
+  expect(logged.map(({ subject = '' }) => subject).toSorted()).toEqual(leases.toSorted())
+})
+
 test('a lease that is prolonged when it was found to be over already goes on', async () => {
   const { one } = nodes
   const { db } = one.store
@@ -209,6 +229,17 @@ test('what nodes remove at once of copies that outlive the policy is told once; 
   await finishLease(one, second, { code: 'LEASE_ENDED', reason: '' }, system)
   expect(await left()).toEqual([])
   expect(await nodes.entries('replica-removed')).toHaveLength(2)
+test('of two links to set the site up at once one makes an admin', async () => {
+  const { one, two } = nodes
+  const wish = { name: 'First', password: 'a-long-password-1' }
+  const links = await Promise.all([one, two].map(({ store }) => createSetupToken(store, Date.now())))
+  const done = await Promise.allSettled(
+    links.map((token = '', i) => setUp(i === 0 ? one : two, { ...wish, token, login: `first-${i}` })),
+  )
+  expect(done.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected'])
+  for (const each of done)
+    if (each.status === 'rejected') expect(each.reason).toMatchObject({ code: 'CONFLICT' })
+    else await updatePerson(one.store.db, each.value.id, { groups: [] })
 })
 
 test('of two admins who take the right from each other one keeps it', async () => {
@@ -232,19 +263,6 @@ test('parallel guesses count, and who signs in rightly from behind the same addr
   const hasher = {
     hash: async () => '',
     verify: async (password: string) => ({ isRight: password === 'right', needsRehash: false }),
-test('of two links to set the site up at once one makes an admin', async () => {
-  const { one, two } = nodes
-  const wish = { name: 'First', password: 'a-long-password-1' }
-  const links = await Promise.all([one, two].map(({ store }) => createSetupToken(store, Date.now())))
-  const done = await Promise.allSettled(
-    links.map((token = '', i) => setUp(i === 0 ? one : two, { ...wish, token, login: `first-${i}` })),
-  )
-  expect(done.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected'])
-  for (const each of done)
-    if (each.status === 'rejected') expect(each.reason).toMatchObject({ code: 'CONFLICT' })
-    else await updatePerson(one.store.db, each.value.id, { groups: [] })
-})
-
   }
   const login = async (site: Site, login: string, password: string): Promise<string> =>
     signIn({ ...site, hasher }, { login, password, address: '192.0.2.1' }).then(

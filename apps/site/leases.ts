@@ -20,15 +20,34 @@ import type { Site } from './site.ts'
 
 /** The rights of endpoints to hold data, as the site keeps them (I8). */
 
-/** Takes back what a session's endpoint holds, once. The endpoint is told by whoever changed the session. */
+/** Under this name one caller at a time, over all nodes, changes a session and what is held under it: see `oneByOne`. */
+export function changesOf({ id }: Pick<SessionDetail, 'id'>): string {
+  return `session ${id}`
+}
+
+/**
+ * Takes back what a session's endpoint holds, once. The endpoint is told by whoever changed the session.
+ *
+ * @returns false when nothing is left to take back
+ */
 export async function withdrawLeaseOf(
   site: Site,
   session: Pick<SessionDetail, 'id'>,
   notice: LeaseNotice,
   actor: AuditActor,
-): Promise<void> {
+): Promise<boolean> {
+  return oneByOne(site, changesOf(session), () => withdrawLeaseAlone(site, session, notice, actor))
+}
+
+/** The same for whoever makes the session's `changesOf` already. */
+export async function withdrawLeaseAlone(
+  site: Site,
+  session: Pick<SessionDetail, 'id'>,
+  notice: LeaseNotice,
+  actor: AuditActor,
+): Promise<boolean> {
   const lease = await leaseOfSession(site.store.db, session.id)
-  if (lease === undefined || lease.state === 'withdrawn' || lease.state === 'ended') return
+  if (lease === undefined || lease.state === 'withdrawn' || lease.state === 'ended') return false
   await site.audit.record('lease-withdrawn', actor, lease.id, {
     session: session.id,
     person: lease.person_id,
@@ -37,7 +56,7 @@ export async function withdrawLeaseOf(
     reason: notice.reason,
     stepDown: notice.stepDown ?? null,
   })
-  await withdrawLease(site.store.db, lease.id, notice, new Date(site.now()))
+  return withdrawLease(site.store.db, lease.id, notice, new Date(site.now()))
 }
 
 /**
@@ -54,7 +73,9 @@ export async function finishLease(
   isSo: (lease: LeaseDetail) => boolean = () => true,
 ): Promise<LeaseDetail | undefined> {
   const { db } = site.store
-  const ended = await oneByOne(site, `lease ${id}`, async () => {
+  const found = await leaseById(db, id)
+  if (found === undefined) return undefined
+  const ended = await oneByOne(site, changesOf({ id: found.session_id }), async () => {
     const lease = await leaseById(db, id)
     if (lease === undefined || lease.state === 'ended' || !isSo(lease)) return undefined
     await site.audit.record('lease-ended', actor, id, {

@@ -24,7 +24,7 @@ import { type DeliveryMode, placeOf, type TrustContext } from '#core/trust/index
 import { decideAgain } from './decide-again.ts'
 import { contextOf, decideWorkspace, readAvailability, recordDecision } from './deciding.ts'
 import { soonerOf } from './hints.ts'
-import { finishLease, leasesPastTheirEnd, withdrawLeaseOf } from './leases.ts'
+import { changesOf, finishLease, leasesPastTheirEnd, withdrawLeaseAlone, withdrawLeaseOf } from './leases.ts'
 import { oneByOne } from './one-by-one.ts'
 import { type Rules, readRules } from './rules.ts'
 import type { Site } from './site.ts'
@@ -108,7 +108,7 @@ async function finish(
   endOf: (session: SessionDetail) => End | undefined,
   actor: AuditActor,
 ): Promise<void> {
-  await oneByOne(site, `session ${id}`, async () => {
+  await oneByOne(site, changesOf({ id }), async () => {
     const session = await sessionById(site.store.db, id)
     if (session === undefined || session.state === 'ended') return
     const end = endOf(session)
@@ -120,7 +120,7 @@ async function finish(
       person: session.person_id,
       ...(session.host_id === null ? { endpoint: session.endpoint_id } : { host: session.host_id }),
     })
-    if (session.endpoint_id !== null) await withdrawLeaseOf(site, session, { code, reason }, actor)
+    if (session.endpoint_id !== null) await withdrawLeaseAlone(site, session, { code, reason }, actor)
     const at = new Date(site.now())
     await endSession(site.store.db, id, { code, reason, unlocks: [...unlocks], at: at.toISOString() }, at)
     site.metrics.count('sessions_ended', { code })

@@ -21,14 +21,12 @@ export async function withdrawByAdmin(
   const { db } = site.store
   const lease = await leaseById(db, leaseId)
   if (lease === undefined) throw notFound('lease')
-  if (lease.state === 'withdrawn' || lease.state === 'ended') {
-    const message = lease.state === 'ended' ? 'this lease is over' : 'this lease was withdrawn already'
-    throw new SiteError('LEASE_OVER', message, {
+  const session = { id: lease.session_id }
+  const notice = { code: 'LEASE_WITHDRAWN_BY_ADMIN', reason }
+  if (!(await withdrawLeaseOf(site, session, notice, actor)))
+    throw new SiteError('LEASE_OVER', 'this lease is over or was withdrawn already', {
       remedy: 'Its time line says when and why. Nothing is left to withdraw.',
     })
-  }
-  const session = { id: lease.session_id }
-  await withdrawLeaseOf(site, session, { code: 'LEASE_WITHDRAWN_BY_ADMIN', reason }, actor)
   await finishSession(site, session.id, { code: 'SESSION_LEASE_WITHDRAWN', reason }, actor)
   // Its session may have been over before, and then nobody told the endpoint.
   await site.hints.tell({ topic: 'endpoint', id: lease.endpoint_id })
