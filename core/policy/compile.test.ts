@@ -10,12 +10,17 @@ import { PolicyError } from './policy-error.ts'
 const permit = (conditions: string, annotations = '@id("p")'): string =>
   `${annotations} permit (principal, action in Action::"data:datacenter", resource) when { ${conditions} };`
 
+/** A policy after so many others that are right, one a line. */
+const manyAnd = (last: string, count: number): string =>
+  `${Array.from({ length: count }, (_, i) => permit('true', `@id("p${i}")`)).join('\n')}\n${last}`
+
 test.each([
   ['POLICY_SYNTAX', 1, 19, 'permit ( principal'],
   ['POLICY_SYNTAX', 2, 75, `// ünï\n${permit('foo(1)').replace('@id("p")', '')}`],
   ['POLICY_SYNTAX', 1, 1, 'permit (principal == ?principal, action, resource);'],
   ['POLICY_INVALID', 1, 83, permit('context.endpoint.virus.value == "on"')],
   ['POLICY_INVALID', 1, 83, permit('context.endpoint.antivirus.value == 3')],
+  ['POLICY_INVALID', 151, 83, `// ü\n${manyAnd(permit('context.endpoint.virus.value == "on"'), 149)}`],
   ['POLICY_INVALID', 1, 39, '@id("p") permit (principal, action == Action::"fly", resource);'],
   ['POLICY_INVALID', 1, 83, permit('context.mode == "local-vm"')],
   ['POLICY_ID', 1, 2, permit('true', '')],
@@ -53,6 +58,12 @@ test('a draft that would break Cedar is refused and the next policy still compil
   for (const open of ['"', '"\\"', '"\\\n"'])
     expect(() => compilePolicy(permit(`${open}${'('.repeat(2000)}`))).toThrow(PolicyError)
   expect(compilePolicy(defaultPolicy).policies.size).toBeGreaterThan(10)
+})
+
+test('a draft that is wrong all over is refused at its first mistake, in proportion to its length', () => {
+  const wrong = permit('context.endpoint.virus.value == "on"')
+  const many = Array.from({ length: Math.floor(maxPolicyBytes / (wrong.length + 1)) }, () => wrong).join('\n')
+  expect(() => compilePolicy(many)).toThrow(expect.objectContaining({ code: 'POLICY_INVALID', line: 1 }))
 })
 
 test('what stands in strings and comments, or side by side, is not deep', () => {

@@ -50,7 +50,7 @@ const maxReasonLength = 300
 export function compilePolicy(text: string): CompiledPolicy {
   checkSize(text)
   const parts = splitPolicies(text)
-  checkAgainstSchema(text)
+  checkAgainstSchema(text, parts)
   const policies = new Map<string, Policy>()
   for (const part of parts) {
     const policy = readPolicy(text, part)
@@ -117,13 +117,23 @@ function splitPolicies(text: string): readonly Part[] {
     })
 }
 
-function checkAgainstSchema(text: string): void {
+/** So many policies are validated at once: what Cedar has to say of what is wrong takes it the square of their number. */
+const validatedAtOnce = 100
+
+function checkAgainstSchema(text: string, parts: readonly Part[]): void {
+  for (let first = 0; first < parts.length; first += validatedAtOnce) {
+    const [from, to] = [parts[first], parts[Math.min(first + validatedAtOnce, parts.length) - 1]]
+    if (from !== undefined && to !== undefined) checkSome(text, from.start, to.start + to.text.length)
+  }
+}
+
+function checkSome(text: string, from: number, to: number): void {
   const answer = validate({
     validationSettings: { mode: 'strict' },
     schema: policySchema,
-    policies: { staticPolicies: text },
+    policies: { staticPolicies: text.slice(from, to) },
   })
-  if (answer.type === 'failure') throw cedarError('POLICY_SYNTAX', text, answer.errors[0])
+  if (answer.type === 'failure') throw cedarError('POLICY_SYNTAX', text, answer.errors[0], from)
   // A warning is a policy that can never apply or that reads unlike what it says: nobody means that.
   const { validationErrors, validationWarnings, otherWarnings } = answer
   const [first] = [
@@ -131,7 +141,7 @@ function checkAgainstSchema(text: string): void {
     ...validationWarnings.map(({ error }) => error).toSorted(byStart),
     ...otherWarnings,
   ]
-  if (first !== undefined) throw cedarError('POLICY_INVALID', text, first)
+  if (first !== undefined) throw cedarError('POLICY_INVALID', text, first, from)
 }
 
 function byStart(a: DetailedError, b: DetailedError): number {
@@ -211,11 +221,13 @@ function cedarError(
   code: 'POLICY_SYNTAX' | 'POLICY_INVALID',
   text: string,
   error: DetailedError | undefined,
+  /** Where in the text begins what Cedar was shown. */
+  from = 0,
 ): PolicyError {
   const [at] = error?.sourceLocations ?? []
   const problem = withoutNumber(error?.message ?? 'not a Cedar policy')
   const expected = at?.label ? ` (${at.label})` : ''
-  return new PolicyError(code, problem + expected, positionOfByte(text, at?.start ?? 0), {
+  return new PolicyError(code, problem + expected, positionOfByte(text, from, at?.start ?? 0), {
     remedy: withoutNumber(error?.help ?? 'Compare with the default policy and the schema.'),
   })
 }

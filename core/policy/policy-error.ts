@@ -16,6 +16,8 @@ export class PolicyError extends CodedError<PolicyErrorCode> {
   readonly line: number
   /** From 1, in characters. */
   readonly column: number
+  /** The message without the position. */
+  readonly problem: string
 
   constructor(
     code: PolicyErrorCode,
@@ -26,6 +28,7 @@ export class PolicyError extends CodedError<PolicyErrorCode> {
     super(code, `line ${at.line}, column ${at.column}: ${problem}`, options)
     this.line = at.line
     this.column = at.column
+    this.problem = problem
   }
 }
 
@@ -40,7 +43,8 @@ export function positionOf(text: string, index: number): Position {
   return { line: before.split('\n').length, column: before.length - before.lastIndexOf('\n') }
 }
 
-/** @returns the position of a byte of a text's UTF-8 form, which is how Cedar counts */
-export function positionOfByte(text: string, byte: number): Position {
-  return positionOf(text, new TextDecoder().decode(new TextEncoder().encode(text).subarray(0, byte)).length)
+/** @returns the position of a byte of the UTF-8 form of what begins at `from`, which is how Cedar counts */
+export function positionOfByte(text: string, from: number, byte: number): Position {
+  const before = new TextEncoder().encode(text.slice(from)).subarray(0, byte)
+  return positionOf(text, from + new TextDecoder().decode(before).length)
 }
