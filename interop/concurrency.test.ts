@@ -229,6 +229,8 @@ test('what nodes remove at once of copies that outlive the policy is told once; 
   await finishLease(one, second, { code: 'LEASE_ENDED', reason: '' }, system)
   expect(await left()).toEqual([])
   expect(await nodes.entries('replica-removed')).toHaveLength(2)
+})
+
 test('of two links to set the site up at once one makes an admin', async () => {
   const { one, two } = nodes
   const wish = { name: 'First', password: 'a-long-password-1' }

@@ -116,10 +116,20 @@ test('a change that is based on what somebody else has changed meanwhile is refu
   const policy = policyView.parse(JSON.parse(String((await ask('policy')).body)))
   const here = workspaceDefinition.parse(JSON.parse(String((await ask('workspaces/here')).body)))
   const inside = { kind: 'inside', networks: ['192.0.2.0/24'] }
-  for (const [path, first, second] of [
-    ['policy', { text: `${policy.text}\n// first` }, { text: `${policy.text}\n// second` }],
-    ['zones', { zones: [{ ...inside, name: 'first' }] }, { zones: [{ ...inside, name: 'second' }] }],
-    ['workspaces/here', { ...here, name: 'First' }, { ...here, name: 'Second' }],
+  for (const [path, first, second, third] of [
+    [
+      'policy',
+      { text: `${policy.text}\n// first` },
+      { text: `${policy.text}\n// second` },
+      { text: policy.text },
+    ],
+    [
+      'zones',
+      { zones: [{ ...inside, name: 'first' }] },
+      { zones: [{ ...inside, name: 'second' }] },
+      { zones: [] },
+    ],
+    ['workspaces/here', { ...here, name: 'First' }, { ...here, name: 'Second' }, { ...here, name: 'Third' }],
   ] as const) {
     const basis = { 'if-match': String((await ask(path)).headers['etag']) }
     expect((await ask(path, basis, first)).status, path).toBe(200)
@@ -136,9 +146,9 @@ test('a change that is based on what somebody else has changed meanwhile is refu
     expect((await ask(path, again, second)).status, path).toBe(200)
     // Two who save at the same moment: one of them.
     const seen = { 'if-match': String((await ask(path)).headers['etag']) }
-    const both = await Promise.all([ask(path, seen, first), ask(path, seen, second)])
+    const both = await Promise.all([ask(path, seen, first), ask(path, seen, third)])
     expect(both.map(({ status }) => status).toSorted(byNumber), path).toEqual([200, 409])
-    const kept = both[0].status === 200 ? first : second
+    const kept = both[0].status === 200 ? first : third
     expect(JSON.parse(String((await ask(path)).body)), path).toMatchObject(kept)
     // Whoever says nothing of what they saw replaces what is there, as ever.
     expect((await ask(path, {}, path === 'workspaces/here' ? here : first)).status, path).toBe(200)
