@@ -1,5 +1,8 @@
 # Sourced with $root set; sets $node to a Node that is 24.15 or newer: the binary that the npm packages node-linux-* carry,
 # so that a machine with an older Node needs nothing else and no command waits to learn a version; else the machine's own.
+# What was compiled once is not compiled again; beside the packages, where nobody but who installed them can write.
+NODE_COMPILE_CACHE="$root/node_modules/.cache/compiled"
+export NODE_COMPILE_CACHE
 for node in "$root"/node_modules/node-linux-*/bin/node; do [ -x "$node" ] && break; done
 if ! [ -x "$node" ]; then
   node=$(command -v node || true)
