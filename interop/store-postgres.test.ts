@@ -9,7 +9,8 @@ import { Client } from 'pg'
 import { expect, test } from 'vitest'
 import { startPostgres } from '#adapters/postgres-embedded/index.ts'
 import { isAway, migrate, openStore, type StoreAddress } from '#adapters/store-postgres/index.ts'
-import { storeContract, type TestServer } from '#adapters/store-postgres/store.contract.ts'
+import { storeContract } from '#adapters/store-postgres/store.contract.ts'
+import type { TestServer } from '#adapters/store-postgres/store-under-test.rig.ts'
 
 /** The store keeps its promises on the embedded PostgreSQL over a unix socket and on Debian's over TCP. */
 
