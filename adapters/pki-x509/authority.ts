@@ -6,21 +6,11 @@ import {
 } from 'node:crypto'
 import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import type { Extension, Name, X509Certificate } from '@peculiar/x509'
 import { readCertificate, soleUri } from './certificate.ts'
 import { createSerial, createSigningKey, readSigningKey, signingAlgorithm } from './keys.ts'
 import { PkiError } from './pki-error.ts'
-import {
-  AuthorityKeyIdentifierExtension,
-  BasicConstraintsExtension,
-  type Extension,
-  KeyUsageFlags,
-  KeyUsagesExtension,
-  Name,
-  SubjectAlternativeNameExtension,
-  SubjectKeyIdentifierExtension,
-  X509Certificate,
-  X509CertificateGenerator,
-} from './x509.ts'
+import { x509 } from './x509.ts'
 
 /** A site's certificate authority, ready to issue. The root's key is not in it. */
 export interface Authority {
@@ -155,7 +145,7 @@ export async function renewIntermediate(options: {
     throw new PkiError('PKI_OTHER_ROOT', `${keyDir}/root.key is not the key of ${dir}/root.pem`, {
       remedy: 'Bring the key that was made together with this root.',
     })
-  const root = new X509Certificate(rootPem)
+  const root = new (x509().X509Certificate)(rootPem)
   const intermediate = createSigningKey()
   const siteId = soleUri(new Uint8Array(root.rawData)).replace('spiffe://', '')
   const [siteName = ''] = root.subjectName.getField('O')
@@ -187,6 +177,15 @@ interface AuthorityCertificate {
 /** Source: RFC 5280, section 4.2; SPIFFE X509-SVID, section 4: a signing certificate names the trust domain, no path. */
 async function certify(wanted: AuthorityCertificate): Promise<string> {
   const { issuer, publicKey } = wanted
+  const {
+    AuthorityKeyIdentifierExtension,
+    BasicConstraintsExtension,
+    KeyUsageFlags,
+    KeyUsagesExtension,
+    SubjectAlternativeNameExtension,
+    SubjectKeyIdentifierExtension,
+    X509CertificateGenerator,
+  } = x509()
   const extensions: Extension[] = [
     new BasicConstraintsExtension(true, wanted.pathLength, true),
     new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
@@ -210,6 +209,7 @@ async function certify(wanted: AuthorityCertificate): Promise<string> {
 
 /** As objects: the library reads quotes and `#` in plain strings as syntax. */
 function nameOf(siteName: string, part: string): Name {
+  const { Name } = x509()
   return new Name([{ O: [{ utf8String: siteName }] }, { CN: [{ utf8String: `${siteName} ${part}` }] }])
 }
 

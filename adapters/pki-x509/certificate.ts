@@ -1,7 +1,7 @@
 import { X509Certificate as NodeCertificate } from 'node:crypto'
 import { decodePem } from './pem.ts'
 import { PkiError } from './pki-error.ts'
-import { SubjectAlternativeNameExtension, X509Certificate } from './x509.ts'
+import { x509 } from './x509.ts'
 
 /** More than any certificate of ours has. */
 const certificateLimitBytes = 16_384
@@ -60,6 +60,7 @@ export function soleUri(der: Uint8Array): string {
 function alternativeNames(der: Uint8Array): readonly { type: string; value: string }[] {
   if (der.length > certificateLimitBytes)
     throw bad(`expected at most ${certificateLimitBytes} bytes, got ${der.length}`)
+  const { SubjectAlternativeNameExtension, X509Certificate } = x509()
   try {
     const certificate = new X509Certificate(new Uint8Array(der), {
       berOptions: { maxDepth: 16, maxNodes: 500 },

@@ -1,19 +1,9 @@
+import type { ExtendedKeyUsage } from '@peculiar/x509'
 import { type Authority, backdateMs } from './authority.ts'
 import { createSerial, signingAlgorithm } from './keys.ts'
 import { PkiError } from './pki-error.ts'
 import { formatSpiffe, type Role } from './spiffe.ts'
-import {
-  AuthorityKeyIdentifierExtension,
-  BasicConstraintsExtension,
-  ExtendedKeyUsage,
-  ExtendedKeyUsageExtension,
-  KeyUsageFlags,
-  KeyUsagesExtension,
-  SubjectAlternativeNameExtension,
-  SubjectKeyIdentifierExtension,
-  X509Certificate,
-  X509CertificateGenerator,
-} from './x509.ts'
+import { x509 } from './x509.ts'
 
 /** No leaf lives longer: there is no revocation list, only the refusal to renew. */
 export const longestLeafMs = 86_400_000
@@ -60,6 +50,17 @@ export async function issueLeaf(authority: Authority, order: LeafOrder): Promise
     throw new PkiError('PKI_AUTHORITY_EXPIRED', 'the intermediate certificate of the site has expired', {
       remedy: 'Renew it with the root key: `trustcast authority renew`.',
     })
+  const {
+    AuthorityKeyIdentifierExtension,
+    BasicConstraintsExtension,
+    ExtendedKeyUsageExtension,
+    KeyUsageFlags,
+    KeyUsagesExtension,
+    SubjectAlternativeNameExtension,
+    SubjectKeyIdentifierExtension,
+    X509Certificate,
+    X509CertificateGenerator,
+  } = x509()
   const issuer = new X509Certificate(authority.intermediatePem)
   const notBefore = new Date(now - backdateMs)
   const notAfter = new Date(Math.min(now + lifetimeMs, authority.intermediateNotAfter))
@@ -75,7 +76,7 @@ export async function issueLeaf(authority: Authority, order: LeafOrder): Promise
     extensions: [
       new BasicConstraintsExtension(false, undefined, true),
       new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
-      new ExtendedKeyUsageExtension([...extendedUsages[order.usages]]),
+      new ExtendedKeyUsageExtension(extendedUsages(order.usages)),
       new SubjectAlternativeNameExtension(alternativeNames(authority.siteId, order)),
       await SubjectKeyIdentifierExtension.create(publicKey),
       await AuthorityKeyIdentifierExtension.create(issuer.publicKey),
@@ -99,10 +100,10 @@ export function renewAt(validity: { notBefore: number; notAfter: number }, jitte
   return validity.notBefore + (validity.notAfter - validity.notBefore) * (0.5 - 0.1 * jitter)
 }
 
-const extendedUsages: Readonly<Record<LeafOrder['usages'], readonly ExtendedKeyUsage[]>> = {
-  client: [ExtendedKeyUsage.clientAuth],
-  server: [ExtendedKeyUsage.serverAuth],
-  both: [ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.clientAuth],
+function extendedUsages(usages: LeafOrder['usages']): ExtendedKeyUsage[] {
+  const { clientAuth, serverAuth } = x509().ExtendedKeyUsage
+  const all = { client: [clientAuth], server: [serverAuth], both: [serverAuth, clientAuth] }
+  return all[usages]
 }
 
 function alternativeNames(

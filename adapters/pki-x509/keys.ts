@@ -5,7 +5,7 @@ import {
   randomBytes,
   type webcrypto,
 } from 'node:crypto'
-import { Pkcs10CertificateRequestGenerator } from './x509.ts'
+import { x509 } from './x509.ts'
 
 /** All keys here are ECDSA over P-256 with SHA-256: what browsers, OpenSSL and TPMs all take. */
 const keyAlgorithm: { readonly name: 'ECDSA'; readonly namedCurve: 'P-256' } = {
@@ -34,7 +34,7 @@ export async function createIdentityKey(): Promise<IdentityKey> {
     privateKey: signingKey(privateKey),
     publicKey: publicKey.toCryptoKey(keyAlgorithm, true, ['verify']),
   }
-  const request = await Pkcs10CertificateRequestGenerator.create({ keys, signingAlgorithm })
+  const request = await x509().Pkcs10CertificateRequestGenerator.create({ keys, signingAlgorithm })
   return {
     privateKeyPem: exportKey(privateKey),
     publicKey: exportPublic(publicKey),

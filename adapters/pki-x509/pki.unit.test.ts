@@ -25,7 +25,7 @@ import {
   verifyPinnedRoot,
   verifyRequest,
 } from './index.ts'
-import { Pkcs10CertificateRequest } from './x509.ts'
+import { x509 } from './x509.ts'
 
 const now = Date.UTC(2026, 5, 1)
 const siteName = 'Example, "school" #1'
@@ -163,7 +163,7 @@ const refused = expect.objectContaining({ code: 'PKI_BAD_REQUEST' })
 
 test('a request with a changed byte, an unfit key or a size beyond the limit is refused', async () => {
   const { requestPem } = await createIdentityKey()
-  const der = new Uint8Array(new Pkcs10CertificateRequest(requestPem).rawData)
+  const der = new Uint8Array(new (x509().Pkcs10CertificateRequest)(requestPem).rawData)
   for (let index = 0; index < der.length; index++) {
     const changed = der.with(index, (der[index] ?? 0) ^ 1)
     expect(() => verifyRequest(pem('CERTIFICATE REQUEST', changed))).toThrow(refused)

@@ -3,7 +3,7 @@ import { readCertificate, soleUri } from './certificate.ts'
 import { createSerial } from './keys.ts'
 import { PkiError } from './pki-error.ts'
 import type { TlsIdentity } from './tls.ts'
-import { X509CertificateGenerator } from './x509.ts'
+import { x509 } from './x509.ts'
 
 const lifetimeMs = 10 * 365 * 86_400_000
 const backdateMs = 86_400_000
@@ -19,7 +19,7 @@ export async function selfSigned(key: KeyObject, name: string, now: number): Pro
     privateKey: key.toCryptoKey('Ed25519', false, ['sign']),
     publicKey: createPublicKey(key).toCryptoKey('Ed25519', true, ['verify']),
   }
-  const certificate = await X509CertificateGenerator.createSelfSigned({
+  const certificate = await x509().X509CertificateGenerator.createSelfSigned({
     serialNumber: createSerial(),
     name: [{ CN: [name.slice(0, 64)] }],
     notBefore: new Date(now - backdateMs),
