@@ -2,7 +2,6 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
-import { type DiskToOpen, launchDisk, type OpenedDisk } from '#apps/endpoint/launch-disk.ts'
 import { call } from '#apps/site-client/call.ts'
 import {
   type DataAnswer,
@@ -12,11 +11,16 @@ import {
   timelineAnswer,
   withdrawAnswer,
 } from '#core/api/data.ts'
-import type { LeaseStats } from '#core/api/lease.ts'
 import { AUDIT_KINDS, decodeEntry, openTlogProof, parseVerifierKey } from '#core/audit/index.ts'
 import { sentenceOf } from '#core/audit/sentence-of.ts'
 import { defaultPolicy } from '#core/policy/index.ts'
-import { diskOf, type EndpointLaunch, type EnrolledEndpoint, enrolEndpoint } from './enrolled-endpoint.rig.ts'
+import {
+  type EndpointLaunch,
+  type EnrolledEndpoint,
+  enrolEndpoint,
+  type LeaseInUse,
+  leaseInUse,
+} from './enrolled-endpoint.rig.ts'
 import { launch } from './hosted-person.rig.ts'
 import { diskWorkspace, publishForTest } from './published-release.rig.ts'
 import { passwordOf, type RunningSite, type SignedInClient, startSite, until } from './running-site.rig.ts'
@@ -112,7 +116,7 @@ test('a lease is withdrawn in the log first: without the log nothing is withdraw
   const wish = { reason: 'The laptop was left in a train' }
   await expect(ada.send('POST', path, wish, z.unknown())).rejects.toMatchObject({ code: 'SITE_BROKEN' })
   expect(await copyOf(use.leaseId)).toMatchObject({ state: 'held' })
-  expect(use.isOver()).toBe(false)
+  expect(use.ended).toBeUndefined()
   await database.rows('drop trigger refuse on audit_entries')
 
   expect(await ada.send('POST', path, wish, withdrawAnswer)).toMatchObject({ id: use.leaseId })
@@ -280,28 +284,11 @@ test('every entry of this site’s log is told in a sentence of its own kind', a
   }
 })
 
-/** A launch whose disk is a stand-in that does what a real one does with its lease, and no more. */
-async function inUse(made: EndpointLaunch) {
-  const opened = Promise.withResolvers<DiskToOpen>()
-  const done = Promise.withResolvers<void>()
-  const stats: { -readonly [Name in keyof LeaseStats]: LeaseStats[Name] } = {
-    bytesFetched: 0,
-    bytesLocal: 0,
-    percentLocal: 0,
-    cacheHits: 0,
-    bytesWritten: 0,
-  }
-  const open = async (disk: DiskToOpen): Promise<OpenedDisk> => {
-    opened.resolve(disk)
-    return { run: () => done.promise, stats: () => stats, [Symbol.asyncDispose]: async () => undefined }
-  }
-  let isOver = false
-  const leaseId = diskOf(made).lease.id
-  const end = launchDisk(laptop.agent, { ...made, delivery: diskOf(made) }, open)
-  end.then(() => (isOver = true), opened.reject)
-  const disk = await opened.promise
-  await until(async () => (await copyOf(leaseId))?.state === 'held', 'the lease is held')
-  return { end, leaseId, opened: disk, stats, isOver: () => isOver, finish: () => done.resolve() }
+/** A disk of the laptop that the site knows to be held. */
+async function inUse(made: EndpointLaunch): Promise<LeaseInUse> {
+  const use = await leaseInUse(laptop, made)
+  await until(async () => (await copyOf(use.leaseId))?.state === 'held', 'the lease is held')
+  return use
 }
 
 async function data(): Promise<DataAnswer> {

@@ -3,13 +3,19 @@ import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { z } from 'zod'
-import { type DiskToOpen, launchDisk, type OpenedDisk } from '#apps/endpoint/launch-disk.ts'
 import { personView, tokenAnswer } from '#core/api/admin.ts'
-import { endpointsAnswer, type LeaseStats, type LeaseView } from '#core/api/lease.ts'
+import { endpointsAnswer, type LeaseView } from '#core/api/lease.ts'
 import { explainAnswer, sessionView, workspaceView } from '#core/api/person.ts'
 import { decodeEntry } from '#core/audit/index.ts'
 import { defaultPolicy } from '#core/policy/index.ts'
-import { diskOf, type EndpointLaunch, type EnrolledEndpoint, enrolEndpoint } from './enrolled-endpoint.rig.ts'
+import {
+  diskOf,
+  type EndpointLaunch,
+  type EnrolledEndpoint,
+  enrolEndpoint,
+  type LeaseInUse,
+  leaseInUse,
+} from './enrolled-endpoint.rig.ts'
 import { launch } from './hosted-person.rig.ts'
 import { diskWorkspace, type PublishedForTest, publishForTest } from './published-release.rig.ts'
 import { passwordOf, type RunningSite, type SignedInClient, startSite, until } from './running-site.rig.ts'
@@ -308,26 +314,11 @@ test('a revoked endpoint loses what it holds, its connection and its word', asyn
   })
 })
 
-/** A launch whose disk is a stand-in that does what a real one does with its lease, and no more. */
-async function inUse(endpoint: EnrolledEndpoint, made: EndpointLaunch) {
-  const opened = Promise.withResolvers<DiskToOpen>()
-  const done = Promise.withResolvers<void>()
-  const stats: { -readonly [Name in keyof LeaseStats]: LeaseStats[Name] } = {
-    bytesFetched: 0,
-    bytesLocal: 0,
-    percentLocal: 0,
-    cacheHits: 0,
-    bytesWritten: 0,
-  }
-  const open = async (disk: DiskToOpen): Promise<OpenedDisk> => {
-    opened.resolve(disk)
-    return { run: () => done.promise, stats: () => stats, [Symbol.asyncDispose]: async () => undefined }
-  }
-  const end = launchDisk(endpoint.agent, { ...made, delivery: diskOf(made) }, open)
-  end.catch(opened.reject)
-  const disk = await opened.promise
-  await until(async () => (await leaseOf(diskOf(made).lease.id))?.state === 'held', 'the lease is held')
-  return { end, opened: disk, stats, finish: () => done.resolve() }
+/** A disk that the site knows to be held. */
+async function inUse(endpoint: EnrolledEndpoint, made: EndpointLaunch): Promise<LeaseInUse> {
+  const use = await leaseInUse(endpoint, made)
+  await until(async () => (await leaseOf(use.leaseId))?.state === 'held', 'the lease is held')
+  return use
 }
 
 async function endpoints() {

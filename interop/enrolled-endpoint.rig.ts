@@ -9,11 +9,12 @@ import {
   readEndpointCredentials,
   startEndpointAgent,
 } from '#apps/endpoint/endpoint-agent.ts'
-import { type DiskEnd, launchDisk } from '#apps/endpoint/launch-disk.ts'
 
+import { type DiskEnd, type DiskToOpen, launchDisk, type OpenedDisk } from '#apps/endpoint/launch-disk.ts'
 import { toldFloors } from '#apps/endpoint/told-floors.ts'
 import { callJson } from '#apps/site-client/call.ts'
 import { tokenAnswer } from '#core/api/admin.ts'
+import type { LeaseStats } from '#core/api/lease.ts'
 import { type DiskDelivery, launchAnswer } from '#core/api/person.ts'
 import { newKey } from './hosted-person.rig.ts'
 import type { RunningSite, SignedInClient } from './running-site.rig.ts'
@@ -94,31 +95,40 @@ export function diskOf({ delivery }: EndpointLaunch): DiskDelivery {
   throw new Error(`expected a streamed disk, got ${delivery.kind}`)
 }
 
-/** A launch, once it is open, whose disk does nothing but hold its lease until that is over. */
+/** A launch, once it is open, whose disk is a stand-in that does what a real one does with its lease, and no more. */
 export interface LeaseInUse {
+  readonly leaseId: string
+  readonly opened: DiskToOpen
+  /** What it says of itself. */
+  readonly stats: { -readonly [Name in keyof LeaseStats]: LeaseStats[Name] }
   readonly end: Promise<DiskEnd>
   /** How it ended, if it has. */
   readonly ended: DiskEnd | undefined
+  /** Its person is done with it. */
+  finish(): void
 }
 
 export async function leaseInUse({ agent }: EnrolledEndpoint, made: EndpointLaunch): Promise<LeaseInUse> {
   const { delivery } = made
   if (delivery.kind === 'hosted') throw new Error('expected what runs on the endpoint')
-  const opened = Promise.withResolvers<void>()
+  const opened = Promise.withResolvers<DiskToOpen>()
+  const done = Promise.withResolvers<void>()
+  const stats = { bytesFetched: 0, bytesLocal: 0, percentLocal: 0, cacheHits: 0, bytesWritten: 0 }
   let ended: DiskEnd | undefined
-  const end = launchDisk(agent, { ...made, delivery }, async () => {
-    opened.resolve()
-    return {
-      run: () => new Promise<void>(() => undefined),
-      stats: () => ({ bytesFetched: 0, bytesLocal: 0, percentLocal: 0, cacheHits: 0, bytesWritten: 0 }),
-      [Symbol.asyncDispose]: async () => undefined,
-    }
-  }).then((how) => (ended = how))
-  await Promise.race([opened.promise, end])
+  const open = async (disk: DiskToOpen): Promise<OpenedDisk> => {
+    opened.resolve(disk)
+    return { run: () => done.promise, stats: () => stats, [Symbol.asyncDispose]: async () => undefined }
+  }
+  const end = launchDisk(agent, { ...made, delivery }, open).then((how) => (ended = how))
+  end.then(({ code }) => opened.reject(new Error(`it ended before it was open: ${code}`)), opened.reject)
   return {
+    leaseId: delivery.lease.id,
+    opened: await opened.promise,
+    stats,
     end,
     get ended() {
       return ended
     },
+    finish: () => done.resolve(),
   }
 }

@@ -1,8 +1,5 @@
 import { createPrivateKey, generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
-import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
-import type { AddressInfo } from 'node:net'
-import { connect as connectTcp, createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -18,6 +15,7 @@ import { keyThumbprint, verifyBeacon } from '#core/beacon/index.ts'
 import { askBeacon } from './ask-beacon.ts'
 import { type Beacon, startBeacon } from './beacon.ts'
 import { publicText } from './run-beacon.ts'
+import { slowRelay } from './slow-relay.rig.ts'
 
 const silent = { info: () => undefined, warn: () => undefined }
 const { privateKey: beaconPrivate } = generateKeyPairSync('ed25519')
@@ -95,26 +93,4 @@ async function identityOf(role: Role, id: string, by = authority): Promise<TlsId
   const { privateKeyPem, publicKey } = await createIdentityKey()
   const order = { publicKey, role, id, usages: 'client', lifetimeMs: 3_600_000, now: Date.now() } as const
   return { privateKeyPem, chainPem: (await issueLeaf(by, order)).chainPem }
-}
-
-/** A line that holds everything back for a while, in both directions. */
-async function slowRelay(port: number, delayMs: number): Promise<{ port: number } & AsyncDisposable> {
-  const server: Server = createServer((socket) => {
-    const onward = connectTcp(port, '127.0.0.1')
-    for (const [from, to] of [
-      [socket, onward],
-      [onward, socket],
-    ] as const) {
-      from.on('data', (data) => setTimeout(() => to.write(data), delayMs))
-      from.on('error', () => to.destroy()).on('close', () => setTimeout(() => to.destroy(), delayMs))
-    }
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  return {
-    port: (server.address() as AddressInfo).port,
-    [Symbol.asyncDispose]: async () => {
-      server.close()
-    },
-  }
 }

@@ -7,12 +7,11 @@ import {
   type Authority,
   clientTls,
   createAuthority,
-  createIdentityKey,
-  issueLeaf,
   type Role,
   serverTls,
   type TlsIdentity,
 } from '#adapters/pki-x509/index.ts'
+import { issue } from '#apps/gateway/gateway.rig.ts'
 import { createGateway, type Gateway } from '#apps/gateway/gateway.ts'
 import { defaultLimits } from '#apps/gateway/limits.ts'
 import { channelProtocol, routePrefix } from '#core/agent/messages.ts'
@@ -148,19 +147,4 @@ class Outside implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.gateway.close()
   }
-}
-
-async function issue(authority: Authority, role: Role, id: string): Promise<TlsIdentity> {
-  const key = await createIdentityKey()
-  const { chainPem } = await issueLeaf(authority, {
-    publicKey: key.publicKey,
-    role,
-    id,
-    usages: 'both',
-    dnsNames: ['localhost'],
-    ipAddresses: ['127.0.0.1'],
-    lifetimeMs: 3_600_000,
-    now: Date.now(),
-  })
-  return { chainPem, privateKeyPem: key.privateKeyPem }
 }

@@ -1,6 +1,5 @@
 import { createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { type AddressInfo, connect as connectTcp, createServer } from 'node:net'
 import { connect, type TLSSocket } from 'node:tls'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { z } from 'zod'
@@ -9,6 +8,7 @@ import { readIdentity } from '#apps/agent-client/index.ts'
 import { askBeacon } from '#apps/beacon/ask-beacon.ts'
 import { type Beacon, startBeacon } from '#apps/beacon/beacon.ts'
 import { publicText } from '#apps/beacon/run-beacon.ts'
+import { slowRelay } from '#apps/beacon/slow-relay.rig.ts'
 import { readEndpointCredentials } from '#apps/endpoint/endpoint-agent.ts'
 import { callJson } from '#apps/site-client/call.ts'
 import type { zoneDefinition } from '#core/api/admin.ts'
@@ -246,24 +246,4 @@ async function getMe(
   let text = ''
   for await (const data of socket) text += String(data)
   return text
-}
-
-/** A line that holds everything back for a while, as a long one does. */
-async function slowRelay(port: number, delayMs: number): Promise<{ port: number } & AsyncDisposable> {
-  const server = createServer((socket) => {
-    const onward = connectTcp(port, '127.0.0.1')
-    for (const [from, to] of [
-      [socket, onward],
-      [onward, socket],
-    ] as const) {
-      from.on('data', (data) => setTimeout(() => to.write(data), delayMs))
-      from.on('error', () => to.destroy()).on('close', () => setTimeout(() => to.destroy(), delayMs))
-    }
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  return {
-    port: (server.address() as AddressInfo).port,
-    [Symbol.asyncDispose]: async () => void server.close(),
-  }
 }

@@ -2,17 +2,21 @@ import { readFile } from 'node:fs/promises'
 import type { Download, Locator, Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
-import { launchDisk } from '#apps/endpoint/launch-disk.ts'
 import { replicaClient } from '#apps/endpoint/replica/replica-client.ts'
 import type { DataCopy } from '#core/api/data.ts'
 import { endpointClaimsAnswer } from '#core/api/evidence.ts'
-import type { LeaseStats } from '#core/api/lease.ts'
 import { overlayKeyOf } from '#core/artifact/image-key.ts'
 import { decodeEntry, openTlogProof, parseVerifierKey } from '#core/audit/index.ts'
 import { pieceCount } from '#core/block/capturable.ts'
 import { defaultPolicy } from '#core/policy/index.ts'
 import { emptyTable, encodeManifest, ReplicaKeys } from '#core/replica/index.ts'
-import { diskOf, type EnrolledEndpoint, enrolEndpoint } from '../../../interop/enrolled-endpoint.rig.ts'
+import {
+  diskOf,
+  type EnrolledEndpoint,
+  enrolEndpoint,
+  type LeaseInUse,
+  leaseInUse,
+} from '../../../interop/enrolled-endpoint.rig.ts'
 import { launch } from '../../../interop/hosted-person.rig.ts'
 import { toldObserver } from '../../../interop/observed-endpoint.rig.ts'
 import {
@@ -35,6 +39,8 @@ let release: PublishedForTest
 let laptop: EnrolledEndpoint
 let olaf: Page
 let ada: Page
+/** Nora's disk on it, until it is taken back. */
+let held: LeaseInUse
 
 beforeAll(async () => {
   undo = new AsyncDisposableStack()
@@ -61,14 +67,14 @@ test('it is the first of an auditor’s pages, and says so when there is nothing
 })
 
 test('what an endpoint holds and what a host runs appear while the auditor looks', async () => {
-  await hold()
+  held = await leaseInUse(laptop, await laptop.launch(await site.signIn('nora'), 'lab'))
   const row = rowOf(olaf, 'laptop-7')
   for (const text of ['Laboratory', 'Nora Lind, nora', 'Streamed disk', 'office:1', 'Held'])
     await sees(row, text)
   await sees(row, /^Image under AES-256; its key is in memory only, until /)
   await sees(row, 'What is written is under a key in memory and discarded at the end.')
   await sees(part(olaf, 'Inside'), '1')
-  stats.bytesWritten = 3 * MiB
+  held.stats.bytesWritten = 3 * MiB
   await sees(row, '3 MiB written')
 
   await launch(await site.signIn('carl'), 'desktop')
@@ -154,7 +160,7 @@ test('an admin withdraws it with a reason; the auditor sees it go, and its perso
 
   await ada.getByRole('button', { name: 'Time line of Linux desktop of Carl Brandt on host-1' }).click()
   await sees(ada.getByRole('dialog'), /^Carl Brandt opened desktop on host host-1, hosted shared\.$/)
-  expect(await taken).toMatchObject({ notice: { code: 'LEASE_WITHDRAWN_BY_ADMIN' } })
+  expect(await held.end).toMatchObject({ notice: { code: 'LEASE_WITHDRAWN_BY_ADMIN' } })
   const notice = nora.getByRole('list', { name: 'Taken back' })
   await sees(notice, 'Laboratory was taken back from laptop-7.')
   await sees(notice, /It was left in a train\./)
@@ -258,32 +264,6 @@ async function machines(page: Page): Promise<readonly string[]> {
 async function saved(deed: () => Promise<void>): Promise<readonly [content: Buffer, name: string]> {
   const [download]: [Download, void] = await Promise.all([olaf.waitForEvent('download'), deed()])
   return [await readFile(await download.path()), download.suggestedFilename()]
-}
-
-const stats: { -readonly [Name in keyof LeaseStats]: LeaseStats[Name] } = {
-  bytesFetched: 0,
-  bytesLocal: 0,
-  percentLocal: 0,
-  cacheHits: 0,
-  bytesWritten: 0,
-}
-/** How the lease that `hold` holds ends. */
-let taken: ReturnType<typeof launchDisk>
-
-/** The endpoint opens the workspace for nora and holds its disk until it is taken back. */
-async function hold(): Promise<void> {
-  const made = await laptop.launch(await site.signIn('nora'), 'lab')
-  const opened = Promise.withResolvers<void>()
-  taken = launchDisk(laptop.agent, { ...made, delivery: diskOf(made) }, async () => {
-    opened.resolve()
-    return {
-      run: () => new Promise(() => undefined),
-      stats: () => stats,
-      [Symbol.asyncDispose]: async () => undefined,
-    }
-  })
-  taken.catch(opened.reject)
-  await opened.promise
 }
 
 /** The endpoint opens the workspace for nora once more, sends what was written, which is nothing, and gives it back. */

@@ -3,9 +3,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { launchDisk } from '#apps/endpoint/launch-disk.ts'
-import type { LeaseStats } from '#core/api/lease.ts'
-import { diskOf, type EnrolledEndpoint, enrolEndpoint } from '../../../interop/enrolled-endpoint.rig.ts'
+import { type EnrolledEndpoint, enrolEndpoint, leaseInUse } from '../../../interop/enrolled-endpoint.rig.ts'
 import {
   passwordOf,
   type RunningSite,
@@ -134,7 +132,7 @@ test('an endpoint that is added gets its command, and what it streams is seen li
   await sees(ada.getByRole('row', { name: /Editor/ }), 'Streamed disk, else Shared host')
 
   laptop = undo.use(await enrolEndpoint(site, admin, 'laptop-1'))
-  await hold()
+  const { stats } = await leaseInUse(laptop, await laptop.launch(await site.signIn('nora'), 'editor'))
   await goTo('Endpoints')
   await sees(ada.getByRole('row', { name: /laptop-1/ }), `${image}:1`)
   await goTo('Images')
@@ -226,24 +224,6 @@ test('the pages fit a phone, and no page complained', async () => {
   }
   expect(visitors.complaints).toEqual([])
 })
-
-const stats: LeaseStats = { bytesFetched: 0, bytesLocal: 0, percentLocal: 0, cacheHits: 0, bytesWritten: 0 }
-
-/** The endpoint opens the workspace for nora and holds its disk until it is taken back. */
-async function hold(): Promise<void> {
-  const made = await laptop.launch(await site.signIn('nora'), 'editor')
-  const delivery = diskOf(made)
-  const opened = Promise.withResolvers<void>()
-  void launchDisk(laptop.agent, { ...made, delivery }, async () => {
-    opened.resolve()
-    return {
-      run: () => new Promise(() => undefined),
-      stats: () => stats,
-      [Symbol.asyncDispose]: async () => undefined,
-    }
-  })
-  await opened.promise
-}
 
 async function goTo(name: string): Promise<void> {
   await ada.getByRole('navigation').getByRole('link', { name, exact: true }).click()
