@@ -2,6 +2,7 @@ import * as fc from 'fast-check'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { concatBytes, decodeUtf8, encodeHex, encodeUtf8 } from '#core/bytes/index.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
+import { fastScheduler, ManualScheduler, type Tamper, type Wire, wire } from './fake-network.fixture.ts'
 import { decodeFrame } from './frame.ts'
 import {
   type Channel,
@@ -19,7 +20,6 @@ import {
   ticketPsk,
 } from './index.ts'
 import { decodeOpen, decodeReply } from './open-message.ts'
-import { fastScheduler, ManualScheduler, type Tamper, type Wire, wire } from './testing/fake-network.ts'
 import { listen } from './transport.ts'
 
 const context = encodeUtf8('host 7, session 9')

@@ -1,10 +1,10 @@
 import { expect, test, vi } from 'vitest'
 import { encodeUtf8 } from '#core/bytes/index.ts'
 import { CipherState } from './cipher-state.ts'
+import { wire } from './fake-network.fixture.ts'
 import { type Frame, frameTypes } from './frame.ts'
 import { Link, type LinkEvents } from './link.ts'
 import { randomBytes } from './primitives.ts'
-import { wire } from './testing/fake-network.ts'
 import { webSocketTransport } from './transport.ts'
 
 function events(over: Partial<LinkEvents> = {}): LinkEvents {

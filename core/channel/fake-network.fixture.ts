@@ -1,5 +1,5 @@
-import type { Scheduler } from '../scheduler.ts'
-import type { Transport } from '../transport.ts'
+import type { Scheduler } from './scheduler.ts'
+import type { Transport } from './transport.ts'
 
 type Direction = 'up' | 'down'
 
