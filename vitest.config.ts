@@ -50,8 +50,8 @@ function rank({ moduleId }: TestSpecification): number {
 /** `unit` needs only Node and takes seconds; `real` and `alone` drive real peers and fail when one is missing. */
 const config: ViteUserConfig = defineConfig({
   test: {
-    // Most of them wait for other programs most of the time.
-    maxWorkers: 3,
+    // Most of them wait for other programs most of the time: a worker takes from a tenth to a half of a processor.
+    maxWorkers: 4,
     sequence: { sequencer: LongestFirst },
     projects: [
       // The limit is for hanging tests; a busy machine must not fail slow ones.
