@@ -223,7 +223,7 @@ export async function writeChannel(
     .execute()
 }
 
-/** The newest release of an image that an endpoint was given the key for, if it is not retired. */
+/** The newest release of an image that an endpoint was given the key for, be it retired by now. */
 export async function newestLeased(
   db: Queries,
   endpointId: string,
@@ -238,7 +238,6 @@ export async function newestLeased(
     .where('leases.endpoint_id', '=', endpointId)
     .where('leases.image', '=', name)
     .where('leases.key_released_at', 'is not', null)
-    .where('releases.retired_at', 'is', null)
     .orderBy('releases.counter', 'desc')
     .limit(1)
     .executeTakeFirst()

@@ -4,6 +4,7 @@ import {
   type DecisionCause,
   imagesWithKey,
   insertDecision,
+  newestLeased,
   onlineAgents,
   type PersonRow,
   workspaceById,
@@ -159,15 +160,30 @@ async function whyNoDisk(
   keys: ReadonlySet<string>,
 ): Promise<Unavailable | undefined> {
   if (disk === undefined) return unbuilt
-  const { image, channel } = disk
-  const reason = `No release of ${image} is published for ${channel}`
-  if ((await site.findRelease(disk, targetOf(endpoint))) === undefined) return { code: 'NO_RELEASE', reason }
+  const { image } = disk
+  if ((await site.findRelease(disk, targetOf(endpoint))) === undefined)
+    return { code: 'NO_RELEASE', reason: await whyNoRelease(site, disk, endpoint) }
   if (!keys.has(image))
     return { code: 'NO_RELEASE', reason: `The key of ${image} was not deposited with this site` }
   if (endpoint === undefined) return { code: 'NO_ENDPOINT', reason: 'This device is not enrolled' }
   return isConnected(site, endpoint)
     ? undefined
     : { code: 'NO_ENDPOINT', reason: 'The agent of this device is not connected to the site' }
+}
+
+async function whyNoRelease(
+  site: Site,
+  disk: NonNullable<WorkspaceDefinition['disk']>,
+  endpoint: AgentRow | undefined,
+): Promise<string> {
+  const { image, channel } = disk
+  const [others, given] = await Promise.all([
+    site.findRelease(disk, noEndpoint),
+    endpoint && newestLeased(site.store.db, endpoint.id, image),
+  ])
+  return others === undefined || given === undefined
+    ? `No release of ${image} is published for ${channel}`
+    : `This device has accepted release ${given.counter} of ${image}, and ${channel} has come to release ${others.counter}: ask an admin to promote a later one, or to release the older image anew`
 }
 
 /** The release may be there and not be made for it. */

@@ -70,9 +70,10 @@ export function stateOf({ current_version, next_version, wave }: ChannelRow): Ch
 }
 
 /**
- * The release that an endpoint is directed to. Never one from before what it was given last: it would refuse it (I4), be
- * it that a wave was replaced or that it changed its channel. What it says of its floor leads to the next release of the
- * channel at most: a machine that was enrolled again is in the wave that it was in.
+ * The release that an endpoint is directed to: its channel's, or else what it was given last, or else the next one of the channel. Never one
+ * from before what it was given last, retired or not: it would refuse it (I4), be it that a wave was replaced or that it changed its channel. What
+ * it says of its floor leads to the next release of the channel at most: a machine that was enrolled again is in the wave that it was in. Where
+ * nothing is as new as it says, it is directed as if it had said nothing, and says itself why it refuses.
  */
 export function findDirected(db: Db): FindRelease {
   return async ({ image, channel }, endpoint) => {
@@ -85,10 +86,13 @@ export function findDirected(db: Db): FindRelease {
       newestLeased(db, endpoint.id, image),
     ])
     if (directed === undefined) return undefined
+    const given = last?.counter ?? 0
+    const good = [directed, last?.retired_at === null ? last : undefined, next].filter(
+      (one) => one !== undefined && one.counter >= given,
+    )
     const { floor = 0 } = endpoint
-    const inChannel =
-      next !== undefined && directed.counter < floor && next.counter >= floor ? next : directed
-    return publishedOf(last !== undefined && last.counter > inChannel.counter ? last : inChannel)
+    const found = good.find((one) => one !== undefined && one.counter >= floor) ?? good[0]
+    return found && publishedOf(found)
   }
 }
 

@@ -7,8 +7,14 @@ import { launchDisk } from '#apps/endpoint/launch-disk.ts'
 import { releaseMetadata } from '#apps/site-client/release-metadata.ts'
 import { sessionView } from '#core/api/person.ts'
 import { diskOf, type EnrolledEndpoint, enrolEndpoint } from '../enrolled-endpoint.rig.ts'
-import { diskWorkspace, publishForTest, publishNextForTest } from '../published-release.rig.ts'
+import {
+  diskWorkspace,
+  type PublishedForTest,
+  publishForTest,
+  publishNextForTest,
+} from '../published-release.rig.ts'
 import { type RunningSite, type SignedInClient, startSite, until } from '../running-site.rig.ts'
+import { openDatabase } from '../site-database.rig.ts'
 
 /** I4: who has accepted a release is given none from before it, also when its own memory of that was put back. */
 
@@ -16,6 +22,7 @@ let site: RunningSite
 let ada: SignedInClient
 let nora: SignedInClient
 let laptop: EnrolledEndpoint
+let office: PublishedForTest
 let undo: AsyncDisposableStack
 
 beforeAll(async () => {
@@ -23,8 +30,8 @@ beforeAll(async () => {
   site = undo.use(await startSite({ args: ['--hosts', '1', '--gateways', '1'] }))
   ada = await site.signIn('ada')
   nora = await site.signIn('nora')
-  const first = await publishForTest(ada, 'office')
-  await publishNextForTest(ada, first, '2')
+  office = await publishForTest(ada, 'office')
+  await publishNextForTest(ada, office, '2')
   laptop = undo.use(await enrolEndpoint(site, ada, 'laptop'))
 })
 afterAll(() => undo.disposeAsync())
@@ -68,6 +75,25 @@ test('a machine that was enrolled again is directed to nothing that it would ref
     message: expect.stringContaining('office:1 is release 1'),
     remedy: expect.stringContaining('come to release 9'),
   })
+})
+
+test('what an endpoint was given last is its floor also once that is retired: it is told so before a launch, and given the next of its channel', async () => {
+  await channelIs('production')
+  await using database = await openDatabase(site)
+  await database.rows(`update releases set retired_at = now() where version = '2'`)
+  await database.rows(`update channels set next_version = null, wave = null where channel = 'production'`)
+  await expect(opened(laptop)).rejects.toMatchObject({
+    code: 'LAUNCH_REFUSED',
+    message: expect.stringContaining(
+      'has accepted release 2 of office, and production has come to release 1',
+    ),
+  })
+  await using other = await enrolEndpoint(site, ada, 'unknown')
+  expect(await opened(other)).toMatchObject({ version: '1' })
+  await publishNextForTest(ada, office, '3')
+  const wave = { groups: [], endpoints: [], percent: 0 }
+  await ada.send('PUT', '/releases/images/office/channels/production', { version: '3', wave }, z.unknown())
+  expect(await opened(laptop)).toMatchObject({ version: '3' })
 })
 
 async function channelIs(channel: 'test' | 'production'): Promise<void> {
