@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { z } from 'zod'
 import { LocalVms, type LocalVmsOptions, type OpenVm } from '#apps/endpoint/vm/local-vms.ts'
 import { vmControlOf } from '#apps/endpoint/vm/vm-control.ts'
-import { readVms } from '#apps/endpoint/vm/vm-record.ts'
+import { makeVmFolder, readVms, registerVm, unregisterVm } from '#apps/endpoint/vm/vm-record.ts'
 import type { RfbPerson } from '#apps/host/rfb-person.rig.ts'
 import { releaseMetadata } from '#apps/site-client/release-metadata.ts'
 import { personView, tokenAnswer } from '#core/api/admin.ts'
@@ -500,6 +500,13 @@ test('the command line runs it, lists it, and ends it; another launch lets one g
     await person.ready
     const listed = await (await cli(['vm', 'list'])).ended
     expect(listed.stdout).toMatch(/desk\s+Nora\S* \S+\s+running\s+tiny:1/)
+    // One that does not answer hides no other.
+    const [record] = await readVms(env.TRUSTCAST_RUN)
+    const silent = await makeVmFolder(env.TRUSTCAST_RUN, 'deadbeef')
+    await registerVm(silent, { ...record!, id: 'deadbeef' })
+    const both = (await (await cli(['vm', 'list'])).ended).stdout
+    expect([/ running /.test(both), /deadbeef .* does not answer /.test(both)]).toEqual([true, true])
+    await unregisterVm(silent)
     await setGroups('nora', ['contractors'])
     await until(() => launched.output().includes('is paused and waits'), 'it waits')
     expect(launched.output()).toContain('Go on in the data centre')

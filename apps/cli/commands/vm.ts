@@ -1,5 +1,11 @@
 import { runDirectory } from '#apps/endpoint/disk/run-dir.ts'
-import { pickVm, type VmControl, type VmStatusView, vmControlOf } from '#apps/endpoint/vm/vm-control.ts'
+import {
+  LocalVmError,
+  pickVm,
+  type VmControl,
+  type VmStatusView,
+  vmControlOf,
+} from '#apps/endpoint/vm/vm-control.ts'
 import { readVms, type VmRecord } from '#apps/endpoint/vm/vm-record.ts'
 import { CliError, usage } from '../cli-error.ts'
 import { type Command, commandGroup, parse, table } from '../command.ts'
@@ -22,7 +28,10 @@ const list: Command = {
     parse(args, {}, [0, 0])
     const known = await knownVms()
     const vms = await Promise.all(
-      known.map(async ({ control, ...record }) => ({ record, status: await control.status() })),
+      known.map(async ({ control, ...record }) => ({
+        record,
+        status: await control.status().catch(withoutAnswer),
+      })),
     )
     out.result({ vms: vms.map(({ record, status }) => ({ ...record, ...status })) }, () =>
       vms.length === 0
@@ -47,8 +56,16 @@ const list: Command = {
   },
 }
 
-function rowOf({ record, status }: { record: VmRecord; status: VmStatusView }): readonly string[] {
+function rowOf({
+  record,
+  status,
+}: {
+  record: VmRecord
+  status: VmStatusView | undefined
+}): readonly string[] {
   const { id, workspace, person, image, display, since } = record
+  if (status === undefined)
+    return [id, workspace.id, person.name, 'does not answer', image, '', '', '', '', display, since]
   const { state, stats, viewers } = status
   const words = [sizeText(stats.bytesWritten), replicaText(status.replica), String(viewers), display, since]
   return [id, workspace.id, person.name, state, image, copyText(status), ...words]
@@ -139,6 +156,12 @@ async function ownVms(): Promise<readonly KnownVm[]> {
   if (process.getuid?.() !== 0 && !process.env['TRUSTCAST_RUN'] && !process.env['XDG_RUNTIME_DIR']) return []
   const runDir = runDirectory(process.env, process.getuid?.())
   return (await readVms(runDir)).map((record) => ({ ...record, control: vmControlOf(runDir, record) }))
+}
+
+/** One that is just ending, or hangs, does not hide the others. */
+function withoutAnswer(error: unknown): undefined {
+  if (error instanceof LocalVmError && error.code === 'LOCAL_VM_NOT_ANSWERING') return undefined
+  throw error
 }
 
 function withoutService(error: unknown): readonly VmRecord[] {

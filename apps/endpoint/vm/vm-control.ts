@@ -146,11 +146,13 @@ export function pickVm<Vm extends Pick<VmRecord, 'id' | 'workspace'>>(
 /** @throws {ControlRefusal} {LocalVmError} LOCAL_VM_NOT_ANSWERING */
 async function ask<Answer>(path: string, wanted: VmRequest, schema: z.ZodType<Answer>): Promise<Answer> {
   try {
-    return await askControlSocket(path, wanted, schema, true)
+    // How it is it says at once; all else may take its time.
+    return await askControlSocket(path, wanted, schema, !('status' in wanted))
   } catch (error) {
     if (!(error instanceof NoAnswer)) throw error
     const { message, cause } = error
     throw new LocalVmError('LOCAL_VM_NOT_ANSWERING', `the process of the VM did not answer: ${message}`, {
+      remedy: 'Try again; if it stays so, end that process: its VM ends with it.',
       cause,
     })
   }
