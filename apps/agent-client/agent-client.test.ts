@@ -92,6 +92,24 @@ test('whoever has lost the secret of the machine enrols it again in the same fol
   }
 })
 
+test('no token is spent where what it brings could not be kept', async () => {
+  await using endpoints = await FakeSite.start(authority, 'endpoint')
+  const wish = { url: endpoints.publicUrl, token: endpoints.token(), kind: 'endpoint' } as const
+  const secret = join(folder, 'no-secret')
+  await writeFile(secret, 'short', { mode: 0o600 })
+  vi.stubEnv('TRUSTCAST_HOST_SECRET', secret)
+  try {
+    await expect(enrolAgent({ ...wish, dir: dir() })).rejects.toMatchObject({
+      code: 'AGENT_HOST_SECRET_UNSAFE',
+    })
+  } finally {
+    vi.unstubAllEnvs()
+  }
+  await mkdir(join(dir(), 'agent.json.partial'))
+  await expect(enrolAgent({ ...wish, dir: dir() })).rejects.toMatchObject({ code: 'EISDIR' })
+  expect(endpoints.requests).toEqual([])
+})
+
 test('a token for something else, or of another site, makes it nothing; the secret never leaves', async () => {
   const other = await createAuthority({ dir: join(folder, 'other'), siteName: 'Other', now: Date.now() })
   await expect(enrol(site.token('gateway'))).rejects.toMatchObject({ code: 'AGENT_WRONG_TOKEN' })

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { AgentError } from './agent-error.ts'
@@ -81,6 +81,19 @@ export async function readIdentity(dir: string, kind?: AgentIdentity['kind']): P
 export function hasNoIdentity(error: unknown): boolean {
   if (error instanceof AgentError) return error.code === 'AGENT_NOT_ENROLLED'
   return error instanceof Error && 'code' in error && (error.code === 'EACCES' || error.code === 'EPERM')
+}
+
+/**
+ * Fails as `writeIdentity` would, before a token is spent on an identity that cannot be kept.
+ *
+ * @throws {AgentError} AGENT_HOST_SECRET_UNSAFE; the operating system's error when this account cannot write there
+ */
+export async function requireKeepable(dir: string, kind: AgentIdentity['kind']): Promise<void> {
+  await mkdir(dir, { recursive: true, mode: 0o700 })
+  if (kind === 'endpoint') await sealOnHost('', 'nothing')
+  const probe = `${pathIn(dir)}.partial`
+  await writeFile(probe, '', { mode: 0o600 })
+  await rm(probe)
 }
 
 /** Replaces the identity, whole or not at all; only its owner can read it, and an endpoint's key only on its machine. */

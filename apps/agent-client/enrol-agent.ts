@@ -9,7 +9,7 @@ import {
 } from '#adapters/pki-x509/index.ts'
 import { enrolAnswer } from '#core/api/admin.ts'
 import { AgentError } from './agent-error.ts'
-import { type AgentIdentity, writeIdentity } from './agent-identity.ts'
+import { type AgentIdentity, requireKeepable, writeIdentity } from './agent-identity.ts'
 import { forgetIdentity, forgetTpmKey, requireReplaceable } from './earlier-identity.ts'
 import { proveTpm, type TpmChoice } from './enrol-tpm.ts'
 import { getText, postJson } from './request-json.ts'
@@ -37,7 +37,7 @@ export interface Enrolment {
  * The private key is made here and stays here. The site is believed only once it has shown the root certificate that
  * the token names, and then proven a certificate under it; before that it gets no secret.
  *
- * @throws {AgentError} AGENT_ENROLLED_ALREADY, AGENT_WRONG_TOKEN, AGENT_WRONG_CERTIFICATE, AGENT_SITE_AWAY, AGENT_SITE_REFUSED, AGENT_SITE_MALFORMED
+ * @throws {AgentError} AGENT_ENROLLED_ALREADY, AGENT_HOST_SECRET_UNSAFE, AGENT_WRONG_TOKEN, AGENT_WRONG_CERTIFICATE, AGENT_SITE_AWAY, AGENT_SITE_REFUSED, AGENT_SITE_MALFORMED
  * @throws {PkiError} PKI_BAD_TOKEN, PKI_PIN_MISMATCH, PKI_WRONG_PEER
  * @throws {TpmDeviceError} when the TPM that was asked for does not do its part
  */
@@ -47,6 +47,7 @@ export async function enrolAgent(enrolment: Enrolment, signal?: AbortSignal): Pr
   if (tokenKind !== kind)
     throw new AgentError('AGENT_WRONG_TOKEN', `expected a token for a ${kind}, got one for a ${tokenKind}`)
   const earlier = await requireReplaceable(dir, { kind, rootHash }, signal)
+  await requireKeepable(dir, kind)
   const { rootPem, siteId, tls } = await proveSite(url, rootHash, signal)
   const { requestPem, privateKeyPem } = await createIdentityKey()
   const ask = { url, tls, token, request: requestPem }

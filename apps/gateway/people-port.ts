@@ -113,7 +113,12 @@ function answer({ method, url }: IncomingMessage, response: ServerResponse, isRe
       else answerError(response, new GatewayError('GATEWAY_NOT_READY', 'the site has not been heard yet'))
       return
     default:
-      answerError(response, new GatewayError('GATEWAY_NO_SUCH_PATH', 'there is nothing here'))
+      answerError(
+        response,
+        new GatewayError('GATEWAY_NO_SUCH_PATH', 'this is a gateway, and there is nothing here', {
+          remedy: 'Use the address of the site.',
+        }),
+      )
   }
 }
 

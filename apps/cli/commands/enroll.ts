@@ -40,7 +40,7 @@ export const enroll: Command = {
     const { kind } = parseToken(token)
     for (const other of ['host', 'gateway'] as const)
       if (words.flag(other) && other !== kind)
-        throw usage(`the token makes this machine a ${kind}, not a ${other}`)
+        throw usage(`the token is for ${kind === 'endpoint' ? 'an' : 'a'} ${kind}, not for a ${other}`)
     const dir = words.text('state') ?? agentStateDir(kind)
     const note = (text: string): void => out.say(text)
     const identity = await enrolAgent({ url, token, dir, kind, tpm, note }, out.signal)
