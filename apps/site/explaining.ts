@@ -53,7 +53,7 @@ export async function whatIsKnown(site: Site, caller: SignedIn): Promise<Me> {
 export async function listWorkspacesFor(site: Site, caller: SignedIn): Promise<readonly WorkspaceView[]> {
   const [workspaces, shown] = await Promise.all([listWorkspaces(site.store.db), portalOf(site, caller)])
   const views = workspaces.map(async (workspace) => {
-    const { isOn, decision, session, atDevice } = await shown(workspace)
+    const { isOn, decision, launched, session, atDevice } = await shown(workspace)
     if (!isOn) return []
     const { id, name, description, program, icon, disk } = workspace
     return [
@@ -66,9 +66,11 @@ export async function listWorkspacesFor(site: Site, caller: SignedIn): Promise<r
         decision,
         ...(disk && { image: disk.image }),
         // What runs on an endpoint is come back to on it, by its agent.
-        ...(session === undefined || session.host_id === null ? {} : { sessionId: session.id }),
+        ...(session === undefined || session.host_id === null || decision.outcome === undefined
+          ? {}
+          : { sessionId: session.id }),
         ...(atDevice && { here: atDevice }),
-        ...betterThan(session, workspace, atDevice?.decision ?? decision),
+        ...betterThan(session, workspace, atDevice?.decision ?? launched),
       },
     ]
   })
@@ -94,15 +96,34 @@ async function portalOf(site: Site, { person, circumstances, webSession }: Signe
     readAvailability(site, circumstances.endpoint),
     liveSessions(db, { personId: person.id }),
   ])
-  const context = await contextOf(site, rules, { ...circumstances, evidence: [] })
+  const asked = { ...circumstances, evidence: [] }
+  const [context, runningContext] = await Promise.all([
+    contextOf(site, rules, asked),
+    contextOf(site, rules, asked, { isRunning: true }),
+  ])
   const here = await decisionsHere(site, rules, circumstances, webSession.id)
   return async (workspace: WorkspaceDefinition) => {
-    const decision = decideWorkspace(rules, context, workspace, await availability(workspace))
     const session = sessions.find((one) => one.workspace_id === workspace.id && one.state !== 'ending')
+    const launched = decideWorkspace(rules, context, workspace, await availability(workspace))
+    // What runs needs no new room, and is come back to in its own mode.
+    const decision =
+      session === undefined || session.host_id === null
+        ? launched
+        : afterReturn(
+            launched,
+            decideWorkspace(rules, runningContext, { ...workspace, modes: [session.mode] }, () => undefined),
+          )
     const atDevice = await here?.(workspace)
     const isOffered = isWithinReach(decision) || (atDevice !== undefined && isWithinReach(atDevice.decision))
-    return { isOn: session !== undefined || isOffered, decision, session, atDevice }
+    return { isOn: session !== undefined || isOffered, decision, launched, session, atDevice }
   }
+}
+
+/** What coming back to a session would get; what it could have instead is refused as a launch would be. */
+function afterReturn(launched: DecisionView, returned: DecisionView): DecisionView {
+  if (returned.outcome === undefined) return returned
+  const { mode } = returned.outcome
+  return { ...returned, refused: launched.refused.filter((refusal) => refusal.mode !== mode) }
 }
 
 /** The way back up: what a launch would be given now, when that stands before what runs in the data centre. */

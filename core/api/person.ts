@@ -86,7 +86,7 @@ export const workspaceView = z.strictObject({
   decision,
   /** The image that it streams where it is delivered as a disk. */
   image: label.optional(),
-  /** The person's running session of this workspace, if any. */
+  /** The person's running session of this workspace that they may come back to from here, if any. */
   sessionId: uuid.optional(),
   /** What the device that this browser was seen on would be given, where the workspace can run on one. */
   here: z.strictObject({ endpoint: machine, decision }).optional(),

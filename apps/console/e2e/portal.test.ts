@@ -112,6 +112,39 @@ permit (
   await page.context().close()
 })
 
+test('what runs and may not be come back to as things are now offers no way there, and can be ended', async () => {
+  const admin = await site.signIn('ada')
+  const { text } = await admin.get('/admin/policy', z.object({ text: z.string() }))
+  const page = await visitors.visit()
+  await signInAt(page, 'nora')
+  await tileOf(page, 'Terminal')
+    .getByRole('button', { name: /Open|Reconnect/ })
+    .click()
+  await untilLive(page)
+  await page.goto('/')
+  await page.getByRole('button', { name: 'Nora Lind' }).click()
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  await page.waitForURL(/\/sign-in/)
+  // Nobody is signed in: it is frozen and lives on.
+  const closed = `
+@id("terminal-closed")
+@reason("The terminal is closed")
+forbid (principal, action, resource == Workspace::"terminal");
+`
+  await admin.send('PUT', '/admin/policy', { text: text + closed }, z.unknown())
+  await signInAt(page, 'nora')
+  const running = page.getByRole('listitem', { name: 'Terminal' })
+  await sees(running, /not permitted from here now/)
+  await sees(tileOf(page, 'Terminal'), 'The terminal is closed.')
+  expect(await running.getByRole('button').allInnerTexts()).toEqual(['End'])
+  expect(await tileOf(page, 'Terminal').getByRole('button').allInnerTexts()).toEqual(['Why?'])
+  await running.getByRole('button', { name: 'End' }).click()
+  await page.getByRole('button', { name: 'End session' }).click()
+  await running.waitFor({ state: 'detached' })
+  await admin.send('PUT', '/admin/policy', { text }, z.unknown())
+  await page.context().close()
+})
+
 test('signing out ends the visit: neither the way back nor the cookie opens anything', async () => {
   const page = await visitors.visit()
   await signInAt(page, 'nora')

@@ -63,7 +63,13 @@ export function PortalPage(): ReactElement {
       </header>
       {taken.length > 0 && <TakenSessions sessions={taken} workspaces={workspaces} onDismiss={dismiss} />}
       {running.length > 0 && (
-        <RunningSessions sessions={running} device={device} onReconnect={reconnect} onChange={reload} />
+        <RunningSessions
+          sessions={running}
+          workspaces={workspaces}
+          device={device}
+          onReconnect={reconnect}
+          onChange={reload}
+        />
       )}
       {workspaces.length === 0 ? (
         <NoWorkspaces />

@@ -1,5 +1,5 @@
 import { type ReactElement, useState } from 'react'
-import type { SessionView } from '#core/api/person.ts'
+import type { SessionView, WorkspaceView } from '#core/api/person.ts'
 import { api } from '../api/api.ts'
 import { Confirm } from '../ui/dialog.tsx'
 import { Icon } from '../ui/icons.tsx'
@@ -13,6 +13,8 @@ import type { Device } from './use-device.ts'
 /** Sessions of this person that run now, wherever they were opened. */
 export function RunningSessions(props: {
   readonly sessions: readonly SessionView[]
+  /** They say which of these may be come back to from here. */
+  readonly workspaces: readonly WorkspaceView[]
   readonly device: Device
   readonly onReconnect: (id: string) => void
   readonly onChange: () => void
@@ -42,10 +44,11 @@ export function RunningSessions(props: {
               <span className="muted">
                 {sessionStateName(session)} · started {ago(session.startedAt, now)}
                 {session.endpoint !== undefined && ` · on ${session.endpoint.name}`}
+                {isOutOfReach(session, props.workspaces) && ' · not permitted from here now'}
               </span>
             </span>
             <span className="row-actions">
-              {session.endpoint === undefined && (
+              {props.workspaces.some(({ sessionId }) => sessionId === session.id) && (
                 <button
                   type="button"
                   className="button button-small"
@@ -84,6 +87,11 @@ export function RunningSessions(props: {
       )}
     </section>
   )
+}
+
+/** Whether it runs in the data centre, and the site would not let this person come back to it as they are here. */
+function isOutOfReach({ id, endpoint, state }: SessionView, workspaces: readonly WorkspaceView[]): boolean {
+  return endpoint === undefined && state !== 'ending' && !workspaces.some(({ sessionId }) => sessionId === id)
 }
 
 /** Whether it runs in a virtual machine of the device that this page is shown on, which shows its screen here, too. */
