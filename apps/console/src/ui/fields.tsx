@@ -1,26 +1,109 @@
 import {
+  type FormEvent,
   type InputHTMLAttributes,
   type ReactElement,
+  type ReactNode,
   type SelectHTMLAttributes,
   type TextareaHTMLAttributes,
   useId,
+  useState,
 } from 'react'
+import { flushSync } from 'react-dom'
+import { Icon } from './icons.tsx'
+
+type Control = HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement
+
+/** What a field says beside its label: a hint, and what is wrong with it. */
+function useNotes(label: string, hint: string | undefined) {
+  const id = useId()
+  const { problem, checks } = useProblem<Control>(label)
+  const notes = [problem !== undefined && `${id}-problem`, hint !== undefined && `${id}-hint`].filter(Boolean)
+  return {
+    control: {
+      id,
+      ...checks,
+      'aria-invalid': problem !== undefined || undefined,
+      'aria-describedby': notes.length === 0 ? undefined : notes.join(' '),
+    },
+    notes: (
+      <>
+        {problem !== undefined && <FieldProblem id={`${id}-problem`}>{problem}</FieldProblem>}
+        {hint !== undefined && (
+          <p id={`${id}-hint`} className="hint">
+            {hint}
+          </p>
+        )}
+      </>
+    ),
+  }
+}
+
+/**
+ * What the browser finds wrong with a control when its form is submitted, in our words and beside it instead of in a bubble that goes away;
+ * the first one in the form takes the focus. It is gone as soon as it is put right.
+ */
+export function useProblem<Element extends Control>(
+  label: string,
+): {
+  readonly problem: string | undefined
+  readonly checks: {
+    readonly onInvalid: (event: InvalidEvent<Element>) => void
+    readonly onInput: (event: InputEvent<Element>) => void
+  }
+} {
+  const [problem, setProblem] = useState<string>()
+  return {
+    problem,
+    checks: {
+      onInvalid(event) {
+        event.preventDefault()
+        const control = event.currentTarget
+        // It is there before the focus is: what describes a control is read out when it takes the focus.
+        flushSync(() => setProblem(problemOf(label, control)))
+        const all = [...(control.form?.elements ?? [])]
+        const first = all.find((one) => !(one instanceof HTMLFieldSetElement) && one.matches(':invalid'))
+        if (first === control) control.focus()
+      },
+      onInput({ currentTarget }) {
+        if (problem !== undefined && currentTarget.validity.valid) setProblem(undefined)
+      },
+    },
+  }
+}
+
+type InvalidEvent<Element> = Pick<FormEvent<Element>, 'preventDefault' | 'currentTarget'>
+type InputEvent<Element> = Pick<FormEvent<Element>, 'currentTarget'>
+
+function problemOf(label: string, control: Control): string {
+  const { validity, title, validationMessage } = control
+  if (validity.valueMissing) return `${label}: this is missing.`
+  if (validity.patternMismatch && title !== '') return `${title}.`
+  if (validity.tooShort && control instanceof HTMLInputElement)
+    return `At least ${control.minLength} characters; these are ${control.value.length}.`
+  return validationMessage
+}
+
+/** What is wrong, beside what it is about. */
+export function FieldProblem(props: { readonly id: string; readonly children: ReactNode }): ReactElement {
+  return (
+    <p id={props.id} className="field-problem">
+      <Icon name="warning" />
+      {props.children}
+    </p>
+  )
+}
 
 /** A labelled input with room for a hint. */
 export function TextField(
   props: { readonly label: string; readonly hint?: string } & InputHTMLAttributes<HTMLInputElement>,
 ): ReactElement {
   const { label, hint, ...input } = props
-  const id = useId()
+  const { control, notes } = useNotes(label, hint)
   return (
     <div className="field">
-      <label htmlFor={id}>{label}</label>
-      <input id={id} {...input} aria-describedby={hint === undefined ? undefined : `${id}-hint`} />
-      {hint !== undefined && (
-        <p id={`${id}-hint`} className="hint">
-          {hint}
-        </p>
-      )}
+      <label htmlFor={control.id}>{label}</label>
+      <input {...input} {...control} />
+      {notes}
     </div>
   )
 }
@@ -30,14 +113,12 @@ export function LinesField(
   props: { readonly label: string; readonly hint: string } & TextareaHTMLAttributes<HTMLTextAreaElement>,
 ): ReactElement {
   const { label, hint, ...area } = props
-  const id = useId()
+  const { control, notes } = useNotes(label, hint)
   return (
     <div className="field">
-      <label htmlFor={id}>{label}</label>
-      <textarea id={id} {...area} aria-describedby={`${id}-hint`} />
-      <p id={`${id}-hint`} className="hint">
-        {hint}
-      </p>
+      <label htmlFor={control.id}>{label}</label>
+      <textarea {...area} {...control} />
+      {notes}
     </div>
   )
 }
@@ -51,22 +132,18 @@ export function SelectField(
   } & SelectHTMLAttributes<HTMLSelectElement>,
 ): ReactElement {
   const { label, hint, options, ...select } = props
-  const id = useId()
+  const { control, notes } = useNotes(label, hint)
   return (
     <div className="field">
-      <label htmlFor={id}>{label}</label>
-      <select id={id} {...select} aria-describedby={hint === undefined ? undefined : `${id}-hint`}>
+      <label htmlFor={control.id}>{label}</label>
+      <select {...select} {...control}>
         {options.map((option) => (
           <option key={option.value} value={option.value}>
             {option.label}
           </option>
         ))}
       </select>
-      {hint !== undefined && (
-        <p id={`${id}-hint`} className="hint">
-          {hint}
-        </p>
-      )}
+      {notes}
     </div>
   )
 }
