@@ -1,4 +1,4 @@
-import type { Page } from 'playwright-core'
+import type { Locator, Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { personView, workspaceDefinition, zoneDefinition } from '#core/api/admin.ts'
@@ -154,6 +154,21 @@ test('two admins do not undo each other: what is based on an older policy, netwo
   await ada.getByRole('row', { name: /mine/ }).waitFor()
   await ada.getByRole('row', { name: /theirs/ }).waitFor()
 
+  // A network that both have changed: theirs is shown, and only who has chosen so saves over it.
+  await ada.getByRole('button', { name: 'Edit zone theirs' }).click()
+  await zoneDialog.getByRole('textbox', { name: 'Networks' }).fill('198.51.100.0/25')
+  const changed = await other.get('/admin/zones', z.object({ zones: z.array(zoneDefinition) }))
+  const hostile = changed.zones.map((one) => (one.name === 'theirs' ? { ...one, kind: 'hostile' } : one))
+  await other.send('PUT', '/admin/zones', { zones: hostile }, z.unknown())
+  await zoneDialog.getByRole('button', { name: 'Save' }).click()
+  await sees(zoneDialog.getByRole('row', { name: 'Kind' }), 'hostile')
+  expect(await zoneDialog.getByRole('button', { name: 'Save', exact: true }).count()).toBe(0)
+  await zoneDialog.getByRole('button', { name: 'Discard mine' }).click()
+  expect(await zoneDialog.getByRole('radio', { name: 'hostile' }).isChecked()).toBe(true)
+  expect(await zoneDialog.getByRole('textbox', { name: 'Networks' }).inputValue()).toBe('198.51.100.0/24')
+  await zoneDialog.getByRole('button', { name: 'Cancel' }).click()
+  await zoneDialog.waitFor({ state: 'detached' })
+
   // One click too many takes no network away.
   await ada.getByRole('button', { name: 'Edit zone mine' }).click()
   await zoneDialog.getByRole('button', { name: 'Remove' }).click()
@@ -187,6 +202,17 @@ test('a workspace that is edited keeps its command, and a new one never takes th
   const described = { ...before, description: 'Words only' }
   expect(await terminal()).toEqual(described)
 
+  await ada.getByRole('button', { name: 'Edit Terminal' }).click()
+  await dialog.getByLabel('Name', { exact: true }).fill('My terminal')
+  await asked.send('PUT', '/admin/workspaces/terminal', { ...described, icon: 'chart' }, z.unknown())
+  await dialog.getByRole('button', { name: 'Save' }).click()
+  await sees(dialog.getByRole('row', { name: 'Icon' }), 'chart')
+  expect(await terminal()).toEqual({ ...described, icon: 'chart' })
+  await dialog.getByRole('button', { name: 'Save mine over it' }).click()
+  await dialog.waitFor({ state: 'detached' })
+  expect(await terminal()).toEqual({ ...described, name: 'My terminal' })
+  await asked.send('PUT', '/admin/workspaces/terminal', described, z.unknown())
+
   await ada.getByRole('button', { name: 'Add a workspace' }).click()
   await dialog.getByLabel('Identifier').fill('terminal')
   await dialog.getByLabel('Name', { exact: true }).fill('Mine')
@@ -201,12 +227,44 @@ test('a workspace that is edited keeps its command, and a new one never takes th
   expect(program).toEqual({ kind: 'application', command: ['xterm', '-T', 'Two words'] })
 })
 
-test('an admin adds a person who can sign in', async () => {
+test('an admin adds a person who can sign in; what is missing is said where it is, and nothing typed is lost', async () => {
   await goTo(ada, 'People')
   await ada.getByRole('button', { name: 'Add a person' }).click()
-  const dialog = ada.getByRole('dialog')
+  const dialog = ada.getByRole('dialog', { name: 'Add a person' })
+  await ada.keyboard.press('Escape')
+  await dialog.waitFor({ state: 'detached' })
+  await ada.getByRole('button', { name: 'Add a person' }).click()
   await dialog.getByLabel('Name', { exact: true }).fill('Mia Koch')
-  await dialog.getByLabel('User name').fill('mia')
+  await dialog.getByLabel('User name').fill('Mia K')
+  await dialog.getByRole('button', { name: 'Add' }).click()
+  const login = dialog.getByRole('textbox', { name: 'User name' })
+  expect(await login.evaluate((field) => field === document.activeElement)).toBe(true)
+  await expectWrong(login, 'Lower-case letters, digits, dots and dashes, 32 at most.')
+  await expectWrong(
+    dialog.getByLabel('First password'),
+    'First password: this is missing. 12 characters or more.',
+  )
+  await dialog.getByLabel('First password').fill('short')
+  await dialog.getByRole('button', { name: 'Add' }).click()
+  await expectWrong(
+    dialog.getByLabel('First password'),
+    'At least 12 characters; these are 5. 12 characters or more.',
+  )
+  await login.fill('mia')
+  expect(await login.getAttribute('aria-invalid')).toBeNull()
+
+  for (const leave of [
+    () => ada.keyboard.press('Escape'),
+    () => dialog.getByRole('button', { name: 'Close' }).first().click(),
+    () => dialog.getByRole('button', { name: 'Cancel' }).click(),
+  ]) {
+    await leave()
+    const question = ada.getByRole('dialog', { name: 'Discard what you have changed?' })
+    await question.waitFor()
+    await ada.keyboard.press('Escape')
+    await question.waitFor({ state: 'detached' })
+    expect(await login.inputValue()).toBe('mia')
+  }
   await dialog.getByLabel('Groups').fill('employees')
   await dialog.getByLabel('First password').fill('velvet-compass-31')
   await dialog.getByRole('button', { name: 'Add' }).click()
@@ -318,6 +376,14 @@ async function hostOf(page: Page, sessions: number) {
   const card = page.getByRole('article').filter({ hasText: `${sessions} of ` })
   await card.waitFor()
   return page.getByRole('article', { name: (await card.getAttribute('aria-label')) ?? '' })
+}
+
+/** A field that says itself what is wrong with it, to eyes and ears. */
+async function expectWrong(field: Locator, description: string): Promise<void> {
+  expect(await field.getAttribute('aria-invalid')).toBe('true')
+  const ids = ((await field.getAttribute('aria-describedby')) ?? '').split(' ')
+  const notes = ids.map((id) => field.page().locator(`[id="${id}"]`).innerText())
+  expect((await Promise.all(notes)).join(' ')).toBe(description)
 }
 
 /** Names of the buttons on the page that would change something. */

@@ -75,7 +75,7 @@ export function AddMachine(props: {
             )}
             {error !== undefined && <Problem error={error} />}
           </div>
-          <DialogFoot onClose={onClose}>
+          <DialogFoot>
             <button type="submit" className="button button-primary" disabled={busy}>
               Make the command
             </button>

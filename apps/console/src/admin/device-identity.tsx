@@ -104,7 +104,7 @@ function AcceptDialog(props: {
         )}
         {error !== undefined && <Problem error={error} />}
       </div>
-      <DialogFoot onClose={onClose}>
+      <DialogFoot>
         <button type="button" className="button button-danger" disabled={busy} onClick={accept}>
           {withAlike && alike.length > 0 ? `Accept these ${alike.length + 1} boots` : 'Accept this boot'}
         </button>
@@ -161,7 +161,7 @@ export function ChangeOwner(props: {
               />
               {error !== undefined && <Problem error={error} />}
             </div>
-            <DialogFoot onClose={() => setChanging(false)}>
+            <DialogFoot>
               <button type="submit" className="button button-primary" disabled={busy}>
                 Save
               </button>

@@ -32,7 +32,7 @@ export function ExplainDialog(props: {
 
   return (
     <Dialog title={`Who gets ${workspace.name}, and how?`} onClose={onClose} wide>
-      <form className="dialog-body" onSubmit={submit}>
+      <form className="dialog-body" role="search" onSubmit={submit}>
         <div className="field-row">
           <TextField
             label="User name"

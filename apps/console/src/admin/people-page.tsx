@@ -180,7 +180,7 @@ function PersonDialog(props: {
           )}
           {error !== undefined && <Problem error={error} />}
         </div>
-        <DialogFoot onClose={props.onClose}>
+        <DialogFoot>
           <button type="submit" className="button button-primary" disabled={busy}>
             {person === undefined ? 'Add' : 'Save'}
           </button>

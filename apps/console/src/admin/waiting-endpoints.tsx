@@ -128,7 +128,7 @@ function LetIn(props: {
           />
           {error !== undefined && <Problem error={error} />}
         </div>
-        <DialogFoot onClose={onClose}>
+        <DialogFoot>
           <button type="submit" className="button button-primary" disabled={busy}>
             Let it in
           </button>

@@ -2,11 +2,13 @@ import { type FormEvent, type ReactElement, useState } from 'react'
 import type { WorkspaceDefinition } from '#core/api/admin.ts'
 import type { DeliveryMode } from '#core/trust/words.ts'
 import { adminApi } from '../api/api.ts'
-import { Dialog, DialogFoot } from '../ui/dialog.tsx'
+import { Dialog } from '../ui/dialog.tsx'
 import { formValue, LinesField, TextField, words } from '../ui/fields.tsx'
 import { Problem, Waiting } from '../ui/message.tsx'
+import { type Facts, isConflict, Overtaken, overtakingOf, SaveFoot } from '../ui/overtaken.tsx'
 import { useAction } from '../ui/use-action.ts'
 import { useResource } from '../ui/use-resource.ts'
+import { channelNames, modeNames } from '../words.ts'
 import { commandOf, linesOf } from './command-lines.ts'
 import { DiskFields, diskFrom } from './disk-fields.tsx'
 import { ModeOrder } from './mode-order.tsx'
@@ -31,9 +33,11 @@ export function EditWorkspace(props: {
   readonly onSaved: () => void
 }): ReactElement {
   const { data, error, reload } = useResource(() => adminApi.workspace(props.id))
+  const [began, setBegan] = useState<Tagged>()
+  if (began === undefined && data !== undefined) setBegan(data)
   return (
     <Dialog title={`Edit ${props.name}`} onClose={props.onClose}>
-      {data === undefined ? (
+      {data === undefined || began === undefined ? (
         <div className="dialog-body">
           {error === undefined ? (
             <Waiting label="Loading the workspace" />
@@ -42,24 +46,38 @@ export function EditWorkspace(props: {
           )}
         </div>
       ) : (
-        <WorkspaceForm workspace={data} onRefused={reload} {...props} />
+        <WorkspaceForm
+          key={began.tag}
+          workspace={began}
+          now={data}
+          onTakeTheirs={() => setBegan(data)}
+          onRefused={reload}
+          {...props}
+        />
       )}
     </Dialog>
   )
 }
 
+type Tagged = WorkspaceDefinition & { readonly tag: string }
+
 function WorkspaceForm(props: {
-  readonly workspace: (WorkspaceDefinition & { readonly tag: string }) | undefined
+  /** As it was when this was begun; undefined for a new one. */
+  readonly workspace: Tagged | undefined
+  /** As it is now. */
+  readonly now?: Tagged
+  readonly onTakeTheirs?: () => void
   readonly onClose: () => void
   readonly onSaved: () => void
   /** What is there now may be another than this form began with. */
   readonly onRefused?: () => void
 }): ReactElement {
-  const { workspace } = props
+  const { workspace, now } = props
   const [modes, setModes] = useState<readonly DeliveryMode[]>(workspace?.modes ?? ['hosted-shared'])
   const [kind, setKind] = useState(workspace?.program.kind ?? 'application')
   const { busy, error, run } = useAction()
   const command = workspace?.program.kind === 'application' ? workspace.program.command : []
+  const overtaking = overtakingOf(workspace && factsOf(workspace), now && factsOf(now))
 
   function submit(event: FormEvent<HTMLFormElement>): void {
     event.preventDefault()
@@ -67,7 +85,7 @@ function WorkspaceForm(props: {
     const definition = definitionFrom(form, workspace?.id, kind, modes, command)
     run(async () => {
       try {
-        await adminApi.defineWorkspace(definition, workspace?.tag ?? 'new')
+        await adminApi.defineWorkspace(definition, now?.tag ?? 'new')
       } catch (error) {
         props.onRefused?.()
         throw error
@@ -155,19 +173,34 @@ function WorkspaceForm(props: {
           autoComplete="off"
           spellCheck={false}
         />
-        {error !== undefined && <Problem error={error} />}
+        {overtaking !== undefined && <Overtaken {...overtaking} />}
+        {error !== undefined && !(overtaking !== undefined && isConflict(error)) && <Problem error={error} />}
       </div>
-      <DialogFoot onClose={props.onClose}>
-        <button type="submit" className="button button-primary" disabled={busy || modes.length === 0}>
-          {workspace === undefined ? 'Add' : 'Save'}
-        </button>
-      </DialogFoot>
+      <SaveFoot
+        overtaking={overtaking}
+        save={workspace === undefined ? 'Add' : 'Save'}
+        disabled={busy}
+        onTakeTheirs={() => props.onTakeTheirs?.()}
+      />
     </form>
   )
 }
 
 function needsDisk(modes: readonly DeliveryMode[]): boolean {
   return modes.includes('streamed-disk') || modes.includes('local-vm')
+}
+
+function factsOf({ name, description, icon, pool, modes, collections, program, disk }: Tagged): Facts {
+  return {
+    Name: name,
+    Description: description,
+    Icon: icon,
+    Program: program.kind === 'desktop' ? 'A whole desktop' : program.command.join(' '),
+    'Delivered as': modes.map((mode) => modeNames[mode]).join(', else '),
+    ...(disk && { Image: [disk.image, channelNames[disk.channel], disk.application ?? ''].join(' ') }),
+    Pool: pool,
+    Collections: collections.join(' '),
+  }
 }
 
 function definitionFrom(

@@ -7,6 +7,7 @@ import { Confirm, Dialog } from '../ui/dialog.tsx'
 import { formValue, TextField, words } from '../ui/fields.tsx'
 import { Icon } from '../ui/icons.tsx'
 import { Problem, Waiting } from '../ui/message.tsx'
+import { type Facts, isConflict, Overtaken, overtakingOf, SaveFoot } from '../ui/overtaken.tsx'
 import { useAction } from '../ui/use-action.ts'
 import { useResource } from '../ui/use-resource.ts'
 
@@ -71,10 +72,12 @@ export function ZoneEditor(): ReactElement {
       )}
       {editing !== undefined && data !== undefined && zones !== undefined && (
         <ZoneDialog
-          zone={editing === 'new' ? undefined : (zones.find(({ name }) => name === editing.name) ?? editing)}
+          key={JSON.stringify(editing)}
+          zone={editing === 'new' ? undefined : editing}
           zones={zones}
           tag={data.tag}
           reload={reload}
+          onTakeTheirs={setEditing}
           onClose={() => setEditing(undefined)}
         />
       )}
@@ -83,13 +86,18 @@ export function ZoneEditor(): ReactElement {
 }
 
 function ZoneDialog(props: {
+  /** As it was when this was opened; undefined for a new one. */
   readonly zone: ZoneDefinition | undefined
+  /** As they are now, under this tag. */
   readonly zones: readonly ZoneDefinition[]
-  readonly onClose: () => void
   readonly tag: string
   readonly reload: () => void
+  readonly onTakeTheirs: (now: ZoneDefinition | undefined) => void
+  readonly onClose: () => void
 }): ReactElement {
   const { zone, zones } = props
+  const now = zones.find(({ name }) => name === zone?.name)
+  const overtaking = overtakingOf(zone && factsOf(zone), now && factsOf(now))
   const { busy, error, run } = useAction()
   const [removing, setRemoving] = useState(false)
 
@@ -119,9 +127,7 @@ function ZoneDialog(props: {
             },
           }),
     }
-    // By name: the list may have been loaded again since this was opened.
-    const isThere = zone !== undefined && zones.some(({ name }) => name === zone.name)
-    replace(isThere ? zones.map((each) => (each.name === zone.name ? changed : each)) : [...zones, changed])
+    replace(now === undefined ? [...zones, changed] : zones.map((each) => (each === now ? changed : each)))
   }
 
   return (
@@ -159,40 +165,42 @@ function ZoneDialog(props: {
             arrives from these networks came through it
           </label>
           <BeaconFields beacon={zone?.beacon} />
-          {error !== undefined && <Problem error={error} />}
-        </div>
-        <footer className="dialog-foot">
-          {zone !== undefined && (
-            <button
-              type="button"
-              className="button button-quiet"
-              disabled={busy}
-              onClick={() => setRemoving(true)}
-            >
-              Remove
-            </button>
+          {overtaking !== undefined && <Overtaken {...overtaking} />}
+          {error !== undefined && !(overtaking !== undefined && isConflict(error)) && (
+            <Problem error={error} />
           )}
-          <span className="grow" />
-          <button type="button" className="button" onClick={props.onClose}>
-            Cancel
-          </button>
-          <button type="submit" className="button button-primary" disabled={busy}>
-            Save
-          </button>
-        </footer>
+        </div>
+        <SaveFoot
+          overtaking={overtaking}
+          save="Save"
+          disabled={busy}
+          onTakeTheirs={() => props.onTakeTheirs(now)}
+          apart={
+            now && (
+              <button
+                type="button"
+                className="button button-quiet"
+                disabled={busy}
+                onClick={() => setRemoving(true)}
+              >
+                Remove
+              </button>
+            )
+          }
+        />
       </form>
-      {removing && zone !== undefined && (
+      {removing && now !== undefined && (
         <Confirm
-          title={`Remove the zone ${zone.name}?`}
+          title={`Remove the zone ${now.name}?`}
           action="Remove the zone"
           onConfirm={() => {
             setRemoving(false)
-            replace(zones.filter(({ name }) => name !== zone.name))
+            replace(zones.filter((each) => each !== now))
           }}
           onClose={() => setRemoving(false)}
         >
           <p>
-            Who is seen at {zone.networks.join(', ')} counts as outside then, unless another zone has the
+            Who is seen at {now.networks.join(', ')} counts as outside then, unless another zone has the
             address. Running sessions are decided again at once, and may step down or end.
           </p>
         </Confirm>
@@ -243,6 +251,16 @@ function BeaconFields({ beacon }: { readonly beacon: ZoneDefinition['beacon'] })
       )}
     </>
   )
+}
+
+function factsOf(zone: ZoneDefinition): Facts {
+  const { kind, networks, beacon } = zone
+  return {
+    Kind: kind,
+    Networks: networks.join(' '),
+    'Counts when': countsWhen(zone),
+    Beacon: beacon === undefined ? 'none' : `${beacon.url} ${beacon.key}`,
+  }
 }
 
 function countsWhen({ kind, vpn, beacon }: ZoneDefinition): string {

@@ -1,7 +1,25 @@
-import { type ReactElement, type ReactNode, useEffect, useId, useRef } from 'react'
+import {
+  createContext,
+  type KeyboardEvent,
+  type ReactElement,
+  type ReactNode,
+  type RefObject,
+  useContext,
+  useEffect,
+  useEffectEvent,
+  useId,
+  useRef,
+  useState,
+} from 'react'
 import { Icon } from './icons.tsx'
 
-/** A modal dialog: the browser keeps the focus inside, Escape closes, the focus returns to where it was. */
+/** Closes the dialog that this is in, as Escape does. */
+const leaving = createContext<() => void>(() => undefined)
+
+/**
+ * A modal dialog: the browser keeps the focus inside, Escape closes, the focus returns to where it was. Where its form was changed it asks
+ * before it closes, and so does the tab; a form with the role `search` holds nothing to lose.
+ */
 export function Dialog(props: {
   readonly title: string
   readonly onClose: () => void
@@ -10,6 +28,8 @@ export function Dialog(props: {
 }): ReactElement {
   const dialog = useRef<HTMLDialogElement>(null)
   const titleId = useId()
+  const [asking, setAsking] = useState(false)
+  const { touch, isChanged } = useChanges(dialog)
   useEffect(() => {
     const before = document.activeElement
     dialog.current?.showModal()
@@ -19,38 +39,105 @@ export function Dialog(props: {
       if (before instanceof HTMLElement) before.focus()
     }
   }, [])
+  function leave(): void {
+    if (isChanged()) setAsking(true)
+    else dialog.current?.close()
+  }
+  function onKeyDown(event: KeyboardEvent): void {
+    if (event.key !== 'Escape' || event.defaultPrevented || event.nativeEvent.isComposing) return
+    // Browsers close for the second Escape in a row without asking the page.
+    event.preventDefault()
+    event.stopPropagation()
+    leave()
+  }
   return (
-    <dialog
-      ref={dialog}
-      className={props.wide === true ? 'dialog dialog-wide' : 'dialog'}
-      aria-labelledby={titleId}
-      onClose={props.onClose}
-    >
-      <header className="dialog-head">
-        <h2 id={titleId}>{props.title}</h2>
-        <button
-          type="button"
-          className="button-icon"
-          aria-label="Close"
-          onClick={() => dialog.current?.close()}
-        >
-          <Icon name="close" />
-        </button>
-      </header>
-      {props.children}
-    </dialog>
+    <leaving.Provider value={leave}>
+      <dialog
+        ref={dialog}
+        className={props.wide === true ? 'dialog dialog-wide' : 'dialog'}
+        aria-labelledby={titleId}
+        onClose={(event) => {
+          // React lets it bubble, from a question that this dialog asks, too.
+          if (event.target === dialog.current) props.onClose()
+        }}
+        onCancel={(event) => {
+          event.preventDefault()
+          if (event.target === dialog.current) leave()
+        }}
+        onKeyDown={onKeyDown}
+        onKeyDownCapture={touch}
+        onPointerDownCapture={touch}
+        onFocusCapture={touch}
+      >
+        <header className="dialog-head">
+          <h2 id={titleId}>{props.title}</h2>
+          <button type="button" className="button-icon" aria-label="Close" onClick={leave}>
+            <Icon name="close" />
+          </button>
+        </header>
+        {props.children}
+        {asking && (
+          <Confirm
+            title="Discard what you have changed?"
+            action="Discard"
+            cancel="Keep editing"
+            onConfirm={props.onClose}
+            onClose={() => setAsking(false)}
+          >
+            <p>It was not saved.</p>
+          </Confirm>
+        )}
+      </dialog>
+    </leaving.Provider>
   )
+}
+
+/** Whether the form of a dialog holds anything else than when it was first touched. */
+function useChanges(dialog: RefObject<HTMLDialogElement | null>): {
+  readonly touch: () => void
+  readonly isChanged: () => boolean
+} {
+  const began = useRef<{ readonly form: HTMLFormElement; readonly content: string }>(undefined)
+  const formOf = () => dialog.current?.querySelector<HTMLFormElement>('form:not([role=search])') ?? undefined
+  function isChanged(): boolean {
+    const form = formOf()
+    return form !== undefined && form === began.current?.form && contentOf(form) !== began.current.content
+  }
+  const askBefore = useEffectEvent((event: BeforeUnloadEvent): void => {
+    if (isChanged()) event.preventDefault()
+  })
+  useEffect(() => {
+    const ask = (event: BeforeUnloadEvent): void => askBefore(event)
+    window.addEventListener('beforeunload', ask)
+    return () => window.removeEventListener('beforeunload', ask)
+  }, [])
+  return {
+    touch() {
+      const form = formOf()
+      if (form !== undefined && form !== began.current?.form)
+        began.current = { form, content: contentOf(form) }
+    },
+    isChanged,
+  }
+}
+
+function contentOf(form: HTMLFormElement): string {
+  return JSON.stringify([...new FormData(form)])
 }
 
 /** The way out, and beside it what the dialog is for. */
 export function DialogFoot(props: {
-  readonly onClose: () => void
   readonly children: ReactNode
+  readonly cancel?: string
+  /** Stands apart from both, at the other end. */
+  readonly apart?: ReactNode
 }): ReactElement {
+  const leave = useContext(leaving)
   return (
     <footer className="dialog-foot">
-      <button type="button" className="button" onClick={props.onClose}>
-        Cancel
+      {props.apart !== undefined && <div className="grow">{props.apart}</div>}
+      <button type="button" className="button" onClick={leave}>
+        {props.cancel ?? 'Cancel'}
       </button>
       {props.children}
     </footer>
@@ -62,13 +149,14 @@ export function Confirm(props: {
   readonly title: string
   readonly children: ReactNode
   readonly action: string
+  readonly cancel?: string
   readonly onConfirm: () => void
   readonly onClose: () => void
 }): ReactElement {
   return (
     <Dialog title={props.title} onClose={props.onClose}>
       <div className="dialog-body">{props.children}</div>
-      <DialogFoot onClose={props.onClose}>
+      <DialogFoot {...(props.cancel === undefined ? {} : { cancel: props.cancel })}>
         <button type="button" className="button button-danger" onClick={props.onConfirm}>
           {props.action}
         </button>

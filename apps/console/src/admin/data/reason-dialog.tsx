@@ -34,7 +34,7 @@ export function ReasonDialog(props: {
           <TextField label="Reason" name="reason" required maxLength={500} autoComplete="off" hint={hint} />
           {error !== undefined && <Problem error={error} />}
         </div>
-        <DialogFoot onClose={onClose}>
+        <DialogFoot>
           <button type="submit" className="button button-danger" disabled={busy}>
             {verb[busy ? 1 : 0]}
           </button>

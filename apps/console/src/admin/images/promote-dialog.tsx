@@ -53,13 +53,20 @@ export function PromoteDialog(props: {
             <legend>Channel</legend>
             {(['test', 'production'] as const).map((each) => (
               <label key={each}>
-                <input type="radio" name="channel" checked={kind === each} onChange={() => setKind(each)} />
+                <input
+                  type="radio"
+                  name="channel"
+                  value={each}
+                  checked={kind === each}
+                  onChange={() => setKind(each)}
+                />
                 {channelNames[each]}
               </label>
             ))}
           </fieldset>
           <SelectField
             label="Release"
+            name="release"
             value={version}
             options={offered.map((each) => ({ value: each, label: labelOf(each, channel) }))}
             onChange={(event) => setChosen(event.target.value)}
@@ -91,7 +98,7 @@ export function PromoteDialog(props: {
           {inWaves && mayWave && <WaveFields key={`${kind} ${version}`} wave={wave} groups={props.groups} />}
           {error !== undefined && <Problem error={error} />}
         </div>
-        <DialogFoot onClose={props.onClose}>
+        <DialogFoot>
           <button type="submit" className="button button-primary" disabled={busy || version === ''}>
             {wave !== undefined && inWaves ? 'Change the wave' : 'Promote'}
           </button>

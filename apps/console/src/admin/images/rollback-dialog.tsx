@@ -52,7 +52,7 @@ export function RollbackDialog(props: {
           />
           {error !== undefined && <Problem error={error} />}
         </div>
-        <DialogFoot onClose={props.onClose}>
+        <DialogFoot>
           <button type="submit" className="button button-primary" disabled={busy}>
             Propose to roll back
           </button>
