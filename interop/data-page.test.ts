@@ -276,6 +276,38 @@ test('the command line lists, withdraws, tells and proves', async () => {
   expect(await run('audit', 'verify', '--proof', file, '--key', key)).toContain('A drill')
 }, 120_000)
 
+test('however many copies there are, all are counted, searched and reached page by page', async () => {
+  const before = (await data()).summary.total
+  const many = 5_100
+  await database.rows(`
+    insert into replicas (id, person_id, scope, image, version, manifest, lease_id, made_at)
+    select gen_random_uuid(), l.person_id, '', 'office', 'v' || n, 'none', l.id, now()
+    from generate_series(1, ${many}) n, (select id, person_id from leases limit 1) l`)
+  const first = await data()
+  expect(first).toMatchObject({ found: before + many, summary: { total: before + many } })
+  expect(first.summary.byArea['datacenter']).toMatchObject({ replicated: many })
+  expect(first.copies).toHaveLength(5_000)
+  const last = await olaf.get(`/data?after=${first.next}`, dataAnswer)
+  expect(last).toMatchObject({ found: before + many, summary: { total: before + many } })
+  expect(last.next).toBeUndefined()
+  expect(new Set([...first.copies, ...last.copies].map(({ id }) => id)).size).toBe(before + many)
+
+  const wanted = await olaf.get('/data?search=replica+office:v5099&area=datacenter', dataAnswer)
+  expect(wanted).toMatchObject({ found: 1, copies: [{ image: { version: 'v5099' } }] })
+  expect(wanted.summary.total).toBe(before + many)
+  expect(await olaf.get('/data?search=v5099&area=hostile', dataAnswer)).toMatchObject({
+    found: 0,
+    copies: [],
+  })
+  const few = await olaf.get('/data?search=v509&limit=7', dataAnswer)
+  const rest = await olaf.get(`/data?search=v509&limit=7&after=${few.next}`, dataAnswer)
+  expect([few.copies.length, rest.copies.length, rest.next]).toEqual([7, 4, undefined])
+
+  const listed = await site.cli(['lease', 'list', '--all', '--json'], { login: 'ada' })
+  expect((JSON.parse(listed.stdout) as { copies: unknown[] }).copies).toHaveLength(before + many)
+  await database.rows("delete from replicas where manifest = 'none'")
+})
+
 test('every entry of this site’s log is told in a sentence of its own kind', async () => {
   const log = await entries()
   for (const entry of log) {

@@ -1,11 +1,11 @@
-import { sql } from 'kysely'
+import { type RawBuilder, sql } from 'kysely'
 import { openLeaseStates } from '#core/lease/index.ts'
 import type { BeaconSeen } from '#core/trust/index.ts'
 import { bytesWritten } from './leases.ts'
 import type { AgentRow, LeaseRow, SessionRow, WorkspaceRow } from './schema.ts'
 import type { Db } from './store.ts'
 
-/** Where data is now, and where it was left. */
+/** Where data is now, and where it was left: of each kind a part, behind the one with the id `after`. */
 
 /** What every copy is told by. */
 interface CopyColumns {
@@ -40,11 +40,16 @@ export interface KeptCopyRow extends LeasedCopyRow {
 }
 
 const live = ['starting', 'ready', 'ending'] as const
-/** Of each kind. */
-export const mostCopies = 5_000
+/** Of each kind, in the order of their ids. */
+export const copiesAtOnce = 5_000
+
+/** By it parts of a list follow each other. Not the id itself: for the order of that its index is read, and with it all that ever was. */
+export function textOf(id: string): RawBuilder<string> {
+  return sql`${sql.ref(id)}::text collate "C"`
+}
 
 /** Sessions on hosts that have not ended. */
-export async function hostedCopies(db: Db): Promise<readonly HostedCopyRow[]> {
+export async function hostedCopies(db: Db, after = ''): Promise<readonly HostedCopyRow[]> {
   const rows = await db
     .selectFrom('sessions as s')
     .innerJoin('people as p', 'p.id', 's.person_id')
@@ -59,8 +64,9 @@ export async function hostedCopies(db: Db): Promise<readonly HostedCopyRow[]> {
     .select(['m.revoked_at as machine_revoked_at', 'b.address as web_address'])
     .select(['v.address as agent_address', 'v.beacon'])
     .where('s.state', 'in', live)
-    .orderBy('s.started_at')
-    .limit(mostCopies)
+    .where(textOf('s.id'), '>', after)
+    .orderBy(textOf('s.id'))
+    .limit(copiesAtOnce)
     .execute()
   return rows
 }
@@ -82,17 +88,23 @@ function leased(db: Db) {
 }
 
 /** Leases under which something may still be read. */
-export async function leasedCopies(db: Db): Promise<readonly LeasedCopyRow[]> {
-  return leased(db).where('l.state', 'in', openLeaseStates).orderBy('l.made_at').limit(mostCopies).execute()
+export async function leasedCopies(db: Db, after = ''): Promise<readonly LeasedCopyRow[]> {
+  return leased(db)
+    .where('l.state', 'in', openLeaseStates)
+    .where(textOf('l.id'), '>', after)
+    .orderBy(textOf('l.id'))
+    .limit(copiesAtOnce)
+    .execute()
 }
 
 /** Virtual machines that stand still in memory although their lease is over, as their endpoint has said after `since`. */
-export async function pausedCopies(db: Db, since: Date): Promise<readonly LeasedCopyRow[]> {
+export async function pausedCopies(db: Db, since: Date, after = ''): Promise<readonly LeasedCopyRow[]> {
   return leased(db)
     .where('l.state', '=', 'ended')
     .where('l.paused_at', '>', since)
-    .orderBy('l.made_at')
-    .limit(mostCopies)
+    .where(textOf('l.id'), '>', after)
+    .orderBy(textOf('l.id'))
+    .limit(copiesAtOnce)
     .execute()
 }
 
@@ -102,7 +114,7 @@ export async function pausedCopies(db: Db, since: Date): Promise<readonly Leased
  *
  * @param pausedSince overlays of machines that stand still in memory since then are no copies of their own
  */
-export async function keptCopies(db: Db, pausedSince: Date): Promise<readonly KeptCopyRow[]> {
+export async function keptCopies(db: Db, pausedSince: Date, after = ''): Promise<readonly KeptCopyRow[]> {
   const last = sql<{ id: string; written: string }>`
     (select (array_agg(k.id order by k.ended_at desc))[1] as id, sum(k.written)::text as written
     from (
@@ -120,7 +132,8 @@ export async function keptCopies(db: Db, pausedSince: Date): Promise<readonly Ke
     .select('k.written')
     .where('l.overlay_at_start', '<>', 'discard')
     .where(sql<boolean>`not l.superseded`)
-    .orderBy('l.ended_at')
-    .limit(mostCopies)
+    .where(textOf('l.id'), '>', after)
+    .orderBy(textOf('l.id'))
+    .limit(copiesAtOnce)
     .execute()
 }

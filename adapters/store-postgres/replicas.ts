@@ -1,4 +1,5 @@
 import { sql } from 'kysely'
+import { textOf } from './data.ts'
 import type { NewReplica, ReplicaRow } from './replicas-table.ts'
 import type { LeaseRow, WorkspaceRow } from './schema.ts'
 import type { Db } from './store.ts'
@@ -211,8 +212,8 @@ export interface ReplicaCopyRow
   readonly endpoint_name: string
 }
 
-/** Those that hold something, the oldest first. */
-export async function replicaCopies(db: Db, most: number): Promise<readonly ReplicaCopyRow[]> {
+/** Those that hold something, in the order of their ids, behind the one with the id `after`. */
+export async function replicaCopies(db: Db, most: number, after = ''): Promise<readonly ReplicaCopyRow[]> {
   return db
     .selectFrom('replicas as r')
     .innerJoin('leases as l', 'l.id', 'r.lease_id')
@@ -224,7 +225,8 @@ export async function replicaCopies(db: Db, most: number): Promise<readonly Repl
     .select(['p.login as person_login', 'p.name as person_name', 'w.definition as workspace'])
     .select('m.name as endpoint_name')
     .where('r.manifest', 'is not', null)
-    .orderBy('r.made_at')
+    .where(textOf('r.id'), '>', after)
+    .orderBy(textOf('r.id'))
     .limit(most)
     .execute()
 }

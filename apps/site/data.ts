@@ -1,13 +1,13 @@
 import {
+  copiesAtOnce,
   hostedCopies,
   keptCopies,
   leasedCopies,
-  mostCopies,
   pausedCopies,
   replicaCopies,
 } from '#adapters/store-postgres/index.ts'
-import type { DataAnswer } from '#core/api/data.ts'
-import { summaryOf } from '#core/data/index.ts'
+import type { DataAnswer, DataCopy, DataQuery } from '#core/api/data.ts'
+import { addToSummary, choosing, emptySummary } from '#core/data/index.ts'
 import { pausedSince } from '#core/lease/index.ts'
 import {
   hostedCopyOf,
@@ -20,26 +20,90 @@ import {
 import { readRules } from './rules.ts'
 import type { Site } from './site.ts'
 
-/** Every copy of data as the site knows it now: what runs on hosts, what endpoints hold, what was left on them, and replicas of it. */
-export async function readData(site: Site): Promise<DataAnswer> {
+/**
+ * Copies of data as the site knows them now: what runs on hosts, what endpoints hold, what was left on them, and replicas of it.
+ *
+ * All of them are counted and looked at, a part at a time: in which zone a copy is seen is not known to the database.
+ */
+export async function readData(site: Site, query: DataQuery): Promise<DataAnswer> {
+  const { after = '', limit } = query
+  const sight: Sight = { now: site.now(), rules: await readRules(site.store.db) }
+  const isChosen = choosing(query)
+  const summary = emptySummary()
+  const page: Placed[] = []
+  let found = 0
+  let isMore = false
+  for await (const placed of everyCopy(site, sight)) {
+    addToSummary(summary, placed.copy)
+    if (!isChosen(placed.copy)) continue
+    found += 1
+    if (placed.place <= after) continue
+    if (page.length < limit) page.push(placed)
+    else isMore = true
+  }
+  const next = isMore ? page.at(-1)?.place : undefined
+  return {
+    at: new Date(sight.now).toISOString(),
+    copies: page.toSorted(byAge).map(({ copy }) => copy),
+    found,
+    ...(next === undefined ? {} : { next }),
+    summary,
+  }
+}
+
+interface Placed {
+  readonly copy: DataCopy
+  /** In the order of all: the number of its kind, and its id. */
+  readonly place: string
+}
+
+/** Within their kind, the oldest first. */
+function byAge(a: Placed, b: Placed): number {
+  const [one, other] = [a, b].map(({ place, copy }) => `${place.charAt(0)} ${copy.since}`)
+  return (one ?? '') < (other ?? '') ? -1 : 1
+}
+
+async function* everyCopy(site: Site, sight: Sight): AsyncGenerator<Placed> {
   const { db } = site.store
-  const since = new Date(pausedSince(site.now()))
-  const [rules, hosted, leased, paused, kept, replicas] = await Promise.all([
-    readRules(db),
-    hostedCopies(db),
-    leasedCopies(db),
-    pausedCopies(db, since),
-    keptCopies(db, since),
-    replicaCopies(db, mostCopies),
-  ])
-  const sight: Sight = { now: site.now(), rules }
-  const copies = [
-    ...leased.map((row) => leasedCopyOf(row, sight)),
-    ...paused.map((row) => pausedCopyOf(row, sight)),
-    ...kept.map((row) => keptCopyOf(row, sight)),
-    ...hosted.map((row) => hostedCopyOf(row, sight)),
-    ...replicas.map((row) => replicaCopyOf(row, { id: site.siteId, name: site.config.name })),
+  const since = new Date(pausedSince(sight.now))
+  const self = { id: site.siteId, name: site.config.name }
+  const kinds = [
+    inParts(
+      (after) => leasedCopies(db, after),
+      (row) => leasedCopyOf(row, sight),
+    ),
+    inParts(
+      (after) => pausedCopies(db, since, after),
+      (row) => pausedCopyOf(row, sight),
+    ),
+    inParts(
+      (after) => keptCopies(db, since, after),
+      (row) => keptCopyOf(row, sight),
+    ),
+    inParts(
+      (after) => hostedCopies(db, after),
+      (row) => hostedCopyOf(row, sight),
+    ),
+    inParts(
+      (after) => replicaCopies(db, copiesAtOnce, after),
+      (row) => replicaCopyOf(row, self),
+    ),
   ]
-  const complete = [hosted, leased, paused, kept, replicas].every(({ length }) => length < mostCopies)
-  return { at: new Date(sight.now).toISOString(), copies, complete, summary: summaryOf(copies) }
+  for (const [kind, copies] of kinds.entries())
+    for await (const copy of copies) yield { copy, place: `${kind}.${copy.id}` }
+}
+
+/** All rows of a list that gives them in the order of their ids, as copies. */
+async function* inParts<Row extends { readonly id: string }>(
+  list: (after: string) => Promise<readonly Row[]>,
+  copyOf: (row: Row) => DataCopy,
+): AsyncGenerator<DataCopy> {
+  let after = ''
+  for (;;) {
+    const rows = await list(after)
+    for (const row of rows) yield copyOf(row)
+    const last = rows.at(-1)
+    if (last === undefined || rows.length < copiesAtOnce) return
+    after = last.id
+  }
 }

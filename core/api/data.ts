@@ -90,12 +90,33 @@ export type DataCopy = z.infer<typeof dataCopy>
 
 const counts = z.record(z.string(), z.int().min(1))
 
+/** More are no page of an answer. */
+export const mostCopies = 5_000
+
+/** Which copies: those in an area that have all words of the search in what is shown of them, a page of them. */
+export const dataQuery = z.strictObject({
+  search: z.string().max(200).optional(),
+  /** `datacenter`, or on endpoints in that kind of zone. */
+  area: z.enum(['datacenter', ...zoneKindsSeen]).optional(),
+  /** `next` of the page before. */
+  after: z
+    .string()
+    .regex(/^\d\.[0-9a-f-]{36}$/)
+    .optional(),
+  limit: z.coerce.number().int().min(1).max(mostCopies).default(mostCopies),
+})
+export type DataQuery = z.infer<typeof dataQuery>
+
 export const dataAnswer = z.strictObject({
   /** The site's clock. */
   at: instant,
+  /** A page of those that were asked for. */
   copies: z.array(dataCopy),
-  /** False when there are more than were read; then the counts are too small. */
-  complete: z.boolean(),
+  /** How many were asked for, on all pages. */
+  found: z.int().min(0),
+  /** Where the next page begins: absent on the last. */
+  next: z.string().optional(),
+  /** Of all copies, whatever was asked for. */
   summary: z.strictObject({
     total: z.int().min(0),
     /** On endpoints. */
@@ -107,6 +128,8 @@ export const dataAnswer = z.strictObject({
     /** Of copies on endpoints. */
     byZone: counts,
     byState: counts,
+    /** By `area` and in it by state. */
+    byArea: z.record(z.string(), counts),
   }),
 })
 export type DataAnswer = z.infer<typeof dataAnswer>

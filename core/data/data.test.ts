@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { DataCopy } from '#core/api/data.ts'
 import { protections } from '#core/api/data.ts'
-import { csvOf, protectionSentences, summaryOf } from './index.ts'
+import { addToSummary, csvOf, emptySummary, protectionSentences } from './index.ts'
 
 const copy: DataCopy = {
   id: 'l1',
@@ -41,7 +41,9 @@ test('each protection is a sentence of its own, with the times that matter', () 
 test('copies are counted by place, mode and state; zones only of what is outside', () => {
   const paused: DataCopy = { ...copy, state: 'paused', mode: 'local-vm' }
   const kept: DataCopy = { ...copy, state: 'kept', zone: { name: 'cafe', kind: 'hostile' } }
-  expect(summaryOf([copy, hosted, paused, kept])).toEqual({
+  const summary = emptySummary()
+  for (const one of [copy, hosted, paused, kept]) addToSummary(summary, one)
+  expect(summary).toEqual({
     total: 4,
     outside: 3,
     readable: 2,
@@ -49,8 +51,8 @@ test('copies are counted by place, mode and state; zones only of what is outside
     byMode: { 'streamed-disk': 2, 'hosted-shared': 1, 'local-vm': 1 },
     byZone: { inside: 2, hostile: 1 },
     byState: { held: 1, 'in-use': 1, paused: 1, kept: 1 },
+    byArea: { inside: { held: 1, paused: 1 }, datacenter: { 'in-use': 1 }, hostile: { kept: 1 } },
   })
-  expect(summaryOf([])).toMatchObject({ total: 0, byPlace: {} })
 })
 
 test('a table for other programs has a line of headings, quotes what needs it, and holds no formulas', () => {

@@ -1,3 +1,5 @@
+export { choosing, imageOf } from './choose-copies.ts'
 export { csvOf } from './csv.ts'
+export { copyStateNames, modeNames, zoneKindNames } from './names.ts'
 export { protectionSentences } from './protection.ts'
-export { isOutside, isReadable, summaryOf } from './summary.ts'
+export { type Area, addToSummary, areaOf, emptySummary, isOutside, isReadable } from './summary.ts'

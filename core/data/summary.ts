@@ -1,17 +1,32 @@
-import type { DataCopy, DataSummary } from '#core/api/data.ts'
+import type { DataCopy, DataQuery, DataSummary } from '#core/api/data.ts'
 
 /** Counts copies by where they are and how they came there. */
-export function summaryOf(copies: readonly DataCopy[]): DataSummary {
-  const outside = copies.filter(isOutside)
+export function emptySummary(): DataSummary {
   return {
-    total: copies.length,
-    outside: outside.length,
-    readable: outside.filter(isReadable).length,
-    byPlace: countBy(copies, ({ place }) => place),
-    byMode: countBy(copies, ({ mode }) => mode),
-    byZone: countBy(outside, ({ zone }) => zone.kind),
-    byState: countBy(copies, ({ state }) => state),
+    total: 0,
+    outside: 0,
+    readable: 0,
+    byPlace: {},
+    byMode: {},
+    byZone: {},
+    byState: {},
+    byArea: {},
   }
+}
+
+/** Counts one more. */
+export function addToSummary(summary: DataSummary, copy: DataCopy): void {
+  const { place, mode, state, zone } = copy
+  summary.total += 1
+  countOne(summary.byPlace, place)
+  countOne(summary.byMode, mode)
+  countOne(summary.byState, state)
+  const states = (summary.byArea[areaOf(copy)] ??= {})
+  countOne(states, state)
+  if (!isOutside(copy)) return
+  summary.outside += 1
+  if (isReadable(copy)) summary.readable += 1
+  countOne(summary.byZone, zone.kind)
 }
 
 /** On a machine that people sit at. */
@@ -19,13 +34,18 @@ export function isOutside({ place }: Pick<DataCopy, 'place'>): boolean {
   return place === 'endpoint'
 }
 
+/** A part of the picture: what is in the data centre, or what is on endpoints in one kind of zone. */
+export type Area = NonNullable<DataQuery['area']>
+
+export function areaOf(copy: Pick<DataCopy, 'place' | 'zone'>): Area {
+  return isOutside(copy) ? copy.zone.kind : 'datacenter'
+}
+
 /** Whether whoever is at the machine may be able to read it now. */
 export function isReadable({ state }: Pick<DataCopy, 'state'>): boolean {
   return state !== 'kept'
 }
 
-function countBy(copies: readonly DataCopy[], keyOf: (copy: DataCopy) => string): Record<string, number> {
-  const counts: Record<string, number> = {}
-  for (const copy of copies) counts[keyOf(copy)] = (counts[keyOf(copy)] ?? 0) + 1
-  return counts
+function countOne(counts: Record<string, number>, key: string): void {
+  counts[key] = (counts[key] ?? 0) + 1
 }

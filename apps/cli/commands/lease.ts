@@ -13,11 +13,18 @@ const list: Command = {
   run: async (args, out) => {
     const words = parse(args, { all: { type: 'boolean' } }, [0, 0])
     const { site, credentials } = await readLogin()
-    const answer = await callJson(site, { method: 'GET', path: '/api/v1/data' }, dataAnswer, credentials)
-    const copies = answer.copies.filter((copy) => words.flag('all') || isOutside(copy))
-    out.result({ at: answer.at, copies }, () =>
-      copies.length === 0 ? 'No endpoint holds anything.' : inLines(copies),
-    )
+    const all: DataCopy[] = []
+    let next: string | undefined
+    let at: string | undefined
+    do {
+      const path = `/api/v1/data${next === undefined ? '' : `?after=${next}`}`
+      const answer = await callJson(site, { method: 'GET', path }, dataAnswer, credentials)
+      all.push(...answer.copies)
+      at ??= answer.at
+      next = answer.next
+    } while (next !== undefined)
+    const copies = all.filter((copy) => words.flag('all') || isOutside(copy))
+    out.result({ at, copies }, () => (copies.length === 0 ? 'No endpoint holds anything.' : inLines(copies)))
   },
 }
 

@@ -1,5 +1,12 @@
-import type { DataAnswer, DataCopy, TimelineAnswer, TimelineEntry } from '#core/api/data.ts'
-import { summaryOf } from '#core/data/index.ts'
+import {
+  type DataAnswer,
+  type DataCopy,
+  type DataQuery,
+  dataQuery,
+  type TimelineAnswer,
+  type TimelineEntry,
+} from '#core/api/data.ts'
+import { addToSummary, choosing, emptySummary } from '#core/data/index.ts'
 import { id, soon } from './mock-data.ts'
 import type { Answer } from './mock-site.ts'
 
@@ -135,9 +142,11 @@ export class MockCopies {
     method: string,
     path: string,
     body: Readonly<Record<string, string>>,
+    query: URLSearchParams,
     empty: boolean,
   ): Answer | undefined {
-    if (path === '/data') return { status: 200, body: this.#data(empty) }
+    if (path === '/data')
+      return { status: 200, body: this.#data(dataQuery.parse(Object.fromEntries(query)), empty) }
     if (path === '/timeline') return { status: 200, body: timeline() }
     if (path.startsWith('/audit/proof/')) return { status: 200, body: 'c2sp.org/tlog-proof@v1' }
     const replica = /^\/replicas\/([^/]+)\/remove$/.exec(path)?.[1]
@@ -160,9 +169,12 @@ export class MockCopies {
     return { status: 200, body: { id: lease, state: 'withdrawn' } }
   }
 
-  #data(empty: boolean): DataAnswer {
-    const copies = empty ? [] : this.#copies
-    return { at: soon(0), copies: [...copies], complete: true, summary: summaryOf(copies) }
+  #data(query: DataQuery, empty: boolean): DataAnswer {
+    const summary = emptySummary()
+    const all = empty ? [] : this.#copies
+    for (const copy of all) addToSummary(summary, copy)
+    const copies = all.filter(choosing(query))
+    return { at: soon(0), copies, found: copies.length, summary }
   }
 }
 

@@ -84,7 +84,7 @@ export class MockSite {
     if (path === '/explain') return ok({ decision: data.permitted([data.copyingOut]), lines: [] })
     const aboutImages = this.#images.answer(method, path, body, query, this.#mood.empty === true)
     if (aboutImages !== undefined) return aboutImages
-    const aboutData = this.#copies.answer(method, path, body, this.#mood.empty === true)
+    const aboutData = this.#copies.answer(method, path, body, query, this.#mood.empty === true)
     if (aboutData !== undefined) return aboutData
     const session = /^\/sessions\/([^/]+)\/?(.*)$/.exec(path)
     if (session !== null) return this.#session(method, session[1] ?? '', session[2] ?? '', body)

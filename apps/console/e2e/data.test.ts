@@ -3,7 +3,7 @@ import type { Download, Locator, Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { replicaClient } from '#apps/endpoint/replica/replica-client.ts'
-import type { DataCopy } from '#core/api/data.ts'
+import { type DataCopy, dataAnswer } from '#core/api/data.ts'
 import { endpointClaimsAnswer } from '#core/api/evidence.ts'
 import { overlayKeyOf } from '#core/artifact/image-key.ts'
 import { decodeEntry, openTlogProof, parseVerifierKey } from '#core/audit/index.ts'
@@ -108,6 +108,7 @@ test('the picture and words choose what is shown, headings order it, all by the 
   await filter.fill('nobody at all')
   await sees(olaf.getByRole('main'), 'No copy of data here fits that.')
   await filter.fill('nora inside')
+  await sees(olaf.getByRole('main'), '1 of 2')
   expect(await machines(olaf)).toEqual(['laptop-7'])
 })
 
@@ -120,6 +121,34 @@ test('what is shown can be saved for other programs', async () => {
   const [json] = await saved(() => olaf.getByRole('button', { name: 'Save as JSON' }).click())
   const { copies } = JSON.parse(String(json)) as { readonly copies: readonly DataCopy[] }
   expect(copies).toMatchObject([{ machine: { name: 'laptop-7' }, stats: { bytesWritten: 3 * MiB } }])
+})
+
+test('what is on other pages is turned to, and saved with the rest', async () => {
+  await olaf.getByLabel('Filter by workspace, person or machine').fill('')
+  await sees(olaf.getByRole('main'), '2 of 2')
+  // As a site answers that has more: its first page ends after what the laptop holds.
+  await olaf.route('**/api/v1/data?*', async (route) => {
+    const page = new URL(route.request().url()).searchParams.get('after')
+    const { copies, ...answer } = await admin.get(`/data${page === null ? '' : `?after=${page}`}`, dataAnswer)
+    const [first] = copies
+    await route.fulfill({
+      json: page === null ? { ...answer, copies: [first], next: `0.${first?.id}` } : { ...answer, copies },
+    })
+  })
+  await sees(olaf.getByRole('main'), '1–1 of 2 of 2')
+  const [csv] = await saved(() => olaf.getByRole('button', { name: 'Save as CSV' }).click())
+  const machinesSaved = String(csv)
+    .trimEnd()
+    .split('\r\n')
+    .map((line) => line.split(',')[1])
+  expect(machinesSaved).toEqual(['Machine', 'host-1', 'laptop-7'])
+  await olaf.getByRole('button', { name: 'Next' }).click()
+  await rowOf(olaf, 'host-1').waitFor()
+  expect(await machines(olaf)).toEqual(['host-1'])
+  await olaf.getByRole('button', { name: 'Previous' }).click()
+  await rowOf(olaf, 'laptop-7').waitFor()
+  await olaf.unroute('**/api/v1/data?*')
+  await sees(olaf.getByRole('main'), '2 of 2')
 })
 
 test('a time line tells what happened, and each entry of it comes with its proof', async () => {

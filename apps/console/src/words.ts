@@ -1,20 +1,13 @@
 import type { DecisionRecord } from '#core/api/admin.ts'
-import type { DataCopy } from '#core/api/data.ts'
 import type { LeaseView } from '#core/api/lease.ts'
 import type { SessionView } from '#core/api/person.ts'
 import type { Refusal, Restriction, Unlock } from '#core/api/words.ts'
+import { copyStateNames, modeNames, zoneKindNames } from '#core/data/index.ts'
 import type { DataPlace, DeliveryMode, Right } from '#core/trust/words.ts'
 
-/** The product's words as sentences for people. One place, so that every page says the same. */
+/** The product's words as sentences for people. One place, so that every page says the same; what the site searches by is in `core/data`. */
 
-export const modeNames: Readonly<Record<DeliveryMode, string>> = {
-  'hosted-shared': 'Shared host',
-  'hosted-vm': 'Virtual machine',
-  'hosted-blade': 'Dedicated machine',
-  'streamed-disk': 'Streamed disk',
-  'local-vm': 'Local virtual machine',
-  'network-boot': 'Network boot',
-}
+export { copyStateNames, modeNames, zoneKindNames }
 
 export const modeSentences: Readonly<Record<DeliveryMode, string>> = {
   'hosted-shared': 'Runs in the data centre, on a shared host',
@@ -187,26 +180,6 @@ export const leaseStateNames: Readonly<Record<LeaseView['state'], string>> = {
 }
 
 /** State of a copy of data in a word or two. */
-export const copyStateNames: Readonly<Record<DataCopy['state'], string>> = {
-  starting: 'Starting',
-  'in-use': 'In use',
-  disconnected: 'Disconnected',
-  ending: 'Ending',
-  offered: 'Starting',
-  held: 'Held',
-  withdrawn: 'Taken back',
-  paused: 'Paused in memory',
-  kept: 'Left behind',
-  replicated: 'Replica',
-}
-
-export const zoneKindNames: Readonly<Record<DataCopy['zone']['kind'], string>> = {
-  inside: 'Inside',
-  outside: 'Outside',
-  hostile: 'Hostile',
-  unknown: 'Unknown',
-}
-
 /** A number of things: `1 copy`, `3 copies`. */
 export function count(number: number, one: string, many: string): string {
   return `${number.toLocaleString()} ${number === 1 ? one : many}`

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { proveEntry } from '#adapters/store-postgres/index.ts'
 import {
   dataAnswer,
+  dataQuery,
   removeAnswer,
   removeRequest,
   timelineAnswer,
@@ -25,35 +26,7 @@ const text = 'text/plain; charset=utf-8'
 
 /** Where data is, what became of it, the proof of that, and taking it back. */
 export function dataRoutes(app: Api, site: Site): void {
-  app.get('/data', { config: auditor, schema: { response: { 200: dataAnswer } } }, () => readData(site))
-
-  app.get(
-    '/timeline',
-    { config: auditor, schema: { querystring: timelineQuery, response: { 200: timelineAnswer } } },
-    ({ query }) => {
-      const topic = timelineTopics.find((one) => query[one] !== undefined)
-      const about = topic && query[topic]
-      if (topic === undefined || about === undefined) throw new SiteError('BAD_REQUEST', 'about what?')
-      const before = query.before === undefined ? undefined : BigInt(query.before)
-      return readTimeline(site, { topic, about, limit: query.limit, before })
-    },
-  )
-
-  app.get(
-    '/audit/proof/:index',
-    {
-      config: { ...auditor, answers: text },
-      schema: { params: z.strictObject({ index: z.string().regex(/^(0|[1-9]\d{0,17})$/) }) },
-    },
-    async ({ params }, reply) => {
-      const proof = await proveEntry(site.store.db, BigInt(params.index))
-      if (proof === undefined) throw notFound('entry: the log does not reach as far')
-      return reply
-        .type(text)
-        .header('content-disposition', `attachment; filename="audit-${params.index}.tlog-proof"`)
-        .send(formatTlogProof(proof))
-    },
-  )
+  lookRoutes(app, site)
 
   app.post(
     '/leases/:id/withdraw',
@@ -82,6 +55,42 @@ export function dataRoutes(app: Api, site: Site): void {
       const { id } = request.params
       await removeReplica(site, id, request.body.reason, adminActor(callerOf(request)))
       return { id }
+    },
+  )
+}
+
+function lookRoutes(app: Api, site: Site): void {
+  app.get(
+    '/data',
+    { config: auditor, schema: { querystring: dataQuery, response: { 200: dataAnswer } } },
+    ({ query }) => readData(site, query),
+  )
+
+  app.get(
+    '/timeline',
+    { config: auditor, schema: { querystring: timelineQuery, response: { 200: timelineAnswer } } },
+    ({ query }) => {
+      const topic = timelineTopics.find((one) => query[one] !== undefined)
+      const about = topic && query[topic]
+      if (topic === undefined || about === undefined) throw new SiteError('BAD_REQUEST', 'about what?')
+      const before = query.before === undefined ? undefined : BigInt(query.before)
+      return readTimeline(site, { topic, about, limit: query.limit, before })
+    },
+  )
+
+  app.get(
+    '/audit/proof/:index',
+    {
+      config: { ...auditor, answers: text },
+      schema: { params: z.strictObject({ index: z.string().regex(/^(0|[1-9]\d{0,17})$/) }) },
+    },
+    async ({ params }, reply) => {
+      const proof = await proveEntry(site.store.db, BigInt(params.index))
+      if (proof === undefined) throw notFound('entry: the log does not reach as far')
+      return reply
+        .type(text)
+        .header('content-disposition', `attachment; filename="audit-${params.index}.tlog-proof"`)
+        .send(formatTlogProof(proof))
     },
   )
 }

@@ -9,7 +9,7 @@ import { request, send } from './client.ts'
 
 /** Calls about where data is, its time lines, and the proof of them. */
 export const dataApi = {
-  data: () => request({ method: 'GET', path: '/data' }, dataAnswer),
+  data: (query: string) => request({ method: 'GET', path: `/data?${query}` }, dataAnswer),
   /** Newest first. @param before index of the oldest entry that is already known */
   timeline: (topic: TimelineTopic, about: string, before?: string) => {
     const query = new URLSearchParams({ [topic]: about, ...(before === undefined ? {} : { before }) })

@@ -5,9 +5,13 @@ import { type Resource, useResource } from './use-resource.ts'
 
 const pageSize = 50
 
-/** As a list is asked for: the search, and behind which row the page begins. */
-export function pageQuery(search: string, after: string | undefined): string {
-  const query = { limit: String(pageSize), ...(search === '' ? {} : { search }) }
+/** As a list is asked for: the search, what else narrows it, and behind which row the page begins. */
+export function pageQuery(
+  { search, narrowed, size }: Pick<Shown, 'search' | 'narrowed' | 'size'>,
+  after: string | undefined,
+): string {
+  const words = search.trim()
+  const query = { limit: String(size), ...narrowed, ...(words === '' ? {} : { search: words }) }
   return String(new URLSearchParams(after === undefined ? query : { ...query, after }))
 }
 
@@ -17,6 +21,9 @@ export interface Pages<T> extends Resource<T> {
   /** Of the first row, counted from 1. */
   readonly from: number
   readonly onSearch: (search: string) => void
+  /** What narrows the list beside the search, as the query says it. */
+  readonly narrowed: Readonly<Record<string, string>>
+  readonly onNarrow: (narrowed: Readonly<Record<string, string>>) => void
   /** Absent where there is no such page. */
   readonly onNext: (() => void) | undefined
   readonly onPrevious: (() => void) | undefined
@@ -25,13 +32,12 @@ export interface Pages<T> extends Resource<T> {
 /** @param load is asked for a page by its query; `next` of its answer begins the one after it */
 export function usePages<T extends { readonly next?: string | undefined }>(
   load: (query: string) => Promise<T>,
+  size = pageSize,
 ): Pages<T> {
-  const [shown] = useState(() => createStore<Shown>({ search: '', begins: [] }))
-  const { search, begins } = useStore(shown)
-  const resource = useResource(() => {
-    const now = shown.get()
-    return load(pageQuery(now.search.trim(), now.begins.at(-1)))
-  })
+  const [shown] = useState(() => createStore<Shown>({ search: '', narrowed: {}, size, begins: [] }))
+  const now = useStore(shown)
+  const { search, narrowed, begins } = now
+  const resource = useResource(() => load(pageQuery(shown.get(), shown.get().begins.at(-1))))
   const show = (next: Shown): void => {
     shown.set(next)
     resource.reload()
@@ -39,14 +45,16 @@ export function usePages<T extends { readonly next?: string | undefined }>(
   /** A page begins at its top. */
   const turn = (to: readonly string[]): void => {
     window.scrollTo(0, 0)
-    show({ search, begins: to })
+    show({ ...now, begins: to })
   }
   const next = resource.data?.next
   return {
     ...resource,
     search,
-    from: begins.length * pageSize + 1,
-    onSearch: (wanted) => show({ search: wanted, begins: [] }),
+    narrowed,
+    from: begins.length * size + 1,
+    onSearch: (wanted) => show({ ...now, search: wanted, begins: [] }),
+    onNarrow: (wanted) => show({ ...now, narrowed: wanted, begins: [] }),
     onNext: next === undefined ? undefined : () => turn([...begins, next]),
     onPrevious: begins.length === 0 ? undefined : () => turn(begins.slice(0, -1)),
   }
@@ -54,6 +62,9 @@ export function usePages<T extends { readonly next?: string | undefined }>(
 
 interface Shown {
   readonly search: string
+  readonly narrowed: Readonly<Record<string, string>>
+  /** Rows of a page. */
+  readonly size: number
   /** After which row each page since the first begins. */
   readonly begins: readonly string[]
 }

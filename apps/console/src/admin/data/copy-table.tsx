@@ -4,7 +4,7 @@ import { protectionSentences } from '#core/data/index.ts'
 import { usePerson } from '../../person-context.ts'
 import { type DataRow, DataTable } from '../../ui/data-table.tsx'
 import { clock, copyStateNames, modeNames, sentence, size, zoneKindNames } from '../../words.ts'
-import { type Order, type SortColumn, sortColumns } from './choose-copies.ts'
+import { type Order, type SortColumn, sortColumns } from './order-copies.ts'
 
 /** Copies of data, a row each. */
 export function CopyTable(props: {

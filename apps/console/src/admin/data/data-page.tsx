@@ -1,17 +1,19 @@
 import { type ReactElement, useState } from 'react'
-import type { DataAnswer, DataCopy } from '#core/api/data.ts'
-import { csvOf } from '#core/data/index.ts'
+import { type DataAnswer, type DataCopy, mostCopies, zoneKindsSeen } from '#core/api/data.ts'
+import { type Area, csvOf } from '#core/data/index.ts'
 import { dataApi } from '../../api/data-api.ts'
 import { SelectField, TextField } from '../../ui/fields.tsx'
 import { Icon } from '../../ui/icons.tsx'
 import { Empty, Problem, Waiting } from '../../ui/message.tsx'
+import { type Pages, PageTurns, pageQuery, usePages } from '../../ui/paged-list.tsx'
 import { saveFile } from '../../ui/save-file.ts'
-import { useInterval, useResource, useSiteEvents } from '../../ui/use-resource.ts'
+import { useAction } from '../../ui/use-action.ts'
+import { useInterval, useSiteEvents } from '../../ui/use-resource.ts'
 import { count, zoneKindNames } from '../../words.ts'
 import { PageHead } from '../page-head.tsx'
-import { type Area, chooseCopies, type Order, orderCopies, sortColumns } from './choose-copies.ts'
 import { CopyTable } from './copy-table.tsx'
 import { DataPicture } from './data-picture.tsx'
+import { type Order, orderCopies, sortColumns } from './order-copies.ts'
 import { RemoveDialog } from './remove-dialog.tsx'
 import { CopyTimeline } from './timeline-dialog.tsx'
 import { WithdrawDialog } from './withdraw-dialog.tsx'
@@ -21,7 +23,8 @@ const lookAgainMs = 5_000
 
 /** Every copy of data, live: the page that an auditor opens first. */
 export function DataPage(): ReactElement {
-  const { data, error, reload } = useResource(dataApi.data)
+  const pages = usePages(dataApi.data, mostCopies)
+  const { data, error, reload } = pages
   useSiteEvents((event) => {
     if (event.kind !== 'session') reload()
   })
@@ -38,7 +41,7 @@ export function DataPage(): ReactElement {
           <Problem error={error} retry={reload} />
         )
       ) : (
-        <Copies data={data} onChange={reload} />
+        <Copies data={data} pages={pages} />
       )}
     </>
   )
@@ -55,44 +58,32 @@ function sentenceOfAll({ summary }: DataAnswer): string {
 
 function Copies({
   data,
-  onChange,
+  pages,
 }: {
   readonly data: DataAnswer
-  readonly onChange: () => void
+  readonly pages: Pages<DataAnswer>
 }): ReactElement {
-  const [wanted, setWanted] = useState('')
-  const [area, setArea] = useState<Area>()
   const [order, setOrder] = useState<Order>({ by: 'Where', descending: false })
   const [told, setTold] = useState<DataCopy>()
   const [asked, setAsked] = useState<DataCopy>()
   const [removed, setRemoved] = useState<DataCopy>()
-  const shown = orderCopies(chooseCopies(data.copies, { wanted, area }), order)
+  const shown = orderCopies(data.copies, order)
   const orderBy = (by: Order['by']) =>
     setOrder({ by, descending: order.by === by ? !order.descending : false })
   return (
     <>
-      {!data.complete && (
-        <p className="notice notice-warn" role="status">
-          There are more copies than are shown here: the counts are too small.
-        </p>
-      )}
-      <DataPicture copies={data.copies} area={area} onChoose={setArea} />
-      {data.copies.length === 0 ? (
+      <DataPicture
+        summary={data.summary}
+        area={areaOf(pages)}
+        onChoose={(area) => pages.onNarrow(area === undefined ? {} : { area })}
+      />
+      {data.summary.total === 0 ? (
         <Empty title="There is no copy of data anywhere">
           Copies appear here the moment someone opens a workspace, in the data centre or on an endpoint.
         </Empty>
       ) : (
         <>
-          <Tools
-            shown={shown}
-            data={data}
-            wanted={wanted}
-            onWanted={setWanted}
-            area={area}
-            onAllAreas={() => setArea(undefined)}
-            order={order}
-            onOrder={setOrder}
-          />
+          <Tools data={data} pages={pages} order={order} onOrder={setOrder} />
           {shown.length === 0 ? (
             <p className="muted">No copy of data here fits that.</p>
           ) : (
@@ -107,6 +98,7 @@ function Copies({
               />
             </div>
           )}
+          <PageTurns pages={pages} />
         </>
       )}
       {told !== undefined && <CopyTimeline copy={told} onClose={() => setTold(undefined)} />}
@@ -116,7 +108,7 @@ function Copies({
           onClose={() => setAsked(undefined)}
           onDone={() => {
             setAsked(undefined)
-            onChange()
+            pages.reload()
           }}
         />
       )}
@@ -126,7 +118,7 @@ function Copies({
           onClose={() => setRemoved(undefined)}
           onDone={() => {
             setRemoved(undefined)
-            onChange()
+            pages.reload()
           }}
         />
       )}
@@ -134,32 +126,42 @@ function Copies({
   )
 }
 
+const areas: readonly Area[] = ['datacenter', ...zoneKindsSeen]
+
+function areaOf({ narrowed }: Pages<DataAnswer>): Area | undefined {
+  return areas.find((area) => area === narrowed['area'])
+}
+
 function Tools(props: {
-  readonly shown: readonly DataCopy[]
   readonly data: DataAnswer
-  readonly wanted: string
-  readonly onWanted: (wanted: string) => void
-  readonly area: Area | undefined
-  readonly onAllAreas: () => void
+  readonly pages: Pages<DataAnswer>
   readonly order: Order
   readonly onOrder: (order: Order) => void
 }): ReactElement {
-  const { shown, data, area } = props
-  const name = `data-${data.at.slice(0, 19).replaceAll(':', '')}`
-  const asJson = () => JSON.stringify({ at: data.at, copies: shown }, undefined, 2)
+  const { data, pages, order } = props
+  const area = areaOf(pages)
+  const isAll = pages.onNext === undefined && pages.onPrevious === undefined
+  const { busy, error, run } = useAction()
+  const save = (ending: string, type: string, format: (at: string, copies: readonly DataCopy[]) => string) =>
+    run(async () => {
+      const { at, copies } = isAll ? data : await everyPage(pages)
+      const name = `data-${at.slice(0, 19).replaceAll(':', '')}.${ending}`
+      saveFile(name, type, format(at, orderCopies(copies, order)))
+    })
   return (
     <search className="filter data-tools">
       <TextField
         label="Filter by workspace, person or machine"
         type="search"
-        value={props.wanted}
-        onChange={(event) => props.onWanted(event.target.value)}
+        maxLength={200}
+        value={pages.search}
+        onChange={(event) => pages.onSearch(event.target.value)}
       />
       <div className="only-narrow">
         <SelectField
           label="Order by"
           options={sortColumns.map((column) => ({ value: column, label: column }))}
-          value={props.order.by}
+          value={order.by}
           onChange={(event) => {
             const by = sortColumns.find((column) => column === event.target.value)
             if (by !== undefined) props.onOrder({ by, descending: false })
@@ -168,10 +170,12 @@ function Tools(props: {
       </div>
       <span className="data-shown">
         <span className="muted" role="status">
-          {shown.length} of {data.copies.length}
+          {!isAll &&
+            `${pages.from.toLocaleString()}–${(pages.from + data.copies.length - 1).toLocaleString()} of `}
+          {data.found.toLocaleString()} of {data.summary.total.toLocaleString()}
         </span>
         {area !== undefined && (
-          <button type="button" className="button button-small" onClick={props.onAllAreas}>
+          <button type="button" className="button button-small" onClick={() => pages.onNarrow({})}>
             <Icon name="close" />
             {area === 'datacenter' ? 'Data centre' : zoneKindNames[area]} only
           </button>
@@ -181,18 +185,40 @@ function Tools(props: {
         <button
           type="button"
           className="button button-small"
-          onClick={() => saveFile(`${name}.csv`, 'text/csv', csvOf(shown))}
+          disabled={busy}
+          onClick={() => save('csv', 'text/csv', (_at, copies) => csvOf(copies))}
         >
           Save as CSV
         </button>
         <button
           type="button"
           className="button button-small"
-          onClick={() => saveFile(`${name}.json`, 'application/json', asJson())}
+          disabled={busy}
+          onClick={() =>
+            save('json', 'application/json', (at, copies) => JSON.stringify({ at, copies }, undefined, 2))
+          }
         >
           Save as JSON
         </button>
       </span>
+      {error !== undefined && <Problem error={error} />}
     </search>
   )
+}
+
+/** All that is found, also what is on other pages than the one that is shown. */
+async function everyPage({
+  search,
+  narrowed,
+}: Pages<DataAnswer>): Promise<Pick<DataAnswer, 'at' | 'copies'>> {
+  const copies: DataCopy[] = []
+  let next: string | undefined
+  let at: string | undefined
+  do {
+    const page = await dataApi.data(pageQuery({ search, narrowed, size: mostCopies }, next))
+    at ??= page.at
+    copies.push(...page.copies)
+    next = page.next
+  } while (next !== undefined)
+  return { at, copies }
 }

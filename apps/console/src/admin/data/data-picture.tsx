@@ -1,9 +1,8 @@
 import type { ReactElement } from 'react'
-import type { DataCopy } from '#core/api/data.ts'
-import { isReadable } from '#core/data/index.ts'
+import { copyStates, type DataCopy, type DataSummary } from '#core/api/data.ts'
+import type { Area } from '#core/data/index.ts'
 import { Icon } from '../../ui/icons.tsx'
 import { zoneKindNames } from '../../words.ts'
-import { type Area, areaOf } from './choose-copies.ts'
 
 const zones = ['inside', 'outside', 'hostile', 'unknown'] as const
 /** More are counted, not drawn. */
@@ -14,19 +13,18 @@ const [side, pitch] = [10, 15]
 
 /** Where data is, as a picture: the data centre, and endpoints by the network they are seen on. A part that is pressed filters the table. */
 export function DataPicture(props: {
-  readonly copies: readonly DataCopy[]
+  readonly summary: DataSummary
   readonly area: Area | undefined
   readonly onChoose: (area: Area | undefined) => void
 }): ReactElement {
-  const { copies, area, onChoose } = props
-  const inArea = (one: Area): readonly DataCopy[] => copies.filter((copy) => areaOf(copy) === one)
+  const { summary, area, onChoose } = props
   const part = (one: Area, name: string, note: string) => (
     <PicturePart
       key={one}
       area={one}
       name={name}
       note={note}
-      copies={inArea(one)}
+      states={summary.byArea[one] ?? {}}
       isChosen={area === one}
       onChoose={() => onChoose(area === one ? undefined : one)}
     />
@@ -41,7 +39,7 @@ export function DataPicture(props: {
         <h2>On endpoints</h2>
         <div className="where-zones">
           {zones
-            .filter((zone) => zone !== 'unknown' || inArea('unknown').length > 0)
+            .filter((zone) => zone !== 'unknown' || summary.byArea['unknown'] !== undefined)
             .map((zone) => part(zone, zoneKindNames[zone], zoneNotes[zone]))}
         </div>
       </div>
@@ -57,17 +55,20 @@ const zoneNotes: Readonly<Record<(typeof zones)[number], string>> = {
   unknown: 'Seen from nowhere now',
 }
 
+/** How many copies are in each state. */
+type States = Readonly<Record<string, number>>
+
 function PicturePart(props: {
   readonly area: Area
   readonly name: string
   readonly note: string
-  readonly copies: readonly DataCopy[]
+  readonly states: States
   readonly isChosen: boolean
   readonly onChoose: () => void
 }): ReactElement {
-  const { area, name, note, copies, isChosen, onChoose } = props
-  const readable = copies.filter(isReadable).length
-  const kept = copies.length - readable
+  const { area, name, note, states, isChosen, onChoose } = props
+  const count = Object.values(states).reduce((sum, one) => sum + one, 0)
+  const kept = states['kept'] ?? 0
   return (
     <button type="button" className={`where-part where-${area}`} aria-pressed={isChosen} onClick={onChoose}>
       <span className="where-name">
@@ -75,12 +76,12 @@ function PicturePart(props: {
         {name}
       </span>
       <span className="where-count">
-        <strong>{copies.length}</strong>{' '}
-        <span className="muted small">{copies.length === 1 ? 'copy' : 'copies'}</span>
+        <strong>{count.toLocaleString()}</strong>{' '}
+        <span className="muted small">{count === 1 ? 'copy' : 'copies'}</span>
       </span>
-      <Marks copies={copies} />
+      <Marks states={states} count={count} />
       <span className="muted small">
-        {kept === 0 ? note : readable === 0 ? 'Unreadable there' : `${kept} unreadable there`}
+        {kept === 0 ? note : kept === count ? 'Unreadable there' : `${kept} unreadable there`}
       </span>
     </button>
   )
@@ -102,19 +103,23 @@ const markKinds: Readonly<Record<DataCopy['state'], MarkKind>> = {
 }
 
 /** One mark a copy. Its shape says how it is, so that colour is not needed for that. */
-function Marks({ copies }: { readonly copies: readonly DataCopy[] }): ReactElement | null {
-  if (copies.length === 0) return null
-  const drawn = copies.slice(0, mostMarks)
+function Marks({ states, count }: { readonly states: States; readonly count: number }): ReactElement | null {
+  if (count === 0) return null
+  const drawn = copyStates
+    .flatMap((state) => Array<MarkKind>(Math.min(states[state] ?? 0, mostMarks)).fill(markKinds[state]))
+    .slice(0, mostMarks)
   const rows = Math.ceil(drawn.length / marksPerRow)
   const [width, height] = [marksPerRow * pitch, rows * pitch]
   return (
     <span className="where-marks">
       <svg width={width} height={height} viewBox={`-2 -2 ${width} ${height}`} aria-hidden="true">
-        {drawn.map((copy, at) => (
-          <Mark key={copy.id} kind={markKinds[copy.state]} at={at} />
+        {drawn.map((kind, at) => (
+          <Mark key={`${at} ${kind}`} kind={kind} at={at} />
         ))}
       </svg>
-      {copies.length > mostMarks && <span className="muted small">and {copies.length - mostMarks} more</span>}
+      {count > mostMarks && (
+        <span className="muted small">and {(count - mostMarks).toLocaleString()} more</span>
+      )}
     </span>
   )
 }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { DataCopy } from '#core/api/data.ts'
-import { chooseCopies, orderCopies } from './choose-copies.ts'
+import { orderCopies } from './order-copies.ts'
 
 function copy(id: string, more: Partial<DataCopy>): DataCopy {
   return {
@@ -33,20 +33,6 @@ const copies = [
   }),
 ]
 const idsOf = (list: readonly DataCopy[]): string => list.map(({ id }) => id).join('')
-
-test.each([
-  ['all words must be found', { wanted: 'nora LAPTOP-2', area: undefined }, 'b'],
-  ['words of states and modes are found as they are shown', { wanted: 'shared host', area: undefined }, 'c'],
-  ['a zone has only what is on endpoints there', { wanted: '', area: 'outside' as const }, ''],
-  [
-    'what is hosted is in the data centre, wherever its person is',
-    { wanted: '', area: 'datacenter' as const },
-    'c',
-  ],
-  ['nothing wanted shows everything', { wanted: '  ', area: undefined }, 'abc'],
-])('%s', (_, choice, ids) => {
-  expect(idsOf(chooseCopies(copies, choice))).toBe(ids)
-})
 
 test('the worst places come first, and the other way round last', () => {
   expect(idsOf(orderCopies(copies, { by: 'Where', descending: false }))).toBe('bac')

@@ -1,30 +1,8 @@
 import type { DataCopy } from '#core/api/data.ts'
-import { isOutside, protectionSentences } from '#core/data/index.ts'
-import { copyStateNames, modeNames, zoneKindNames } from '../../words.ts'
+import { type Area, areaOf, imageOf } from '#core/data/index.ts'
+import { copyStateNames, modeNames } from '../../words.ts'
 
-/** Which copies are shown, and in which order. */
-
-/** A part of the picture: what runs in the data centre, or what is on endpoints in one kind of zone. */
-export type Area = 'datacenter' | DataCopy['zone']['kind']
-
-export function areaOf(copy: DataCopy): Area {
-  return isOutside(copy) ? copy.zone.kind : 'datacenter'
-}
-
-export interface Choice {
-  /** Words that must all be found somewhere in what is shown of a copy. */
-  readonly wanted: string
-  readonly area: Area | undefined
-}
-
-export function chooseCopies(copies: readonly DataCopy[], { wanted, area }: Choice): readonly DataCopy[] {
-  const words = wanted.toLowerCase().split(/\s+/).filter(Boolean)
-  return copies.filter((copy) => {
-    if (area !== undefined && areaOf(copy) !== area) return false
-    const text = textOf(copy)
-    return words.every((word) => text.includes(word))
-  })
-}
+/** In which order copies are shown. */
 
 /** Columns by which the table can be ordered. */
 export const sortColumns = ['Workspace, person', 'Where', 'Delivered', 'State', 'On the device'] as const
@@ -62,23 +40,4 @@ function byText(a: string, b: string): number {
 
 function bytesOf({ stats, replica }: DataCopy): number {
   return stats?.bytesWritten ?? replica?.sizeBytes ?? -1
-}
-
-function imageOf({ image }: DataCopy): string {
-  return image === undefined ? '' : `${image.name}:${image.version}`
-}
-
-function textOf(copy: DataCopy): string {
-  const { workspace, person, machine, zone, mode, state, replica } = copy
-  const names = [
-    workspace.id,
-    workspace.name,
-    person.login,
-    person.name,
-    machine.name,
-    zone.name,
-    replica?.endpoint.name ?? '',
-  ]
-  const shown = [zoneKindNames[zone.kind], modeNames[mode], copyStateNames[state], imageOf(copy)]
-  return [...names, ...shown, ...protectionSentences(copy, () => '')].join(' ').toLowerCase()
 }
