@@ -39,7 +39,7 @@ export async function countPeople(db: Queries, filter: Pick<Page, 'search'>): Pr
 /** Groups that people are in, by name. */
 export async function groupsInUse(db: Queries): Promise<readonly string[]> {
   const { rows } = await sql<{ name: string }>`
-    select distinct g.name from people, unnest(groups) as g(name) order by g.name limit 200`.execute(db)
+    select distinct g.name from people, unnest(groups) as g(name) order by g.name limit 1000`.execute(db)
   return rows.map(({ name }) => name)
 }
 

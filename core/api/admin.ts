@@ -63,6 +63,8 @@ export const peopleAnswer = z.strictObject({
   count: z.int(),
   /** That anybody is in. */
   groups: z.array(slug),
+  /** That give something: the policy in force names them, or the site itself. */
+  groupsThatCount: z.array(slug),
 })
 export const personCreate = z.strictObject({
   login: z.string().regex(/^[a-z][a-z0-9._-]{0,31}$/),

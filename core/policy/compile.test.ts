@@ -6,6 +6,7 @@ import { defaultPolicy } from './default-policy.ts'
 import { ask } from './evaluate.ts'
 import { findTooDeep } from './nesting.ts'
 import { PolicyError } from './policy-error.ts'
+import { groupsNamed } from './scope.ts'
 
 const permit = (conditions: string, annotations = '@id("p")'): string =>
   `${annotations} permit (principal, action in Action::"data:datacenter", resource) when { ${conditions} };`
@@ -153,4 +154,12 @@ test('arbitrary text compiles or is refused with a position', { timeout: 30_000 
     }),
     { numRuns: 300 },
   )
+})
+
+test('the groups that a text names are known, wherever it names them', () => {
+  const { policies } = compilePolicy(`
+    @id("a") permit (principal in Group::"ward", action, resource);
+    @id("b") permit (principal is Person in Group::"staff", action, resource)
+      unless { principal in Group::"guests" || principal in [Group::"ward", Group::"night"] };`)
+  expect(groupsNamed(policies.values())).toEqual(['guests', 'night', 'staff', 'ward'])
 })

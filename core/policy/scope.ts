@@ -60,6 +60,17 @@ export function policiesInScope(
   return { key: JSON.stringify(keys), policies: () => [...new Set(found.flat())] }
 }
 
+/** The groups that a policy text names, in scopes or in conditions, by name. */
+export function groupsNamed(policies: Iterable<Pick<Policy, 'json' | 'mentions'>>): readonly string[] {
+  const keys = [...policies].flatMap(({ json, mentions }) => [
+    scopeKey(json.principal, 'Person') ?? anything,
+    ...mentions.entities,
+  ])
+  const group = entityKey({ type: 'Group', id: '' })
+  const named = keys.filter((key) => key.startsWith(group)).map((key) => key.slice(group.length))
+  return [...new Set(named)].toSorted()
+}
+
 /** Key of a scope that names nobody; no entity's key lacks the colons. */
 const anything = '*'
 

@@ -175,7 +175,13 @@ export class MockSite {
   #peopleLike(query: URLSearchParams): object {
     const { rows, found, ...next } = data.pageOf(this.#people, query)
     const groups = [...new Set(this.#people.flatMap((person) => person.groups))]
-    return { people: rows, count: found.length, groups, ...next }
+    return {
+      people: rows,
+      count: found.length,
+      groups,
+      groupsThatCount: ['admins', 'auditors', 'employees'],
+      ...next,
+    }
   }
 
   #change(what: string, id: string, body: Body): Answer {

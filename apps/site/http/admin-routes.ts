@@ -31,6 +31,7 @@ import {
 } from '#core/api/admin.ts'
 import { sessionsAnswer } from '#core/api/person.ts'
 import { pageQuery, slug, uuid } from '#core/api/words.ts'
+import { groupsNamed } from '#core/policy/index.ts'
 import {
   activatePolicy,
   changePerson,
@@ -40,6 +41,8 @@ import {
   drainHost,
 } from '../administering.ts'
 import { createEnrolmentToken, revoke } from '../enrolment.ts'
+import { readRules } from '../rules.ts'
+import { adminGroup, auditorGroup } from '../signed-in.ts'
 import type { Site } from '../site.ts'
 import { notFound } from '../site-error.ts'
 import { decisionRecordOf, gatewayViewOf, hostViewOf, personViewOf, sessionViewOf } from '../views.ts'
@@ -152,12 +155,22 @@ function peopleRoutes(app: Api, site: Site): void {
     { config: admin, schema: { querystring: pageQuery, response: { 200: peopleAnswer } } },
     async ({ query }) => {
       const { db } = site.store
-      const [{ rows, next }, count, groups] = await Promise.all([
+      const [{ rows, next }, count, groups, { policy }] = await Promise.all([
         pageOf(query, (page) => listPeople(db, page)),
         countPeople(db, query),
         groupsInUse(db),
+        readRules(db),
       ])
-      return { people: rows.map(personViewOf), next, count, groups: [...groups] }
+      return {
+        people: rows.map(personViewOf),
+        next,
+        count,
+        groups: [...groups],
+        // A policy may name what no group can be called.
+        groupsThatCount: [adminGroup, auditorGroup, ...groupsNamed(policy.policies.values())].filter(
+          (group) => slug.safeParse(group).success,
+        ),
+      }
     },
   )
 

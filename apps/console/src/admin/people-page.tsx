@@ -8,6 +8,7 @@ import { Icon } from '../ui/icons.tsx'
 import { Problem, Waiting } from '../ui/message.tsx'
 import { PageSearch, PageTurns, usePages } from '../ui/paged-list.tsx'
 import { useAction } from '../ui/use-action.ts'
+import { GroupsField } from './groups-field.tsx'
 import { PageHead } from './page-head.tsx'
 
 /** Local accounts and their groups. A change decides running sessions again within seconds. */
@@ -52,7 +53,8 @@ export function PeoplePage(): ReactElement {
         <PersonDialog
           key={editing?.id ?? 'new'}
           person={editing}
-          knownGroups={data?.groups ?? []}
+          groups={data?.groups ?? []}
+          groupsThatCount={data?.groupsThatCount ?? []}
           onClose={() => {
             setAdding(false)
             setEditing(undefined)
@@ -109,7 +111,9 @@ function Groups({ person }: { readonly person: PersonView }): ReactElement {
 
 function PersonDialog(props: {
   readonly person: PersonView | undefined
-  readonly knownGroups: readonly string[]
+  /** That anybody is in, and that give something. */
+  readonly groups: readonly string[]
+  readonly groupsThatCount: readonly string[]
   readonly onClose: () => void
   readonly onSaved: () => void
 }): ReactElement {
@@ -150,19 +154,7 @@ function PersonDialog(props: {
               spellCheck={false}
             />
           )}
-          <TextField
-            label="Groups"
-            name="groups"
-            defaultValue={person?.groups.join(' ')}
-            hint={
-              props.knownGroups.length === 0
-                ? 'Separated by spaces.'
-                : `Separated by spaces. In use: ${props.knownGroups.join(', ')}.`
-            }
-            autoComplete="off"
-            autoCapitalize="none"
-            spellCheck={false}
-          />
+          <GroupsField groups={person?.groups ?? []} inUse={props.groups} counting={props.groupsThatCount} />
           <TextField
             label={person === undefined ? 'First password' : 'New password'}
             name="password"
