@@ -6,15 +6,20 @@ import {
   leaseById,
   listPeople,
   openAlarms,
+  personById,
+  personByLogin,
   raiseAlarm,
   sessionById,
   updatePerson,
   workRedecisions,
+  workspaceById,
+  writeWorkspace,
 } from '#adapters/store-postgres/index.ts'
 import { activatePolicy, changePerson } from '#apps/site/administering.ts'
 import { createHostLink } from '#apps/site/agents/host-link.ts'
 import { isBraking, judgeBrake } from '#apps/site/brake.ts'
 import { decideAgain } from '#apps/site/decide-again.ts'
+import { finishDeletions, removePerson, removeWorkspace } from '#apps/site/deletion.ts'
 import { depositKey } from '#apps/site/image-keys.ts'
 import { finishLease, withdrawLeaseOf } from '#apps/site/leases.ts'
 import { finishSession, watchSessions } from '#apps/site/live-sessions.ts'
@@ -23,6 +28,7 @@ import { commitManifest, keepPiece } from '#apps/site/replicas.ts'
 import { createSetupToken, setUp, signIn } from '#apps/site/signing-in.ts'
 import type { Site } from '#apps/site/site.ts'
 import type { SiteError } from '#apps/site/site-error.ts'
+import { addDemoContent } from '#apps/up/demo.ts'
 import { overlayKeyOf } from '#core/artifact/image-key.ts'
 import { PieceSet } from '#core/block/piece-set.ts'
 import { encodeManifest, ReplicaKeys } from '#core/replica/index.ts'
@@ -312,6 +318,88 @@ async function isWaitedFor(tx: Transaction<Database>): Promise<boolean> {
     select from pg_stat_activity where pg_backend_pid() = any (pg_blocking_pids(pid))`.execute(tx)
   return rows.length > 0
 }
+
+test('two admins who delete each other at once leave one, and nobody deletes themselves', async () => {
+  const { one, two } = nodes
+  const [first, second] = [await addPerson(one, ['admins']), await addPerson(one, ['admins'])]
+  const others = (await listPeople(one.store.db, { limit: 1000 })).filter(
+    ({ id, groups }) => groups.includes('admins') && id !== first && id !== second,
+  )
+  for (const { id } of others) await changePerson(one, id, { groups: [] }, { type: 'admin', id: first })
+  const settled = await Promise.allSettled([
+    removePerson(one, second, 'keep', { type: 'admin', id: first }),
+    removePerson(two, first, 'keep', { type: 'admin', id: second }),
+  ])
+  expect(settled.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected'])
+  const left = settled[0]?.status === 'fulfilled' ? first : second
+  for (const by of [left, randomUUID()])
+    await expect(removePerson(one, left, 'keep', { type: 'admin', id: by })).rejects.toMatchObject({
+      code: 'CONFLICT',
+      remedy: expect.any(String) as string,
+    })
+})
+
+test('a deletion whose node has died is finished by the others, each part once; without the log nothing is deleted', async () => {
+  const { one, two } = nodes
+  const { db } = one.store
+  const admin = { type: 'admin', id: await addPerson(one, ['admins']) } as const
+  const [session, lease] = [
+    await addSession(one, hostId),
+    await addLease(one, new Date(Date.now() + 900_000)),
+  ]
+  const leased = (await leaseById(db, lease))!
+  const { person_id: personId } = (await sessionById(db, session))!
+
+  await sql`alter table audit_entries add constraint refuses check (false) not valid`.execute(db)
+  await expect(removePerson(one, personId, 'keep', admin)).rejects.toThrow(/refuses/)
+  await expect(removeWorkspace(one, 'desk', 'keep', admin)).rejects.toThrow(/refuses/)
+  await sql`alter table audit_entries drop constraint refuses`.execute(db)
+  expect(await finishDeletions(two)).toBe(0)
+  expect(await personById(db, personId)).toMatchObject({ disabled: false })
+
+  // Nothing runs by itself here: as if the node had died right after the mark.
+  await removePerson(one, personId, 'keep', admin)
+  await removePerson(one, leased.person_id, 'keep', admin)
+  expect((await sessionById(db, session))?.state).toBe('ready')
+  await Promise.all([finishDeletions(one), finishDeletions(two)])
+  expect(await finishDeletions(two)).toBe(0)
+  expect((await sessionById(db, session))?.state).toBe('ended')
+  expect((await leaseById(db, lease))?.state).toBe('withdrawn')
+  const ended = (await nodes.entries('session-ended')).filter(({ subject }) =>
+    [session, leased.session_id].includes(subject ?? ''),
+  )
+  expect(ended).toHaveLength(2)
+  for (const { actor, data } of ended)
+    expect({ actor, data }).toMatchObject({ actor: admin, data: { code: 'SESSION_PERSON_DELETED' } })
+})
+
+test('what began while its workspace was deleted ends, too', async () => {
+  const { one, signal } = nodes
+  const { db } = one.store
+  await writeWorkspace(db, { ...(await workspaceById(db, 'desk'))!, id: 'late' }, 1)
+  const admin = { type: 'admin', id: await addPerson(one, ['admins']) } as const
+  await removeWorkspace(one, 'late', 'keep', admin)
+  await finishDeletions(one)
+  const session = await addSession(one, hostId, { workspace_id: 'late' })
+  const told: string[] = []
+  const off = one.hints.on(({ topic }) => told.push(topic))
+  void watchSessions(one, signal)
+  // As every launch asks for in the end.
+  await decideAgain(one, 'sweep', { sessionId: session })
+  await expect.poll(() => told, { timeout: 20_000 }).toContain('deleted')
+  off()
+  await finishDeletions(one)
+  expect((await sessionById(db, session))?.end).toMatchObject({ code: 'SESSION_WORKSPACE_DELETED' })
+})
+
+test('a demo account that was deleted does not come back with its well-known password at the next start', async () => {
+  const { one, two } = nodes
+  await addDemoContent(one)
+  const ada = (await personByLogin(one.store.db, 'ada'))!
+  await removePerson(one, ada.id, 'keep', { type: 'admin', id: await addPerson(one, ['admins']) })
+  await addDemoContent(two)
+  expect(await personByLogin(one.store.db, 'ada')).toBeUndefined()
+})
 
 /** The only piece of what was written on a version. */
 function pieceOf(version: string): string {

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { call } from '#apps/site-client/call.ts'
+import { personView } from '#core/api/admin.ts'
 import {
   type DataAnswer,
   type DataCopy,
@@ -23,7 +24,14 @@ import {
 } from './enrolled-endpoint.rig.ts'
 import { launch } from './hosted-person.rig.ts'
 import { diskWorkspace, publishForTest } from './published-release.rig.ts'
-import { passwordOf, type RunningSite, type SignedInClient, startSite, until } from './running-site.rig.ts'
+import {
+  passwordOf,
+  type RunningSite,
+  type SignedInClient,
+  signIn,
+  startSite,
+  until,
+} from './running-site.rig.ts'
 import { openDatabase, type SiteDatabase } from './site-database.rig.ts'
 
 /** Where data is, its time lines, the proof of them, and taking it back: on a real site and its database. */
@@ -307,6 +315,68 @@ test('however many copies there are, all are counted, searched and reached page 
   expect((JSON.parse(listed.stdout) as { copies: unknown[] }).copies).toHaveLength(before + many)
   await database.rows("delete from replicas where manifest = 'none'")
 })
+test('what is left of a deleted workspace and person is shown until it is gone, and told by their time lines', async () => {
+  const password = 'a-long-password-1'
+  const wish = { login: 'dora', name: 'Dora Ek', password, groups: ['employees', 'temps'] }
+  const { id } = await ada.send('POST', '/admin/people', wish, personView)
+  const named = '@id("temps") permit (principal in Group::"temps", action, resource == Workspace::"loan");'
+  const text = `${defaultPolicy.replace('@overlay("discard")', '@overlay("keep")')}\n${named}`
+  await ada.send('PUT', '/admin/policy', { text }, z.unknown())
+  await ada.send('PUT', '/admin/workspaces/loan', diskWorkspace('office'), z.unknown())
+  const dora = await signIn(site.address, 'dora', password)
+  const use = await inUse(await laptop.launch(dora, 'loan'))
+  use.stats.bytesWritten = 4096
+  await until(async () => (await copyOf(use.leaseId))?.stats?.bytesWritten === 4096, 'counts arrived')
+
+  const remove = (words: readonly string[], input?: string) =>
+    site.cli(words, { login: 'ada', ...(input === undefined ? {} : { input }) })
+  const declined = await remove(['workspace', 'delete', 'loan'], 'no\n')
+  expect(declined).toMatchObject({ code: 1, stderr: expect.stringContaining('CLI_NOT_CONFIRMED') })
+  expect(declined.stdout).toContain('1 lease is withdrawn')
+  expect(use.ended).toBeUndefined()
+  const deleted = await remove(['workspace', 'delete', 'loan'], 'loan\n')
+  expect(deleted).toMatchObject({ code: 0, stdout: expect.stringContaining('Deleted loan.') })
+  expect(await use.end).toMatchObject({ notice: { code: 'SESSION_WORKSPACE_DELETED' } })
+  await until(async () => (await copyOf(use.leaseId))?.state === 'kept', 'what was written is left')
+  expect(await copyOf(use.leaseId)).toMatchObject({
+    workspace: { id: 'loan', deleted: true },
+    person: { id },
+  })
+  const told = await timeline({ workspace: 'loan' })
+  expect(told.entries.filter(({ kind }) => kind === 'admin-change').map(({ data }) => data)).toMatchObject([
+    { change: 'workspace deleted', name: 'Laboratory', data: 'keep', leases: 1 },
+    { change: 'workspace' },
+  ])
+  const again = ada.send('PUT', '/admin/workspaces/loan', diskWorkspace('office'), z.unknown())
+  await expect(again).rejects.toMatchObject({ code: 'CONFLICT', remedy: 'Choose another identifier.' })
+  await expect(laptop.launch(dora, 'loan')).rejects.toMatchObject({ code: 'NOT_FOUND' })
+  expect(await remove(['workspace', 'delete', 'loan', '--yes'])).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('NOT_FOUND'),
+  })
+  // The rule that names it, and a group that nobody is in soon, stands and can be written again.
+  await ada.send('PUT', '/admin/policy', { text }, z.unknown())
+
+  expect((await remove(['person', 'delete', 'nobody', '--yes'])).stderr).toContain('CLI_NO_SUCH_PERSON')
+  const gone = await remove(['person', 'delete', 'dora', '--yes', '--discard', '--json'])
+  expect(JSON.parse(gone.stdout)).toMatchObject({
+    overlays: { count: 1, sizeBytes: 4096 },
+    person: { endpoints: 0 },
+  })
+  expect(await copyOf(use.leaseId)).toMatchObject({ state: 'kept', person: { login: 'dora', deleted: true } })
+  const lines = await site.cli(['audit', 'show', '--about', `person:${id}`], { login: 'ada' })
+  expect(lines.stdout).toContain('made a change: person deleted Dora Ek')
+
+  // A new person of that name, on the same device and for the same image.
+  await ada.send('POST', '/admin/people', wish, personView)
+  const next = await inUse(await laptop.launch(await signIn(site.address, 'dora', password), 'lab'))
+  expect((await data()).copies.filter(({ person }) => person.login === 'dora')).toMatchObject([
+    { id: next.leaseId, state: 'held' },
+    { id: use.leaseId, state: 'kept', person: { id, deleted: true } },
+  ])
+  next.finish()
+  await next.end
+}, 120_000)
 
 test('every entry of this site’s log is told in a sentence of its own kind', async () => {
   const log = await entries()

@@ -9,7 +9,6 @@ import {
   readEndpointCredentials,
   startEndpointAgent,
 } from '#apps/endpoint/endpoint-agent.ts'
-
 import { type DiskEnd, type DiskToOpen, launchDisk, type OpenedDisk } from '#apps/endpoint/launch-disk.ts'
 import { toldFloors } from '#apps/endpoint/told-floors.ts'
 import { callJson } from '#apps/site-client/call.ts'

@@ -2,16 +2,29 @@ import { type RawBuilder, sql } from 'kysely'
 import { openLeaseStates } from '#core/lease/index.ts'
 import type { BeaconSeen } from '#core/trust/index.ts'
 import { bytesWritten } from './leases.ts'
-import type { AgentRow, LeaseRow, SessionRow, WorkspaceRow } from './schema.ts'
+import type { AgentRow, LeaseRow, PersonRow, SessionRow, WorkspaceRow } from './schema.ts'
 import type { Db } from './store.ts'
 
 /** Where data is now, and where it was left: of each kind a part, behind the one with the id `after`. */
+
+/** Whose copies are looked for; of nobody in particular when neither is said. */
+export interface CopyFilter {
+  readonly personId?: string
+  readonly workspaceId?: string
+}
+
+/** Of the copies that are looked for those behind the one with the id `after`. */
+export interface CopyPart extends CopyFilter {
+  readonly after?: string
+}
 
 /** What every copy is told by. */
 interface CopyColumns {
   readonly person_login: string
   readonly person_name: string
+  readonly person_deleted_at: PersonRow['deleted_at']
   readonly workspace: WorkspaceRow['definition']
+  readonly workspace_deleted_at: WorkspaceRow['deleted_at']
   readonly machine_name: string
   readonly machine_seen_at: Date | null
   readonly machine_revoked_at: AgentRow['revoked_at']
@@ -48,8 +61,19 @@ export function textOf(id: string): RawBuilder<string> {
   return sql`${sql.ref(id)}::text collate "C"`
 }
 
+/** True for copies that are looked for. @param table that says whose they are */
+export function isCopyOf({ personId, workspaceId }: CopyFilter, table: string): RawBuilder<boolean> {
+  const person = personId === undefined ? sql`true` : sql`${sql.ref(`${table}.person_id`)} = ${personId}`
+  const workspace =
+    workspaceId === undefined ? sql`true` : sql`${sql.ref(`${table}.workspace_id`)} = ${workspaceId}`
+  return sql`(${person} and ${workspace})`
+}
+
 /** Sessions on hosts that have not ended. */
-export async function hostedCopies(db: Db, after = ''): Promise<readonly HostedCopyRow[]> {
+export async function hostedCopies(
+  db: Db,
+  { after = '', ...about }: CopyPart = {},
+): Promise<readonly HostedCopyRow[]> {
   const rows = await db
     .selectFrom('sessions as s')
     .innerJoin('people as p', 'p.id', 's.person_id')
@@ -60,10 +84,12 @@ export async function hostedCopies(db: Db, after = ''): Promise<readonly HostedC
     .select(['s.id', 's.person_id', 's.workspace_id', 's.mode', 's.state', 's.connected'])
     .select(['s.started_at', 's.ends_at', 's.end', 'm.id as host_id'])
     .select(['p.login as person_login', 'p.name as person_name', 'w.definition as workspace'])
+    .select(['p.deleted_at as person_deleted_at', 'w.deleted_at as workspace_deleted_at'])
     .select(['m.name as machine_name', 'm.last_seen_at as machine_seen_at'])
     .select(['m.revoked_at as machine_revoked_at', 'b.address as web_address'])
     .select(['v.address as agent_address', 'v.beacon'])
     .where('s.state', 'in', live)
+    .where(isCopyOf(about, 's'))
     .where(textOf('s.id'), '>', after)
     .orderBy(textOf('s.id'))
     .limit(copiesAtOnce)
@@ -71,7 +97,7 @@ export async function hostedCopies(db: Db, after = ''): Promise<readonly HostedC
   return rows
 }
 
-function leased(db: Db) {
+function leased(db: Db, about: CopyFilter) {
   return db
     .selectFrom('leases as l')
     .innerJoin('sessions as s', 's.id', 'l.session_id')
@@ -82,14 +108,19 @@ function leased(db: Db) {
     .leftJoin('endpoint_evidence as v', 'v.endpoint_id', 'l.endpoint_id')
     .selectAll('l')
     .select(['p.login as person_login', 'p.name as person_name', 'w.definition as workspace'])
+    .select(['p.deleted_at as person_deleted_at', 'w.deleted_at as workspace_deleted_at'])
     .select(['m.name as machine_name', 'm.last_seen_at as machine_seen_at'])
     .select(['m.revoked_at as machine_revoked_at', 'b.address as web_address'])
     .select(['v.address as agent_address', 'v.beacon'])
+    .where(isCopyOf(about, 'l'))
 }
 
 /** Leases under which something may still be read. */
-export async function leasedCopies(db: Db, after = ''): Promise<readonly LeasedCopyRow[]> {
-  return leased(db)
+export async function leasedCopies(
+  db: Db,
+  { after = '', ...about }: CopyPart = {},
+): Promise<readonly LeasedCopyRow[]> {
+  return leased(db, about)
     .where('l.state', 'in', openLeaseStates)
     .where(textOf('l.id'), '>', after)
     .orderBy(textOf('l.id'))
@@ -98,8 +129,12 @@ export async function leasedCopies(db: Db, after = ''): Promise<readonly LeasedC
 }
 
 /** Virtual machines that stand still in memory although their lease is over, as their endpoint has said after `since`. */
-export async function pausedCopies(db: Db, since: Date, after = ''): Promise<readonly LeasedCopyRow[]> {
-  return leased(db)
+export async function pausedCopies(
+  db: Db,
+  since: Date,
+  { after = '', ...about }: CopyPart = {},
+): Promise<readonly LeasedCopyRow[]> {
+  return leased(db, about)
     .where('l.state', '=', 'ended')
     .where('l.paused_at', '>', since)
     .where(textOf('l.id'), '>', after)
@@ -114,7 +149,11 @@ export async function pausedCopies(db: Db, since: Date, after = ''): Promise<rea
  *
  * @param pausedSince overlays of machines that stand still in memory since then are no copies of their own
  */
-export async function keptCopies(db: Db, pausedSince: Date, after = ''): Promise<readonly KeptCopyRow[]> {
+export async function keptCopies(
+  db: Db,
+  pausedSince: Date,
+  { after = '', ...about }: CopyPart = {},
+): Promise<readonly KeptCopyRow[]> {
   const last = sql<{ id: string; written: string }>`
     (select (array_agg(k.id order by k.ended_at desc))[1] as id, sum(k.written)::text as written
     from (
@@ -127,7 +166,7 @@ export async function keptCopies(db: Db, pausedSince: Date, after = ''): Promise
     ) k
     where not k.is_open and k.written > 0 and (k.discarded_at is null or k.ended_at > k.discarded_at)
     group by k.endpoint_id, k.person_id, k.image, k.version)`
-  return leased(db)
+  return leased(db, about)
     .innerJoin(last.as('k'), (join) => join.onRef('k.id', '=', 'l.id'))
     .select('k.written')
     .where('l.overlay_at_start', '<>', 'discard')

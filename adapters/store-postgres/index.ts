@@ -4,6 +4,7 @@ export * from './alone.ts'
 export * from './audit.ts'
 export * from './data.ts'
 export * from './decisions.ts'
+export * from './deletion.ts'
 export * from './device-keys.ts'
 export * from './endpoints.ts'
 export * from './evidence.ts'
@@ -55,6 +56,7 @@ export {
   entriesAbout,
   type IndexedEntry,
   namesOf,
+  peopleNamed,
   type TimelinePage,
 } from './timeline.ts'
 export * from './web-sessions.ts'

@@ -11,6 +11,7 @@ import { up as farewells } from './migrations/0011-farewells.ts'
 import { up as pausedMemory } from './migrations/0012-paused-memory.ts'
 import { up as authorityAlarm } from './migrations/0013-authority-alarm.ts'
 import { up as history } from './migrations/0014-history.ts'
+import { up as deletion } from './migrations/0015-deletion.ts'
 import { openUntimed, type StoreAddress } from './store.ts'
 import { isAway, StoreError } from './store-error.ts'
 
@@ -28,6 +29,7 @@ const migrations: Readonly<Record<string, Migration>> = {
   '0012-paused-memory': { up: pausedMemory },
   '0013-authority-alarm': { up: authorityAlarm },
   '0014-history': { up: history },
+  '0015-deletion': { up: deletion },
 }
 
 /**

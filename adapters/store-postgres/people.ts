@@ -6,19 +6,23 @@ import type { Db } from './store.ts'
 type Queries = Db | Transaction<Database>
 
 export async function personByLogin(db: Queries, login: string): Promise<PersonRow | undefined> {
-  return db.selectFrom('people').selectAll().where('login', '=', login).executeTakeFirst()
+  return people(db).selectAll().where('login', '=', login).executeTakeFirst()
 }
 
 export async function personById(db: Queries, id: string): Promise<PersonRow | undefined> {
-  return db.selectFrom('people').selectAll().where('id', '=', id).executeTakeFirst()
+  return people(db).selectAll().where('id', '=', id).executeTakeFirst()
+}
+
+/** Who was not deleted. */
+function people(db: Queries) {
+  return db.selectFrom('people').where('deleted_at', 'is', null)
 }
 
 const searched = ['login', 'name']
 
 /** By login; a search looks at login and name. */
 export async function listPeople(db: Queries, page: Page): Promise<readonly PersonRow[]> {
-  return db
-    .selectFrom('people')
+  return people(db)
     .selectAll()
     .where(isFound(page, searched))
     .where(isBehind(page, 'people', 'people', ['login']))
@@ -28,8 +32,7 @@ export async function listPeople(db: Queries, page: Page): Promise<readonly Pers
 }
 
 export async function countPeople(db: Queries, filter: Pick<Page, 'search'>): Promise<number> {
-  const { all } = await db
-    .selectFrom('people')
+  const { all } = await people(db)
     .select((eb) => eb.fn.countAll<string>().as('all'))
     .where(isFound(filter, searched))
     .executeTakeFirstOrThrow()
@@ -43,15 +46,17 @@ export async function groupsInUse(db: Queries): Promise<readonly string[]> {
   return rows.map(({ name }) => name)
 }
 
-/** False when the login is taken. */
-export async function insertPerson(db: Queries, person: Omit<PersonRow, 'disabled'>): Promise<boolean> {
-  const row = await db
+/** Undefined when the login is taken; of people who were deleted it is not. */
+export async function insertPerson(
+  db: Queries,
+  person: Pick<PersonRow, 'id' | 'login' | 'name' | 'password' | 'groups' | 'created_at'>,
+): Promise<PersonRow | undefined> {
+  return db
     .insertInto('people')
     .values(person)
-    .onConflict((conflict) => conflict.column('login').doNothing())
-    .returning('id')
+    .onConflict((conflict) => conflict.column('login').where('deleted_at', 'is', null).doNothing())
+    .returningAll()
     .executeTakeFirst()
-  return row !== undefined
 }
 
 export async function updatePerson(
@@ -60,7 +65,13 @@ export async function updatePerson(
   change: Partial<Pick<PersonRow, 'name' | 'groups' | 'disabled' | 'password'>>,
 ): Promise<PersonRow | undefined> {
   if (Object.keys(change).length === 0) return personById(db, id)
-  return db.updateTable('people').set(change).where('id', '=', id).returningAll().executeTakeFirst()
+  return db
+    .updateTable('people')
+    .set(change)
+    .where('id', '=', id)
+    .where('deleted_at', 'is', null)
+    .returningAll()
+    .executeTakeFirst()
 }
 
 /** Stores the same password under another hash, unless it was changed meanwhile: then undefined. */

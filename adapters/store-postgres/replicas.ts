@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
-import { textOf } from './data.ts'
+import { type CopyPart, isCopyOf, textOf } from './data.ts'
 import type { NewReplica, ReplicaRow } from './replicas-table.ts'
-import type { LeaseRow, WorkspaceRow } from './schema.ts'
+import type { LeaseRow, PersonRow, WorkspaceRow } from './schema.ts'
 import type { Db } from './store.ts'
 
 /** What the site knows of the copies in the data centre of what is written on endpoints. */
@@ -107,10 +107,18 @@ export async function allReplicaIds(db: Db): Promise<readonly string[]> {
   return rows.map(({ id }) => id)
 }
 
-/** @returns false when it was removed before */
-export async function deleteReplica(db: Db, id: string): Promise<boolean> {
-  const row = await db.deleteFrom('replicas').where('id', '=', id).returning('id').executeTakeFirst()
-  return row !== undefined
+/**
+ * Removes a replica, while nobody commits.
+ *
+ * @param remove takes what is stored of it. Whoever dies in the middle leaves the replica to be removed again
+ * @returns false when it was removed before
+ */
+export async function deleteReplica(db: Db, id: string, remove: () => Promise<void>): Promise<boolean> {
+  return db.transaction().execute(async (tx) => {
+    const row = await tx.deleteFrom('replicas').where('id', '=', id).returning('id').executeTakeFirst()
+    if (row !== undefined) await remove()
+    return row !== undefined
+  })
 }
 
 /**
@@ -171,18 +179,22 @@ export async function olderReplicas(
  * Removes a replica, unless it has got another state since or somebody else is at it.
  *
  * @param tell waited for before it is gone
+ * @param remove takes what is stored of it, as in `deleteReplica`
  * @returns false when it was left
  */
 export async function dropReplica(
   db: Db,
   { id, sequence }: ReplicaRow,
   tell: () => Promise<unknown>,
+  remove: () => Promise<void>,
 ): Promise<boolean> {
   return db.transaction().execute(async (tx) => {
     const query = tx.selectFrom('replicas').select('id').where('id', '=', id).where('sequence', '=', sequence)
     if ((await query.forUpdate().skipLocked().executeTakeFirst()) === undefined) return false
     await tell()
-    return deleteReplica(tx, id)
+    await tx.deleteFrom('replicas').where('id', '=', id).execute()
+    await remove()
+    return true
   })
 }
 
@@ -205,15 +217,21 @@ export interface ReplicaCopyRow
     Pick<LeaseRow, 'session_id' | 'mode' | 'manifest_digest'> {
   readonly person_login: string
   readonly person_name: string
+  readonly person_deleted_at: PersonRow['deleted_at']
   readonly workspace_id: string
   readonly workspace: WorkspaceRow['definition']
+  readonly workspace_deleted_at: WorkspaceRow['deleted_at']
   /** From where it came last. */
   readonly endpoint_id: string
   readonly endpoint_name: string
 }
 
 /** Those that hold something, in the order of their ids, behind the one with the id `after`. */
-export async function replicaCopies(db: Db, most: number, after = ''): Promise<readonly ReplicaCopyRow[]> {
+export async function replicaCopies(
+  db: Db,
+  most: number,
+  { after = '', ...about }: CopyPart = {},
+): Promise<readonly ReplicaCopyRow[]> {
   return db
     .selectFrom('replicas as r')
     .innerJoin('leases as l', 'l.id', 'r.lease_id')
@@ -223,8 +241,10 @@ export async function replicaCopies(db: Db, most: number, after = ''): Promise<r
     .selectAll('r')
     .select(['l.session_id', 'l.mode', 'l.manifest_digest', 'l.workspace_id', 'l.endpoint_id'])
     .select(['p.login as person_login', 'p.name as person_name', 'w.definition as workspace'])
+    .select(['p.deleted_at as person_deleted_at', 'w.deleted_at as workspace_deleted_at'])
     .select('m.name as endpoint_name')
     .where('r.manifest', 'is not', null)
+    .where(isCopyOf(about, 'l'))
     .where(textOf('r.id'), '>', after)
     .orderBy(textOf('r.id'))
     .limit(most)

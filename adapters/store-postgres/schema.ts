@@ -61,8 +61,18 @@ export interface Database {
 type Timestamp = ColumnType<Date, Date, Date>
 type Json<T> = ColumnType<T, string, string>
 
-interface PeopleTable {
+/** INVARIANT: what was deleted stays as a row, so that its id is never used again and what tells of it keeps its name. */
+interface Deletable {
+  deleted_at: ColumnType<Date | null, undefined, Date>
+  /** Id of the admin. */
+  deleted_by: ColumnType<string | null, undefined, string>
+  /** What was written there is to be discarded. */
+  discards: ColumnType<boolean, undefined, boolean>
+}
+
+interface PeopleTable extends Deletable {
   id: string
+  /** Of those that were not deleted nobody else has it. */
   login: string
   name: string
   /** PHC string, or null for a person who signs in elsewhere. */
@@ -100,7 +110,7 @@ interface WebSessionsTable {
   expires_at: Timestamp
 }
 
-interface WorkspacesTable {
+interface WorkspacesTable extends Deletable {
   id: string
   position: number
   definition: Json<WorkspaceDefinition>

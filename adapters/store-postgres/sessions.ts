@@ -12,6 +12,7 @@ export interface SessionDetail extends SessionRow {
   /** Of the host or endpoint that it runs on. */
   readonly machine_name: string
   readonly workspace: WorkspaceRow['definition']
+  readonly workspace_deleted_at: WorkspaceRow['deleted_at']
 }
 
 const live = ['starting', 'ready', 'ending'] as const
@@ -71,6 +72,7 @@ function details(db: Queries) {
       'p.name as person_name',
       'm.name as machine_name',
       'w.definition as workspace',
+      'w.deleted_at as workspace_deleted_at',
     ])
 }
 

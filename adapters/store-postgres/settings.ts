@@ -100,6 +100,7 @@ export async function listWorkspaces(db: Db): Promise<readonly WorkspaceDefiniti
   const rows = await db
     .selectFrom('workspaces')
     .select('definition')
+    .where('deleted_at', 'is', null)
     .orderBy('position')
     .orderBy('id')
     .execute()
@@ -107,11 +108,29 @@ export async function listWorkspaces(db: Db): Promise<readonly WorkspaceDefiniti
 }
 
 export async function workspaceById(db: Db, id: string): Promise<WorkspaceDefinition | undefined> {
-  const row = await db.selectFrom('workspaces').select('definition').where('id', '=', id).executeTakeFirst()
+  const row = await db
+    .selectFrom('workspaces')
+    .select('definition')
+    .where('id', '=', id)
+    .where('deleted_at', 'is', null)
+    .executeTakeFirst()
   return row?.definition
 }
 
-/** @param basis absent: whatever is there @returns false when something else is there than `basis` says: then nothing changed */
+/** Behind all that there are, and were. */
+export async function nextPosition(db: Db): Promise<number> {
+  const { all } = await db
+    .selectFrom('workspaces')
+    .select((eb) => eb.fn.countAll<string>().as('all'))
+    .executeTakeFirstOrThrow()
+  return Number(all)
+}
+
+/**
+ * @param basis absent: whatever is there
+ * @returns false when something else is there than `basis` says, or a workspace of that id was deleted, whose id policy, log and endpoints know:
+ *   then nothing changed
+ */
 export async function writeWorkspace(
   db: Db,
   workspace: WorkspaceDefinition,
@@ -126,6 +145,7 @@ export async function writeWorkspace(
       conflict
         .column('id')
         .doUpdateSet({ definition })
+        .where('workspaces.deleted_at', 'is', null)
         .where(isStill(sql.ref('workspaces.definition'), basis)),
     )
     .returning('id')

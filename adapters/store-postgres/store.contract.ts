@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { sql } from 'kysely'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { auditContract } from './audit.contract.ts'
+import { deletionContract } from './deletion.contract.ts'
 import { deviceKeysContract } from './device-keys.contract.ts'
 import { evidenceContract } from './evidence.contract.ts'
 import { type Db, type Hint, isAway, migrate, openStore, placeSession, type Store } from './index.ts'
@@ -35,6 +36,7 @@ const areas = [
   replicasContract,
   deviceKeysContract,
   evidenceContract,
+  deletionContract,
   auditContract,
 ] as const
 

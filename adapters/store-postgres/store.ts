@@ -1,4 +1,4 @@
-import { Kysely, PostgresDialect } from 'kysely'
+import { Kysely, PostgresDialect, sql } from 'kysely'
 import { Client, type ClientConfig, Pool, type PoolConfig } from 'pg'
 import type { Database } from './schema.ts'
 import { StoreError } from './store-error.ts'
@@ -33,11 +33,17 @@ export type Hint =
         | 'gateways'
         | 'agents'
         | 'alarms'
+        | 'deleted'
     }
   | { readonly topic: 'host' | 'endpoint' | 'ticket' | 'person'; readonly id: string }
 
 const channel = 'trustcast'
 const reconnectMs = 500
+
+/** Tells every node when the transaction has committed, also when this process has ended by then. */
+export async function tellIn(tx: Db, hint: Hint): Promise<void> {
+  await sql`select pg_notify(${channel}, ${JSON.stringify(hint)})`.execute(tx)
+}
 
 /**
  * Opens the pool. It connects when first used, so this succeeds while the database is away.

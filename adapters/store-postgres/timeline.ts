@@ -109,6 +109,12 @@ export async function namesOf(db: Db, ids: readonly string[]): Promise<ReadonlyM
   return new Map(rows.map(({ id, name }) => [id, name]))
 }
 
+/** People of that login, those who were deleted, too. */
+export async function peopleNamed(db: Db, login: string): Promise<readonly string[]> {
+  const rows = await db.selectFrom('people').select('id').where('login', '=', login).limit(100).execute()
+  return rows.map(({ id }) => id)
+}
+
 /** Machines of that name, those of earlier enrolments, too. */
 export async function agentsNamed(
   db: Db,

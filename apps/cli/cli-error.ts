@@ -16,6 +16,7 @@ export type CliErrorCode =
   | 'CLI_OTHER_PROPOSAL'
   /** The person did not say yes. */
   | 'CLI_NOT_CONFIRMED'
+  | 'CLI_NO_SUCH_PERSON'
   | 'CLI_SOCKET_UNUSABLE'
   | 'CLI_CHANNEL_CLOSED'
   | 'CLI_NOT_ENROLLED'

@@ -30,6 +30,8 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   disk: async () => (await import('./commands/disk.ts')).disk,
   vm: async () => (await import('./commands/vm.ts')).vm,
   policy: async () => (await import('./commands/policy.ts')).policy,
+  person: async () => (await import('./commands/deletion.ts')).person,
+  workspace: async () => (await import('./commands/deletion.ts')).workspace,
   lease: async () => (await import('./commands/lease.ts')).lease,
   authority: async () => (await import('./commands/authority.ts')).authority,
   audit: async () => (await import('./commands/audit.ts')).audit,

@@ -5,7 +5,8 @@ import {
   insertPerson,
   insertPolicy,
   isGroupEmpty,
-  listWorkspaces,
+  isWorkspaceDeleted,
+  nextPosition,
   type PersonRow,
   type PolicyRow,
   personById,
@@ -58,8 +59,9 @@ export async function createPerson(
     name: row.name,
     groups: row.groups,
   })
-  if (!(await insertPerson(site.store.db, row))) throw taken
-  return { ...row, disabled: false }
+  const person = await insertPerson(site.store.db, row)
+  if (person === undefined) throw taken
+  return person
 }
 
 export async function changePerson(
@@ -105,7 +107,7 @@ export async function changePerson(
 }
 
 /** Two admins may take the right from each other at the same moment. */
-async function requireAdminBut(site: Site, id: string): Promise<void> {
+export async function requireAdminBut(site: Site, id: string): Promise<void> {
   if (!(await isGroupEmpty(site.store.db, adminGroup, id))) return
   throw new SiteError('CONFLICT', 'nobody would be left who is an admin', {
     remedy: 'Give somebody else the admin right first.',
@@ -138,6 +140,11 @@ export function changedMeanwhile(what: string): SiteError {
   return new SiteError('CONFLICT', `somebody else has changed ${what} meanwhile`, {
     remedy: 'Look at what is there now; then send yours again, if it still holds.',
   })
+}
+
+/** What a workspace is called in what is said, and done one by one, of it. */
+export function aboutWorkspace(id: string): string {
+  return `the workspace ${id}`
 }
 
 /** Looks at what is there before it is replaced, and throws where it must not be. */
@@ -213,17 +220,25 @@ export async function defineWorkspace(
   actor: AuditActor,
   basisOf?: BasisOf<WorkspaceDefinition>,
 ): Promise<WorkspaceDefinition> {
-  await replace(site, `the workspace ${workspace.id}`, basisOf, async (basis) => {
-    const existing = await listWorkspaces(site.store.db)
+  await replace(site, aboutWorkspace(workspace.id), basisOf, async (basis) => {
+    const position = await nextPosition(site.store.db)
+    // Before it is written down: of two at once the later one is refused.
+    if (await isWorkspaceDeleted(site.store.db, workspace.id)) throw usedBefore(workspace.id)
     await site.audit.record('admin-change', actor, workspace.id, {
       change: 'workspace',
       definition: JSON.parse(JSON.stringify(workspace)) as AuditData,
     })
-    return writeWorkspace(site.store.db, workspace, existing.length, basis)
+    return writeWorkspace(site.store.db, workspace, position, basis)
   })
   await site.hints.tell({ topic: 'workspaces' })
   await decideAgain(site, 'policy')
   return workspace
+}
+
+function usedBefore(id: string): SiteError {
+  return new SiteError('CONFLICT', `a workspace ${id} was deleted, and its identifier is never used again`, {
+    remedy: 'Choose another identifier.',
+  })
 }
 
 /** A draining host keeps its sessions and gets no new ones. */

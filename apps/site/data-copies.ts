@@ -81,15 +81,13 @@ export function replicaCopyOf(
   row: ReplicaCopyRow,
   site: { readonly id: string; readonly name: string },
 ): DataCopy {
-  const { person_id, person_login, person_name, workspace_id, workspace, mode } = row
   return {
+    ...whoseOf(row),
     id: row.id,
     sessionId: row.session_id,
     leaseId: row.lease_id,
-    workspace: { id: workspace_id, name: workspace.name },
-    person: { id: person_id, login: person_login, name: person_name },
     machine: { ...site, kind: 'site', online: true },
-    mode,
+    mode: row.mode,
     place: 'datacenter',
     zone: { name: 'unknown', kind: 'unknown' },
     image: { name: row.image, version: row.version, manifestDigest: row.manifest_digest },
@@ -119,12 +117,19 @@ export function zoneSeen(
 
 type AnyRow = HostedCopyRow | LeasedCopyRow
 
-function commonOf({ workspace_id, workspace, person_id, person_login, person_name, mode }: AnyRow) {
+function commonOf(row: AnyRow) {
+  return { ...whoseOf(row), mode: row.mode, place: placeOf[row.mode] }
+}
+
+function whoseOf(row: AnyRow | ReplicaCopyRow): Pick<DataCopy, 'workspace' | 'person'> {
+  const { person_id: id, person_login: login, person_name: name } = row
   return {
-    workspace: { id: workspace_id, name: workspace.name },
-    person: { id: person_id, login: person_login, name: person_name },
-    mode,
-    place: placeOf[mode],
+    workspace: {
+      id: row.workspace_id,
+      name: row.workspace.name,
+      ...(row.workspace_deleted_at === null ? {} : { deleted: true }),
+    },
+    person: { id, login, name, ...(row.person_deleted_at === null ? {} : { deleted: true }) },
   }
 }
 

@@ -52,6 +52,8 @@ const row: LeasedCopyRow = {
   paused_at: null,
   stats: { bytesFetched: 1, bytesLocal: 2, percentLocal: 3, cacheHits: 4, bytesWritten: 5 },
   person_login: 'nora',
+  person_deleted_at: null,
+  workspace_deleted_at: null,
   person_name: 'Nora Lind',
   workspace: {
     id: 'lab',

@@ -1,4 +1,6 @@
 import {
+  type CopyFilter,
+  type CopyPart,
   copiesAtOnce,
   hostedCopies,
   keptCopies,
@@ -33,7 +35,7 @@ export async function readData(site: Site, query: DataQuery): Promise<DataAnswer
   const page: Placed[] = []
   let found = 0
   let isMore = false
-  for await (const placed of everyCopy(site, sight)) {
+  for await (const placed of everyCopy(site, sight, {})) {
     addToSummary(summary, placed.copy)
     if (!isChosen(placed.copy)) continue
     found += 1
@@ -51,6 +53,14 @@ export async function readData(site: Site, query: DataQuery): Promise<DataAnswer
   }
 }
 
+/** All copies of a person's, or of a workspace. */
+export async function copiesOf(site: Site, about: CopyFilter): Promise<readonly DataCopy[]> {
+  const sight: Sight = { now: site.now(), rules: await readRules(site.store.db) }
+  const copies: DataCopy[] = []
+  for await (const { copy } of everyCopy(site, sight, about)) copies.push(copy)
+  return copies
+}
+
 interface Placed {
   readonly copy: DataCopy
   /** In the order of all: the number of its kind, and its id. */
@@ -63,29 +73,34 @@ function byAge(a: Placed, b: Placed): number {
   return (one ?? '') < (other ?? '') ? -1 : 1
 }
 
-async function* everyCopy(site: Site, sight: Sight): AsyncGenerator<Placed> {
+async function* everyCopy(site: Site, sight: Sight, about: CopyFilter): AsyncGenerator<Placed> {
   const { db } = site.store
   const since = new Date(pausedSince(sight.now))
   const self = { id: site.siteId, name: site.config.name }
   const kinds = [
     inParts(
-      (after) => leasedCopies(db, after),
+      about,
+      (part) => leasedCopies(db, part),
       (row) => leasedCopyOf(row, sight),
     ),
     inParts(
-      (after) => pausedCopies(db, since, after),
+      about,
+      (part) => pausedCopies(db, since, part),
       (row) => pausedCopyOf(row, sight),
     ),
     inParts(
-      (after) => keptCopies(db, since, after),
+      about,
+      (part) => keptCopies(db, since, part),
       (row) => keptCopyOf(row, sight),
     ),
     inParts(
-      (after) => hostedCopies(db, after),
+      about,
+      (part) => hostedCopies(db, part),
       (row) => hostedCopyOf(row, sight),
     ),
     inParts(
-      (after) => replicaCopies(db, copiesAtOnce, after),
+      about,
+      (part) => replicaCopies(db, copiesAtOnce, part),
       (row) => replicaCopyOf(row, self),
     ),
   ]
@@ -95,12 +110,13 @@ async function* everyCopy(site: Site, sight: Sight): AsyncGenerator<Placed> {
 
 /** All rows of a list that gives them in the order of their ids, as copies. */
 async function* inParts<Row extends { readonly id: string }>(
-  list: (after: string) => Promise<readonly Row[]>,
+  about: CopyFilter,
+  list: (part: CopyPart) => Promise<readonly Row[]>,
   copyOf: (row: Row) => DataCopy,
 ): AsyncGenerator<DataCopy> {
   let after = ''
   for (;;) {
-    const rows = await list(after)
+    const rows = await list({ ...about, after })
     for (const row of rows) yield copyOf(row)
     const last = rows.at(-1)
     if (last === undefined || rows.length < copiesAtOnce) return

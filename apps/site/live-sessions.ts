@@ -149,7 +149,9 @@ async function redecide(site: Site, sessionId: string, cause: DecisionCause): Pr
     session.from_endpoint_id === null ? undefined : agentById(db, session.from_endpoint_id),
     readRules(db),
   ])
-  if (person === undefined) return
+  // It began while they were deleted.
+  if (person === undefined || session.workspace_deleted_at !== null)
+    return site.hints.tell({ topic: 'deleted' })
   if (person.disabled) return loseTrust(site, session, { reason: 'This account was disabled' })
   // Nobody is signed in, so nothing is delivered: its host freezes it. It lives on until somebody comes back or its time is up.
   // An endpoint cannot be frozen and trusted to thaw: its key is gone.

@@ -36,8 +36,10 @@ async function remove(site: Site, row: ReplicaRow, reason: string): Promise<void
   const lease = await leaseById(site.store.db, row.lease_id)
   if (lease === undefined) return
   const actor = { type: 'site', id: site.siteId } as const
-  const isGone = await dropReplica(site.store.db, row, () =>
-    site.audit.record('replica-removed', actor, row.id, { ...aboutReplica(lease, row), reason }),
+  await dropReplica(
+    site.store.db,
+    row,
+    () => site.audit.record('replica-removed', actor, row.id, { ...aboutReplica(lease, row), reason }),
+    () => site.replicas.remove(row.id),
   )
-  if (isGone) await site.replicas.remove(row.id)
 }

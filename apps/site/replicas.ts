@@ -25,6 +25,7 @@ import {
   type ReplicaManifest,
 } from '#core/replica/index.ts'
 import { withImageKey } from './image-keys.ts'
+import { oneByOne } from './one-by-one.ts'
 import type { Site } from './site.ts'
 import { notFound, SiteError } from './site-error.ts'
 
@@ -140,23 +141,21 @@ export async function commitManifest(
   if (!isThere) throw conflict('it was removed')
 }
 
-/**
- * An admin removes what the data centre has of an overlay; what is on endpoints stays there.
- *
- * @throws {SiteError} NOT_FOUND
- */
+/** An admin removes what the data centre has of an overlay; what is on endpoints stays there. @returns false when it is gone already */
 export async function removeReplica(
   site: Site,
   id: string,
   reason: string,
   actor: AuditActor,
-): Promise<void> {
-  const row = await replicaById(site.store.db, id)
-  const lease = row && (await leaseById(site.store.db, row.lease_id))
-  if (row === undefined || lease === undefined) throw notFound('replica')
-  await site.audit.record('replica-removed', actor, id, { ...aboutReplica(lease, row), reason })
-  if (!(await deleteReplica(site.store.db, id))) throw notFound('replica')
-  await site.replicas.remove(id)
+): Promise<boolean> {
+  const { db } = site.store
+  return oneByOne(site, `replica ${id}`, async () => {
+    const row = await replicaById(db, id)
+    const lease = row && (await leaseById(db, row.lease_id))
+    if (row === undefined || lease === undefined) return false
+    await site.audit.record('replica-removed', actor, id, { ...aboutReplica(lease, row), reason })
+    return deleteReplica(db, id, () => site.replicas.remove(id))
+  })
 }
 
 /** Removes pieces that no state names, and what is left of replicas that are no more. */

@@ -27,6 +27,7 @@ import {
 import { forgetFailuresMs } from '#core/identity/throttle.ts'
 import { createAgentPort } from './agents/agent-port.ts'
 import type { SiteConfig } from './config.ts'
+import { watchDeletions } from './deletion.ts'
 import { createEvidenceDesk } from './evidence-desk.ts'
 import { furnish } from './first-start.ts'
 import { createPeoplePort } from './http/people-port.ts'
@@ -75,6 +76,7 @@ export async function runSite(
   const renew = async (): Promise<void> => replaceOwn(site, agents, people.server as unknown as Server)
   void renewOwn(site, renew, signal)
   void keepAuthority(site, renew, signal)
+  void watchDeletions(site, signal)
   void sweepStore(site, signal)
   void sweepReplicas(site, signal)
   void renewReleases(site, signal)

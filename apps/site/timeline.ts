@@ -1,4 +1,4 @@
-import { agentsNamed, entriesAbout, namesOf, personByLogin } from '#adapters/store-postgres/index.ts'
+import { agentsNamed, entriesAbout, namesOf, peopleNamed } from '#adapters/store-postgres/index.ts'
 import { type TimelineAnswer, type TimelineEntry, type TimelineTopic, timelineEntry } from '#core/api/data.ts'
 import { uuid } from '#core/api/words.ts'
 import { workspaceSubject } from '#core/audit/index.ts'
@@ -37,8 +37,7 @@ async function subjectsNamed(site: Site, { topic, about }: TimelineWish): Promis
   if (topic === 'workspace') return [workspaceSubject(about)]
   if (uuid.safeParse(about).success) return [about.toLowerCase()]
   if (topic === 'host' || topic === 'endpoint') return agentsNamed(db, topic, about)
-  const person = topic === 'person' ? await personByLogin(db, about) : undefined
-  return person === undefined ? [] : [person.id]
+  return topic === 'person' ? peopleNamed(db, about) : []
 }
 
 /** Whatever looks like an id in them: who has a name by it is called by that. */

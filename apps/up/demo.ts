@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { insertPerson, personByLogin } from '#adapters/store-postgres/index.ts'
+import { insertPerson, peopleNamed } from '#adapters/store-postgres/index.ts'
 import { changeZones, defineWorkspace } from '#apps/site/administering.ts'
 import type { Site } from '#apps/site/site.ts'
 import type { WorkspaceDefinition, ZoneDefinition } from '#core/api/admin.ts'
@@ -100,11 +100,12 @@ export const demoWorkspaces: readonly WorkspaceDefinition[] = [
   },
 ]
 
-/** Puts in what is missing; what an admin changed since stays changed. */
+/** Puts in what is missing; what an admin changed or deleted since stays so. */
 export async function addDemoContent(site: Site): Promise<void> {
   const actor: AuditActor = { type: 'system', id: 'demo' }
-  const isNew = (await personByLogin(site.store.db, demoAccounts[0]?.login ?? '')) === undefined
-  if (!isNew) return
+  // Whoever was deleted does not come back with a password that everybody knows.
+  const known = await peopleNamed(site.store.db, demoAccounts[0]?.login ?? '')
+  if (known.length > 0) return
   const hashed = await Promise.all(
     demoAccounts.map(async (account) => ({ ...account, hash: await site.hasher.hash(account.password) })),
   )

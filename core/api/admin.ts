@@ -72,6 +72,32 @@ export const personCreate = z.strictObject({
   password: z.string().max(1024),
   groups: z.array(slug).max(100),
 })
+
+/** What becomes of what a person, or people in a workspace, have written where the site reaches it. */
+export const deletionQuery = z.strictObject({ data: z.enum(['keep', 'discard']).default('keep') })
+/** What a deletion leads to, or would. */
+export const deletionView = z.strictObject({
+  /** On hosts, which end. */
+  sessions: z.int(),
+  /** Of endpoints, which are withdrawn; their sessions end. */
+  leases: z.int(),
+  /** What closed leases have left on endpoints, sealed and without a key: it stays there. */
+  overlays: z.strictObject({ count: z.int(), sizeBytes: z.int() }),
+  /** In the data centre: kept or discarded. */
+  replicas: z.strictObject({ count: z.int(), sizeBytes: z.int() }),
+  /** Of a person. */
+  person: z
+    .strictObject({
+      /** That become nobody's. */
+      endpoints: z.int(),
+      /** Whose home stays on these hosts. */
+      account: z.string(),
+      hosts: z.array(z.string()),
+    })
+    .optional(),
+})
+export type DeletionView = z.infer<typeof deletionView>
+
 export const personPatch = z.strictObject({
   name: z.string().min(1).max(100).optional(),
   groups: z.array(slug).max(100).optional(),

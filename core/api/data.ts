@@ -41,14 +41,17 @@ export const copyStates = [
 ] as const
 export type CopyState = (typeof copyStates)[number]
 
+/** What is left of one that an admin has deleted. */
+const deleted = z.literal(true).optional()
+
 /** One copy of data: of a session on a host, under a lease on an endpoint, what a lease has left there, or its replica. */
 export const dataCopy = z.strictObject({
   /** Of its lease; of its session where there is none; of a replica its own, and session and lease are those that wrote it last. */
   id: uuid,
   sessionId: uuid,
   leaseId: uuid.optional(),
-  workspace: z.strictObject({ id: slug, name: z.string() }),
-  person: z.strictObject({ id: uuid, login: z.string(), name: z.string() }),
+  workspace: z.strictObject({ id: slug, name: z.string(), deleted }),
+  person: z.strictObject({ id: uuid, login: z.string(), name: z.string(), deleted }),
   machine: z.strictObject({
     id: uuid,
     name: z.string(),

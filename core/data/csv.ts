@@ -21,6 +21,7 @@ const columns: readonly (readonly [heading: string, cell: (copy: DataCopy) => st
   ['Workspace', ({ workspace }) => workspace.id],
   ['Person', ({ person }) => person.name],
   ['Login', ({ person }) => person.login],
+  ['Deleted', ({ workspace, person }) => deletedOf({ workspace, person })],
   ['Mode', ({ mode }) => mode],
   ['State', ({ state }) => state],
   ['Image', ({ image }) => (image === undefined ? '' : `${image.name}:${image.version}`)],
@@ -37,6 +38,13 @@ const columns: readonly (readonly [heading: string, cell: (copy: DataCopy) => st
   ['Session', ({ sessionId }) => sessionId],
   ['Lease', ({ leaseId = '' }) => leaseId],
 ]
+
+/** Which of them an admin has deleted. */
+function deletedOf(named: Pick<DataCopy, 'workspace' | 'person'>): string {
+  return Object.entries(named)
+    .flatMap(([what, { deleted }]) => (deleted === true ? [what] : []))
+    .join(' ')
+}
 
 function quote(text: string): string {
   const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text

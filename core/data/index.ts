@@ -1,5 +1,6 @@
 export { choosing, imageOf } from './choose-copies.ts'
 export { csvOf } from './csv.ts'
 export { copyStateNames, modeNames, zoneKindNames } from './names.ts'
+export { outlookSentences } from './outlook.ts'
 export { protectionSentences } from './protection.ts'
 export { type Area, addToSummary, areaOf, emptySummary, isOutside, isReadable } from './summary.ts'

@@ -60,6 +60,9 @@ test('while the log cannot be written, nothing that belongs into it takes effect
   }
   const program = { kind: 'desktop' }
   const any = z.unknown()
+  await ada.send('PUT', '/admin/workspaces/leaving', { id: 'leaving', ...workspace, program }, any)
+  const account = { login: 'leaving', name: 'Leaving', password: `${marker}-long`, groups: [] }
+  const leaving = await ada.send('POST', '/admin/people', account, personView)
   const zones = [{ name: marker, kind: 'inside', networks: ['127.0.0.0/8'] }]
   const deeds: Readonly<Record<string, () => Promise<unknown>>> = {
     'sign-in': () => site.signIn('carl'),
@@ -76,6 +79,8 @@ test('while the log cannot be written, nothing that belongs into it takes effect
         { login: marker, name: marker, password: `${marker}-long`, groups: [] },
         any,
       ),
+    'a deleted person': () => ada.send('DELETE', `/admin/people/${leaving.id}`, undefined, any),
+    'a deleted workspace': () => ada.send('DELETE', '/admin/workspaces/leaving', undefined, any),
     'a policy': () => ada.send('PUT', '/admin/policy', { text: `${defaultPolicy}\n// ${marker}` }, any),
     zones: () => ada.send('PUT', '/admin/zones', { zones }, any),
     'a workspace': () =>
@@ -365,9 +370,9 @@ async function contentOf(dir: string): Promise<readonly string[]> {
 /** Everything that an entry of the log stands for; without what changes by itself. */
 async function effects(): Promise<unknown> {
   const tables = {
-    people: 'id, login, name, groups, disabled, password',
+    people: 'id, login, name, groups, disabled, password, deleted_at',
     web_sessions: 'id, person_id',
-    workspaces: 'id, definition',
+    workspaces: 'id, definition, deleted_at',
     agents: 'id, draining, revoked_at, placed',
     enrolment_tokens: 'secret_hash, used_at',
     sessions: 'id, state, "end", rights, obligations, web_session_id',

@@ -7,6 +7,7 @@ import { z } from 'zod'
 import { clientTls } from '#adapters/pki-x509/index.ts'
 import { readIdentity } from '#apps/agent-client/index.ts'
 import { replicaClient } from '#apps/endpoint/replica/replica-client.ts'
+import { deletionView, personView } from '#core/api/admin.ts'
 import { dataAnswer } from '#core/api/data.ts'
 import { overlayKeyOf } from '#core/artifact/image-key.ts'
 import { pieceCount } from '#core/block/capturable.ts'
@@ -32,8 +33,8 @@ import {
   startReplicatingSite,
   useReplicatedDisk,
 } from '../replicated-disk.rig.ts'
-import { type RunningSite, type SignedInClient, until } from '../running-site.rig.ts'
-import type { SiteDatabase } from '../site-database.rig.ts'
+import { type RunningSite, type SignedInClient, signIn, until } from '../running-site.rig.ts'
+import { openDatabase, type SiteDatabase } from '../site-database.rig.ts'
 
 /**
  * I8, of what leaves endpoints for the data centre: only the endpoint that holds a lease uses the replica of its person,
@@ -312,6 +313,69 @@ test('of two endpoints that write one replica at once one goes on, and the other
   await third.finish()
 })
 
+test('who has the login of somebody who was deleted inherits nothing; what was kept is theirs alone, and what was discarded is gone', async () => {
+  const password = 'a-long-password-1'
+  const wish = { login: 'dora', name: 'Dora', password, groups: ['employees'] }
+  await using own = await enrolEndpoint(site, ada, 'laptop-12')
+  const added = async () => {
+    const { id } = await ada.send('POST', '/admin/people', wish, personView)
+    return { id, client: await signIn(site.address, 'dora', password) }
+  }
+  const remove = (id: string, data: string, by = ada) =>
+    by.send('DELETE', `/admin/people/${id}?data=${data}`, undefined, deletionView)
+  const replicas = async () =>
+    (await ada.get('/data', dataAnswer)).copies.filter(({ state }) => state === 'replicated')
+
+  const first = await added()
+  const disk = await use(own, first.client)
+  await disk.write(2 * MiB, 'of the first')
+  await disk.sent()
+  expect(await ownerOf('laptop-12')).toBe(first.id)
+  for (const by of [nora, first.client, await site.signIn('olaf')])
+    await expect(remove(first.id, 'discard', by)).rejects.toMatchObject({ code: 'NOT_ALLOWED' })
+  expect(await remove(first.id, 'keep')).toMatchObject({
+    leases: 1,
+    replicas: { count: 1 },
+    person: { endpoints: 1 },
+  })
+  expect(await disk.end).toMatchObject({
+    code: 'LEASE_WITHDRAWN',
+    notice: { code: 'SESSION_PERSON_DELETED' },
+  })
+  await expect(own.launch(first.client, 'lab')).rejects.toMatchObject({ code: 'NOT_SIGNED_IN' })
+  expect(await replicas()).toMatchObject([{ person: { id: first.id, deleted: true } }])
+  expect(await ownerOf('laptop-12')).toBeNull()
+
+  const second = await added()
+  expect(second.id).not.toBe(first.id)
+  const theirs = await use(own, second.client)
+  expect(await theirs.read(2 * MiB, 12)).not.toBe('of the first')
+  using client = replicaClient(own.dir, theirs.leaseId)
+  expect(await client.manifest(never)).toBeUndefined()
+  await theirs.write(2 * MiB, 'of the second')
+  await theirs.sent()
+  const [kept] = await replicas()
+  const [gone] = (await replicas()).filter(({ person }) => person.id === second.id)
+
+  // The site is killed in the middle: the person is deleted, and their replica is being removed.
+  await using held = await openDatabase(site)
+  await held.rows('begin')
+  await held.rows('select 1 from replicas where id = $1 for update', [gone?.id])
+  await remove(second.id, 'discard')
+  const waits = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like 'delete from "replicas"%'`
+  await until(async () => (await database.rows(waits)).length > 0, 'it is being removed')
+  const [pid = 0] = await site.pidsOf('site')
+  process.kill(pid, 'SIGKILL')
+  await until(async () => (await site.pidsOf('site')).some((one) => one !== pid), 'the site is started again')
+  await held.rows('commit')
+  const left = () => database.rows('select id from replicas where person_id = $1', [second.id])
+  await until(async () => (await left()).length === 0, 'what was to be discarded is gone', 60_000)
+  const folders = await readdir(join(site.state, 'replicas'))
+  expect([folders.includes(kept?.id ?? ''), folders.includes(gone?.id ?? '')]).toEqual([true, false])
+  await expect(signIn(site.address, 'dora', password)).rejects.toMatchObject({ code: 'SIGN_IN_REFUSED' })
+  await until(async () => (await overlaysOf(own)).length <= 1, 'what its lease was to discard is discarded')
+})
+
 test('nothing that lies at the site tells what was written, nor which two people wrote the same', async () => {
   const text = 'THE SAME SECRET OF BOTH OF THEM'
   const mine = await use(laptop)
@@ -330,6 +394,10 @@ test('nothing that lies at the site tells what was written, nor which two people
   const logs = await readdir(join(site.state, 'logs'))
   for (const log of logs) expect((await readFile(join(site.state, 'logs', log))).includes(text)).toBe(false)
 })
+
+async function ownerOf(name: string): Promise<unknown> {
+  return (await database.rows('select owner_id from agents where name = $1', [name]))[0]?.['owner_id']
+}
 
 async function use(endpoint: EnrolledEndpoint, client = nora, workspace = 'lab'): Promise<ReplicatedDisk> {
   const launched = await launchedAt(endpoint, client, workspace)

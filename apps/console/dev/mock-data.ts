@@ -1,5 +1,6 @@
 import type {
   DecisionRecord,
+  DeletionView,
   GatewayView,
   HostView,
   PersonView,
@@ -315,4 +316,15 @@ export function decisions(): readonly DecisionRecord[] {
       auditIndex: String(4810 - at * 4 - index),
     })),
   )
+}
+
+/** What deleting somebody, or something, would lead to. */
+export function deletionOf(isPerson: boolean): DeletionView {
+  return {
+    sessions: 2,
+    leases: 1,
+    overlays: { count: 1, sizeBytes: 48 << 20 },
+    replicas: { count: 1, sizeBytes: 31 << 20 },
+    ...(isPerson ? { person: { endpoints: 1, account: 'tc-mei-3f2a91', hosts: ['host-1'] } } : {}),
+  }
 }

@@ -88,8 +88,9 @@ export class MockSite {
     if (aboutData !== undefined) return aboutData
     const session = /^\/sessions\/([^/]+)\/?(.*)$/.exec(path)
     if (session !== null) return this.#session(method, session[1] ?? '', session[2] ?? '', body)
-    const [, area, topic = '', id = ''] = path.split('/')
+    const [, area, topic = '', id = '', detail] = path.split('/')
     if (area !== 'admin') return ok()
+    if (detail === 'deletion') return ok(data.deletionOf(topic === 'people'))
     return method === 'GET' ? this.#look(topic, id, query) : this.#change(`${method} ${topic}`, id, body)
   }
 
@@ -155,7 +156,7 @@ export class MockSite {
       case 'decisions':
         return ok({ decisions: full ? data.decisions() : [] })
       case 'people':
-        return ok(this.#peopleLike(query))
+        return ok(id === '' ? this.#peopleLike(query) : (this.#people.find((each) => each.id === id) ?? {}))
       case 'policy':
         return ok({
           text: this.#policy,
@@ -200,6 +201,15 @@ export class MockSite {
         )
       case 'PATCH people':
         return ok(Object.assign(this.#people.find((each) => each.id === id) ?? {}, body))
+      case 'DELETE people':
+        this.#people.splice(
+          this.#people.findIndex((each) => each.id === id),
+          1,
+        )
+        return ok(data.deletionOf(true))
+      case 'DELETE workspaces':
+        this.#definitions.delete(id)
+        return ok(data.deletionOf(false))
       case 'PUT policy':
         if (String(body['text']).includes('permitt')) {
           return failed(400, 'POLICY_REFUSED', 'unexpected token `permitt` at line 3', {

@@ -10,6 +10,7 @@ import {
   listPeople,
   listWorkspaces,
   type PolicyRow,
+  personById,
   readZones,
   workspaceById,
 } from '#adapters/store-postgres/index.ts'
@@ -47,6 +48,7 @@ import type { Site } from '../site.ts'
 import { notFound } from '../site-error.ts'
 import { decisionRecordOf, gatewayViewOf, hostViewOf, personViewOf, sessionViewOf } from '../views.ts'
 import { type Api, adminActor, callerOf, pageOf } from './api.ts'
+import { deletionRoutes } from './deletion-routes.ts'
 import { entityTag, preconditions, requireBasis } from './preconditions.ts'
 
 const admin = { access: 'admin' } as const
@@ -62,6 +64,7 @@ export function adminRoutes(app: Api, site: Site): void {
   peopleRoutes(app, site)
   rulesRoutes(app, site)
   workspaceRoutes(app, site)
+  deletionRoutes(app, site)
 }
 
 function watchRoutes(app: Api, site: Site): void {
@@ -188,6 +191,17 @@ function peopleRoutes(app: Api, site: Site): void {
     { config: admin, schema: { params: byId, body: personPatch, response: { 200: personView } } },
     async (request) =>
       personViewOf(await changePerson(site, request.params.id, request.body, adminActor(callerOf(request)))),
+  )
+
+  app.get(
+    '/admin/people/:id',
+    { config: admin, schema: { params: byId, response: { 200: personView } } },
+    async ({ params }, reply) => {
+      const row = await personById(site.store.db, params.id)
+      if (row === undefined) throw notFound('person')
+      const person = personViewOf(row)
+      return reply.header('etag', entityTag(person)).send(person)
+    },
   )
 }
 

@@ -53,7 +53,8 @@ export function dataRoutes(app: Api, site: Site): void {
     },
     async (request) => {
       const { id } = request.params
-      await removeReplica(site, id, request.body.reason, adminActor(callerOf(request)))
+      if (!(await removeReplica(site, id, request.body.reason, adminActor(callerOf(request)))))
+        throw notFound('replica')
       return { id }
     },
   )

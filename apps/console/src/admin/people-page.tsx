@@ -1,6 +1,7 @@
 import { type FormEvent, type ReactElement, useState } from 'react'
 import type { PersonView } from '#core/api/admin.ts'
 import { adminApi } from '../api/api.ts'
+import { usePerson } from '../person-context.ts'
 import { DataTable } from '../ui/data-table.tsx'
 import { Dialog, DialogFoot } from '../ui/dialog.tsx'
 import { formValue, TextField, words } from '../ui/fields.tsx'
@@ -8,6 +9,7 @@ import { Icon } from '../ui/icons.tsx'
 import { Problem, Waiting } from '../ui/message.tsx'
 import { PageSearch, PageTurns, usePages } from '../ui/paged-list.tsx'
 import { useAction } from '../ui/use-action.ts'
+import { DeleteDialog, DeleteInstead } from './delete-dialog.tsx'
 import { GroupsField } from './groups-field.tsx'
 import { PageHead } from './page-head.tsx'
 
@@ -17,6 +19,7 @@ export function PeoplePage(): ReactElement {
   const { data, error, reload } = pages
   const [adding, setAdding] = useState(false)
   const [editing, setEditing] = useState<PersonView>()
+  const [deleting, setDeleting] = useState<PersonView>()
   return (
     <>
       <PageHead
@@ -60,6 +63,19 @@ export function PeoplePage(): ReactElement {
             setEditing(undefined)
           }}
           onSaved={reload}
+          onDelete={setDeleting}
+        />
+      )}
+      {deleting !== undefined && (
+        <DeleteDialog
+          path={`/admin/people/${deleting.id}`}
+          name={deleting.name}
+          warning="Whoever is given this user name later inherits nothing."
+          onClose={() => setDeleting(undefined)}
+          onDeleted={() => {
+            setDeleting(undefined)
+            reload()
+          }}
         />
       )}
     </>
@@ -116,8 +132,10 @@ function PersonDialog(props: {
   readonly groupsThatCount: readonly string[]
   readonly onClose: () => void
   readonly onSaved: () => void
+  readonly onDelete: (person: PersonView) => void
 }): ReactElement {
   const { person } = props
+  const { me } = usePerson()
   const { busy, error, run } = useAction()
 
   function submit(event: FormEvent<HTMLFormElement>): void {
@@ -172,7 +190,19 @@ function PersonDialog(props: {
           )}
           {error !== undefined && <Problem error={error} />}
         </div>
-        <DialogFoot>
+        <DialogFoot
+          apart={
+            person !== undefined &&
+            person.id !== me.id && (
+              <DeleteInstead
+                onDelete={() => {
+                  props.onClose()
+                  props.onDelete(person)
+                }}
+              />
+            )
+          }
+        >
           <button type="submit" className="button button-primary" disabled={busy}>
             {person === undefined ? 'Add' : 'Save'}
           </button>

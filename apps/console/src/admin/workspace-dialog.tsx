@@ -10,6 +10,7 @@ import { useAction } from '../ui/use-action.ts'
 import { useResource } from '../ui/use-resource.ts'
 import { channelNames, modeNames } from '../words.ts'
 import { commandOf, linesOf } from './command-lines.ts'
+import { DeleteInstead } from './delete-dialog.tsx'
 import { DiskFields, diskFrom } from './disk-fields.tsx'
 import { ModeOrder } from './mode-order.tsx'
 
@@ -31,6 +32,7 @@ export function EditWorkspace(props: {
   readonly name: string
   readonly onClose: () => void
   readonly onSaved: () => void
+  readonly onDelete: () => void
 }): ReactElement {
   const { data, error, reload } = useResource(() => adminApi.workspace(props.id))
   const [began, setBegan] = useState<Tagged>()
@@ -71,6 +73,7 @@ function WorkspaceForm(props: {
   readonly onSaved: () => void
   /** What is there now may be another than this form began with. */
   readonly onRefused?: () => void
+  readonly onDelete?: () => void
 }): ReactElement {
   const { workspace, now } = props
   const [modes, setModes] = useState<readonly DeliveryMode[]>(workspace?.modes ?? ['hosted-shared'])
@@ -181,6 +184,7 @@ function WorkspaceForm(props: {
         save={workspace === undefined ? 'Add' : 'Save'}
         disabled={busy}
         onTakeTheirs={() => props.onTakeTheirs?.()}
+        apart={props.onDelete && <DeleteInstead onDelete={props.onDelete} />}
       />
     </form>
   )

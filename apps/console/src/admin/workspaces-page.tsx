@@ -8,6 +8,7 @@ import { Empty, Problem, Waiting } from '../ui/message.tsx'
 import { useResource } from '../ui/use-resource.ts'
 import { modeNames } from '../words.ts'
 import { TimelineButton } from './data/timeline-dialog.tsx'
+import { DeleteDialog } from './delete-dialog.tsx'
 import { ExplainDialog } from './explain-dialog.tsx'
 import { PageHead } from './page-head.tsx'
 import { AddWorkspace, EditWorkspace } from './workspace-dialog.tsx'
@@ -17,6 +18,7 @@ export function WorkspacesPage(): ReactElement {
   const { me } = usePerson()
   const { data, error, reload } = useResource(adminApi.workspaces)
   const [editing, setEditing] = useState<WorkspaceDefinition | 'new'>()
+  const [deleting, setDeleting] = useState<WorkspaceDefinition>()
   const [explaining, setExplaining] = useState<WorkspaceDefinition>()
   const workspaces = data?.workspaces
   const add = me.admin && (
@@ -93,6 +95,22 @@ export function WorkspacesPage(): ReactElement {
           name={editing.name}
           onClose={() => setEditing(undefined)}
           onSaved={reload}
+          onDelete={() => {
+            setEditing(undefined)
+            setDeleting(editing)
+          }}
+        />
+      )}
+      {deleting !== undefined && (
+        <DeleteDialog
+          path={`/admin/workspaces/${deleting.id}`}
+          name={deleting.name}
+          warning={`The identifier ${deleting.id} is never used again; rules of the policy that name it stay and do nothing.`}
+          onClose={() => setDeleting(undefined)}
+          onDeleted={() => {
+            setDeleting(undefined)
+            reload()
+          }}
         />
       )}
       {explaining !== undefined && (

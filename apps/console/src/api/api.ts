@@ -8,6 +8,7 @@ import type {
 } from '#core/api/admin.ts'
 import {
   decisionRecord,
+  deletionView,
   gatewayView,
   hostView,
   peopleAnswer,
@@ -90,6 +91,16 @@ export const adminApi = {
   addPerson: (body: z.infer<typeof personCreate>) => command({ method: 'POST', path: '/admin/people', body }),
   changePerson: (id: string, body: z.infer<typeof personPatch>) =>
     command({ method: 'PATCH', path: `/admin/people/${id}`, body }),
+  /** What deleting would lead to. @param path of a person or workspace */
+  deletion: async (path: string) => {
+    const [{ tag }, outlook] = await Promise.all([
+      requestTagged({ method: 'GET', path }, z.looseObject({})),
+      request({ method: 'GET', path: `${path}/deletion` }, deletionView),
+    ])
+    return { ...outlook, tag }
+  },
+  remove: (path: string, data: 'keep' | 'discard', basis: string) =>
+    command({ method: 'DELETE', path: `${path}?data=${data}`, basis }),
 
   policy: () => requestTagged({ method: 'GET', path: '/admin/policy' }, policyView),
   activatePolicy: (text: string, basis: string) =>

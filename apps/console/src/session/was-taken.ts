@@ -6,6 +6,8 @@ const takenCodes: ReadonlySet<string> = new Set([
   'SESSION_CLOSED_BY_ADMIN',
   'SESSION_LEASE_WITHDRAWN',
   'SESSION_ENDPOINT_AWAY',
+  'SESSION_PERSON_DELETED',
+  'SESSION_WORKSPACE_DELETED',
 ])
 
 /** Whether what a session held on an endpoint was taken back, other than by its person. */

@@ -74,7 +74,12 @@ function cellsOf(copy: DataCopy): DataRow['cells'] {
   const { workspace, person, machine, mode, image, state, since, until, notice } = copy
   const [first, ...others] = protectionSentences(copy, clock)
   return {
-    'Workspace, person': <TwoLines first={workspace.name} second={`${person.name}, ${person.login}`} />,
+    'Workspace, person': (
+      <TwoLines
+        first={`${workspace.name}${deleted(workspace)}`}
+        second={`${person.name}, ${person.login}${deleted(person)}`}
+      />
+    ),
     Where: (
       <TwoLines
         first={
@@ -174,4 +179,9 @@ function TwoLines(props: {
       {props.second !== undefined && <span className="muted small">{props.second}</span>}
     </span>
   )
+}
+
+/** What is left of one that an admin has deleted is shown until it is gone. */
+function deleted(one: { readonly deleted?: true | undefined }): string {
+  return one.deleted === true ? ' (deleted)' : ''
 }

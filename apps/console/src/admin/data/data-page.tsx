@@ -13,6 +13,7 @@ import { count, zoneKindNames } from '../../words.ts'
 import { PageHead } from '../page-head.tsx'
 import { CopyTable } from './copy-table.tsx'
 import { DataPicture } from './data-picture.tsx'
+import { FindTimeline } from './find-timeline.tsx'
 import { type Order, orderCopies, sortColumns } from './order-copies.ts'
 import { RemoveDialog } from './remove-dialog.tsx'
 import { CopyTimeline } from './timeline-dialog.tsx'
@@ -31,7 +32,7 @@ export function DataPage(): ReactElement {
   useInterval(reload, lookAgainMs)
   return (
     <>
-      <PageHead title="Where is the data?" count={data?.summary.total}>
+      <PageHead title="Where is the data?" count={data?.summary.total} action={<FindTimeline />}>
         {data === undefined ? 'Every copy of data, in the data centre and outside.' : sentenceOfAll(data)}
       </PageHead>
       {data === undefined ? (

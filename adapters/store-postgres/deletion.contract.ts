@@ -1,0 +1,173 @@
+import { randomUUID } from 'node:crypto'
+import { beforeEach, describe, expect, test } from 'vitest'
+import {
+  agentById,
+  beginReplica,
+  countPeople,
+  type Db,
+  deletePerson,
+  deleteWorkspace,
+  disownDeleted,
+  endSession,
+  groupsInUse,
+  hostedCopies,
+  insertPerson,
+  insertWebSession,
+  isGroupEmpty,
+  isKnownSource,
+  isWorkspaceDeleted,
+  leasedCopies,
+  listPeople,
+  listWorkspaces,
+  liveSessions,
+  migrate,
+  namesOf,
+  nextPosition,
+  peopleNamed,
+  personById,
+  personByLogin,
+  placeOnEndpoint,
+  placeSession,
+  rememberSource,
+  replicasOfDeleted,
+  sessionsOfDeleted,
+  setOwner,
+  updatePerson,
+  webSessionById,
+  workspaceById,
+  writeWorkspace,
+} from './index.ts'
+import {
+  addEndpoint,
+  addHost,
+  addPerson,
+  diskOf,
+  endOf,
+  personOf,
+  type StoreUnderTest,
+  sessionOf,
+  webSessionOf,
+  workspace,
+} from './store-under-test.rig.ts'
+
+/** People and workspaces that were deleted. */
+export function deletionContract(store: StoreUnderTest): void {
+  describe('what was deleted', () => {
+    const by = randomUUID()
+    const deletion = (discards = false) => ({ at: new Date(), by, discards })
+
+    let db: Db
+    let other: Db
+
+    beforeEach(async () => {
+      ;({ db, other } = store)
+      await migrate(store.server.address)
+      await writeWorkspace(db, workspace, 0)
+    })
+
+    test('a person who was deleted cannot sign in, own or be changed, and who has the login next is somebody else', async () => {
+      const ada = { ...personOf('ada'), groups: ['admins'] }
+      await insertPerson(db, ada)
+      const web = webSessionOf(ada.id)
+      expect(await insertWebSession(db, web, null)).toBe(true)
+      await rememberSource(db, ada.id, '10.0.0.0/24', new Date())
+      const endpointId = await addEndpoint(db)
+      await setOwner(db, endpointId, ada.id, false)
+      await placeSession(db, { ...sessionOf(ada.id, await addHost(db, 1)), web_session_id: web.id })
+
+      const both = await Promise.all([db, other].map((node) => deletePerson(node, ada.id, deletion())))
+      expect(both.filter(Boolean)).toHaveLength(1)
+      expect(await personById(db, ada.id)).toBeUndefined()
+      expect(await personByLogin(other, 'ada')).toBeUndefined()
+      expect(await listPeople(db, { limit: 10 })).toEqual([])
+      expect(await countPeople(db, {})).toBe(0)
+      expect(await groupsInUse(db)).toEqual([])
+      expect(await isGroupEmpty(db, 'admins')).toBe(true)
+      expect(await webSessionById(db, web.id)).toBeUndefined()
+      expect(await insertWebSession(db, webSessionOf(ada.id), null)).toBe(false)
+      expect(await isKnownSource(db, ada.id, '10.0.0.0/24')).toBe(false)
+      expect((await agentById(db, endpointId))?.owner_id).toBeNull()
+      const again = { disabled: false, groups: ['admins'] }
+      expect(await updatePerson(other, ada.id, again)).toBeUndefined()
+
+      const next = await insertPerson(db, personOf('ada'))
+      expect(next).toMatchObject({ login: 'ada', groups: [], disabled: false })
+      expect(await insertPerson(other, personOf('ada'))).toBeUndefined()
+      expect((await personByLogin(db, 'ada'))?.id).toBe(next?.id)
+      expect(new Set(await peopleNamed(db, 'ada'))).toEqual(new Set([ada.id, next?.id]))
+      expect((await namesOf(db, [ada.id])).get(ada.id)).toBe('ada')
+      expect(await liveSessions(db, { personId: next?.id ?? '' })).toEqual([])
+    })
+
+    test('the identifier of a workspace that was deleted is never used again', async () => {
+      expect(await isWorkspaceDeleted(db, 'desk')).toBe(false)
+      const both = await Promise.all([db, other].map((node) => deleteWorkspace(node, 'desk', deletion())))
+      expect(both.filter(Boolean)).toHaveLength(1)
+      expect(await isWorkspaceDeleted(other, 'desk')).toBe(true)
+      expect([await workspaceById(db, 'desk'), await listWorkspaces(db)]).toEqual([undefined, []])
+      expect(await writeWorkspace(db, { ...workspace, name: 'Another' }, 0)).toBe(false)
+      expect(await workspaceById(db, 'desk')).toBeUndefined()
+      expect(await nextPosition(db)).toBe(1)
+      expect(await writeWorkspace(db, { ...workspace, id: 'desk-2' }, 1)).toBe(true)
+    })
+
+    test('what still runs is found by any node until it has ended, and keeps its names', async () => {
+      const [mine, theirs] = [await addPerson(db), await addPerson(db)]
+      const hostId = await addHost(db, 3)
+      const [own, shared] = [sessionOf(mine, hostId, 'desk'), sessionOf(theirs, hostId, 'desk')]
+      for (const session of [own, shared]) expect(await placeSession(db, session)).toBe('placed')
+      expect(await sessionsOfDeleted(db)).toEqual([])
+      await deletePerson(db, mine, deletion())
+      expect(await sessionsOfDeleted(other)).toEqual([{ id: own.id, deleted: 'person', deletedBy: by }])
+      await deleteWorkspace(db, 'desk', deletion())
+      const undone = [
+        { id: own.id, deleted: 'person', deletedBy: by },
+        { id: shared.id, deleted: 'workspace', deletedBy: by },
+      ]
+      expect(await sessionsOfDeleted(db)).toEqual(expect.arrayContaining(undone))
+      expect(await hostedCopies(db, { personId: mine })).toMatchObject([
+        { id: own.id, workspace: { name: 'Desk' }, person_deleted_at: expect.any(Date) as Date },
+      ])
+      for (const { id } of undone) await endSession(other, id, endOf(), new Date())
+      expect(await sessionsOfDeleted(db)).toEqual([])
+    })
+
+    test('what was written is kept unless it was to be discarded', async () => {
+      const [kept, gone] = [await addPerson(db), await addPerson(db)]
+      const made = new Map<string, string>()
+      for (const personId of [kept, gone]) {
+        const { session, lease } = diskOf(personId, await addEndpoint(db))
+        const keeps = { ...lease, overlay: 'replicate' as const }
+        const obligations = JSON.stringify({ overlay: 'replicate' })
+        expect(await placeOnEndpoint(db, { ...session, obligations }, keeps)).toBe('placed')
+        const key = { person_id: personId, scope: '', image: 'office', version: '1' }
+        const replica = { ...key, id: randomUUID(), lease_id: lease.id, made_at: new Date() }
+        made.set(personId, (await beginReplica(db, replica))?.id ?? '')
+      }
+      await deletePerson(db, kept, deletion())
+      await deletePerson(db, gone, deletion(true))
+      const discarded = { id: made.get(gone), deleted: 'person', deletedBy: by }
+      expect(await replicasOfDeleted(db)).toEqual([discarded])
+      // The lease goes by what its session says: nobody puts it back.
+      for (const [personId, overlay] of [
+        [kept, 'replicate'],
+        [gone, 'discard'],
+      ] as const)
+        expect(await leasedCopies(db, { personId })).toMatchObject([{ overlay }])
+      expect((await liveSessions(db, { personId: gone }))[0]?.obligations.overlay).toBe('discard')
+      // A disk is of its person and image, whichever workspace opened it last.
+      await deleteWorkspace(db, 'desk', deletion(true))
+      expect(await replicasOfDeleted(db)).toEqual([discarded])
+      expect((await leasedCopies(db, { personId: kept }))[0]?.overlay).toBe('replicate')
+    })
+
+    test('a machine that became somebody’s while they were deleted is nobody’s', async () => {
+      const personId = await addPerson(db)
+      const endpointId = await addEndpoint(db)
+      await deletePerson(db, personId, deletion())
+      await setOwner(db, endpointId, personId, true)
+      await disownDeleted(other)
+      expect((await agentById(db, endpointId))?.owner_id).toBeNull()
+    })
+  })
+}

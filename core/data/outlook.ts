@@ -1,0 +1,43 @@
+import type { DeletionView } from '#core/api/admin.ts'
+
+/**
+ * What deleting a person or workspace leads to, in sentences: the same on the page and on the command line.
+ *
+ * @param data what becomes of what was written
+ * @param size writes a number of bytes
+ */
+export function outlookSentences(
+  { sessions, leases, overlays, replicas, person }: DeletionView,
+  data: 'keep' | 'discard',
+  size: (bytes: number) => string,
+): readonly string[] {
+  const isGone = data === 'discard'
+  const written = person === undefined ? 'what local VMs wrote under them' : 'what was written under them'
+  const fate = isGone ? `is kept nowhere` : 'stays or goes as the policy said'
+  const all: readonly (readonly [number, string])[] = [
+    [sessions, `${count(sessions, 'running session ends', 'running sessions end')} at once`],
+    [
+      leases,
+      `${count(leases, 'lease is withdrawn, and its key wiped', 'leases are withdrawn, and their keys wiped')}; ${written} ${fate}`,
+    ],
+    [
+      overlays.count,
+      `${count(overlays.count, 'overlay', 'overlays')} of closed leases (${size(overlays.sizeBytes)}) ${overlays.count === 1 ? 'stays' : 'stay'} on devices, sealed and without a key, until the device is wiped`,
+    ],
+    [
+      replicas.count,
+      `${count(replicas.count, 'replica', 'replicas')} in the data centre (${size(replicas.sizeBytes)}) ${replicas.count === 1 ? 'is' : 'are'} ${isGone ? 'discarded for good' : 'kept, sealed, until an admin removes what is left on the page Data'}`,
+    ],
+    [person?.endpoints ?? 0, `${count(person?.endpoints ?? 0, 'device becomes', 'devices become')} nobody’s`],
+    [
+      person?.hosts.length ?? 0,
+      `The home of the account ${person?.account ?? ''} stays on ${person?.hosts.join(', ') ?? ''}, where nobody else is given it`,
+    ],
+  ]
+  const said = all.flatMap(([number, sentence]) => (number === 0 ? [] : [`${sentence}.`]))
+  return said.length > 0 ? said : ['Nothing runs, and nothing was written.']
+}
+
+function count(number: number, one: string, more: string): string {
+  return `${number} ${number === 1 ? one : more}`
+}
