@@ -5,10 +5,17 @@ import { expect, test } from 'vitest'
 import { type Credentials, connectTo } from '#apps/site-client/call.ts'
 import { makeProof, proofHeader } from '#core/identity/proof.ts'
 import { openWorkspace, untilWorks } from './hosted-person.rig.ts'
-import { passwordOf, pidsMatching, type RunningSite, startSite, until } from './running-site.rig.ts'
+import {
+  freePorts,
+  passwordOf,
+  pidsMatching,
+  type RunningSite,
+  startSite,
+  until,
+} from './running-site.rig.ts'
 import { displayServers, familyOf, running } from './site-processes.rig.ts'
 
-test('a site that was killed leaves nothing behind and goes on with the same log; one that is ended does so, too', async () => {
+test('a site that was killed leaves nothing behind and goes on with the same log; one that is ended does so, too, and on other ports', async () => {
   await using first = await startSite()
   await signInAuditor(first)
   const session = await openWorkspace(first, await first.signIn('nora'), 'desktop')
@@ -38,7 +45,13 @@ test('a site that was killed leaves nothing behind and goes on with the same log
   process.kill(second.pid, 'SIGTERM')
   await untilNothingRuns(second, ended)
   again.viewer.channel.close('left')
-}, 180_000)
+
+  // Its hosts and gateways find it there.
+  await using moved = await startSite({ again: { state: first.state, port: await freePorts() } })
+  await untilWorks(async () => {
+    await openWorkspace(moved, await moved.signIn('nora'), 'editor')
+  }, 'a launch works on other ports')
+}, 240_000)
 
 test('a site ends though pages went away while it found out who asked for their events', async () => {
   await using site = await startSite({ args: ['--hosts', '1', '--gateways', '1'] })

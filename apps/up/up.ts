@@ -234,7 +234,7 @@ async function enrolled(
   return dir
 }
 
-/** An agent that slept past its certificate's end, or that this database or authority does not know, is enrolled anew. */
+/** An agent that slept past its certificate's end, that this database or authority does not know, or that would dial other ports, is enrolled anew. */
 async function hasLivingIdentity(site: Site, dir: string): Promise<boolean> {
   const identity = await readIdentity(dir).catch((error: unknown) => {
     if (error instanceof AgentError && error.code === 'AGENT_NOT_ENROLLED') return undefined
@@ -244,7 +244,7 @@ async function hasLivingIdentity(site: Site, dir: string): Promise<boolean> {
   const agent = await agentById(site.store.db, identity.id)
   const isOfAuthority = identity.rootPem === site.authority.rootPem
   const isLiving = agent?.revoked_at === null && validityOf(identity.chainPem).notAfter > site.now()
-  if (isLiving && isOfAuthority) return true
+  if (isLiving && isOfAuthority && identity.agentUrl === site.config.agents.url) return true
   if (agent !== undefined) await revoke(site, agent.id, system)
   await rm(dir, { recursive: true })
   return false
