@@ -90,6 +90,7 @@ test('what a person names wrongly is answered with a code and a remedy, and the 
     ['CONFIG_NOT_YAML', ['beacon', '--config', text]],
     ['PKI_AUTHORITY_MISSING', ['authority', 'renew', '--state', '/nowhere']],
     ['KEY_FILE_DAMAGED', ['key', 'show', text]],
+    ['CLI_FILE_UNUSABLE', ['key', 'show', site.state]],
     ['AUDIT_BAD_KEY', ['audit', 'verify', '/nowhere', '--key', 'x']],
     ['STORE_URL_MALFORMED', ['up', '--state', join(site.state, 'other'), '--port', '11', '--database', 'x']],
   ]

@@ -21,6 +21,7 @@ export type PkiErrorCode =
 /** Why a certificate is not made, or not believed. */
 export class PkiError extends CodedError<PkiErrorCode> {
   protected static override readonly remedies: Readonly<Partial<Record<PkiErrorCode, string>>> = {
+    PKI_BAD_CERTIFICATE: 'Name a file that holds one certificate in PEM.',
     PKI_AUTHORITY_MISSING: 'Name the state folder of a site, or put its `pki` back from the backup.',
   }
 }

@@ -67,7 +67,7 @@ export async function readLogin(): Promise<Login> {
       cause,
     })
   }
-  const { url, ca, cookie, key } = loginFile.parse(JSON.parse(text))
+  const { url, ca, cookie, key } = parseLogin(text)
   const { d: _, ...publicKey } = key
   return {
     site: { url, ca },
@@ -78,6 +78,17 @@ export async function readLogin(): Promise<Login> {
         publicKey: await webcrypto.subtle.importKey('jwk', publicKey, algorithm, true, ['verify']),
       },
     },
+  }
+}
+
+function parseLogin(text: string): z.infer<typeof loginFile> {
+  try {
+    return loginFile.parse(JSON.parse(text))
+  } catch (cause) {
+    throw new CliError('CLI_NOT_SIGNED_IN', `${loginPath()} holds no sign-in that this version knows`, {
+      remedy: 'Run: trustcast login https://…',
+      cause,
+    })
   }
 }
 

@@ -131,7 +131,10 @@ function ofSystem(error: unknown): unknown {
   const { syscall, code, message } = error
   if (syscall === 'listen') return new CliError('CLI_PORT_TAKEN', message, { cause: error })
   if (code === 'ENOSPC' || code === 'EDQUOT') return new CliError('CLI_DISK_FULL', message, { cause: error })
-  return 'path' in error ? new CliError('CLI_FILE_UNUSABLE', message, { cause: error }) : error
+  // Reading a folder names no path.
+  return 'path' in error || code === 'EISDIR'
+    ? new CliError('CLI_FILE_UNUSABLE', message, { cause: error })
+    : error
 }
 
 function wordsOf(name: string, synopsis: string): string {

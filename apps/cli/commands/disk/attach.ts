@@ -1,5 +1,8 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { constants } from 'node:fs'
+import { access } from 'node:fs/promises'
 import { homedir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import type { ParseArgsOptionsConfig } from 'node:util'
 import { activatedDescriptors, standardStreams } from '#adapters/nbd-server/index.ts'
 import { type OpenDisk, type OverlayMode, openDisk } from '#apps/endpoint/disk/open-disk.ts'
@@ -9,11 +12,11 @@ import { type ServeDiskOptions, serveDisk } from '#apps/endpoint/disk/serve-disk
 import { imageKey, madeHere } from '#apps/images/key-ring.ts'
 import { trustedDigest } from '#apps/images/trusted-image.ts'
 import { parseDigest, parseReference } from '#core/blobs/index.ts'
-import { usage } from '../../cli-error.ts'
+import { CliError, usage } from '../../cli-error.ts'
 import { type Command, type Output, type Parsed, parse } from '../../command.ts'
 import type { CacheWords } from '../../deliver-here.ts'
 import { warn } from '../../error-text.ts'
-import { readText } from '../../read-text.ts'
+import { readCertificates, readText } from '../../read-text.ts'
 import { parseSize, sizeText, storeAddress, storeOptions, storeWords } from '../image/store-options.ts'
 
 const options: ParseArgsOptionsConfig = {
@@ -136,9 +139,21 @@ async function tlsOf(words: Parsed): Promise<ServeDiskOptions['tls']> {
   if (certificate === undefined || key === undefined) throw usage('--tls-cert and --tls-key belong together')
   // Loaded by those who need it only: a disk should be there at once.
   const { serverTls } = await import('#adapters/pki-x509/index.ts')
-  const identity = { chainPem: await readText(certificate), privateKeyPem: await readText(key) }
-  const tls = serverTls(identity, ca === undefined ? undefined : await readText(ca))
+  const identity = { chainPem: await readCertificates(certificate), privateKeyPem: await readText(key) }
+  if (!isKeyOf(identity))
+    throw new CliError('CLI_NO_CERTIFICATE', `${key} does not hold the key of ${certificate}`, {
+      remedy: 'Name the private key that belongs to the certificate, in PEM and without a passphrase.',
+    })
+  const tls = serverTls(identity, ca === undefined ? undefined : await readCertificates(ca))
   return () => tls
+}
+
+function isKeyOf({ chainPem, privateKeyPem }: { chainPem: string; privateKeyPem: string }): boolean {
+  try {
+    return new X509Certificate(chainPem).checkPrivateKey(createPrivateKey(privateKeyPem))
+  } catch {
+    return false
+  }
 }
 
 async function open(words: Parsed): Promise<OpenDisk> {
@@ -147,6 +162,8 @@ async function open(words: Parsed): Promise<OpenDisk> {
   const [first = storeAddress(words), ...others] = words.list('store')
   const key = await imageKey(reference.name)
   const record = words.text('record')
+  // Found at the end only, all that was recorded would be lost.
+  if (record !== undefined) await access(dirname(resolve(record)), constants.W_OK)
   try {
     return await openDisk({
       reference,
