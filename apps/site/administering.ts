@@ -19,10 +19,10 @@ import {
 import type { WorkspaceDefinition, ZoneDefinition } from '#core/api/admin.ts'
 import type { AuditActor, AuditData } from '#core/audit/leaf.ts'
 import { prepareNewPassword } from '#core/identity/password.ts'
-import { compilePolicy } from '#core/policy/index.ts'
 import { compileZones } from '#core/trust/index.ts'
 import { decideAgain } from './decide-again.ts'
 import { oneByOne } from './one-by-one.ts'
+import { compiledPolicy } from './rules.ts'
 import { adminGroup } from './signed-in.ts'
 import type { Site } from './site.ts'
 import { notFound, SiteError } from './site-error.ts'
@@ -173,7 +173,7 @@ export async function activatePolicy(
   actor: AuditActor,
   basisOf?: BasisOf<PolicyRow>,
 ): Promise<void> {
-  const { digest } = compilePolicy(text)
+  const { digest } = await compiledPolicy(text)
   await replace(site, 'the policy', basisOf, async (basis) => {
     await site.audit.record('policy-activated', actor, undefined, { digest })
     const row = { text, digest, activated_at: new Date(site.now()), activated_by: by }

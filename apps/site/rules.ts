@@ -1,3 +1,4 @@
+import { compileApart } from '#adapters/policy-compiler/index.ts'
 import {
   activePolicy,
   activePolicyDigest,
@@ -14,6 +15,7 @@ import {
   type Zone,
   type ZoneFinding,
 } from '#core/trust/index.ts'
+import { createTurns } from './turns.ts'
 
 /** What decides now: the active policy and the zones. */
 export interface Rules extends Zones {
@@ -28,9 +30,9 @@ interface Zones {
 }
 
 /** Compiling takes a moment: the last few are kept compiled, by the digest of what they say. */
-const policies = new Map<string, CompiledPolicy>()
+const policies = new Map<string, Promise<CompiledPolicy>>()
 const zones = new Map<string, Zones>()
-const keep = 4
+const most = 4
 
 const noZones = compiledZones([])
 
@@ -46,7 +48,31 @@ async function readPolicy(db: Db): Promise<CompiledPolicy> {
   if (known !== undefined) return known
   const row = await activePolicy(db)
   // INVARIANT I6: what stands in for a policy where there is none permits nothing.
-  return row === undefined ? compilePolicy('') : kept(policies, row.digest, compilePolicy(row.text))
+  if (row === undefined) return compilePolicy('')
+  return policies.get(row.digest) ?? compiledPolicy(row.text, row.digest)
+}
+
+/** One at a time, whoever asks for it. */
+const turns = createTurns(1)
+
+/**
+ * Compiles a policy that is not active yet, for when it is, or one that is.
+ *
+ * @param digest undefined while it is not known
+ * @throws {PolicyError} when it does not compile
+ */
+export async function compiledPolicy(text: string, digest?: string): Promise<CompiledPolicy> {
+  const compiling = turns.take(() => compileApart(text))
+  // Whoever asks meanwhile waits for the same; what failed is asked for anew.
+  if (digest !== undefined) keep(policies, digest, compiling)
+  try {
+    const compiled = await compiling
+    keep(policies, compiled.digest, compiling)
+    return compiled
+  } catch (error) {
+    if (digest !== undefined) policies.delete(digest)
+    throw error
+  }
 }
 
 async function readZones(db: Db): Promise<Zones> {
@@ -54,7 +80,10 @@ async function readZones(db: Db): Promise<Zones> {
   const known = digest === undefined ? undefined : zones.get(digest)
   if (known !== undefined) return known
   const row = await zonesWithDigest(db)
-  return row === undefined ? noZones : kept(zones, row.digest, compiledZones(row.zones))
+  if (row === undefined) return noZones
+  const compiled = compiledZones(row.zones)
+  keep(zones, row.digest, compiled)
+  return compiled
 }
 
 function compiledZones(definitions: Parameters<typeof compileZones>[0]): Zones {
@@ -64,11 +93,10 @@ function compiledZones(definitions: Parameters<typeof compileZones>[0]): Zones {
   return { zoneOf: (address) => find(address, undefined, 0).zone, findZone: find }
 }
 
-function kept<T>(compiled: Map<string, T>, digest: string, fresh: T): T {
+function keep<T>(compiled: Map<string, T>, digest: string, fresh: T): void {
   compiled.set(digest, fresh)
   for (const [oldest] of compiled) {
-    if (compiled.size <= keep) break
+    if (compiled.size <= most) break
     compiled.delete(oldest)
   }
-  return fresh
 }

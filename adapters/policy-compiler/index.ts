@@ -1,0 +1,1 @@
+export { compileApart } from './policy-compiler.ts'
