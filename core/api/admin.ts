@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { deliveryModes } from '#core/trust/words.ts'
 import { quoteWithoutLog, tpmActivation } from './device-keys.ts'
 import { bytes32, decision, deliveryMode, instant, label, nextPage, slug, uuid } from './words.ts'
 
@@ -120,7 +121,7 @@ export const workspaceDefinition = z.strictObject({
   /** Whose hosts serve it. */
   pool: slug.default('default'),
   /** In order of preference. */
-  modes: z.array(deliveryMode).min(1),
+  modes: z.array(deliveryMode).min(1).max(deliveryModes.length),
   collections: z.array(slug).max(20),
   program,
   /** What `streamed-disk` and `local-vm` deliver. */

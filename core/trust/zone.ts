@@ -59,6 +59,9 @@ const maxForwardedLength = 2048
  * @throws {ZoneError} ZONE_AMBIGUOUS when a network stands in two places, ZONE_TOO_MANY, ZONE_BEACON_MISPLACED
  */
 export function compileZones(definitions: readonly ZoneDefinition[]): ZoneMap {
+  const count = definitions.reduce((sum, { networks }) => sum + networks.length, 0)
+  if (count > maxNetworks)
+    throw new ZoneError('ZONE_TOO_MANY', `expected at most ${maxNetworks} networks, got ${count}`)
   const owners = new Map<string, string>()
   const ranges = definitions.flatMap((definition) => {
     const { name, kind, networks, beacon } = definition
@@ -78,8 +81,6 @@ export function compileZones(definitions: readonly ZoneDefinition[]): ZoneMap {
       return { network, zone: { name, kind }, definition }
     })
   })
-  if (ranges.length > maxNetworks)
-    throw new ZoneError('ZONE_TOO_MANY', `expected at most ${maxNetworks} networks, got ${ranges.length}`)
   return { ranges: ranges.toSorted((a, b) => b.network.prefix - a.network.prefix) }
 }
 

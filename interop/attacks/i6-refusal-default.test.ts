@@ -115,6 +115,20 @@ test('what is unknown, disabled or over is refused with a code and a remedy', as
       code: 'BAD_REQUEST',
     })
   expect(await refused({ method: 'GET', path: `${api}/admin/people` })).toMatchObject({ code: 'NOT_ALLOWED' })
+  // Each mode is asked of the policy whenever the workspace is looked at.
+  const wish = {
+    name: 'Many',
+    description: '',
+    icon: 'desktop',
+    collections: [],
+    program: { kind: 'desktop' },
+  }
+  const many = { ...wish, id: 'many', modes: Array.from({ length: 3000 }, () => 'hosted-blade') }
+  const asAdmin = await refused(
+    { method: 'PUT', path: `${api}/admin/workspaces/many`, body: many },
+    ada.credentials,
+  )
+  expect(asAdmin).toMatchObject({ code: 'BAD_REQUEST', remedy: expect.any(String) })
   const large = await sendSigned(site, nora, {
     method: 'POST',
     path: launches,
