@@ -24,6 +24,21 @@ export async function listAgents(db: Db, kind: AgentRow['kind']): Promise<readon
   return db.selectFrom('agents').selectAll().where('kind', '=', kind).orderBy('name').execute()
 }
 
+/** The agent of that id, and those of that name. */
+export async function agentsCalled(
+  db: Db,
+  kind: AgentRow['kind'],
+  nameOrId: string,
+): Promise<readonly AgentRow[]> {
+  return db
+    .selectFrom('agents')
+    .selectAll()
+    .where('kind', '=', kind)
+    .where((eb) => eb.or([eb('name', '=', nameOrId), eb(sql`id::text`, '=', nameOrId)]))
+    .orderBy('enrolled_at')
+    .execute()
+}
+
 /** Agents that reported after `since` and were not revoked. */
 export async function onlineAgents(
   db: Db,

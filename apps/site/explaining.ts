@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import {
   type AgentRow,
-  listAgents,
+  agentsCalled,
   listWorkspaces,
   liveSessions,
   personByLogin,
@@ -232,11 +232,10 @@ async function circumstancesFor(
 
 /** One of that id or, among those that are enrolled now before those that were, of that name. */
 async function endpointCalled(site: Site, nameOrId: string): Promise<AgentRow> {
-  const endpoints = await listAgents(site.store.db, 'endpoint')
-  const called = endpoints.filter(({ name }) => name === nameOrId)
+  const called = await agentsCalled(site.store.db, 'endpoint', nameOrId)
   const [found, ...others] =
     [
-      endpoints.filter(({ id }) => id === nameOrId),
+      called.filter(({ id }) => id === nameOrId),
       called.filter((endpoint) => endpoint.revoked_at === null),
       called,
     ].find((some) => some.length > 0) ?? []
