@@ -3,6 +3,7 @@ import { sql, type Transaction, type Updateable } from 'kysely'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import {
   type Database,
+  evidenceOf,
   leaseById,
   listPeople,
   openAlarms,
@@ -13,6 +14,7 @@ import {
   updatePerson,
   workRedecisions,
   workspaceById,
+  writeEvidence,
   writeWorkspace,
 } from '#adapters/store-postgres/index.ts'
 import { activatePolicy, changePerson } from '#apps/site/administering.ts'
@@ -20,6 +22,7 @@ import { createHostLink } from '#apps/site/agents/host-link.ts'
 import { isBraking, judgeBrake } from '#apps/site/brake.ts'
 import { decideAgain } from '#apps/site/decide-again.ts'
 import { finishDeletions, removePerson, removeWorkspace } from '#apps/site/deletion.ts'
+import { createEvidenceDesk } from '#apps/site/evidence-desk.ts'
 import { depositKey } from '#apps/site/image-keys.ts'
 import { finishLease, withdrawLeaseOf } from '#apps/site/leases.ts'
 import { finishSession, watchSessions } from '#apps/site/live-sessions.ts'
@@ -235,6 +238,39 @@ test('what nodes remove at once of copies that outlive the policy is told once; 
   await finishLease(one, second, { code: 'LEASE_ENDED', reason: '' }, system)
   expect(await left()).toEqual([])
   expect(await nodes.entries('replica-removed')).toHaveLength(2)
+})
+
+test('while endpoints wait at a node that has begun, no other node counts them as silent', async () => {
+  const { one, two } = nodes
+  const stopped = new AbortController()
+  const fresh = createEvidenceDesk(two, stopped.signal)
+  const heard = Promise.withResolvers<void>()
+  const waiting = Array.from({ length: 5 }, () => fresh.arrivals.take(() => heard.promise))
+  // It has run for long.
+  let shift = -600_000
+  createEvidenceDesk({ ...one, now: () => Date.now() + shift }, stopped.signal)
+  shift = 0
+  const told = async (): Promise<void> => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const off = one.hints.on(({ topic }) => topic === 'returning' && resolve())
+    await promise
+    off()
+  }
+  await told()
+  const lease = await leaseById(one.store.db, await addLease(one, new Date(Date.now() + 3_600_000)))
+  const endpoint_id = lease?.endpoint_id ?? ''
+  const said = { observations: '[]', attested: null, seen: null, path: null, beacon: null, changes: '[]' }
+  const fell = { silent: false, settled: '{}', fallen: '{}', fell_at: null, forked_at: null }
+  const last = { version: 1, sequence: 1, basis: 1, last_at: new Date(Date.now() - 300_000), address: '' }
+  await writeEvidence(one.store.db, { endpoint_id, ...said, ...fell, ...last })
+  const isSilent = async () => (await evidenceOf(one.store.db, endpoint_id))?.silent
+  for (let turns = 0; turns < 3; turns += 1) await told()
+  expect(await isSilent()).toBe(false)
+  heard.resolve()
+  await Promise.all(waiting)
+  shift = 300_000
+  await expect.poll(isSilent).toBe(true)
+  stopped.abort()
 })
 
 test('of two links to set the site up at once one makes an admin', async () => {

@@ -34,6 +34,7 @@ export type Hint =
         | 'agents'
         | 'alarms'
         | 'deleted'
+        | 'returning'
     }
   | { readonly topic: 'host' | 'endpoint' | 'ticket' | 'person'; readonly id: string }
 

@@ -78,12 +78,19 @@ class NodeDesk implements EvidenceDesk, Desk {
   readonly #connected = new Map<string, number>()
   readonly #links = new Set<DeskLink>()
   #acceptedAt = 0
+  /** When endpoints last waited to be heard, at this node or at another that had just begun. */
+  #returningAt: number
   #unwritten: { readonly since: number; readonly last: number } | undefined
 
   constructor(site: Site, signal: AbortSignal) {
     this.site = site
     this.secret = evidenceSecret(site)
     this.beacons = createBeacons(site)
+    this.#returningAt = site.now()
+    const off = site.hints.on(({ topic }) => {
+      if (topic === 'returning') this.#returningAt = site.now()
+    })
+    signal.addEventListener('abort', off, { once: true })
     void this.#work(signal)
   }
 
@@ -183,16 +190,19 @@ class NodeDesk implements EvidenceDesk, Desk {
 
   async #work(signal: AbortSignal): Promise<void> {
     const startedAt = this.site.now()
-    let returningAt = startedAt
     while (!signal.aborted) {
       try {
         await sleep(flushMs, undefined, { signal })
         await this.#flush()
         await this.#notePresence()
         const now = this.site.now()
-        if (this.arrivals.waiting() > 0 && now - startedAt < longestReturnMs) returningAt = now
+        // Of every node: whoever waits here is counted by all of them.
+        if (this.arrivals.waiting() > 0 && now - startedAt < longestReturnMs) {
+          this.#returningAt = now
+          await this.site.hints.tell({ topic: 'returning' })
+        }
         // A site that was away has heard of nobody: whoever comes back within two periods was never silent.
-        if (now - returningAt > evidenceSilenceMs) await this.#noteSilence()
+        if (now - this.#returningAt > evidenceSilenceMs) await this.#noteSilence()
       } catch (error) {
         if (!signal.aborted && !isAway(error))
           this.site.log.error({ err: error }, 'evidence could not be written down')
