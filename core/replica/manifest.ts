@@ -164,14 +164,17 @@ function decodeZeros(fields: Reader, pieces: number): PieceSet {
 function decodeNames(fields: Reader, pieces: number, zeros: PieceSet): Map<number, string> {
   const count = fields.u32()
   if (count * entryBytes > fields.remaining) throw malformed(`expected ${count} pieces, got the end`)
+  // There are many: they are read where they stand, not copied one by one.
+  const bytes = fields.bytes(count * entryBytes)
+  const entries = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
   const names = new Map<number, string>()
   let last = -1
-  for (let index = 0; index < count; index++) {
-    const piece = fields.u32()
+  for (let at = 0; at < entries.length; at += entryBytes) {
+    const piece = entries.readUInt32BE(at)
     if (piece <= last || piece >= pieces || zeros.has(piece))
       throw malformed('expected pieces in order, within the disk')
     last = piece
-    names.set(piece, Buffer.from(fields.bytes(nameBytes)).toString('hex'))
+    names.set(piece, entries.toString('hex', at + 4, at + entryBytes))
   }
   return names
 }
