@@ -2,7 +2,14 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { callJson } from '#apps/site-client/call.ts'
-import { hostView, personView, policyView, tokenAnswer, workspaceDefinition } from '#core/api/admin.ts'
+import {
+  hostView,
+  peopleAnswer,
+  personView,
+  policyView,
+  tokenAnswer,
+  workspaceDefinition,
+} from '#core/api/admin.ts'
 import { launchAnswer, siteView, workspaceView } from '#core/api/person.ts'
 import { apiError } from '#core/api/words.ts'
 import { exportPublic, generateX25519 } from '#core/channel/index.ts'
@@ -161,6 +168,20 @@ test('a change that is based on what somebody else has changed meanwhile is refu
   const fresh = { ...here, id: 'fresh' }
   const made = await Promise.all([1, 2].map(() => ask('workspaces/fresh', isNew, fresh)))
   expect(made.map(({ status }) => status).toSorted(byNumber)).toEqual([200, 409])
+  const { people } = peopleAnswer.parse(JSON.parse(String((await ask('people')).body)))
+  const pat = people.find(({ login }) => login === 'pat')
+  for (const path of ['workspaces/fresh', `people/${pat?.id}`]) {
+    const remove = (tag: string) =>
+      sendSigned(site, credentials, {
+        method: 'DELETE',
+        path: `/api/v1/admin/${path}`,
+        headers: { 'if-match': tag },
+      })
+    expect(apiError.parse(JSON.parse(String((await remove('"older"')).body))).code, path).toBe('CONFLICT')
+    const { headers } = await ask(path)
+    expect((await remove(String(headers['etag']))).status, path).toBe(200)
+    expect((await ask(path)).status, path).toBe(404)
+  }
 })
 
 test('an enrolment token names a pool, is bound to its kind and is worth nothing to somebody else', async () => {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { DataCopy } from '#core/api/data.ts'
 import { protections } from '#core/api/data.ts'
-import { addToSummary, csvOf, emptySummary, protectionSentences } from './index.ts'
+import { addToSummary, csvOf, emptySummary, outlookSentences, protectionSentences } from './index.ts'
 
 const copy: DataCopy = {
   id: 'l1',
@@ -56,14 +56,44 @@ test('copies are counted by place, mode and state; zones only of what is outside
 })
 
 test('a table for other programs has a line of headings, quotes what needs it, and holds no formulas', () => {
-  const odd = {
+  const odd: DataCopy = {
     ...copy,
-    person: { ...copy.person, name: '=HYPERLINK("http://x")' },
+    person: { ...copy.person, name: '=HYPERLINK("http://x")', deleted: true },
     workspace: { id: 'a,b', name: '' },
   }
   const [headings = '', row = ''] = csvOf([odd]).split('\r\n')
   expect(headings.split(',').slice(0, 3)).toEqual(['Place', 'Machine', 'Machine id'])
   expect(row).toContain('"a,b"')
+  expect(row).toContain(',person,streamed-disk,')
   expect(row).toContain(`"'=HYPERLINK(""http://x"")"`)
   expect(row).toContain('2026-08-01T10:40:00.000Z')
+})
+
+test('what a deletion leads to is said in numbers, and only what is', () => {
+  const none = {
+    sessions: 0,
+    leases: 0,
+    overlays: { count: 0, sizeBytes: 0 },
+    replicas: { count: 0, sizeBytes: 0 },
+  }
+  const size = (bytes: number): string => `${bytes} B`
+  expect(outlookSentences(none, 'discard', size)).toEqual(['Nothing runs, and nothing was written.'])
+  const some = {
+    sessions: 1,
+    leases: 2,
+    overlays: { count: 1, sizeBytes: 5 },
+    replicas: { count: 3, sizeBytes: 7 },
+    person: { endpoints: 1, account: 'tc-nora-3f2a91', hosts: ['host-1', 'host-2'] },
+  }
+  expect(outlookSentences(some, 'keep', size)).toEqual([
+    '1 running session ends at once.',
+    '2 leases are withdrawn, and their keys wiped; what was written under them stays or goes as the policy said.',
+    '1 overlay of closed leases (5 B) stays on devices, sealed and without a key, until the device is wiped.',
+    '3 replicas in the data centre (7 B) are kept, sealed, until an admin removes what is left on the page Data.',
+    '1 device becomes nobody’s.',
+    'The home of the account tc-nora-3f2a91 stays on host-1, host-2, where nobody else is given it.',
+  ])
+  expect(outlookSentences(some, 'discard', size)[3]).toBe(
+    '3 replicas in the data centre (7 B) are discarded for good.',
+  )
 })
