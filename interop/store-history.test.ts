@@ -6,7 +6,9 @@ import { CompiledQuery, type Kysely, type KyselyPlugin, type RootOperationNode, 
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type EmbeddedPostgres, startPostgres } from '#adapters/postgres-embedded/index.ts'
 import {
+  belongingsOf,
   type Db,
+  disownDeleted,
   dueSessions,
   endLease,
   expiredLeases,
@@ -27,6 +29,7 @@ import {
   pausedLeases,
   requestRedecisions,
   type Store,
+  sessionsOfDeleted,
 } from '#adapters/store-postgres/index.ts'
 import { up as site } from '#adapters/store-postgres/migrations/0001-site.ts'
 import { up as releases } from '#adapters/store-postgres/migrations/0004-releases.ts'
@@ -39,6 +42,7 @@ import { up as replicas } from '#adapters/store-postgres/migrations/0010-replica
 import { up as farewells } from '#adapters/store-postgres/migrations/0011-farewells.ts'
 import { up as pausedMemory } from '#adapters/store-postgres/migrations/0012-paused-memory.ts'
 import { up as addHistory } from '#adapters/store-postgres/migrations/0014-history.ts'
+import { up as deletion } from '#adapters/store-postgres/migrations/0015-deletion.ts'
 
 const before = [
   site,
@@ -79,6 +83,7 @@ beforeAll(async () => {
     for (const statement of made) await sql.raw(statement).execute(one)
   })
   await addHistory(db as unknown as Kysely<unknown>)
+  await deletion(db as unknown as Kysely<unknown>)
   await sql`analyze`.execute(db)
   ;({ id: endpoint } = await db
     .selectFrom('agents')
@@ -107,6 +112,9 @@ const asked: Readonly<Record<string, (db: Db) => Promise<unknown>>> = {
     requestRedecisions(on, 'zone', new Date(), { webSessionId: randomUUID() }),
   'to decide again what an endpoint holds': (on) =>
     requestRedecisions(on, 'evidence', new Date(), { fromEndpointId: endpoint }),
+  'sessions of who was deleted': sessionsOfDeleted,
+  'what a person has beside copies': (on) => belongingsOf(on, person),
+  'machines of who was deleted': disownDeleted,
   'the hosts': (on) => listAgents(on, 'host'),
   'where a session can be placed': (on) => onlineAgents(on, 'host', new Date(0)),
   'tickets of a host': (on) => openTickets(on, randomUUID(), new Date()),

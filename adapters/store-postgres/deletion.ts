@@ -85,14 +85,21 @@ export async function belongingsOf(db: Db, personId: string): Promise<Belongings
     .where('revoked_at', 'is', null)
     .executeTakeFirstOrThrow()
   const hosts = await db
-    .selectFrom('sessions as s')
-    .innerJoin('agents as m', 'm.id', 's.host_id')
+    .selectFrom('agents as m')
     .select('m.name')
-    .distinct()
-    .where('s.person_id', '=', personId)
+    .where('m.kind', '=', 'host')
+    .where((eb) =>
+      eb.exists(
+        eb
+          .selectFrom('sessions as s')
+          .select('s.id')
+          .whereRef('s.host_id', '=', 'm.id')
+          .where('s.person_id', '=', personId),
+      ),
+    )
     .orderBy('m.name')
     .execute()
-  return { endpoints: Number(endpoints), hosts: hosts.map(({ name }) => name) }
+  return { endpoints: Number(endpoints), hosts: [...new Set(hosts.map(({ name }) => name))] }
 }
 
 function markOf({ at, by, discards }: Deletion) {

@@ -69,6 +69,8 @@ test('a table for other programs has a line of headings, quotes what needs it, a
   expect(row).toContain('2026-08-01T10:40:00.000Z')
 })
 
+const size = (bytes: number): string => `${bytes} B`
+
 test('what a deletion leads to is said in numbers, and only what is', () => {
   const none = {
     sessions: 0,
@@ -76,7 +78,6 @@ test('what a deletion leads to is said in numbers, and only what is', () => {
     overlays: { count: 0, sizeBytes: 0 },
     replicas: { count: 0, sizeBytes: 0 },
   }
-  const size = (bytes: number): string => `${bytes} B`
   expect(outlookSentences(none, 'discard', size)).toEqual(['Nothing runs, and nothing was written.'])
   const some = {
     sessions: 1,

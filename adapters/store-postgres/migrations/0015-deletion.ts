@@ -13,4 +13,7 @@ const statements: readonly string[] = [
   // A time line names people of before by their login, too.
   `create index people_by_login on people (login)`,
   `alter table workspaces ${mark}`,
+  // What a person owned, and where they have a home, is asked without reading all machines and all sessions there ever were.
+  `create index agents_by_owner on agents (owner_id) where owner_id is not null`,
+  `create index hosts_of_person on sessions (person_id, host_id) where host_id is not null`,
 ]
