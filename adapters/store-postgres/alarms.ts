@@ -37,10 +37,6 @@ export async function lastAlarm(db: Db, key: string): Promise<AlarmRow | undefin
     .executeTakeFirst()
 }
 
-export async function updateAlarmMessage(db: Db, id: string, message: string): Promise<void> {
-  await db.updateTable('alarms').set({ message }).where('id', '=', id).execute()
-}
-
 /** @returns the alarm, when it stood */
 export async function acknowledgeAlarm(
   db: Db,
