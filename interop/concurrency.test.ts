@@ -236,7 +236,7 @@ test('what nodes remove at once of copies that outlive the policy is told once; 
   // The policy says otherwise, and its endpoint that it has discarded what it kept.
   await db.updateTable('leases').set({ overlay: 'discard' }).where('id', '=', second).execute()
   await finishLease(one, second, { code: 'LEASE_ENDED', reason: '' }, system)
-  expect(await left()).toEqual([])
+  await expect.poll(left).toEqual([])
   expect(await nodes.entries('replica-removed')).toHaveLength(2)
 })
 

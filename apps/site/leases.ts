@@ -1,6 +1,7 @@
 import {
   endLease,
   expiredLeases,
+  isAway,
   type LeaseDetail,
   leaseById,
   leaseOfSession,
@@ -88,11 +89,12 @@ export async function finishLease(
     await endLease(db, id, new Date(site.now()))
     return lease
   })
-  // The lease has ended whatever comes of this, and the sweep looks again.
+  // Nobody waits for it: the lease has ended whatever comes of this, and the sweep looks again.
   if (ended?.overlay === 'discard')
-    await removeDiscardedReplicas(site, ended.person_id).catch((error: unknown) =>
-      site.log.error({ err: error, lease: id }, 'what was discarded is in the data centre still'),
-    )
+    void removeDiscardedReplicas(site, ended.person_id).catch((error: unknown) => {
+      if (!isAway(error))
+        site.log.error({ err: error, lease: id }, 'what was discarded is in the data centre still')
+    })
   return ended
 }
 
