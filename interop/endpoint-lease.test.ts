@@ -213,7 +213,7 @@ test('while the site is silent the endpoint stops by its own clock, also when it
   }
   const { lease, session } = diskOf(made)
   await until(async () => (await leaseRow(lease.id))?.['state'] === 'ended', 'the site was told')
-  expect((await sessionOf(session.id)).end).toMatchObject({ code: 'LEASE_EXPIRED' })
+  await expect.poll(async () => (await sessionOf(session.id)).end).toMatchObject({ code: 'LEASE_EXPIRED' })
 })
 
 test('what has ended while the site is silent is given back without it, and told when it is there again', async () => {
@@ -238,7 +238,7 @@ test('a lease that its endpoint never spoke of ends on the site, too', async () 
   const { lease, session } = diskOf(await laptop.launch(nora, 'lab'))
   await database.rows(`update leases set expires_at = now() - interval '1 second' where id = $1`, [lease.id])
   await until(async () => (await leaseRow(lease.id))?.['state'] === 'ended', 'the lease has ended')
-  expect((await sessionOf(session.id)).end).toMatchObject({ code: 'LEASE_EXPIRED' })
+  await expect.poll(async () => (await sessionOf(session.id)).end).toMatchObject({ code: 'LEASE_EXPIRED' })
 })
 
 test('a lease is prolonged while its endpoint is heard of, and shortened at once when the policy says so', async () => {
