@@ -60,7 +60,7 @@ export function GroupsField(props: {
         {chosen
           .filter((group) => !counting.includes(group))
           .map((group) => (
-            <p key={group} className="hint">
+            <p key={group}>
               {inUse.includes(group)
                 ? `The policy does not name “${group}”: it gives no access.`
                 : `“${group}” is used nowhere: nobody is in it and the policy does not name it. It gives no access.`}
