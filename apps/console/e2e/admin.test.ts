@@ -406,7 +406,8 @@ test('an auditor sees it all and is offered no change', async () => {
   await asked.send('PATCH', `/admin/people/${id}`, { groups }, z.unknown())
   await olaf.reload()
   await olaf.goto('/admin/people')
-  await sees(olaf.getByRole('main'), 'This page is for admins')
+  await olaf.getByRole('heading', { level: 1, name: 'This page is for admins' }).waitFor()
+  expect(await olaf.title()).toBe('Not permitted · Trustcast')
   await olaf.context().close()
 })
 

@@ -27,7 +27,10 @@ declare const document: {
     listener: (event: { readonly violatedDirective: string; readonly blockedURI: string }) => void,
   ): void
 }
-declare function getComputedStyle(element: object): { readonly backgroundColor: string }
+declare function getComputedStyle(element: object): {
+  readonly backgroundColor: string
+  readonly borderBottomColor: string
+}
 interface Navigator {
   readonly clipboard: { readText(): Promise<string> }
 }

@@ -1,4 +1,4 @@
-import type { Page } from 'playwright-core'
+import type { Locator, Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { passwordOf, type RunningSite, startSite } from '../../../interop/running-site.rig.ts'
@@ -164,22 +164,35 @@ test('signing out ends the visit: neither the way back nor the cookie opens anyt
 test.each([
   ['light on a phone', { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true }],
   ['dark on a small window', { viewport: { width: 640, height: 480 }, colorScheme: 'dark' as const }],
-])('no page has to be scrolled sideways: %s', async (_, options) => {
-  const page = await visitors.visit(options)
-  await page.goto('/sign-in')
-  await page.getByLabel('User name').waitFor()
-  expect(await overhang(page)).toBeLessThanOrEqual(0)
-  await signInAt(page, 'ada')
-  await page.getByRole('article').first().waitFor()
-  for (const button of await page.getByRole('button', { name: 'Why?' }).all()) await button.click()
-  expect(await overhang(page)).toBeLessThanOrEqual(0)
-  for (const name of ['sessions', 'hosts', 'decisions', 'workspaces', 'people', 'policy']) {
-    await page.goto(`/admin/${name}`)
-    await page.locator('main :is(table, .card, .empty, .decision, .editor)').first().waitFor()
-    expect(await overhang(page), name).toBeLessThanOrEqual(0)
-  }
-  await page.context().close()
-})
+])(
+  'every page fits its window, its headings are in order, and the keyboard is seen: %s',
+  async (_, options) => {
+    const page = await visitors.visit(options)
+    await page.goto('/sign-in')
+    await page.getByLabel('User name').waitFor()
+    expect(await overhang(page)).toBeLessThanOrEqual(0)
+    await signInAt(page, 'ada')
+    await page.getByRole('article').first().waitFor()
+    for (const button of await page.getByRole('button', { name: 'Why?' }).all()) await button.click()
+    expect(await overhang(page)).toBeLessThanOrEqual(0)
+    await expectOutline(page)
+    await expectFocusSeen(page)
+    for (const name of ['sessions', 'hosts', 'decisions', 'workspaces', 'people', 'policy']) {
+      await page.goto(`/admin/${name}`)
+      await page.locator('main :is(table, .card, .empty, .decision, .editor)').first().waitFor()
+      expect(await overhang(page), name).toBeLessThanOrEqual(0)
+      await expectOutline(page)
+    }
+    await page.emulateMedia({ forcedColors: 'active' })
+    const lineUnder = (link: Locator) => link.evaluate((it) => getComputedStyle(it).borderBottomColor)
+    const here = page.locator('nav a[aria-current]')
+    expect(await lineUnder(here)).not.toBe(await lineUnder(page.locator('nav a:not([aria-current])').first()))
+    await page.goto('/nowhere')
+    await page.getByRole('heading', { level: 1, name: 'There is no such page' }).waitFor()
+    expect(await page.title()).toBe('Not found · Trustcast')
+    await page.context().close()
+  },
+)
 
 test('no page complained about anything', () => {
   expect(visitors.complaints).toEqual([])
@@ -192,6 +205,32 @@ async function tabTo(page: Page, goal: ReturnType<Page['getByRole']>): Promise<v
     await page.keyboard.press('Tab')
   }
   throw new Error('the Tab key never reached it')
+}
+
+/** One first heading, and none that skips a level: screen readers go by them. */
+async function expectOutline(page: Page): Promise<void> {
+  const names = await page.locator('h1, h2, h3, h4').evaluateAll((all) => all.map(({ tagName }) => tagName))
+  const levels = names.map((name) => Number(name.slice(1)))
+  expect(levels.filter((level) => level === 1)).toHaveLength(1)
+  const skips = levels.filter((level, at) => level > (levels[at - 1] ?? 0) + 1)
+  expect(skips, `${page.url()}: ${levels.join(' ')}`).toEqual([])
+}
+
+/** What is under the header comes out from there when the keyboard goes back to it. */
+async function expectFocusSeen(page: Page): Promise<void> {
+  const before = page.viewportSize()
+  await page.setViewportSize({ width: 640, height: 600 })
+  const folds = page.getByRole('button', { name: 'Why?' })
+  const top = async () => (await folds.first().boundingBox())?.y ?? 0
+  await folds.first().focus()
+  await page.keyboard.press('Tab')
+  await page.mouse.move(300, 300)
+  await page.mouse.wheel(0, (await top()) - 10)
+  await expect.poll(top).toBeLessThan(12)
+  await page.keyboard.press('Shift+Tab')
+  const header = await page.getByRole('banner').boundingBox()
+  await expect.poll(top).toBeGreaterThanOrEqual((header?.y ?? 0) + (header?.height ?? 0))
+  if (before !== null) await page.setViewportSize(before)
 }
 
 /** Pixels by which the page is wider than its window. */

@@ -39,14 +39,18 @@ function useSignInWhenOver(): void {
 }
 
 function Titled({ route, params }: { route: Route; params: Readonly<Record<string, string>> }): ReactElement {
+  usePageTitle(route.title)
+  const Page = route.page
+  return <Page params={params} />
+}
+
+function usePageTitle(title: string): void {
   useEffect(() => {
-    document.title = `${route.title} · Trustcast`
+    document.title = `${title} · Trustcast`
     // A screen reader and the Tab key start at the new page, as after loading one.
     if (document.activeElement === document.body || document.activeElement?.closest('main') !== null) return
     document.querySelector<HTMLElement>('main')?.focus({ preventScroll: true })
-  }, [route])
-  const Page = route.page
-  return <Page params={params} />
+  }, [title])
 }
 
 function SignedIn({ route, children }: { route: Route; children: ReactElement }): ReactElement {
@@ -84,8 +88,10 @@ async function loadPerson(): Promise<{ me: Me; siteName: string }> {
 }
 
 function Forbidden(): ReactElement {
+  usePageTitle('Not permitted')
   return (
     <Empty
+      isPage
       title="This page is for admins"
       action={
         <Link href="/" className="button">
@@ -99,9 +105,11 @@ function Forbidden(): ReactElement {
 }
 
 function NotFound(): ReactElement {
+  usePageTitle('Not found')
   return (
     <main className="page page-narrow">
       <Empty
+        isPage
         title="There is no such page"
         action={
           <Link href="/" className="button">

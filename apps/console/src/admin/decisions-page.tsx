@@ -125,7 +125,7 @@ function DecisionRow({ record }: { readonly record: DecisionRecord }): ReactElem
         <Icon name="chevron" />
       </button>
       <div id={id} className="decision-body" hidden={!open}>
-        <DecisionDetails decision={record.decision} />
+        <DecisionDetails decision={record.decision} heading="h2" />
         <dl className="facts">
           <Fact name="Cause" value={causeNames[record.cause]} />
           <Fact name="Zone" value={record.zone} />

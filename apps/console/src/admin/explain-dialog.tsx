@@ -52,7 +52,9 @@ export function ExplainDialog(props: {
             Ask the policy
           </button>
         </div>
-        <div role="status">{decision !== undefined && <DecisionDetails decision={decision} />}</div>
+        <div role="status">
+          {decision !== undefined && <DecisionDetails decision={decision} heading="h3" />}
+        </div>
         {error !== undefined && <Problem error={error} />}
       </form>
     </Dialog>

@@ -97,7 +97,7 @@ function HostCard({
   return (
     <article className="card" aria-label={host.name}>
       <header className="card-head">
-        <h3>{host.name}</h3>
+        <h2>{host.name}</h2>
         <MachineState machine={host} draining={host.draining} />
       </header>
       <div className="meter-row">

@@ -85,11 +85,11 @@ export function WorkspaceTile(props: {
         </button>
       </footer>
       <div id={`${id}-why`} className="tile-why" hidden={!why}>
-        <DecisionDetails decision={decision} />
+        <DecisionDetails decision={decision} heading="h3" />
         {refusedHere !== undefined && (
           <section className="tile-here" aria-label="On this device">
             <h3>On this device</h3>
-            <DecisionDetails decision={refusedHere.decision} />
+            <DecisionDetails decision={refusedHere.decision} heading="h4" />
           </section>
         )}
       </div>

@@ -107,7 +107,7 @@ export function SessionFailed({ error }: { readonly error: unknown }): ReactElem
         <p>
           {message} {remedy}
         </p>
-        {decision !== undefined && <DecisionDetails decision={decision} />}
+        {decision !== undefined && <DecisionDetails decision={decision} heading="h2" />}
         <Link href="/" className="button button-primary button-wide">
           Back to workspaces
         </Link>

@@ -35,7 +35,14 @@ export function PersonMenu(): ReactElement {
   }
 
   return (
-    <div className="person" ref={box} onKeyDown={onKeyDown}>
+    <div
+      className="person"
+      ref={box}
+      onKeyDown={onKeyDown}
+      onBlur={({ relatedTarget }) => {
+        if (relatedTarget !== null && box.current?.contains(relatedTarget) === false) setOpen(false)
+      }}
+    >
       <button
         type="button"
         ref={button}

@@ -1,4 +1,4 @@
-import { type ReactElement, type ReactNode, useEffect, useRef } from 'react'
+import { type ReactElement, type ReactNode, useEffect, useRef, useState } from 'react'
 import { siteTrouble } from '../api/client.ts'
 import { usePerson } from '../person-context.ts'
 import { Mark } from '../ui/icons.tsx'
@@ -17,6 +17,8 @@ export function Shell(props: {
   const { siteName, me } = usePerson()
   const pathname = usePathname()
   const trouble = useStore(siteTrouble)
+  const [wasInTrouble, setWasInTrouble] = useState(false)
+  if (trouble !== '' && !wasInTrouble) setWasInTrouble(true)
   const [old] = useStore(outdated)
   const nav = useRef<HTMLElement>(null)
   useEffect(() => {
@@ -47,7 +49,11 @@ export function Shell(props: {
         <PersonMenu />
       </header>
       <div className="trouble" role="status">
-        {trouble !== '' && <span>{trouble}…</span>}
+        {trouble !== '' ? (
+          <span>{trouble}…</span>
+        ) : (
+          wasInTrouble && <p className="visually-hidden">The site answers again.</p>
+        )}
       </div>
       {(me.admin || me.auditor) && <Alarms />}
       <main id="main" className="page" tabIndex={-1}>

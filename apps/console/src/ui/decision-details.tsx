@@ -14,19 +14,24 @@ import {
 import { Icon } from './icons.tsx'
 
 /** A decision as it was taken: what is delivered and why, what is withheld, what was refused, and what would unlock it. */
-export function DecisionDetails({ decision }: { readonly decision: DecisionView }): ReactElement {
-  const { outcome, refused, zoneReason } = decision
+export function DecisionDetails(props: {
+  readonly decision: DecisionView
+  /** One below the heading that this stands under. */
+  readonly heading: 'h2' | 'h3' | 'h4'
+}): ReactElement {
+  const { outcome, refused, zoneReason } = props.decision
+  const Heading = props.heading
   return (
     <div className="reasons">
       {zoneReason !== undefined && (
         <section>
-          <h4>Network</h4>
+          <Heading>Network</Heading>
           <p>{sentence(zoneReason)}</p>
         </section>
       )}
       {outcome !== undefined && (
         <section>
-          <h4>Chosen: {modeNames[outcome.mode]}</h4>
+          <Heading>Chosen: {modeNames[outcome.mode]}</Heading>
           <p>
             {modeSentences[outcome.mode]}. {placeSentences[outcome.place]}.{' '}
             <Policies names={outcome.policies} />
@@ -36,13 +41,13 @@ export function DecisionDetails({ decision }: { readonly decision: DecisionView 
       )}
       {outcome !== undefined && outcome.restrictions.length > 0 && (
         <section>
-          <h4>Restricted</h4>
+          <Heading>Restricted</Heading>
           <Restrictions restrictions={outcome.restrictions} />
         </section>
       )}
       {refused.length > 0 && (
         <section>
-          <h4>{outcome === undefined ? 'Refused' : 'Not delivered in another way, because'}</h4>
+          <Heading>{outcome === undefined ? 'Refused' : 'Not delivered in another way, because'}</Heading>
           <ul className="reason-list">
             {refused.map((refusal) => (
               <RefusedMode key={refusal.mode} refusal={refusal} />

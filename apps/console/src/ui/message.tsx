@@ -35,10 +35,13 @@ export function Empty(props: {
   readonly title: string
   readonly children: ReactNode
   readonly action?: ReactNode
+  /** It is the whole page, and names it. */
+  readonly isPage?: boolean
 }): ReactElement {
+  const Heading = props.isPage === true ? 'h1' : 'h2'
   return (
     <div className="empty">
-      <h2>{props.title}</h2>
+      <Heading>{props.title}</Heading>
       <p>{props.children}</p>
       {props.action}
     </div>

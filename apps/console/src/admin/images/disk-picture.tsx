@@ -21,7 +21,7 @@ export function DiskPicture({
   return (
     <figure className="disk" aria-labelledby={`${id}-title`}>
       <figcaption>
-        <h4 id={`${id}-title`}>Changed since {against}</h4>
+        <h3 id={`${id}-title`}>Changed since {against}</h3>
         <p className="muted small">
           The disk from its beginning to its end, in {cells.length} parts of{' '}
           {size(Math.ceil(sizeBytes / cells.length))}. As said by {image.importedBy}, who registered the

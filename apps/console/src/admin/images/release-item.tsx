@@ -224,7 +224,7 @@ function InUse(props: { readonly image: string; readonly version: string }): Rea
   const more = data.count - data.leases.length
   return (
     <div className="stack-small">
-      <h4>In use</h4>
+      <h3>In use</h3>
       <ul className="chips">
         {data.leases.map(({ id, endpoint, person, state }) => (
           <li key={id} className="chip">
