@@ -16,6 +16,7 @@ afterAll(async () => {
   await site?.[Symbol.asyncDispose]()
 })
 
+const lineUnder = (link: Locator) => link.evaluate((it) => getComputedStyle(it).borderBottomColor)
 const tileOf = (page: Page, name: string) => page.getByRole('article', { name })
 
 test('a wrong password says so, stays on the page and keeps the user name', async () => {
@@ -184,7 +185,6 @@ test.each([
       await expectOutline(page)
     }
     await page.emulateMedia({ forcedColors: 'active' })
-    const lineUnder = (link: Locator) => link.evaluate((it) => getComputedStyle(it).borderBottomColor)
     const here = page.locator('nav a[aria-current]')
     expect(await lineUnder(here)).not.toBe(await lineUnder(page.locator('nav a:not([aria-current])').first()))
     await page.goto('/nowhere')
@@ -209,7 +209,9 @@ async function tabTo(page: Page, goal: ReturnType<Page['getByRole']>): Promise<v
 
 /** One first heading, and none that skips a level: screen readers go by them. */
 async function expectOutline(page: Page): Promise<void> {
-  const names = await page.locator('h1, h2, h3, h4').evaluateAll((all) => all.map(({ tagName }) => tagName))
+  const names = await page
+    .locator('h1, h2, h3, h4')
+    .evaluateAll((all: readonly { readonly tagName: string }[]) => all.map(({ tagName }) => tagName))
   const levels = names.map((name) => Number(name.slice(1)))
   expect(levels.filter((level) => level === 1)).toHaveLength(1)
   const skips = levels.filter((level, at) => level > (levels[at - 1] ?? 0) + 1)
