@@ -15,7 +15,7 @@ import {
   verifyRequest,
 } from '#adapters/pki-x509/index.ts'
 import { launchDisk } from '#apps/endpoint/launch-disk.ts'
-import { firstBoot, verifyBoot } from '#apps/site/attesting.ts'
+import { firstBoot, verifyBoot } from '#apps/site/endpoints/attesting.ts'
 import { endpointClaimsAnswer } from '#core/api/evidence.ts'
 import { claimsOf, noKnowledge, type Observation } from '#core/evidence/index.ts'
 import { compilePolicy, decide, defaultPolicy } from '#core/policy/index.ts'

@@ -1,8 +1,8 @@
 import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { addEndpointKey, insertAgent, noteBrowserEndpoint } from '#adapters/store-postgres/index.ts'
-import { badWayBeside } from '#apps/site/endpoint-beside.ts'
-import { pathNonce, takePathEvidence } from '#apps/site/path-evidence.ts'
+import { badWayBeside } from '#apps/site/endpoints/endpoint-beside.ts'
+import { pathNonce, takePathEvidence } from '#apps/site/evidence/path-evidence.ts'
 import { makeEvidence } from '#core/evidence/index.ts'
 import { addSignIn, openNodes } from './site-nodes.rig.ts'
 

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { insertAgent, personById, revokeAgent, writeZones } from '#adapters/store-postgres/index.ts'
-import { activatePolicy } from '#apps/site/administering.ts'
-import { explain } from '#apps/site/explaining.ts'
-import { readRules } from '#apps/site/rules.ts'
-import type { SignedIn } from '#apps/site/signed-in.ts'
+import { explain } from '#apps/site/launches/explaining.ts'
+import { readRules } from '#apps/site/launches/rules.ts'
+import { activatePolicy } from '#apps/site/people/administering.ts'
+import type { SignedIn } from '#apps/site/people/signed-in.ts'
 import { addHost, addPerson, openNodes } from './site-nodes.rig.ts'
 
 test('zones are compiled once for what they say, and what they say now counts at every node', async () => {

@@ -1,8 +1,8 @@
 import { activePolicy, readZones } from '#adapters/store-postgres/index.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
 import { defaultPolicy } from '#core/policy/index.ts'
-import { activatePolicy, changeZones } from './administering.ts'
-import { createSetupToken } from './signing-in.ts'
+import { activatePolicy, changeZones } from './people/administering.ts'
+import { createSetupToken } from './people/signing-in.ts'
 import type { Site } from './site.ts'
 
 const actor: AuditActor = { type: 'system', id: 'first-start' }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isRenewalDue, openAuthority, PkiError, renewIntermediate } from '#adapters/pki-x509/index.ts'
 import { isAway } from '#adapters/store-postgres/index.ts'
-import { nodeName, raise, settle } from './alarms.ts'
+import { nodeName, raise, settle } from './evidence/alarms.ts'
 import type { Site } from './site.ts'
 
 /** The intermediate certificate lives a year, the root ten; everything that the site certifies ends with them. */

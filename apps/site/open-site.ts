@@ -13,7 +13,7 @@ import type { SiteConfig } from './config.ts'
 import { createHints } from './hints.ts'
 import { refreshAuthority, requireLiving } from './keep-authority.ts'
 import { createMetrics } from './metrics.ts'
-import { findDirected } from './release-channels.ts'
+import { findDirected } from './releases/release-channels.ts'
 import type { Site } from './site.ts'
 import { openSiteKeys, type SiteKeyName } from './site-keys.ts'
 

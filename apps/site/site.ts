@@ -8,9 +8,9 @@ import type { ReplicaStore } from '#core/replica/index.ts'
 import type { Network } from '#core/trust/index.ts'
 import type { AuditLog } from './audit-log.ts'
 import type { SiteConfig } from './config.ts'
-import type { FindRelease } from './directing.ts'
 import type { Hints } from './hints.ts'
 import type { Metrics } from './metrics.ts'
+import type { FindRelease } from './releases/directing.ts'
 
 /**
  * What every part of a site node works with. It holds no state of the site: that is in the store,

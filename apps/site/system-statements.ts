@@ -8,7 +8,7 @@ import type { SystemStatementRequest } from '#core/api/evidence.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
 import { statableClaims } from '#core/evidence/index.ts'
 import { type ClaimName, claimVocabulary, isClaimName, unknownValue } from '#core/trust/index.ts'
-import { changeKnowledge, knowledgeOf } from './evidence.ts'
+import { changeKnowledge, knowledgeOf } from './evidence/evidence.ts'
 import type { Site } from './site.ts'
 import { notFound, SiteError } from './site-error.ts'
 

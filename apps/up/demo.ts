@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { insertPerson, peopleNamed } from '#adapters/store-postgres/index.ts'
-import { changeZones, defineWorkspace } from '#apps/site/administering.ts'
+import { changeZones, defineWorkspace } from '#apps/site/people/administering.ts'
 import type { Site } from '#apps/site/site.ts'
 import type { WorkspaceDefinition, ZoneDefinition } from '#core/api/admin.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'

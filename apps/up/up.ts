@@ -17,7 +17,7 @@ import {
 } from '#adapters/store-postgres/index.ts'
 import { AgentError, enrolAgent, readIdentity } from '#apps/agent-client/index.ts'
 import { type SiteConfig, siteConfig } from '#apps/site/config.ts'
-import { createEnrolmentToken, revoke } from '#apps/site/enrolment.ts'
+import { createEnrolmentToken, revoke } from '#apps/site/endpoints/enrolment.ts'
 import { furnish, setupLink } from '#apps/site/first-start.ts'
 import { openSite } from '#apps/site/open-site.ts'
 import type { Site } from '#apps/site/site.ts'

@@ -39,7 +39,7 @@ export const tpmActivation = z.strictObject({
 })
 export type TpmActivation = z.infer<typeof tpmActivation>
 
-/** An endpoint whose certificate has ended asks for the number over which it proves its key: `apps/site/coming-back.ts`. */
+/** An endpoint whose certificate has ended asks for the number over which it proves its key: `apps/site/endpoints/coming-back.ts`. */
 export const renewalNonceRequest = z.strictObject({ endpointId: uuid })
 export const renewalNonceAnswer = z.strictObject({ nonce: bytes(64) })
 

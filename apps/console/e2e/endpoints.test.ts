@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { parseToken } from '#adapters/pki-x509/index.ts'
 import { tpm2 } from '#adapters/tpm/swtpm.rig.ts'
 import { enrolAgent, quoteOver, requestApproval } from '#apps/agent-client/index.ts'
-import { attest } from '#apps/site/attesting.ts'
+import { attest } from '#apps/site/endpoints/attesting.ts'
 import { startTpmSite, type TpmSite } from '../../../interop/device-keys.rig.ts'
 import { sees, signInAt, startVisitors, type Visitors } from './browser.rig.ts'
 

@@ -24,11 +24,11 @@ import {
   hostToSite,
   type SiteToHost,
 } from '#core/agent/messages.ts'
-import { agentSilenceMs } from '../deciding.ts'
-import { finishSession } from '../live-sessions.ts'
-import { noteUse } from '../signed-in.ts'
+import { agentSilenceMs } from '../launches/deciding.ts'
+import { finishSession } from '../launches/live-sessions.ts'
+import { sessionNoticeOf } from '../launches/views.ts'
+import { noteUse } from '../people/signed-in.ts'
 import type { Site } from '../site.ts'
-import { sessionNoticeOf } from '../views.ts'
 import type { AgentLink } from './agent-port.ts'
 import { coalesced } from './coalesced.ts'
 

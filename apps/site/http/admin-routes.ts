@@ -33,6 +33,15 @@ import {
 import { sessionsAnswer } from '#core/api/person.ts'
 import { pageQuery, slug, uuid } from '#core/api/words.ts'
 import { groupsNamed } from '#core/policy/index.ts'
+import { createEnrolmentToken, revoke } from '../endpoints/enrolment.ts'
+import { readRules } from '../launches/rules.ts'
+import {
+  decisionRecordOf,
+  gatewayViewOf,
+  hostViewOf,
+  personViewOf,
+  sessionViewOf,
+} from '../launches/views.ts'
 import {
   activatePolicy,
   changePerson,
@@ -40,13 +49,10 @@ import {
   createPerson,
   defineWorkspace,
   drainHost,
-} from '../administering.ts'
-import { createEnrolmentToken, revoke } from '../enrolment.ts'
-import { readRules } from '../rules.ts'
-import { adminGroup, auditorGroup } from '../signed-in.ts'
+} from '../people/administering.ts'
+import { adminGroup, auditorGroup } from '../people/signed-in.ts'
 import type { Site } from '../site.ts'
 import { notFound } from '../site-error.ts'
-import { decisionRecordOf, gatewayViewOf, hostViewOf, personViewOf, sessionViewOf } from '../views.ts'
 import { type Api, adminActor, callerOf, pageOf } from './api.ts'
 import { deletionRoutes } from './deletion-routes.ts'
 import { entityTag, preconditions, requireBasis } from './preconditions.ts'

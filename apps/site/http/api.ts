@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { AuditActor } from '#core/audit/leaf.ts'
-import type { SignedIn } from '../signed-in.ts'
+import type { SignedIn } from '../people/signed-in.ts'
 import { SiteError } from '../site-error.ts'
 
 /** Who may call a route. */

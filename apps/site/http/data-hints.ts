@@ -1,5 +1,5 @@
 import type { Hint } from '#adapters/store-postgres/index.ts'
-import { isAdmin, isAuditor, type SignedIn } from '../signed-in.ts'
+import { isAdmin, isAuditor, type SignedIn } from '../people/signed-in.ts'
 import type { Site } from '../site.ts'
 
 /** Many endpoints may change at once; who looks at all of them is told so often at most. */

@@ -13,12 +13,12 @@ import {
 } from '#core/api/data.ts'
 import { uuid } from '#core/api/words.ts'
 import { formatTlogProof } from '#core/audit/index.ts'
-import { readData } from '../data.ts'
-import { removeReplica } from '../replicas.ts'
+import { readData } from '../data/data.ts'
+import { removeReplica } from '../data/replicas.ts'
+import { readTimeline } from '../data/timeline.ts'
+import { withdrawByAdmin } from '../data/withdrawing.ts'
 import type { Site } from '../site.ts'
 import { notFound, SiteError } from '../site-error.ts'
-import { readTimeline } from '../timeline.ts'
-import { withdrawByAdmin } from '../withdrawing.ts'
 import { type Api, adminActor, callerOf } from './api.ts'
 
 const auditor = { access: 'auditor' } as const

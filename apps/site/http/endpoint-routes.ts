@@ -19,11 +19,11 @@ import {
   leasesQuery,
 } from '#core/api/lease.ts'
 import { label, uuid } from '#core/api/words.ts'
-import { endpointSilenceMs } from '../deciding.ts'
-import { acceptBoot, changeOwner } from '../endpoint-inventory.ts'
-import { depositKey } from '../image-keys.ts'
+import { acceptBoot, changeOwner } from '../endpoints/endpoint-inventory.ts'
+import { endpointSilenceMs } from '../launches/deciding.ts'
+import { endpointViewOf, heldLeaseOf } from '../launches/views.ts'
+import { depositKey } from '../releases/image-keys.ts'
 import type { Site } from '../site.ts'
-import { endpointViewOf, heldLeaseOf } from '../views.ts'
 import { type Api, adminActor, callerOf, pageOf } from './api.ts'
 
 const byId = z.strictObject({ id: uuid })

@@ -13,16 +13,16 @@ import {
   tpmChallengeRequest,
 } from '#core/api/device-keys.ts'
 import { bytes32, uuid } from '#core/api/words.ts'
-import { comeBack, renewalNonce } from '../coming-back.ts'
+import { comeBack, renewalNonce } from '../endpoints/coming-back.ts'
 import {
   approveEnrolment,
   enrolmentState,
   listEnrolmentRequests,
   refuseEnrolment,
   requestEnrolment,
-} from '../enrolment-requests.ts'
+} from '../endpoints/enrolment-requests.ts'
+import { challengeTpm } from '../endpoints/tpm-enrolment.ts'
 import type { Site } from '../site.ts'
-import { challengeTpm } from '../tpm-enrolment.ts'
 import { type Api, adminActor, callerOf } from './api.ts'
 
 const open = { access: 'public' } as const

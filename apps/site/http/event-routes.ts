@@ -8,10 +8,10 @@ import {
   webSessionById,
 } from '#adapters/store-postgres/index.ts'
 import type { PersonEvent } from '#core/api/person.ts'
-import { endpointBeside } from '../endpoint-beside.ts'
-import type { SignedIn } from '../signed-in.ts'
+import { endpointBeside } from '../endpoints/endpoint-beside.ts'
+import { sessionViewOf } from '../launches/views.ts'
+import type { SignedIn } from '../people/signed-in.ts'
 import type { Site } from '../site.ts'
-import { sessionViewOf } from '../views.ts'
 import { type Api, callerOf } from './api.ts'
 import { onDataChange } from './data-hints.ts'
 

@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { apiError } from '#core/api/words.ts'
 import { attestationHeader, endpointProofHeader } from '#core/identity/endpoint-proof.ts'
 import { proofHeader } from '#core/identity/proof.ts'
-import { cookieName } from '../signed-in.ts'
+import { cookieName } from '../people/signed-in.ts'
 import type { Access } from './api.ts'
 
 /** How a request says who sends it: all of the schemes of one of the alternatives together. */

@@ -12,7 +12,7 @@ import {
   notSignedIn,
   readCookie,
   type SignedIn,
-} from '../signed-in.ts'
+} from '../people/signed-in.ts'
 import type { Site } from '../site.ts'
 import { SiteError } from '../site-error.ts'
 import { adminRoutes } from './admin-routes.ts'

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import type { Basis } from '#adapters/store-postgres/index.ts'
-import { changedMeanwhile } from '../administering.ts'
+import { changedMeanwhile } from '../people/administering.ts'
 import { SiteError } from '../site-error.ts'
 
 /**

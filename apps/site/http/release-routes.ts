@@ -21,7 +21,7 @@ import {
 } from '#core/api/releases.ts'
 import { label } from '#core/api/words.ts'
 import { parseMetadataFileName } from '#core/release/index.ts'
-import { promote } from '../release-channels.ts'
+import { promote } from '../releases/release-channels.ts'
 import {
   type Proposer,
   proposeKeysOf,
@@ -33,9 +33,9 @@ import {
   registerImage,
   takeSignature,
   withdrawProposal,
-} from '../release-proposing.ts'
-import { publishRoles } from '../release-publishing.ts'
-import { imageViewOf, readProposal, readProposalDetail, releasesViewOf } from '../release-views.ts'
+} from '../releases/release-proposing.ts'
+import { publishRoles } from '../releases/release-publishing.ts'
+import { imageViewOf, readProposal, readProposalDetail, releasesViewOf } from '../releases/release-views.ts'
 import type { Site } from '../site.ts'
 import { notFound } from '../site-error.ts'
 import { type Api, adminActor, callerOf } from './api.ts'
