@@ -6,7 +6,6 @@ import { decodeEntryBundle, type FileReader, parseTilePath, TILE_WIDTH } from '#
 import {
   type Db,
   insertAgent,
-  insertPerson,
   type NewEvidence,
   type NewSession,
   placeOnEndpoint,
@@ -62,7 +61,7 @@ export function personOf(login: string) {
 
 export async function addPerson(db: Db): Promise<string> {
   const person = personOf(`p-${randomUUID()}`)
-  await insertPerson(db, person)
+  await db.insertInto('people').values(person).execute()
   return person.id
 }
 

@@ -122,13 +122,10 @@ async function untilArmed(site: Site, sessionId: string, ticket: Buffer): Promis
   let session: SessionDetail | undefined
   const settled = await site.hints.until(
     async () => {
+      // Before the session: a host arms tickets of what is ready, and the answer says so.
+      const isArmed = await isTicketArmed(db, ticket)
       session = await sessionById(db, sessionId)
-      return (
-        session === undefined ||
-        session.state === 'ended' ||
-        session.state === 'ending' ||
-        (await isTicketArmed(db, ticket))
-      )
+      return isArmed || session === undefined || session.state === 'ended' || session.state === 'ending'
     },
     (hint) =>
       hint.topic === 'lost' || (hint.topic === 'ticket' && (hint.id === hex || hint.id === sessionId)),
