@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { SandboxRequest } from '#adapters/sandbox-bubblewrap/index.ts'
+import { type Account, findAccount } from '#apps/endpoint/accounts.ts'
 import { type DeliverOptions, diskDeliverer } from '#apps/endpoint/deliver-disk.ts'
 import type { EndpointAgent } from '#apps/endpoint/endpoint-agent.ts'
 import { launchDisk } from '#apps/endpoint/launch-disk.ts'
@@ -72,16 +72,13 @@ export async function deliverHere(
  *
  * @throws {CliError} CLI_NO_ACCOUNT
  */
-export async function accountHere(named: string | undefined): Promise<SandboxRequest['user']> {
+export async function accountHere(named: string | undefined): Promise<Account> {
   const wanted = named ?? process.env['SUDO_USER']
-  const lines = (await readFile('/etc/passwd', 'utf8')).split('\n').map((line) => line.split(':'))
-  const [name, , uid = '0', gid = '0'] = lines.find(([name]) => name === wanted) ?? []
-  if (name === undefined || uid === '0') {
-    throw new CliError('CLI_NO_ACCOUNT', `applications do not run as ${wanted ?? 'root'}`, {
-      remedy: 'Name an account of this machine: --as ACCOUNT.',
-    })
-  }
-  return { uid: Number(uid), gid: Number(gid), name }
+  const found = wanted === undefined ? undefined : await findAccount(wanted)
+  if (found !== undefined) return found
+  throw new CliError('CLI_NO_ACCOUNT', `applications do not run as ${wanted ?? 'root'}`, {
+    remedy: 'Name an account of this machine: --as ACCOUNT.',
+  })
 }
 
 /** The screen of whoever calls, if it is one of this machine. */

@@ -6,6 +6,7 @@ import type { StoreOptions } from '#apps/images/open-store.ts'
 import { BlobError } from '#core/blobs/index.ts'
 import { CodedError } from '#core/errors/coded-error.ts'
 import { acceptRelease, type SignedRelease, type VerifiedDirection } from '#core/release/index.ts'
+import { nameInside } from './accounts.ts'
 import { openDisk } from './disk/open-disk.ts'
 import { type DiskToOpen, type OpenDisk, warnUnlessOver } from './launch-disk.ts'
 import type { OpenReplicated } from './replica/replicated-overlay.ts'
@@ -151,13 +152,15 @@ export async function runApplication(
       },
     )
   }
+  const user = { ...person.user, name: nameInside(person.user.name) }
   const { exitCode } = await runInSandbox({
     root,
     command,
     args,
     env: { LANG: 'C.UTF-8' },
-    home: { path: `/home/${person.user.name}`, from: 'disk' },
+    home: { path: `/home/${user.name}`, from: 'disk' },
     ...person,
+    user,
     signal,
   })
   return exitCode

@@ -1,9 +1,10 @@
 import { once } from 'node:events'
-import { chmod, chown, mkdir, readFile, rm } from 'node:fs/promises'
+import { chmod, chown, mkdir, rm } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
 import { HandoffError } from '#core/handoff/index.ts'
+import { findGroup } from '../accounts.ts'
 import { type Asker, askerOfUnix } from './asker.ts'
 import { close } from './device-port.ts'
 import { answer, answerError, createPace, isAnswerEnough, readBody, serveRoute } from './device-routes.ts'
@@ -86,9 +87,8 @@ async function isAnswered(path: string): Promise<boolean> {
 }
 
 async function groupId(name: string): Promise<number> {
-  const lines = (await readFile('/etc/group', 'utf8')).split('\n').map((line) => line.split(':'))
-  const gid = lines.find(([known]) => known === name)?.[2]
-  if (gid !== undefined) return Number(gid)
+  const gid = await findGroup(name)
+  if (gid !== undefined) return gid
   throw new ServiceError('SERVICE_BAD_REQUEST', `there is no group ${name} on this machine`, {
     remedy: `Make it: groupadd --system ${name}`,
   })

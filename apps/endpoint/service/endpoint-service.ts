@@ -13,6 +13,7 @@ import { folderOf } from '../disk/record.ts'
 import { runDirectory } from '../disk/run-dir.ts'
 import { type EndpointAgent, type EndpointAgentOptions, startEndpointAgent } from '../endpoint-agent.ts'
 import type { VmRecord } from '../vm/vm-record.ts'
+import { accountFor } from './account.ts'
 import { type Asker, type Desktop, desktopOf } from './asker.ts'
 import { type DevicePort, openDevicePort } from './device-port.ts'
 import { deviceSocketPath, openDeviceSocket } from './device-socket.ts'
@@ -85,6 +86,8 @@ export async function startEndpointService(options: EndpointServiceOptions): Pro
   const runDir = runDirectory(process.env, process.getuid?.())
   // Of a process that was killed the mounts stay, and with them what was read of its disks.
   await listDisks(runDir).catch(warn)
+  // A directory service may not answer yet: each launch asks again.
+  if (options.account !== undefined) await accountFor(options.account, undefined).catch(warn)
   const watch = trustWatch((notice) => void tellAll(notice, people, options).catch(warn))
   const agent = undo.use(await startEndpointAgent({ ...options, onVerdict: watch }))
   const { dir, network, storeOptions, backgroundBytesPerSecond } = options

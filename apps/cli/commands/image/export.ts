@@ -83,7 +83,8 @@ async function writeAs(
 /** A file that is there is left alone, and one that did not become whole does not stay. */
 async function writeNew(path: string, write: (sink: SparseSink) => Promise<void>): Promise<number> {
   const file = await open(path, 'wx').catch((cause: NodeJS.ErrnoException) => {
-    throw new ImagesError('IMAGE_FILE_EXISTS', `${path} cannot be written: ${cause.message}`, {
+    if (cause.code !== 'EEXIST') throw cause
+    throw new ImagesError('IMAGE_FILE_EXISTS', `${path} is there already`, {
       cause,
       remedy: 'Name a file that is not there yet.',
     })
