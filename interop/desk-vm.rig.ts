@@ -54,6 +54,8 @@ export async function openDesk(
   account: Account,
   env: Readonly<Record<string, string>> = {},
 ): Promise<string> {
+  // As the portal does when it is opened there: before that the desk is not on it.
+  await service.launch(await codeFor(nora, { endpointId: service.id }))
   const code = await codeFor(nora, { workspaceId: 'desk', endpointId: service.id })
   const url = formatLaunchUrl({ site: site.url, code })
   const { code: ended, stdout, stderr } = await commandAs(account, ['open', url, '--json'], service, env)

@@ -59,6 +59,7 @@ test('a release that describes no virtual machine is delivered as none', async (
   const nora = await site.signIn('nora')
   const looked = await ada.get('/explain?workspace=vm-only&user=nora&endpoint=laptop-1', explainAnswer)
   expect(looked.decision.refused).toMatchObject([{ mode: 'local-vm', deliverable: false }])
+  // The policy permits no local VM here, so it is none of hers.
   await expect(laptop.launch(nora, 'vm-only')).rejects.toMatchObject({ code: 'NOT_FOUND' })
 })
 
@@ -71,7 +72,7 @@ test('the token alone says that a machine becomes an endpoint, and the site list
   )
   const dir = join(site.state, 'desk-9')
   const wrong = await site.cli(['enroll', site.url, '--host', '--token', token, '--state', dir])
-  expect(wrong).toMatchObject({ code: 2, stderr: expect.stringContaining('not a host') })
+  expect(wrong).toMatchObject({ code: 2, stderr: expect.stringContaining('not for a host') })
   const done = await site.cli(['enroll', site.url, '--token', token, '--state', dir, '--json'])
   expect(done).toMatchObject({ code: 0 })
   const { id } = JSON.parse(done.stdout) as { id: string }
@@ -102,9 +103,11 @@ test('what a browser is refused and told, a managed endpoint is given', async ()
   const looked = await ada.get('/explain?workspace=lab&user=nora&endpoint=laptop-1', explainAnswer)
   expect(looked.decision.outcome?.mode).toBe('streamed-disk')
   const none = await ada.get('/explain?workspace=unpublished&user=nora&endpoint=laptop-1', explainAnswer)
-  const reason = expect.stringContaining('No release of nothing is published') as string
-  expect(none.decision.refused).toMatchObject([{ code: 'NO_RELEASE', deliverable: false, reason }])
-  await expect(laptop.launch(nora, 'unpublished')).rejects.toMatchObject({ code: 'NOT_FOUND' })
+  expect(none.decision.refused).toMatchObject([{ code: 'NO_RELEASE', deliverable: false }])
+  await expect(laptop.launch(nora, 'unpublished')).rejects.toMatchObject({
+    code: 'LAUNCH_REFUSED',
+    message: expect.stringContaining('No release of nothing is published') as string,
+  })
 })
 
 test('the command line on an endpoint speaks for it, and anywhere else it does not', async () => {

@@ -206,7 +206,7 @@ test('an enrolment token names a pool, is bound to its kind and is worth nothing
     '--state',
     `${site.state}/w`,
   ])
-  expect(asGateway).toMatchObject({ code: 2, stderr: expect.stringContaining('a host, not a gateway') })
+  expect(asGateway).toMatchObject({ code: 2, stderr: expect.stringContaining('a host, not for a gateway') })
   const asHost = await site.cli([
     'enroll',
     site.url,

@@ -142,7 +142,7 @@ test('the rest of the image is fetched meanwhile, and then its store is not need
   try {
     // Reads a part of the disk that nobody has read before, and says so.
     await typed(one, 'e')
-    expect(one.person.pictures).toBeGreaterThan(0)
+    await expect.poll(() => one.person.pictures).toBeGreaterThan(0)
   } finally {
     await rename(inFolder('store-away'), inFolder('store'))
   }

@@ -105,8 +105,9 @@ test('no token is spent where what it brings could not be kept', async () => {
   } finally {
     vi.unstubAllEnvs()
   }
-  await mkdir(join(dir(), 'agent.json.partial'))
-  await expect(enrolAgent({ ...wish, dir: dir() })).rejects.toMatchObject({ code: 'EISDIR' })
+  await expect(enrolAgent({ ...wish, dir: join(secret, 'no-folder') })).rejects.toMatchObject({
+    code: 'ENOTDIR',
+  })
   expect(endpoints.requests).toEqual([])
 })
 

@@ -91,8 +91,8 @@ export function hasNoIdentity(error: unknown): boolean {
 export async function requireKeepable(dir: string, kind: AgentIdentity['kind']): Promise<void> {
   await mkdir(dir, { recursive: true, mode: 0o700 })
   if (kind === 'endpoint') await sealOnHost('', 'nothing')
-  const probe = `${pathIn(dir)}.partial`
-  await writeFile(probe, '', { mode: 0o600 })
+  const probe = `${pathIn(dir)}.${randomUUID()}.partial`
+  await writeFile(probe, '', { mode: 0o600, flag: 'wx' })
   await rm(probe)
 }
 

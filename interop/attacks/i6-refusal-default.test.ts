@@ -171,7 +171,8 @@ test('a workspace beyond reach is told from a name that is none by no answer, an
   await ada.send(
     'PUT',
     '/admin/workspaces/hidden',
-    { ...hidden, id: 'hidden', modes: ['hosted-blade'] },
+    // Permitted on managed devices alone.
+    { ...hidden, id: 'hidden', modes: ['local-vm'], disk: { image: 'nothing', channel: 'production' } },
     z.unknown(),
   )
   const ways: Readonly<Record<string, (workspaceId: string) => RawRequest>> = {

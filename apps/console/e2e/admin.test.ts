@@ -315,6 +315,7 @@ test('before a person or a workspace is deleted an admin reads what that leads t
   await add.getByRole('button', { name: 'Add' }).click()
   await sees(add.getByRole('alert'), /is never used again/)
   await add.getByRole('button', { name: 'Cancel' }).click()
+  await ada.getByRole('button', { name: 'Discard', exact: true }).click()
 
   await goTo(ada, 'Data')
   await ada.getByRole('button', { name: 'Find a time line' }).click()

@@ -117,7 +117,7 @@ test('what is shown can be saved for other programs', async () => {
   expect(csvName).toMatch(/^data-.*\.csv$/)
   const lines = String(csv).trimEnd().split('\r\n')
   expect(lines).toHaveLength(2)
-  expect(lines[1]).toMatch(/^endpoint,laptop-7,.*,lab,Nora Lind,nora,streamed-disk,held,office:1,/)
+  expect(lines[1]).toMatch(/^endpoint,laptop-7,.*,lab,Nora Lind,nora,,streamed-disk,held,office:1,/)
   const [json] = await saved(() => olaf.getByRole('button', { name: 'Save as JSON' }).click())
   const { copies } = JSON.parse(String(json)) as { readonly copies: readonly DataCopy[] }
   expect(copies).toMatchObject([{ machine: { name: 'laptop-7' }, stats: { bytesWritten: 3 * MiB } }])

@@ -88,6 +88,17 @@ export async function isOnPortal(
   return (await shown(workspace)).isOn
 }
 
+/** Whoever is permitted a mode hears why it cannot be delivered now, also of what is not on their portal. @param decision the caller's own */
+export async function mayHearOf(
+  site: Site,
+  caller: SignedIn,
+  workspace: WorkspaceDefinition,
+  { refused }: DecisionView,
+): Promise<boolean> {
+  const isPermitted = isThere(workspace) && refused.some(({ code }) => !code.startsWith('POLICY_'))
+  return isPermitted || (await isOnPortal(site, caller, workspace))
+}
+
 /** What a person's portal shows of each workspace, and whether it shows it. */
 async function portalOf(site: Site, { person, circumstances, webSession }: SignedIn) {
   const { db } = site.store
@@ -191,7 +202,7 @@ export async function explain(
   const availability = await readAvailability(site, circumstances.endpoint)
   const context = await contextOf(site, rules, { ...circumstances, evidence: [] })
   const decision = decideWorkspace(rules, context, workspace, await availability(workspace))
-  if (!(await isOnPortal(site, caller, workspace))) throw notFound('workspace')
+  if (!(await mayHearOf(site, caller, workspace, decision))) throw notFound('workspace')
   return { decision, lines: [...explainDecision(decision, { workspace: workspace.name, context })] }
 }
 

@@ -29,7 +29,7 @@ import {
 } from './deciding.ts'
 import { deliver, type HostedSession, isHosted } from './delivering.ts'
 import { beginOnEndpoint } from './disk-delivering.ts'
-import { isOnPortal } from './explaining.ts'
+import { mayHearOf } from './explaining.ts'
 import { finishSession } from './live-sessions.ts'
 import { readRules } from './rules.ts'
 
@@ -183,14 +183,16 @@ async function decideFor(
   return recorded
 }
 
-/** Why, to whoever has the workspace on their portal. */
+/** Why, to whoever may hear of the workspace. */
 async function refusedTo(
   site: Site,
   holder: SignedIn,
   workspace: WorkspaceDefinition,
   decision: DecisionView,
 ): Promise<SiteError> {
-  return (await isOnPortal(site, holder, workspace)) ? refusedBecause(decision) : notFound('workspace')
+  return (await mayHearOf(site, holder, workspace, decision))
+    ? refusedBecause(decision)
+    : notFound('workspace')
 }
 
 function refusedBecause(decision: DecisionView): SiteError {

@@ -22,7 +22,7 @@ interface DeleteProps {
 export function DeleteDialog(props: DeleteProps): ReactElement {
   const { data, error, reload } = useResource(() => adminApi.deletion(props.path))
   return (
-    <Dialog title={`Delete ${props.name}?`} onClose={props.onClose}>
+    <Dialog title={`Delete ${props.name}?`} onClose={props.onClose} isTransient>
       {data === undefined ? (
         <div className="dialog-body">
           {error === undefined ? (

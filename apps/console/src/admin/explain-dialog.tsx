@@ -31,7 +31,7 @@ export function ExplainDialog(props: {
   }
 
   return (
-    <Dialog title={`Who gets ${workspace.name}, and how?`} onClose={onClose} wide>
+    <Dialog title={`Who gets ${workspace.name}, and how?`} onClose={onClose} wide isTransient>
       <form className="dialog-body" role="search" onSubmit={submit}>
         <div className="field-row">
           <TextField

@@ -18,18 +18,20 @@ const leaving = createContext<() => void>(() => undefined)
 
 /**
  * A modal dialog: the browser keeps the focus inside, Escape closes, the focus returns to where it was. Where its form was changed it asks
- * before it closes, and so does the tab; a form with the role `search` holds nothing to lose.
+ * before it closes, and so does the tab, unless what is in it is worth nothing afterwards.
  */
 export function Dialog(props: {
   readonly title: string
   readonly onClose: () => void
   readonly children: ReactNode
   readonly wide?: boolean
+  /** A question or a search: there is nothing to lose. */
+  readonly isTransient?: boolean
 }): ReactElement {
   const dialog = useRef<HTMLDialogElement>(null)
   const titleId = useId()
   const [asking, setAsking] = useState(false)
-  const { touch, isChanged } = useChanges(dialog)
+  const { touch, isChanged } = useChanges(dialog, props.isTransient === true)
   useEffect(() => {
     const before = document.activeElement
     dialog.current?.showModal()
@@ -93,12 +95,15 @@ export function Dialog(props: {
 }
 
 /** Whether the form of a dialog holds anything else than when it was first touched. */
-function useChanges(dialog: RefObject<HTMLDialogElement | null>): {
+function useChanges(
+  dialog: RefObject<HTMLDialogElement | null>,
+  isTransient: boolean,
+): {
   readonly touch: () => void
   readonly isChanged: () => boolean
 } {
   const began = useRef<{ readonly form: HTMLFormElement; readonly content: string }>(undefined)
-  const formOf = () => dialog.current?.querySelector<HTMLFormElement>('form:not([role=search])') ?? undefined
+  const formOf = () => (isTransient ? undefined : (dialog.current?.querySelector('form') ?? undefined))
   function isChanged(): boolean {
     const form = formOf()
     return form !== undefined && form === began.current?.form && contentOf(form) !== began.current.content

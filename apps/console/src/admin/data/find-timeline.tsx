@@ -31,7 +31,7 @@ export function FindTimeline(): ReactElement {
         Find a time line
       </button>
       {isAsking && (
-        <Dialog title="Find a time line" onClose={() => setAsking(false)}>
+        <Dialog title="Find a time line" onClose={() => setAsking(false)} isTransient>
           <form role="search" onSubmit={submit}>
             <div className="dialog-body">
               <SelectField
