@@ -51,7 +51,7 @@ function rank({ moduleId }: TestSpecification): number {
 const config: ViteUserConfig = defineConfig({
   test: {
     // Most of them wait for other programs most of the time: a worker takes from a tenth to a half of a processor.
-    maxWorkers: 4,
+    maxWorkers: 3,
     sequence: { sequencer: LongestFirst },
     projects: [
       // The limit is for hanging tests; a busy machine must not fail slow ones.
