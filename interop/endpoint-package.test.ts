@@ -110,7 +110,9 @@ async function startComputer(place: string): Promise<Computer> {
     mount -t tmpfs tmpfs ${place}/root${tree}
     echo ready
     exec cat`
-  const holder = spawn('unshare', ['-m', 'sh', '-ec', script], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const holder = spawn('unshare', ['-m', '--propagation', 'slave', 'sh', '-ec', script], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
   await once(holder.stdout, 'data')
   const inside = (words: readonly string[]): readonly string[] => [
     '-t',

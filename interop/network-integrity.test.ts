@@ -187,6 +187,9 @@ function startLooking(change: Partial<CollectorsRigOptions> = {}): Looking {
     [
       // Names are looked up by what this network says, not by what this machine's does.
       '--mount',
+      // Else what others unmount meanwhile stays mounted in here, and in use.
+      '--propagation',
+      'slave',
       'sh',
       '-c',
       'mount --bind "$0" /etc/resolv.conf && exec "$@"',

@@ -222,7 +222,11 @@ function dhcpWith(option: string): Promise<AsyncDisposable> {
 function startService(): { child: ChildProcess; output(): string } {
   const script = `echo nameserver ${desk.address} > ${folder}/resolv.conf && mount --bind ${folder}/resolv.conf /etc/resolv.conf && exec "$@"`
   const words = ['endpoint', '--state', join(folder, 'endpoint'), '--site', site.url, '--port', '0']
-  return start(laptop, ['--mount', 'sh', '-c', script, 'sh', program, ...words], 'unshare')
+  return start(
+    laptop,
+    ['--mount', '--propagation', 'slave', 'sh', '-c', script, 'sh', program, ...words],
+    'unshare',
+  )
 }
 
 async function integrity(): Promise<EndpointClaim | undefined> {

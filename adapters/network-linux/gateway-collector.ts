@@ -45,6 +45,8 @@ export function gatewayCollector(
         const answers = await whoAnswers(dev, address, signal)
         // After asking, so that who answered late is in it.
         const entry = (await readNeighbours(signal)).find((one) => one.dev === dev && one.address === address)
+        // What was there before the kernel was listened to is no news; that it becomes another machine is.
+        if (entry?.mac !== undefined) entries.set(`${dev} ${address}`, entry.mac)
         const key = `${boot} ${linkKey(link)} ${address}`
         const seen = rememberGateway(known.get(key), entry?.mac, answers, now())
         if (seen !== undefined) kept.set(key, seen)

@@ -105,7 +105,15 @@ test('osquery takes a second look where it is installed, and the worse of two co
   })
   const program = fileURLToPath(new URL('../../trustcast', import.meta.url))
   // There it is looked for, in a mount namespace of its own.
-  const inPlace = ['--mount', 'sh', '-c', 'mount --bind "$0" /usr/local/sbin && exec "$@"', folder]
+  const inPlace = [
+    '--mount',
+    '--propagation',
+    'slave',
+    'sh',
+    '-c',
+    'mount --bind "$0" /usr/local/sbin && exec "$@"',
+    folder,
+  ]
   const env = { ...process.env, TRUSTCAST_LOGIN: join(tmpdir(), 'no-such-login.json') }
   const words = [...inPlace, program, 'posture', '--rules', rules, '--json']
   const { stdout } = await promisify(execFile)('unshare', words, { env })
