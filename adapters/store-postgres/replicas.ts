@@ -108,16 +108,28 @@ export async function allReplicaIds(db: Db): Promise<readonly string[]> {
 }
 
 /**
- * Removes a replica, while nobody commits.
+ * Removes a replica, once, while nobody commits.
  *
- * @param remove takes what is stored of it. Whoever dies in the middle leaves the replica to be removed again
- * @returns false when it was removed before
+ * @param remove tells of it and takes what is stored. Whoever dies in the middle leaves the replica to be removed again
+ * @param sequence of the state that it must have still; then whoever is at it is not waited for
+ * @returns false when it was removed before, or left
  */
-export async function deleteReplica(db: Db, id: string, remove: () => Promise<void>): Promise<boolean> {
+export async function deleteReplica(
+  db: Db,
+  id: string,
+  remove: () => Promise<void>,
+  sequence?: string,
+): Promise<boolean> {
   return db.transaction().execute(async (tx) => {
-    const row = await tx.deleteFrom('replicas').where('id', '=', id).returning('id').executeTakeFirst()
-    if (row !== undefined) await remove()
-    return row !== undefined
+    const query = tx.selectFrom('replicas').select('id').where('id', '=', id).forUpdate()
+    const row = await (sequence === undefined
+      ? query
+      : query.where('sequence', '=', sequence).skipLocked()
+    ).executeTakeFirst()
+    if (row === undefined) return false
+    await remove()
+    await tx.deleteFrom('replicas').where('id', '=', id).execute()
+    return true
   })
 }
 
@@ -173,29 +185,6 @@ export async function olderReplicas(
     rows.map(async ({ id, newer }) => [await replicaById(db, id), await replicaById(db, newer)] as const),
   )
   return pairs.flatMap(([older, newer]) => (older && newer ? [{ older, newer }] : []))
-}
-
-/**
- * Removes a replica, unless it has got another state since or somebody else is at it.
- *
- * @param tell waited for before it is gone
- * @param remove takes what is stored of it, as in `deleteReplica`
- * @returns false when it was left
- */
-export async function dropReplica(
-  db: Db,
-  { id, sequence }: ReplicaRow,
-  tell: () => Promise<unknown>,
-  remove: () => Promise<void>,
-): Promise<boolean> {
-  return db.transaction().execute(async (tx) => {
-    const query = tx.selectFrom('replicas').select('id').where('id', '=', id).where('sequence', '=', sequence)
-    if ((await query.forUpdate().skipLocked().executeTakeFirst()) === undefined) return false
-    await tell()
-    await tx.deleteFrom('replicas').where('id', '=', id).execute()
-    await remove()
-    return true
-  })
 }
 
 /** Writes down that the log was told. */

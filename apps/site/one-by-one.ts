@@ -1,6 +1,6 @@
 import { alone } from '#adapters/store-postgres/index.ts'
-import { createTurns } from './evidence/turns.ts'
 import type { Site } from './site.ts'
+import { createTurns } from './turns.ts'
 
 /**
  * Work of which one piece for each name is done at a time, over all nodes: what is looked at, written down (I7) and then changed is not changed

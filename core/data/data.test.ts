@@ -1,24 +1,15 @@
 import { expect, test } from 'vitest'
 import type { DataCopy } from '#core/api/data.ts'
 import { protections } from '#core/api/data.ts'
+import { copyOf } from './copies.fixture.ts'
 import { addToSummary, csvOf, emptySummary, outlookSentences, protectionSentences } from './index.ts'
 
-const copy: DataCopy = {
-  id: 'l1',
-  sessionId: 's1',
+const copy = copyOf('l1', {
   leaseId: 'l1',
-  workspace: { id: 'lab', name: 'Laboratory' },
-  person: { id: 'p1', login: 'nora', name: 'Nora Lind' },
-  machine: { id: 'm1', name: 'laptop-7', kind: 'endpoint', online: true },
-  mode: 'streamed-disk',
-  place: 'endpoint',
-  zone: { name: 'office', kind: 'inside' },
   image: { name: 'office', version: '1', manifestDigest: 'ab' },
-  state: 'held',
   protection: ['key-in-memory', 'overlay-kept'],
-  since: '2026-08-01T10:00:00.000Z',
   until: '2026-08-01T10:40:00.000Z',
-}
+})
 const hosted: DataCopy = {
   ...copy,
   mode: 'hosted-shared',

@@ -13,7 +13,7 @@ export function outlookSentences(
 ): readonly string[] {
   const isGone = data === 'discard'
   const written = person === undefined ? 'what local VMs wrote under them' : 'what was written under them'
-  const fate = isGone ? `is kept nowhere` : 'stays or goes as the policy said'
+  const fate = isGone ? 'is kept nowhere' : 'stays or goes as the policy said'
   const all: readonly (readonly [number, string])[] = [
     [sessions, `${count(sessions, 'running session ends', 'running sessions end')} at once`],
     [

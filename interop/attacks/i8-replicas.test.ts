@@ -362,7 +362,7 @@ test('who has the login of somebody who was deleted inherits nothing; what was k
   await held.rows('begin')
   await held.rows('select 1 from replicas where id = $1 for update', [gone?.id])
   await remove(second.id, 'discard')
-  const waits = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like 'delete from "replicas"%'`
+  const waits = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like 'select "id" from "replicas"%for update'`
   await until(async () => (await database.rows(waits)).length > 0, 'it is being removed')
   const [pid = 0] = await site.pidsOf('site')
   process.kill(pid, 'SIGKILL')

@@ -1,12 +1,6 @@
-import {
-  discardedReplicas,
-  dropReplica,
-  leaseById,
-  olderReplicas,
-  type ReplicaRow,
-} from '#adapters/store-postgres/index.ts'
+import { discardedReplicas, olderReplicas, type ReplicaRow } from '#adapters/store-postgres/index.ts'
 import type { Site } from '../site.ts'
-import { aboutReplica, isReplicaWhole } from './replicas.ts'
+import { isReplicaWhole, removeReplica } from './replicas.ts'
 
 /**
  * Copies in the data centre that outlive what the policy says. What is to go follows from the rows alone, so that whoever was killed in the
@@ -32,14 +26,6 @@ export async function removeDiscardedReplicas(site: Site, personId?: string): Pr
     await remove(site, row, 'the policy said that it is discarded')
 }
 
-async function remove(site: Site, row: ReplicaRow, reason: string): Promise<void> {
-  const lease = await leaseById(site.store.db, row.lease_id)
-  if (lease === undefined) return
-  const actor = { type: 'site', id: site.siteId } as const
-  await dropReplica(
-    site.store.db,
-    row,
-    () => site.audit.record('replica-removed', actor, row.id, { ...aboutReplica(lease, row), reason }),
-    () => site.replicas.remove(row.id),
-  )
+async function remove(site: Site, { id, sequence }: ReplicaRow, reason: string): Promise<void> {
+  await removeReplica(site, id, reason, { type: 'site', id: site.siteId }, sequence)
 }

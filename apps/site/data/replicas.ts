@@ -24,7 +24,6 @@ import {
   ReplicaKeys,
   type ReplicaManifest,
 } from '#core/replica/index.ts'
-import { oneByOne } from '../one-by-one.ts'
 import { withImageKey } from '../releases/image-keys.ts'
 import type { Site } from '../site.ts'
 import { notFound, SiteError } from '../site-error.ts'
@@ -141,21 +140,28 @@ export async function commitManifest(
   if (!isThere) throw conflict('it was removed')
 }
 
-/** An admin removes what the data centre has of an overlay; what is on endpoints stays there. @returns false when it is gone already */
+/**
+ * Removes what the data centre has of an overlay; what is on endpoints stays there.
+ *
+ * @param sequence see `deleteReplica`
+ * @returns false when it is gone already, or was left
+ */
 export async function removeReplica(
   site: Site,
   id: string,
   reason: string,
   actor: AuditActor,
+  sequence?: string,
 ): Promise<boolean> {
   const { db } = site.store
-  return oneByOne(site, `replica ${id}`, async () => {
-    const row = await replicaById(db, id)
-    const lease = row && (await leaseById(db, row.lease_id))
-    if (row === undefined || lease === undefined) return false
+  const row = await replicaById(db, id)
+  const lease = row && (await leaseById(db, row.lease_id))
+  if (row === undefined || lease === undefined) return false
+  const remove = async (): Promise<void> => {
     await site.audit.record('replica-removed', actor, id, { ...aboutReplica(lease, row), reason })
-    return deleteReplica(db, id, () => site.replicas.remove(id))
-  })
+    await site.replicas.remove(id)
+  }
+  return deleteReplica(db, id, remove, sequence)
 }
 
 /** Removes pieces that no state names, and what is left of replicas that are no more. */
@@ -316,7 +322,7 @@ async function record(
   await noteReplicaUse(site.store.db, lease.id, column, new Date(site.now()))
 }
 
-export function aboutReplica(lease: LeaseDetail, { image, version }: ReplicaRow) {
+function aboutReplica(lease: LeaseDetail, { image, version }: ReplicaRow) {
   const { id, person_id, endpoint_id, session_id, workspace_id } = lease
   return {
     person: person_id,

@@ -12,6 +12,7 @@ import {
 import { EvidenceError, evidenceSilenceMs, follow, type Ratchet } from '#core/evidence/index.ts'
 import { TpmError } from '#core/tpm/index.ts'
 import type { Site } from '../site.ts'
+import { createTurns, type Turns } from '../turns.ts'
 import { type Beacons, createBeacons } from './beacons.ts'
 import {
   changeKnowledge,
@@ -23,7 +24,6 @@ import {
 } from './evidence.ts'
 import { type Known, knownFrom } from './evidence-known.ts'
 import { type Desk, DeskLink, type EvidenceLink, type ReportingConnection } from './evidence-link.ts'
-import { createTurns, type Turns } from './turns.ts'
 
 /**
  * Where a node takes the evidence of the endpoints that are connected to it. Evidence that says nothing new is written down once a

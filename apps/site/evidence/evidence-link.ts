@@ -18,11 +18,11 @@ import { TpmError } from '#core/tpm/index.ts'
 import { attestAgain } from '../endpoints/attesting.ts'
 import { decideAgain } from '../launches/decide-again.ts'
 import type { Site } from '../site.ts'
+import type { Turns } from '../turns.ts'
 import type { Beacons } from './beacons.ts'
 import { changeKnowledge, evidenceAt, knowledgeOf, ratchetOf, recordOtherConnection } from './evidence.ts'
 import { detailsOf, fingerprintOf, type Known, type Taken } from './evidence-known.ts'
 import { endpointClaimsOf } from './evidence-views.ts'
-import type { Turns } from './turns.ts'
 
 /** One connection over which an endpoint reports: each of its statements answers a challenge of this connection. */
 

@@ -25,7 +25,7 @@ import {
 import type { BeaconSeen, Claim } from '#core/trust/index.ts'
 import { decideAgain } from '../launches/decide-again.ts'
 import type { Site } from '../site.ts'
-import { createTurns } from './turns.ts'
+import { createTurns } from '../turns.ts'
 
 /** What the site knows of endpoints by their evidence, and what follows when it changes. */
 

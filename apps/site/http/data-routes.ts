@@ -13,7 +13,7 @@ import {
 } from '#core/api/data.ts'
 import { uuid } from '#core/api/words.ts'
 import { formatTlogProof } from '#core/audit/index.ts'
-import { readData } from '../data/data.ts'
+import { readData } from '../data/read-data.ts'
 import { removeReplica } from '../data/replicas.ts'
 import { readTimeline } from '../data/timeline.ts'
 import { withdrawByAdmin } from '../data/withdrawing.ts'

@@ -1,6 +1,6 @@
 import { type DecisionCause, requestRedecisions } from '#adapters/store-postgres/index.ts'
-import { createTurns } from '../evidence/turns.ts'
 import type { Site } from '../site.ts'
+import { createTurns } from '../turns.ts'
 
 /** Asks for the live sessions that `who` names to be decided again; any node does it, within moments. */
 export async function decideAgain(

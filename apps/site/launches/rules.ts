@@ -15,7 +15,7 @@ import {
   type Zone,
   type ZoneFinding,
 } from '#core/trust/index.ts'
-import { createTurns } from '../evidence/turns.ts'
+import { createTurns } from '../turns.ts'
 
 /** What decides now: the active policy and the zones. */
 export interface Rules extends Zones {
