@@ -17,7 +17,7 @@ import type { RunningSite, SignedInClient } from './running-site.rig.ts'
 /** An agent that says what its test wants, over a real connection with a real certificate. */
 export interface RawEndpoint extends Disposable {
   readonly exporter: string
-  /** The next message of this kind that was not taken yet. */
+  /** The next message of this kind that was not taken yet. @throws when the site ends the connection instead */
   next<Kind extends SiteToEndpoint['kind']>(kind: Kind): Promise<Extract<SiteToEndpoint, { kind: Kind }>>
   say(message: object): void
   /** A statement that answers the challenge as it should be, but for `change`. */
@@ -104,16 +104,25 @@ export async function dialAsEndpoint(
 function mailbox(socket: WebSocket): RawEndpoint['next'] {
   const messages: SiteToEndpoint[] = []
   let arrived = Promise.withResolvers<void>()
+  let isOver = false
+  const look = (): void => {
+    arrived.resolve()
+    arrived = Promise.withResolvers<void>()
+  }
   socket.on('message', (data: Buffer) => {
     messages.push(siteToEndpoint.parse(JSON.parse(data.toString())))
-    arrived.resolve()
+    look()
+  })
+  socket.on('close', () => {
+    isOver = true
+    look()
   })
   return async <Kind extends SiteToEndpoint['kind']>(kind: Kind) => {
     for (;;) {
       const index = messages.findIndex((message) => message.kind === kind)
       const [found] = index < 0 ? [] : messages.splice(index, 1)
       if (found !== undefined) return found as Extract<SiteToEndpoint, { kind: Kind }>
-      arrived = Promise.withResolvers<void>()
+      if (isOver) throw new Error(`the site ended the connection before a ${kind}`)
       await arrived.promise
     }
   }

@@ -116,12 +116,15 @@ test('evidence that was taken is not taken again when the database goes away bef
   expect(await first.tell(first.statement(nonce))).toBeUndefined()
   const { previous = '' } = await first.next('challenge')
   await first.leave()
-  // What is said again is accepted without them; what it is worth cannot be read for the answer.
+  // What is said again is accepted without them; what it is worth cannot be read for the answer. A table that is not there at all, be it for
+  // a moment, would be a fault.
+  await database.rows('begin')
   await database.rows('alter table endpoint_statements rename to hidden_statements')
   await database.rows(
     `create function be_away() returns setof hidden_statements language plpgsql as $$ begin raise 'away' using errcode = '57P01'; end $$`,
   )
   await database.rows('create view endpoint_statements as select * from be_away()')
+  await database.rows('commit')
   using second = await dialAsEndpoint(mine)
   const { nonce: again } = await second.next('challenge')
   const told = second.tell(second.statement(again, { sequence: 2, previous }))
@@ -135,9 +138,11 @@ test('evidence that was taken is not taken again when the database goes away bef
     JSON.stringify({ topic: 'endpoint', id: mine.id }),
   ])
   await sleep(1_500)
+  await database.rows('begin')
   await database.rows('drop view endpoint_statements')
   await database.rows('drop function be_away')
   await database.rows('alter table hidden_statements rename to endpoint_statements')
+  await database.rows('commit')
   expect(await told).toBeUndefined()
   const { nonce: next, previous: later = '' } = await second.next('challenge')
   const off = { claim: 'endpoint.antivirus', value: 'off', collector: 'test', detail: '' } as const
