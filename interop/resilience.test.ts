@@ -288,7 +288,11 @@ test('a person hears when it is the ticket that a host does not take, though the
   const report = (sessions: readonly HostSession[]): void =>
     deaf.say({ kind: 'report', cpuPercent: 0, memoryFreeMiB: 9999, warm: 0, sessions: [...sessions] })
   deaf.say({ kind: 'hello', hostKey, capacity: 1, version: '1' })
-  report([])
+  await until(async () => {
+    report([])
+    const [row] = await database.rows('select report from agents where id = $1', [identity.id])
+    return (row?.['report'] as { cpuPercent?: number } | undefined)?.cpuPercent !== undefined
+  }, 'the host can be given sessions')
   const refused = launch(ada, 'editor').catch((error: unknown) => error)
   await until(async () => {
     const rows = await database.rows('select id from sessions where host_id = $1', [identity.id])
