@@ -63,10 +63,11 @@ export function parseMountInfo(text: string): readonly MountFacts[] {
   return linesOf(text).flatMap((line) => {
     const words = line.split(' ')
     const separator = words.indexOf('-', 6)
-    const [, , device, , mountPoint, options] = words
-    const [type, source] = separator === -1 ? [] : words.slice(separator + 1)
+    const [, , device, , mountPoint] = words
+    const [type, source, options] = separator === -1 ? [] : words.slice(separator + 1)
     if (device === undefined || mountPoint === undefined || type === undefined || source === undefined)
       return []
+    // Of the file system: a service may have it mounted read-only for itself while others write there.
     const isWritable = (options ?? '').split(',').includes('rw')
     return [{ device, mountPoint: unescape(mountPoint), type, source: unescape(source), isWritable }]
   })

@@ -163,7 +163,7 @@ describe('disks', () => {
     expect(judgeDisks(volumes, 'disks').value).toBe(value)
   })
 
-  test('mounts that hold data are those of disks that are written to, each device once', () => {
+  test('mounts that hold data are those of disks that somebody writes to, each device once', () => {
     const text = [
       '21 26 0:20 / /proc rw,relatime - proc proc rw',
       '26 1 253:0 / / rw,relatime shared:1 - ext4 /dev/mapper/root rw',
@@ -171,10 +171,12 @@ describe('disks', () => {
       '31 26 8:2 / /srv/my\\040data rw,relatime - xfs /dev/sda2 rw',
       '32 26 8:2 /sub /srv/again rw,relatime - xfs /dev/sda2 rw',
       '33 26 7:0 / /snap/x ro,relatime - squashfs /dev/loop0 ro',
+      '34 26 8:3 / /home ro,nosuid,relatime master:9 - ext4 /dev/sda3 rw,errors=remount-ro',
+      '35 26 8:4 / /mnt/dvd rw,relatime - ext4 /dev/sda4 ro',
       'nonsense',
     ].join('\n')
     const held = dataMounts(parseMountInfo(text))
-    expect(held.map(({ device }) => device)).toEqual(['253:0', '8:2'])
+    expect(held.map(({ device }) => device)).toEqual(['253:0', '8:2', '8:3'])
     expect(parseMountInfo(text)[3]!.mountPoint).toBe('/srv/my data')
   })
 
