@@ -124,7 +124,7 @@ test('DNS that finds what cannot exist is noticed', async () => {
   expect(seen['site-path']?.detail).toContain('finds names that do not exist')
 })
 
-test('a captive portal that answers in the place of the site is noticed; the site that leads to itself is not', async () => {
+test('a captive portal that answers in the place of the site is noticed until it lets go; the site that leads to itself is not', async () => {
   await resolveBy(server)
   await using _dns = await startDnsmasq(server, {
     ...honest(),
@@ -137,10 +137,13 @@ test('a captive portal that answers in the place of the site is noticed; the sit
     { status: 511, location: undefined, value: 'suspicious', detail: portalAtSite },
   ]
   for (const { status, location, value, detail } of answers) {
-    await using _portal = await startRedirecting(status, location)
+    await using portal = await startRedirecting(status, location)
     await using looking = startLooking({ site })
     const seen = await looking.until((all) => all['site-path'] !== undefined)
     expect(seen['site-path']).toEqual({ value, detail })
+    if (status !== 511) continue
+    await portal[Symbol.asyncDispose]()
+    await looking.until((all) => all['site-path']?.value === 'unknown')
   }
 })
 

@@ -39,7 +39,8 @@ const siteEveryMs = 30 * 60_000
  */
 export function networkCollectors(options: NetworkCollectorOptions): readonly WatchingCollector[] {
   const { now = Date.now, resolvConf = '/etc/resolv.conf', dhcpServers = [], isLookOnly = false } = options
-  const path = remembered<Suspicions>(siteEveryMs, now)
+  // Who has signed in to a captive portal is on the same network as before.
+  const path = remembered<Suspicions>(siteEveryMs, now, (found) => found.length === 0)
   const offers = remembered<readonly Offer[] | undefined>(dhcpEveryMs, now)
   const offersFor = async (seen: Tables, signal: AbortSignal): Promise<readonly Offer[] | undefined> =>
     offers(keyOf(seen), () => offersOf(seen, signal))
@@ -146,10 +147,11 @@ function keyOf({ links, routes }: Tables): string {
 function remembered<T>(
   periodMs: number,
   now: () => number,
+  isKept: (found: T) => boolean = () => true,
 ): (key: string, look: () => Promise<T>) => Promise<T> {
   let last: { readonly key: string; readonly at: number; readonly found: T } | undefined
   return async (key, look) => {
-    const isFresh = last?.key === key && now() - last.at < periodMs && now() >= last.at
+    const isFresh = last?.key === key && isKept(last.found) && now() - last.at < periodMs && now() >= last.at
     if (last === undefined || !isFresh) last = { key, at: now(), found: await look() }
     return last.found
   }
