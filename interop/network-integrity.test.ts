@@ -9,6 +9,8 @@ import { createLan, end, type Lan, type NetworkNamespace } from './network-names
 import { startArpSpoofer, startDnsmasq, startPortal } from './rogue-dhcp.rig.ts'
 import { startWireGuard } from './wireguard.rig.ts'
 
+const run = promisify(execFile)
+
 /** What an endpoint sees of networks that are not honest: each is a real one, in namespaces. */
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 })
 
@@ -32,8 +34,21 @@ afterEach(async () => {
   await rm(folder, { recursive: true })
 })
 
-test('an honest network has nothing said against it', async () => {
+test('honest networks have nothing said against them, also two at once with a DHCP server each', async () => {
+  await using other = await createLan()
+  const otherServer = await other.join('s', { host: 2 })
+  const wire = `${other.bridge}e`
+  await run('ip', ['link', 'add', wire, 'type', 'veth', 'peer', 'name', 'eth1', 'netns', endpoint.name])
+  await run('ip', ['link', 'set', wire, 'master', other.bridge, 'up'])
+  await endpoint.ip('link', 'set', 'eth1', 'up')
+  await endpoint.ip('addr', 'add', `${other.subnet}.10/24`, 'dev', 'eth1')
+  await endpoint.ip('route', 'add', 'default', 'via', other.gateway, 'metric', '600')
   await using _dhcp = await startDnsmasq(server, honest())
+  await using _second = await startDnsmasq(otherServer, {
+    ...honest(),
+    subnet: other.subnet,
+    router: other.gateway,
+  })
   await using looking = startLooking()
   expect(await looking.until((seen) => seen.dhcp !== undefined)).toEqual({
     routes: unknownIntegrity,
@@ -236,7 +251,7 @@ interface Certificate {
 async function certificate(name: string): Promise<Certificate> {
   const [certFile, keyFile] = [join(folder, `${name}.pem`), join(folder, `${name}.key`)]
   const words = 'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=site.test'
-  await promisify(execFile)('openssl', [...words.split(' '), '-keyout', keyFile, '-out', certFile])
+  await run('openssl', [...words.split(' '), '-keyout', keyFile, '-out', certFile])
   return { certFile, keyFile, pem: await readFile(certFile, 'utf8') }
 }
 

@@ -41,8 +41,8 @@ export function networkCollectors(options: NetworkCollectorOptions): readonly Wa
   const { now = Date.now, resolvConf = '/etc/resolv.conf', dhcpServers = [], isLookOnly = false } = options
   // Who has signed in to a captive portal is on the same network as before.
   const path = remembered<Suspicions>(siteEveryMs, now, (found) => found.length === 0)
-  const offers = remembered<readonly Offer[] | undefined>(dhcpEveryMs, now)
-  const offersFor = async (seen: Tables, signal: AbortSignal): Promise<readonly Offer[] | undefined> =>
+  const offers = remembered<Offers | undefined>(dhcpEveryMs, now)
+  const offersFor = async (seen: Tables, signal: AbortSignal): Promise<Offers | undefined> =>
     offers(keyOf(seen), () => offersOf(seen, signal))
   const monitor = sharedMonitor()
   const tables = sharedTables(monitor)
@@ -71,11 +71,12 @@ export function networkCollectors(options: NetworkCollectorOptions): readonly Wa
         const seen = await tables.read(signal)
         const found = await offersFor(seen, signal)
         if (found === undefined) return [unknown(integrity, 'dhcp', 'only root may ask DHCP servers')]
-        const pushed = found.flatMap((offer) => offer.routes)
+        const all = found.flat()
+        const pushed = all.flatMap((offer) => offer.routes)
         return said('dhcp', [
-          ...judgeOffers(found, dhcpServers),
+          ...new Set(found.flatMap((offers) => judgeOffers(offers, dhcpServers))),
           ...judgeRoutes(pushed, seen.routes, seen.links),
-          ...(await portalsOf(found, signal)),
+          ...(await portalsOf(all, signal)),
         ])
       },
       watch: watching('LINK', 'ADDR', 'ROUTE'),
@@ -106,10 +107,13 @@ async function lookAtPath(
   return (await Promise.all(looks)).flat()
 }
 
+/** Link by link: two of them may be in two networks, each with a server of its own. */
+type Offers = readonly (readonly Offer[])[]
+
 /** @returns undefined for who may not ask */
-async function offersOf(tables: Tables, signal: AbortSignal): Promise<readonly Offer[] | undefined> {
+async function offersOf(tables: Tables, signal: AbortSignal): Promise<Offers | undefined> {
   try {
-    return (await Promise.all(asked(tables).map(async (link) => discoverDhcp(link, signal)))).flat()
+    return await Promise.all(asked(tables).map(async (link) => discoverDhcp(link, signal)))
   } catch (error) {
     if (isDenied(error)) return undefined
     throw error
