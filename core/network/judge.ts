@@ -61,6 +61,7 @@ export function judgeRoutes(
   links: readonly Link[],
 ): Suspicions {
   const tunnels = tunnelsIn(links)
+  const own = ownNetworks(links.filter(({ name }) => !tunnels.has(name)))
   const intoTunnel = routes.filter(({ dev }) => tunnels.has(dev))
   const byDhcp = [
     ...pushed,
@@ -70,10 +71,24 @@ export function judgeRoutes(
     const network = networkOf(destination)
     if (network === undefined || network.prefix === 0) return []
     if (network.prefix <= widestPrefix) return [`DHCP pushes a route to ${destination}`]
-    const isBeaten = intoTunnel.some((route) => covers(networkOf(route.destination), network))
+    const isBeaten = intoTunnel.some((route) => {
+      const inside = networkOf(route.destination)
+      return covers(inside, network) && !own.some((wire) => covers(inside, wire) && covers(wire, network))
+    })
     return isBeaten ? [`DHCP pushes a route to ${destination}, which beats the VPN's`] : []
   })
   return [...new Set(found)]
+}
+
+/**
+ * Networks that lie on a wire itself: they are reached past a wider tunnel in any case. Some clients of DHCP enter them, or the router in
+ * them, as routes of their own.
+ */
+function ownNetworks(links: readonly Link[]): readonly Network[] {
+  return links.flatMap(({ isUp, address, prefix }) => {
+    const here = isUp && address !== undefined ? networkOf(`${address}/32`) : undefined
+    return here === undefined ? [] : [{ ...here, prefix }]
+  })
 }
 
 /** @returns whether `inner` is the same network or a part of it; a tunnel that takes everything is beaten by any route */

@@ -250,6 +250,13 @@ test('a route by DHCP is suspicious when it beats the VPN, and when it takes hal
   }
   expect(judgeRoutes([], [...own, vpn, installed], [wire, tunnel])).toHaveLength(1)
   expect(judgeRoutes([], [...own, vpn, { ...installed, protocol: 'static' }], [wire, tunnel])).toEqual([])
+  // As systemd-networkd and dhcpcd enter the router and the wire's own network.
+  const everything: Route = { ...vpn, destination: '0.0.0.0/0' }
+  for (const destination of ['10.0.0.1/32', '10.0.0.0/24'])
+    expect(judgeRoutes([], [...own, everything, { ...installed, destination }], [wire, tunnel])).toEqual([])
+  expect(judgeRoutes([], [...own, everything, installed], [wire, tunnel])).toHaveLength(1)
+  const half: Route = { ...vpn, destination: '10.0.0.128/25' }
+  expect(judgeRoutes(to('10.0.0.192/26'), [...own, half], [wire, tunnel])).toHaveLength(1)
   expect(gatewaysIn([...own, vpn], [wire, tunnel])).toEqual([{ address: '10.0.0.1', dev: 'eth0' }])
 })
 
