@@ -40,7 +40,8 @@ export function judgeGateway(
 ): Suspicions {
   if (answers.length > 1)
     return [`${answers.length} machines answer for the gateway: ${answers.map(short).join(' and ')}`]
-  if (memory?.other === undefined || now - (memory.otherAt ?? 0) > holdMs) return []
+  // Whichever way the clock was set meanwhile.
+  if (memory?.other === undefined || Math.abs(now - (memory.otherAt ?? 0)) > holdMs) return []
   return [`the gateway was ${short(memory.first)} and became ${short(memory.other)}`]
 }
 

@@ -269,6 +269,7 @@ test('a gateway that becomes another machine is suspicious for a while, also whe
   const third = rememberGateway(second, real, [real], 60_000)
   expect(judgeGateway(third, [real], 60_000)).toHaveLength(1)
   expect(judgeGateway(third, [real], 1_000_000)).toEqual([])
+  expect(judgeGateway(third, [real], 60_000 - 86_400_000)).toEqual([])
   expect(judgeGateway(first, [real, false_], 0)).toHaveLength(1)
   expect(rememberGateway(undefined, undefined, [], 0)).toBeUndefined()
 })
