@@ -8,10 +8,6 @@ export type OsqueryTables = Readonly<
 
 /** As osquery's schema documents them, those that we ask for among others. */
 const columns = {
-  mounts:
-    'device TEXT, device_alias TEXT, path TEXT, type TEXT, blocks_size BIGINT, blocks BIGINT, inodes BIGINT, flags TEXT',
-  disk_encryption:
-    'name TEXT, uuid TEXT, encrypted INTEGER, type TEXT, encryption_status TEXT, uid TEXT, user_uuid TEXT, filevault_status TEXT',
   secureboot: 'secure_boot INTEGER, setup_mode INTEGER, secure_mode INTEGER',
   processes:
     'pid BIGINT, name TEXT, path TEXT, cmdline TEXT, state TEXT, cwd TEXT, uid BIGINT, gid BIGINT, parent BIGINT, cgroup_path TEXT',

@@ -19,21 +19,20 @@ const rows = z.array(z.record(z.string(), z.coerce.string())).max(100_000)
  * empty or missing, nothing is said.
  */
 export const osqueryProbes: Readonly<Record<OsqueryPlatform, readonly CommandProbe[]>> = {
+  // Not disk_encryption: it calls LVM on LUKS plain where it is asked for one device, and LUKS2 on OPAL disks.
   linux: [
     query(
-      'disks',
-      'endpoint.diskEncryption',
-      "SELECT m.path, d.encrypted FROM mounts m JOIN disk_encryption d ON m.device_alias = d.name WHERE m.path = '/'",
+      'boot',
+      'endpoint.secureBoot',
+      // Without variables of the firmware it has a row that says nothing, or -1.
+      'SELECT secure_boot, setup_mode FROM secureboot WHERE secure_boot >= 0',
       (rows) =>
-        onOff('endpoint.diskEncryption', rows, ({ encrypted }) => encrypted === '1', 'the root volume'),
-    ),
-    query('boot', 'endpoint.secureBoot', 'SELECT secure_boot, setup_mode FROM secureboot', (rows) =>
-      onOff(
-        'endpoint.secureBoot',
-        rows,
-        ({ secure_boot, setup_mode }) => secure_boot === '1' && setup_mode !== '1',
-        'Secure Boot',
-      ),
+        onOff(
+          'endpoint.secureBoot',
+          rows,
+          ({ secure_boot, setup_mode }) => secure_boot === '1' && setup_mode !== '1',
+          'Secure Boot',
+        ),
     ),
     query(
       'edr',
