@@ -61,7 +61,7 @@ export function gatewayCollector(
     watch: (changed, signal) => {
       tables.keep(signal)
       monitor(({ table, line }) => {
-        if (table === 'ROUTE') changed()
+        if (table === 'ROUTE' || table === 'ALL') changed()
         if (table !== 'NEIGH') return
         const [, address, dev, mac] = /^(\S+) dev (\S+) lladdr (\S+)/.exec(line) ?? []
         if (address === undefined || dev === undefined || mac === undefined) return

@@ -4,12 +4,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 /** What changed in the kernel's tables. */
 export interface NetworkChange {
-  readonly table: 'LINK' | 'ADDR' | 'ROUTE' | 'NEIGH'
+  /** `ALL`: from now on changes are told; what changed before was not. */
+  readonly table: 'LINK' | 'ADDR' | 'ROUTE' | 'NEIGH' | 'ALL'
   /** As iproute2 prints it. */
   readonly line: string
 }
 
 const againMs = 5_000
+/** `ip monitor` does not say from when on it listens. */
+const deafMs = 10_000
 
 /** Tells of changes until the signal. Never throws: where there is no iproute2 it tells of nothing. */
 export type Monitor = (tell: (change: NetworkChange) => void, signal: AbortSignal) => void
@@ -57,11 +60,13 @@ async function monitorOnce(tell: (change: NetworkChange) => void, signal: AbortS
   signal.addEventListener('abort', stop)
   child.once('error', () => resolve()).once('close', () => resolve())
   child.unref()
+  const listening = setTimeout(() => tell({ table: 'ALL', line: '' }), deafMs).unref()
   createInterface({ input: child.stdout }).on('line', (text) => {
     const [, table, line] = /^\[(LINK|ADDR|ROUTE|NEIGH)\](.{0,500})/.exec(text) ?? []
     if (table !== undefined && line !== undefined && !signal.aborted)
       tell({ table: table as NetworkChange['table'], line })
   })
   await promise
+  clearTimeout(listening)
   signal.removeEventListener('abort', stop)
 }

@@ -50,7 +50,7 @@ export function networkCollectors(options: NetworkCollectorOptions): readonly Wa
     return (changed, signal) => {
       tables.keep(signal)
       monitor(({ table }) => {
-        if (wanted.includes(table)) changed()
+        if (table === 'ALL' || wanted.includes(table)) changed()
       }, signal)
     }
   }

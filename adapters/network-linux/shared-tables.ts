@@ -3,13 +3,11 @@ import { readTables, type Tables } from './read-tables.ts'
 
 const readMs = 30_000
 const keptMs = 120_000
-/** Before a monitor listens it does not say so, and what changes meanwhile it does not tell. */
-const deafMs = 10_000
 
 /** The tables for several who look, read anew when the kernel tells of a change. */
 export interface SharedTables {
   readonly read: (signal: AbortSignal) => Promise<Tables>
-  /** From now on until the signal what was read is kept. To be called before others hear of changes from the monitor. */
+  /** As soon as the monitor listens, until the signal, what was read is kept. To be called before others hear of changes from the monitor. */
   readonly keep: (signal: AbortSignal) => void
 }
 
@@ -36,13 +34,9 @@ export function sharedTables(monitor: Monitor): SharedTables {
       isWatched = true
       monitor(({ table }) => {
         if (table !== 'NEIGH') last = undefined
+        if (table === 'ALL') isKept = true
       }, signal)
-      const listening = setTimeout(() => {
-        last = undefined
-        isKept = true
-      }, deafMs).unref()
       signal.addEventListener('abort', () => {
-        clearTimeout(listening)
         isWatched = false
         isKept = false
       })

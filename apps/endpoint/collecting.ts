@@ -26,7 +26,7 @@ export interface Collecting extends AsyncDisposable {
 }
 
 const defaultTimeoutMs = 90_000
-/** Between two looks, however much changes: so much, and so many times what a look takes. */
+/** Between two looks, however much changes: so much, and after one that a change called for so many times what it took. */
 const leastPauseMs = 250
 const leastPauseShare = 4
 /** A machine has things to say long before its slowest collector has. */
@@ -108,9 +108,12 @@ function keepLooking(
 ): { readonly first: Promise<void>; readonly done: Promise<void> } {
   const first = Promise.withResolvers<void>()
   let wake = Promise.withResolvers<void>()
+  let isCalled = false
   const life = async (): Promise<void> => {
     while (!stop.aborted) {
       wake = Promise.withResolvers<void>()
+      const wasCalled = isCalled
+      isCalled = false
       const began = performance.now()
       const { observations, settled } = await lookWithin(timeoutMs, collector, stop, log)
       if (!stop.aborted) see(observations)
@@ -118,11 +121,15 @@ function keepLooking(
       // What hangs holds things open: it is not asked again before it lets go.
       await untilAborted(stop, settled)
       const tookMs = performance.now() - began
-      await pause(Math.max(leastPauseMs, leastPauseShare * tookMs), stop)
+      await pause(Math.max(leastPauseMs, wasCalled ? leastPauseShare * tookMs : 0), stop)
       await pause(everyMs, stop, wake.promise)
     }
   }
-  startWatching(collector, () => wake.resolve(), stop, log)
+  const called = (): void => {
+    isCalled = true
+    wake.resolve()
+  }
+  startWatching(collector, called, stop, log)
   return { first: first.promise, done: life() }
 }
 

@@ -106,6 +106,28 @@ test('a change that a collector notices is told at once, and only when a value h
   expect(told).toHaveBeenCalledTimes(2)
 })
 
+test('a change after a look that took long is looked at at once', async () => {
+  let looks = 0
+  let call: (() => void) | undefined
+  vi.useFakeTimers({ toFake: ['performance'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const slow: WatchingCollector = {
+    ...settable('on'),
+    collect: async () => {
+      looks += 1
+      vi.advanceTimersByTime(hour)
+      return []
+    },
+    watch: (changed) => {
+      call = changed
+    },
+  }
+  const made = collecting([slow])
+  await made.collected
+  call?.()
+  await expect.poll(() => looks).toBe(2)
+})
+
 test('a flood of changes does not make a flood of looks', async () => {
   const collector = settable('on')
   const made = collecting([collector])
