@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
 import { usage } from './cli-error.ts'
 import { printable } from './printable.ts'
@@ -31,6 +32,9 @@ export interface Parsed {
   flag(name: string): boolean
 }
 
+/** Options whose folder is made where it is missing. Below /proc none can be, and Node's mkdir tries for ever. */
+const folders = ['state', 'store', 'mount', 'root']
+
 /**
  * Parses a command's words.
  *
@@ -49,6 +53,10 @@ export function parse(
     throw usage(cause instanceof Error ? cause.message : 'the options are not known')
   }
   const { values, positionals } = parsed
+  for (const name of folders)
+    for (const folder of [values[name]].flat())
+      if (typeof folder === 'string' && /^\/proc(?:\/|$)/.test(resolve(folder)))
+        throw usage(`--${name} is below /proc, where no folder can be made`)
   const [least, most] = count
   if (positionals.length < least) throw usage('something is missing')
   if (positionals.length > most) throw usage(`${JSON.stringify(positionals[most])} is one word too many`)
