@@ -28,6 +28,7 @@ import type { Attestation } from '#core/tpm/index.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import { faultOfPeer, reportPath } from './report-path.ts'
 import { Reporter, type ReportSources } from './reporting.ts'
+import type { Trouble } from './trouble.ts'
 
 /** The site says something, or pings, within 65 s. */
 const silenceMs = 90_000
@@ -51,12 +52,6 @@ export interface EndpointAgentOptions {
 
 /** Of the lease in a delivery: what its key is asked for with. */
 export type OfferedKey = Pick<LeasedDelivery['lease'], 'id' | 'keyTicket'>
-
-/** What is wrong, and what to do. */
-export interface Trouble {
-  readonly message: string
-  readonly remedy?: string
-}
 
 /** A machine's own agent: connected to its site, its certificate renewed, its leases kept. */
 export interface EndpointAgent extends AsyncDisposable {
@@ -82,7 +77,7 @@ export interface EndpointAgent extends AsyncDisposable {
   readonly isConnected: boolean
   /** Whether somebody else than the site answered the last time that it was dialled. */
   readonly isIntercepted: boolean
-  /** What else keeps it from the site and does not pass by itself, since the site was heard of last. */
+  /** What else keeps it from the site and does not pass by itself, since the site was heard of last; or from stating its evidence. */
   readonly trouble: Trouble | undefined
   /** @returns whether the site has taken note of this agent within the time */
   untilConnected(timeoutMs: number): Promise<boolean>
@@ -127,7 +122,7 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
       return path.isIntercepted
     },
     get trouble() {
-      return path.trouble
+      return path.trouble ?? reporter?.trouble
     },
     untilConnected: (timeoutMs) => Promise.race([noted.promise, sleep(timeoutMs, false, { ref: false })]),
     [Symbol.asyncDispose]: async () => {

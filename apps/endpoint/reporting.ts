@@ -4,11 +4,16 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { type AgentLog, backoff, replaceFile, type SiteConnectionTerms } from '#apps/agent-client/index.ts'
 import type { BeaconToAsk, Challenge, EvidenceMessage, Verdict } from '#core/agent/endpoint-messages.ts'
+import type { CodedError } from '#core/errors/coded-error.ts'
 import { evidencePeriodMs, makeEvidence, maxObservations, type Observation } from '#core/evidence/index.ts'
 import type { Attestation } from '#core/tpm/attestation.ts'
+import type { Trouble } from './trouble.ts'
 
 /** Changes that follow one another at once travel together, and a collector that cannot make up its mind does not fill the line. */
 const shortestGapMs = 1_000
+
+/** A TPM that is busy signs before long. What it does not sign for so long is said without it: the device's key is worth a file then. */
+const quotePatienceMs = 30_000
 
 /** Something that looks at this machine again and again. */
 export interface Observer {
@@ -59,6 +64,9 @@ export class Reporter implements AsyncDisposable {
   /** In a row. */
   #failures = 0
   #lastFailure: string | undefined
+  /** What keeps the site from hearing all that it should. */
+  #trouble: Trouble | undefined
+  #unquotedSince: number | undefined
   #wasAskedForLog = false
   #sentAt = Number.NEGATIVE_INFINITY
   #timer: NodeJS.Timeout | undefined
@@ -79,6 +87,11 @@ export class Reporter implements AsyncDisposable {
   /** When the site is known to have taken evidence from here last, by this machine's wall clock, Unix ms. */
   get acceptedAt(): number | undefined {
     return this.#acceptedAt
+  }
+
+  /** Why the site hears nothing of this machine, or nothing of its TPM, and what to do; undefined while it hears all. */
+  get trouble(): Trouble | undefined {
+    return this.#trouble
   }
 
   /** A connection stands; the site is about to challenge. */
@@ -153,12 +166,14 @@ export class Reporter implements AsyncDisposable {
       try {
         const message = await this.#evidence(challenge, terms)
         this.#failures = 0
-        this.#lastFailure = undefined
+        if (this.#unquotedSince === undefined) this.#lastFailure = this.#trouble = undefined
         if (this.#terms === terms) this.#options.send(message)
       } catch (error) {
         // What was not said has used nothing, and the site gives no other challenge before this one is answered.
         if (this.#terms === terms) this.#challenge ??= challenge
-        this.#noteFailure(error)
+        this.#isDue = true
+        this.#failures += 1
+        this.#noteTrouble(error, 'this device could not state its evidence')
       }
     }
     this.#isBusy = false
@@ -166,12 +181,27 @@ export class Reporter implements AsyncDisposable {
   }
 
   /** What fails again and again is said once. */
-  #noteFailure(error: unknown): void {
-    this.#isDue = true
-    this.#failures += 1
+  #noteTrouble(error: unknown, what: string): void {
+    const { message, remedy = remedyOf(error) } = error as Partial<CodedError>
+    this.#trouble = { message: `${what}: ${message}`, ...(remedy !== undefined && { remedy }) }
     if (String(error) === this.#lastFailure) return
     this.#lastFailure = String(error)
-    this.#options.log.warn({ err: error }, 'this device could not state its evidence')
+    this.#options.log.warn({ err: error }, what)
+  }
+
+  async #quote(statement: string, withLog: boolean): Promise<Attestation | undefined> {
+    try {
+      const attestation = await this.#options.sources.quoteOver?.(hash('sha256', statement, 'buffer'), {
+        withLog,
+      })
+      this.#unquotedSince = undefined
+      return attestation
+    } catch (error) {
+      this.#unquotedSince ??= this.#sentAt
+      if (performance.now() - this.#unquotedSince < quotePatienceMs) throw error
+      this.#noteTrouble(error, 'this device states its evidence without its TPM')
+      return undefined
+    }
   }
 
   async #evidence(
@@ -196,11 +226,15 @@ export class Reporter implements AsyncDisposable {
       },
       createPrivateKey(identity.privateKeyPem),
     )
-    const attestation = await sources.quoteOver?.(hash('sha256', statement, 'buffer'), {
-      withLog: challenge.wantLog,
-    })
+    const attestation = await this.#quote(statement, challenge.wantLog)
     return { kind: 'evidence', statement, ...(attestation === undefined ? {} : { attestation }) }
   }
+}
+
+/** @returns what to do about an error of the operating system */
+function remedyOf(error: unknown): string | undefined {
+  const isFull = error instanceof Error && 'code' in error && error.code === 'ENOSPC'
+  return isFull ? 'Make room on the disk of this device.' : undefined
 }
 
 const counted = z.strictObject({

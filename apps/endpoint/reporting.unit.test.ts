@@ -89,6 +89,43 @@ test('what could not be stated is stated over the same challenge: the site gives
   reporter.receive(challenge('a'))
   await vi.waitFor(() => expect(sent).toHaveLength(1), 10_000)
   expect([failures, warnings]).toEqual([-1, ['this device could not state its evidence']])
+  expect(reporter.trouble).toBeUndefined()
+})
+
+test('what a TPM does not sign for long is stated without it, and the person is told what to do', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+  const remedy = 'Wait, or reset the lockout.'
+  let isLocked = true
+  connect({
+    observers: [],
+    quoteOver: async () => {
+      if (isLocked) throw Object.assign(new Error('it is locked'), { remedy })
+      return undefined
+    },
+  })
+  reporter.receive(challenge('a'))
+  while (sent.length === 0) {
+    await vi.advanceTimersByTimeAsync(500)
+    await new Promise((resolve) => realTimeout(resolve, 5))
+  }
+  expect(performance.now()).toBeGreaterThan(30_000)
+  const message = 'this device states its evidence without its TPM: it is locked'
+  expect(reporter.trouble).toEqual({ message, remedy })
+  isLocked = false
+  reporter.receive(challenge('b'))
+  await vi.advanceTimersByTimeAsync(evidencePeriodMs)
+  await untilSaid(2)
+  expect(reporter.trouble).toBeUndefined()
+})
+
+test('that the disk is full is said, and that room is to be made', async () => {
+  const full = Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })
+  connect({ observers: [], askBeacon: async () => Promise.reject(full) })
+  reporter.receive({
+    ...challenge('a'),
+    beacons: [{ zone: 'office', url: 'tls://beacon.example:1', key: 'A'.repeat(43) }],
+  })
+  await vi.waitFor(() => expect(reporter.trouble?.remedy).toBe('Make room on the disk of this device.'))
 })
 
 test('evidence is said each minute without a cause, and at once when something changes', async () => {

@@ -108,7 +108,7 @@ export const deviceStatus = z.strictObject({
   connected: z.boolean(),
   /** Somebody else than the site answered when it was dialled last. */
   intercepted: z.boolean(),
-  /** What else keeps it from its site and does not pass by itself: the clock of this device, or the site's own word. */
+  /** What else keeps it from its site and does not pass by itself: the clock of this device, or the site's own word; or from stating evidence. */
   trouble: z.strictObject({ message: z.string(), remedy: z.string().optional() }).optional(),
   certificateExpiresAt: instant,
   /** When the site last accepted evidence from here; absent before that. */

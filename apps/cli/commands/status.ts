@@ -87,9 +87,9 @@ export function describeStatus(status: DeviceStatus, nowMs: number): string {
 }
 
 function connectionText({ connected, intercepted, trouble }: DeviceStatus): string {
-  if (connected) return 'Connected to the site.'
-  if (trouble !== undefined && !intercepted)
-    return [`NOT connected to the site: ${trouble.message}.`, trouble.remedy].join(' ').trimEnd()
+  const why = trouble && [`${trouble.message}.`, trouble.remedy].join(' ').trimEnd()
+  if (connected) return why === undefined ? 'Connected to the site.' : `Connected to the site, but ${why}`
+  if (why !== undefined && !intercepted) return `NOT connected to the site: ${why}`
   return intercepted
     ? 'NOT connected to the site: somebody in between answers in its place. Use another network, or ask the people who run this one not to open connections to the site.'
     : 'NOT connected to the site; it dials again by itself.'

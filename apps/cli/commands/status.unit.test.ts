@@ -71,6 +71,10 @@ test('what does not pass by itself is said, with what to do', () => {
   expect(describeStatus({ ...base, connected: false, trouble }, now)).toContain(
     'NOT connected to the site: the certificate of endpoint laptop ended long ago. Enrol it again.\n',
   )
+  const untold = { message: 'this device could not state its evidence: ENOSPC', remedy: 'Make room.' }
+  expect(describeStatus({ ...base, trouble: untold }, now)).toContain(
+    'Connected to the site, but this device could not state its evidence: ENOSPC. Make room.\n',
+  )
 })
 
 test('an expired certificate is shouted', () => {

@@ -33,7 +33,7 @@ export function ThisDevice({
             Use another network, or ask the people who run this one not to open connections to the site.
           </Fact>
         )}
-        {trouble !== undefined && !connected && !intercepted && (
+        {trouble !== undefined && !intercepted && (
           <Fact term="What is wrong">
             {trouble.message}. {trouble.remedy}
           </Fact>
