@@ -28,7 +28,7 @@ import { machineCollector } from './machine.ts'
 import { accountsCollector, peopleHere, screenLockCollector } from './people.ts'
 import { programsCollector } from './programs.ts'
 import { runCommand } from './run-command.ts'
-import { updatesCollector } from './updates.ts'
+import { lastDnfLook, updatesCollector } from './updates.ts'
 
 const run = promisify(execFile)
 
@@ -370,6 +370,19 @@ test('apt is asked which security updates wait, and installing them is noticed',
     value: 'overdue',
     detail: expect.stringContaining('nobody looked'),
   })
+})
+
+test.each(['dnf', 'libdnf5'])('an archive that dnf dates anew in %s was looked at', async (cache) => {
+  const root = await tempDir()
+  const repodata = join(root, 'var/cache', cache, 'updates-0123456789abcdef/repodata')
+  await mkdir(repodata, { recursive: true })
+  const files = ['repomd.xml', '0123-primary.xml.zck'].map((name) => join(repodata, name))
+  const [old, recent] = [1_700_000_000, 1_750_000_000]
+  for (const file of files) await writeFile(file, '')
+  for (const path of [...files, repodata, dirname(repodata)]) await utimes(path, old, old)
+  expect(await lastDnfLook(root)).toBe(old * 1000)
+  await utimes(files[1]!, recent, recent)
+  expect(await lastDnfLook(root)).toBe(recent * 1000)
 })
 
 test('every collector says something about this machine', { timeout: 120_000 }, async () => {

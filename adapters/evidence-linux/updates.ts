@@ -16,7 +16,7 @@ import {
   type WatchingCollector,
 } from '#core/posture/index.ts'
 import { exists } from './firmware.ts'
-import { readBytes, readText, writtenAt } from './read-bounded.ts'
+import { namesIn, readBytes, readText, writtenAt } from './read-bounded.ts'
 import { runCommand } from './run-command.ts'
 import { watchFiles } from './watched.ts'
 
@@ -125,13 +125,28 @@ async function lastUpgrade(logs: string): Promise<number | undefined> {
 }
 
 async function dnfFacts(root: string, ask: Ask, signal: AbortSignal): Promise<Facts> {
-  const checkedAt = latest(
-    await writtenAt(join(root, 'var/cache/dnf')),
-    await writtenAt(join(root, 'var/cache/libdnf5')),
-  )
+  const checkedAt = await lastDnfLook(root)
   const times = await runCommand(['rpm', '-qa', '--qf', '%{INSTALLTIME}\n'], signal)
   const upgradedAt = lastRpmInstall(times.stdout)
   return { checkedAt, upgradedAt, waiting: await ask(`${checkedAt} ${upgradedAt}`, signal) }
+}
+
+/**
+ * When dnf, of either generation, has last compared an archive with its server: it writes its metadata then, or dates a file of it anew. The
+ * folders above stay as they are.
+ *
+ * @returns Unix ms
+ */
+export async function lastDnfLook(root: string): Promise<number | undefined> {
+  const caches = ['var/cache/dnf', 'var/cache/libdnf5'].map((name) => join(root, name))
+  const archives = await inEach(caches)
+  const files = await inEach(archives.map((archive) => join(archive, 'repodata')))
+  return (await Promise.all(files.map(writtenAt))).reduce(latest, undefined)
+}
+
+async function inEach(folders: readonly string[]): Promise<readonly string[]> {
+  const found = folders.map(async (folder) => (await namesIn(folder)).map((name) => join(folder, name)))
+  return (await Promise.all(found)).flat()
 }
 
 async function waitingByDnf(signal: AbortSignal): Promise<number | undefined> {
