@@ -1,3 +1,4 @@
+import { uptime } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
@@ -28,7 +29,7 @@ export interface UpdateOptions {
   readonly now: () => number
 }
 
-type Facts = Omit<UpdateFacts, 'system' | 'supportEndsAt' | 'waitingSince'>
+type Facts = Pick<UpdateFacts, 'upgradedAt' | 'checkedAt' | 'waiting'>
 
 /** What waits is asked for again after so long although nothing seems to have changed. */
 const askAgainMs = 6 * 60 * 60 * 1000
@@ -38,10 +39,17 @@ const unpack = promisify(gunzip)
 /** Looks for security updates that wait: apt on Debian and Ubuntu, dnf on Fedora and Red Hat. Nothing is fetched. */
 export function updatesCollector({ root, limits, now }: UpdateOptions): WatchingCollector {
   const dpkgStatus = join(root, 'var/lib/dpkg/status')
-  let waitingSince: number | undefined
+  let noneWaitedBefore = false
+  /** By a clock that nobody sets: that of a machine may be set long after its start. */
+  let waitingSinceSec: number | undefined
   const judged = (facts: UpdateFacts, collector: string): readonly Observation[] => {
-    waitingSince = (facts.waiting ?? 0) > 0 ? (waitingSince ?? now()) : undefined
-    return [judgeUpdates({ ...facts, waitingSince }, limits, now(), collector)]
+    // Who could not tell has not seen that none waits.
+    if (facts.waiting !== undefined)
+      waitingSinceSec = facts.waiting > 0 ? (waitingSinceSec ?? uptime()) : undefined
+    noneWaitedBefore ||= facts.waiting === 0
+    const waitingSince =
+      waitingSinceSec === undefined ? undefined : now() - (uptime() - waitingSinceSec) * 1000
+    return [judgeUpdates({ ...facts, waitingSince, noneWaitedBefore }, limits, now(), collector)]
   }
   const askApt = remembered(async (signal) => waitingByApt(root, signal), now)
   const askDnf = remembered(waitingByDnf, now)

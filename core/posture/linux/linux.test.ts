@@ -21,6 +21,16 @@ describe('updates', () => {
     ['some wait, a while ago something was installed', { waiting: 2 }, 'current'],
     ['some wait for too long', { waiting: 2, upgradedAt: ago(15) }, 'overdue'],
     ['some always waited, whatever else was installed', { waiting: 2, waitingSince: ago(15) }, 'overdue'],
+    [
+      'the first waits after long quiet',
+      { waiting: 1, upgradedAt: ago(40), noneWaitedBefore: true },
+      'current',
+    ],
+    [
+      'it waits for too long after long quiet',
+      { waiting: 1, upgradedAt: ago(40), waitingSince: ago(15), noneWaitedBefore: true },
+      'overdue',
+    ],
     ['some wait and none was ever installed', { waiting: 2, upgradedAt: undefined }, 'overdue'],
     ['nobody looked', { checkedAt: ago(8) }, 'overdue'],
     ['it cannot be told', { waiting: undefined }, 'unknown'],

@@ -17,6 +17,8 @@ export interface UpdateFacts {
   readonly waiting?: number | undefined
   /** Since when some have waited without a break, as far back as anybody looked. */
   readonly waitingSince?: number | undefined
+  /** Somebody has looked before those waited. */
+  readonly noneWaitedBefore?: boolean
 }
 
 const claim = 'endpoint.osUpdates'
@@ -43,7 +45,9 @@ export function judgeUpdates(
       : `packages were last upgraded ${days(upgraded)} ago`
   if (waiting === 0)
     return observe(claim, 'current', collector, `${system}: no security update waits, ${last}`)
-  const waited = Math.max(upgraded ?? Number.POSITIVE_INFINITY, daysBetween(waitingSince, now))
+  // Where nobody saw them come, they may have come right after the last upgrade.
+  const since = facts.noneWaitedBefore === true ? waitingSince : Math.min(upgradedAt ?? 0, waitingSince)
+  const waited = daysBetween(since, now)
   const isLate = waited > limits.updateGraceDays
   const waits = waiting === 1 ? '1 security update waits' : `${waiting} security updates wait`
   return observe(claim, isLate ? 'overdue' : 'current', collector, `${system}: ${waits}, ${last}`)
