@@ -97,7 +97,10 @@ async function aptFacts(root: string, ask: Ask, signal: AbortSignal): Promise<Fa
   }
 }
 
+/** @returns undefined also where no archive of security updates is known: none could wait there */
 async function waitingByApt(root: string, signal: AbortSignal): Promise<number | undefined> {
+  const lists = await namesIn(join(root, 'var/lib/apt/lists'))
+  if (!lists.some((name) => /-security_(?:In)?Release$/.test(name))) return undefined
   const elsewhere =
     root === '/' ? [] : ['-o', `Dir=${root}`, '-o', `Dir::State::status=${join(root, 'var/lib/dpkg/status')}`]
   const { status, stdout } = await runCommand(
