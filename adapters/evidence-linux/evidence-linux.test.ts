@@ -138,6 +138,14 @@ test('rules of the packet filter are seen, and their coming and going', async ()
   await within('nft', 'add rule ip6 filter input tcp dport 22 reject')
   expect(await look(collector)).toMatchObject({ value: 'on' })
 
+  // As lists of banned addresses are, more than is read.
+  const banned = Array.from({ length: 26_000 }, (_, n) => `10.0.${n >> 8}.${n & 255}`)
+  const elements = banned.map((address) => `${address} comment "${'x'.repeat(120)}"`).join(', ')
+  const file = join(await tempDir(), 'rules.nft')
+  await writeFile(file, `table ip filter { set banned { type ipv4_addr; elements = { ${elements} }; }; }\n`)
+  await within('nft', '-f', file)
+  expect(await look(collector)).toMatchObject({ value: 'on' })
+
   const before = calls()
   await within('nft', 'flush', 'ruleset')
   await expect.poll(calls).toBeGreaterThan(before)

@@ -43,17 +43,26 @@ export function firewallCollector({ net, enter }: FirewallOptions): WatchingColl
 
 type Run = (program: string, ...words: string[]) => Promise<string | undefined>
 
-/** Where there is no nft, iptables may know the same rules. */
+/**
+ * Where there is no nft, iptables may know the same rules. Where there is one, it knows its own alone: that those refuse nothing says nothing.
+ */
 async function lookAtNft(run: Run): Promise<Filtered | undefined> {
-  const rules = await run('nft', '-j', 'list', 'ruleset')
-  return rules === undefined ? lookBy(run, 'iptables-save', 'ip6tables-save') : parseNft(rules)
+  const rules =
+    (await run('nft', '-j', 'list', 'ruleset')) ??
+    // Without the elements of sets: lists of addresses may be too long.
+    (await run('nft', '-j', '-t', 'list', 'ruleset'))
+  if (rules !== undefined) return parseNft(rules)
+  return (await run('nft', '--version')) === undefined
+    ? lookBy(run, 'iptables-save', 'ip6tables-save')
+    : undefined
 }
 
-/** The older filter has tables only once somebody used it. */
+/** The older filter has tables only once somebody used it; only root may read which. */
 async function lookAtTables(run: Run, net: string): Promise<Filtered | undefined> {
   const tables = await Promise.all(
     ['ip_tables_names', 'ip6_tables_names'].map(async (name) => readText(join(net, name))),
-  )
+  ).catch(() => undefined)
+  if (tables === undefined) return undefined
   return tables.some((names = '') => names.trim() !== '')
     ? lookBy(run, 'iptables-legacy-save', 'ip6tables-legacy-save')
     : { ip4: false, ip6: false }
