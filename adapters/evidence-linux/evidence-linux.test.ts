@@ -219,6 +219,11 @@ test('Secure Boot is read from the variables of the firmware', async () => {
   const efi = await tempDir()
   await mkdir(join(efi, 'efivars'))
   const name = 'SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c'
+  expect(await look(firmwareCollector(efi))).toMatchObject({ value: 'unknown' })
+  await writeFile(
+    join(efi, 'efivars', name.replace('SecureBoot', 'BootOrder')),
+    Uint8Array.of(7, 0, 0, 0, 0, 0),
+  )
   expect(await look(firmwareCollector(efi))).toMatchObject({ value: 'off' })
   await writeFile(join(efi, 'efivars', name), Uint8Array.of(6, 0, 0, 0, 1))
   expect(await look(firmwareCollector(efi))).toMatchObject({ value: 'on' })

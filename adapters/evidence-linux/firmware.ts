@@ -2,7 +2,7 @@ import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Collector } from '#core/evidence/observation.ts'
 import { judgeSecureBoot } from '#core/posture/index.ts'
-import { readBytes } from './read-bounded.ts'
+import { namesIn, readBytes } from './read-bounded.ts'
 
 /** GUIDs of the UEFI specification and of shim. */
 const global = '8be4df61-93ca-11d2-aa0d-00e098032b8c'
@@ -18,6 +18,7 @@ export function firmwareCollector(efi: string): Collector {
     collect: async () => [
       judgeSecureBoot({
         isUefi: await exists(efi),
+        hasVariables: (await namesIn(join(efi, 'efivars'))).length > 0,
         secureBoot: await variable(`SecureBoot-${global}`),
         setupMode: await variable(`SetupMode-${global}`),
         mokSbState: await variable(`MokSBStateRT-${shim}`),

@@ -203,27 +203,32 @@ describe('disks', () => {
 test.each([
   [{ isUefi: false }, 'off'],
   [{ isUefi: true }, 'off'],
+  [{ isUefi: true, hasVariables: false }, 'unknown'],
   [{ isUefi: true, secureBoot: 1 }, 'on'],
   [{ isUefi: true, secureBoot: 0 }, 'off'],
   [{ isUefi: true, secureBoot: 7 }, 'unknown'],
   [{ isUefi: true, secureBoot: 1, setupMode: 1 }, 'off'],
   [{ isUefi: true, secureBoot: 1, setupMode: 0, mokSbState: 1 }, 'off'],
   [{ isUefi: true, secureBoot: 1, setupMode: 0, mokSbState: 0 }, 'on'],
-] as { isUefi: boolean; secureBoot?: number; setupMode?: number; mokSbState?: number }[][])(
-  'Secure Boot of %j',
-  (...[facts, value]: unknown[]) => {
-    const { isUefi, ...flags } = facts as Record<string, number | boolean>
-    const variable = (name: string): Uint8Array | undefined =>
-      flags[name] === undefined ? undefined : Uint8Array.of(6, 0, 0, 0, Number(flags[name]))
-    const firmware = {
-      isUefi: isUefi === true,
-      secureBoot: variable('secureBoot'),
-      setupMode: variable('setupMode'),
-      mokSbState: variable('mokSbState'),
-    }
-    expect(judgeSecureBoot(firmware).value).toBe(value)
-  },
-)
+] as {
+  isUefi: boolean
+  hasVariables?: boolean
+  secureBoot?: number
+  setupMode?: number
+  mokSbState?: number
+}[][])('Secure Boot of %j', (...[facts, value]: unknown[]) => {
+  const { isUefi, hasVariables = true, ...flags } = facts as Record<string, number | boolean>
+  const variable = (name: string): Uint8Array | undefined =>
+    flags[name] === undefined ? undefined : Uint8Array.of(6, 0, 0, 0, Number(flags[name]))
+  const firmware = {
+    isUefi: isUefi === true,
+    hasVariables: hasVariables === true,
+    secureBoot: variable('secureBoot'),
+    setupMode: variable('setupMode'),
+    mokSbState: variable('mokSbState'),
+  }
+  expect(judgeSecureBoot(firmware).value).toBe(value)
+})
 
 describe('machine', () => {
   const hardware: MachineFacts = {

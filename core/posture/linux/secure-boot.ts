@@ -5,6 +5,8 @@ import { observe, unknown } from '../observe.ts'
 export interface FirmwareFacts {
   /** The system booted by UEFI. */
   readonly isUefi: boolean
+  /** The kernel shows any: without runtime services of the firmware, as real-time kernels have it, it shows none. */
+  readonly hasVariables: boolean
   readonly secureBoot: Uint8Array | undefined
   readonly setupMode: Uint8Array | undefined
   /** Set by shim when the person let it start anything. */
@@ -15,8 +17,10 @@ const claim = 'endpoint.secureBoot'
 const collector = 'efivars'
 
 /** Spec: UEFI 2.10, 3.3 Globally Defined Variables; 32.3 Firmware/OS Key Exchange. */
-export function judgeSecureBoot({ isUefi, secureBoot, setupMode, mokSbState }: FirmwareFacts): Observation {
+export function judgeSecureBoot(facts: FirmwareFacts): Observation {
+  const { isUefi, hasVariables, secureBoot, setupMode, mokSbState } = facts
   if (!isUefi) return observe(claim, 'off', collector, 'this system did not boot by UEFI')
+  if (!hasVariables) return unknown(claim, collector, 'the kernel does not show what the firmware is set to')
   if (secureBoot === undefined) return observe(claim, 'off', collector, 'the firmware has no Secure Boot')
   const isOn = flagIn(secureBoot)
   if (isOn === undefined)
