@@ -59,6 +59,7 @@ async function stateOf(configurations: readonly string[], signal: AbortSignal): 
   if (socket === undefined) return { state: 'silent', why: 'it is not set to listen' }
   try {
     const answers = await ask(socket, signal)
+    if (answers === undefined) return { state: 'hangs', signaturesAt: await newestIn(places.signatures) }
     if (!answers.includes('1: PONG')) return { state: 'silent', why: 'it does not answer' }
     const version = answers.find((answer) => answer.startsWith('2: '))?.slice(3)
     return {
@@ -88,13 +89,13 @@ function dial({ socket, port }: ClamdPlaces): Socket | undefined {
   return port === undefined ? undefined : connect(port)
 }
 
-/** @returns the answers to PING and VERSION, as `1: PONG` */
-async function ask(socket: Socket, signal: AbortSignal): Promise<readonly string[]> {
+/** @returns the answers to PING and VERSION, as `1: PONG`; undefined when it takes too long to answer */
+async function ask(socket: Socket, signal: AbortSignal): Promise<readonly string[] | undefined> {
   return new Promise((resolve, reject) => {
     let text = ''
     const fail = (): void => reject(new Error('no answer'))
     socket.setEncoding('utf8')
-    socket.setTimeout(answerMs, fail)
+    socket.setTimeout(answerMs, () => resolve(undefined))
     socket.on('error', reject)
     socket.on('close', fail)
     signal.addEventListener('abort', fail)

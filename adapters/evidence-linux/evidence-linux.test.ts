@@ -98,6 +98,12 @@ test('a running clamd is antivirus; its end, its start and its hanging are notic
   await expect.poll(calls).toBeGreaterThan(stopped)
   const hanging = calls()
   clamd.signal('SIGSTOP')
+  // What it wrote when it started lies beside them here.
+  expect(await look(collector)).toMatchObject({
+    value: 'unknown',
+    detail: expect.stringContaining('loading'),
+  })
+  for (const name of ['clamd.log', 'clamd.pid', 'clamd.ctl']) await utimes(join(dir, name), 0, 0)
   expect(await look(collector)).toMatchObject({ value: 'off' })
   await expect.poll(calls).toBeGreaterThan(hanging)
 })

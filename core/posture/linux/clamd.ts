@@ -17,6 +17,7 @@ export interface ClamdVersion {
 export type ClamdState =
   | { readonly state: 'absent' }
   | { readonly state: 'silent'; readonly why: string }
+  | { readonly state: 'hangs'; readonly signaturesAt: number | undefined }
   | {
       readonly state: 'answers'
       readonly version: ClamdVersion | undefined
@@ -25,12 +26,20 @@ export type ClamdState =
 
 const claim = 'endpoint.antivirus'
 const collector = 'clamd'
+/** clamd looks for new signatures every ten minutes by default, if it is not told of them, and takes minutes to load them on a slow machine. */
+const loadingMs = 15 * 60_000
 
 /** Running with signatures that are young enough is `on`. */
 export function judgeClamd(clamd: ClamdState, limits: PostureLimits, now: number): Observation {
   if (clamd.state === 'absent') return observe(claim, 'off', collector, 'ClamAV is not installed')
   if (clamd.state === 'silent') return observe(claim, 'off', collector, `clamd does not run: ${clamd.why}`)
-  const { version, signaturesAt } = clamd
+  const { signaturesAt } = clamd
+  if (clamd.state === 'hangs')
+    // Where memory is too short for the old and the new ones it answers nobody meanwhile (ConcurrentDatabaseReload).
+    return signaturesAt !== undefined && Math.abs(now - signaturesAt) < loadingMs
+      ? unknown(claim, collector, 'clamd does not answer; signatures have come that it may be loading')
+      : observe(claim, 'off', collector, 'clamd does not answer')
+  const { version } = clamd
   if (version === undefined) return unknown(claim, collector, 'clamd gave an answer that is none of ClamAV')
   const { engine, signatures, signedAt } = version
   const name = `ClamAV ${engine}${signatures === undefined ? '' : `, signatures ${signatures}`}`

@@ -78,6 +78,9 @@ describe('clamd', () => {
   test.each([
     [{ state: 'absent' }, 'off'],
     [{ state: 'silent', why: 'ENOENT' }, 'off'],
+    [{ state: 'hangs', signaturesAt: ago(1) }, 'off'],
+    [{ state: 'hangs', signaturesAt: undefined }, 'off'],
+    [{ state: 'hangs', signaturesAt: now - 60_000 }, 'unknown'],
     [{ state: 'answers', version: undefined, signaturesAt: now }, 'unknown'],
     [{ state: 'answers', version: { engine: '1.4.6' }, signaturesAt: undefined }, 'unknown'],
     [{ state: 'answers', version: { engine: '1.4.6' }, signaturesAt: ago(2) }, 'on'],
