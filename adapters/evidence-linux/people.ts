@@ -44,7 +44,7 @@ export function accountsCollector(people: People, etc: string): WatchingCollecto
     collect: async (signal) => {
       const accounts = await Promise.all(
         (await people(signal)).map(async (uid): Promise<AccountFacts> => {
-          const { stdout } = await runCommand(['id', '-Gn', String(uid)], signal)
+          const { stdout } = await runCommand(['id', '-Gnz', String(uid)], signal)
           return { uid, groups: parseGroupNames(stdout) }
         }),
       )

@@ -277,6 +277,9 @@ describe('people', () => {
     [[], 'unknown'],
     [[{ uid: 1000, groups: ['anna', 'audio'] }], 'no'],
     [[{ uid: 1000, groups: ['anna', 'sudo'] }], 'yes'],
+    [[{ uid: 1000, groups: ['domain users', 'print admin'] }], 'no'],
+    [[{ uid: 1000, groups: ['anna', 'libvirt'] }], 'yes'],
+    [[{ uid: 1000, groups: [] }], 'unknown'],
     [[{ uid: 0, groups: ['root'] }], 'yes'],
     [
       [
@@ -298,7 +301,7 @@ describe('people', () => {
       '2',
       'c1',
     ])
-    expect(parseGroupNames('anna sudo audio\n')).toEqual(['anna', 'sudo', 'audio'])
+    expect(parseGroupNames('anna\0print admin\0')).toEqual(['anna', 'print admin'])
   })
 
   test.each([

@@ -3,7 +3,17 @@ import { observe, unknown } from '../observe.ts'
 import { linesOf, parseProperties } from '../read-text.ts'
 
 /** Groups whose members become root without asking anybody else: by sudo, or because what the group owns amounts to it. */
-const adminGroups = new Set(['root', 'sudo', 'wheel', 'admin', 'docker', 'lxd', 'incus-admin', 'disk'])
+const adminGroups = new Set([
+  'root',
+  'sudo',
+  'wheel',
+  'admin',
+  'docker',
+  'lxd',
+  'incus-admin',
+  'libvirt',
+  'disk',
+])
 
 const claim = 'endpoint.localAdmin'
 const collector = 'accounts'
@@ -20,14 +30,16 @@ export function judgeLocalAdmin(accounts: readonly AccountFacts[]): Observation 
   if (accounts.some(({ uid }) => uid === 0))
     return observe(claim, 'yes', collector, 'the person is signed in as root')
   const group = accounts.flatMap(({ groups }) => groups).find((name) => adminGroups.has(name))
-  return group === undefined
-    ? observe(claim, 'no', collector, 'the person is in no group of administrators')
-    : observe(claim, 'yes', collector, `the person is in the group ${group}`)
+  if (group !== undefined) return observe(claim, 'yes', collector, `the person is in the group ${group}`)
+  // Everybody is in one: the directory service that knows them does not answer.
+  if (accounts.some(({ groups }) => groups.length === 0))
+    return unknown(claim, collector, 'it cannot be told which groups the person is in')
+  return observe(claim, 'no', collector, 'the person is in no group of administrators')
 }
 
-/** `id -Gn UID`: names in one line. */
+/** `id -Gnz UID`: each name ends with a NUL, since those of directory services may have spaces. */
 export function parseGroupNames(text: string): readonly string[] {
-  return (linesOf(text)[0] ?? '').split(/\s+/).filter((name) => name !== '')
+  return text.split('\0').filter((name) => name !== '')
 }
 
 /** `loginctl list-sessions --no-legend`: the session's id stands first. */
