@@ -300,6 +300,8 @@ test('GNOME is asked about its lock where it runs', async () => {
   expect(await look(collector)).toMatchObject({ value: 'unknown' })
   await copyFile('/bin/sleep', join(dir, 'gnome-shell'))
   const shell = await start(join(dir, 'gnome-shell'), '600')
+  // As an upgrade does while people are signed in.
+  await rm(join(dir, 'gnome-shell'))
   const { stdout } = await run('gsettings', ['get', 'org.gnome.desktop.session', 'idle-delay'])
   const idleSec = Number(stdout.replace('uint32 ', ''))
   const { value, detail } = await look(collector)

@@ -8,6 +8,7 @@ import {
   judgeLocalAdmin,
   judgeScreenLock,
   knownLockers,
+  nameOf,
   type PostureLimits,
   parseGroupNames,
   parseSessionIds,
@@ -64,9 +65,7 @@ export function screenLockCollector(people: People, proc: string, limits: Postur
       const processes = uids.length === 0 ? [] : readProcesses(proc)
       const desktops = await Promise.all(
         uids.map(async (uid): Promise<DesktopLock> => {
-          const names = processes
-            .filter((one) => one.uid === uid)
-            .map(({ executable, name }) => executable?.split('/').at(-1) ?? name)
+          const names = processes.filter((one) => one.uid === uid).map(nameOf)
           const lockers = knownLockers.filter((name) => names.includes(name))
           return { lockers, gnome: names.includes('gnome-shell') ? await gnomeLock(uid, signal) : undefined }
         }),

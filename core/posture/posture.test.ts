@@ -30,6 +30,8 @@ test('a unit and a process of one rule have to be of the same process', () => {
   const rule = { name: 'Sensor', process: 'sensor', unit: 'sensor.service' }
   expect(isOf({ ...sensor, group: '/system.slice/sensor.service' }, rule)).toBe(true)
   expect(isOf({ ...sensor, group: '/system.slice/other.service' }, rule)).toBe(false)
+  const own = '/user.slice/user-1000.slice/user@1000.service/app.slice/sensor.service'
+  expect(isOf({ ...sensor, group: own }, rule)).toBe(false)
 })
 
 test('a program that was replaced on disk while it runs is still that program', () => {

@@ -38,14 +38,25 @@ function namesOf(rules: readonly ProgramRule[]): string {
 
 /** @returns whether the process is one of the program's */
 export function isOf(process: ProcessFacts, { process: pattern, unit }: ProgramRule): boolean {
-  if (unit !== undefined && !(process.group ?? '').split('/').includes(unit)) return false
+  const groups = (process.group ?? '').split('/')
+  // Units below `user@1000.service` are the person's own, of whatever name.
+  if (unit !== undefined && (!groups.includes(unit) || groups.some((name) => name.startsWith('user@'))))
+    return false
   return pattern === undefined || matches(pattern, nameFor(pattern, process))
 }
 
-function nameFor(pattern: string, { executable, name }: ProcessFacts): string {
-  // A program that was replaced on disk while it runs is still that program.
-  const path = (executable ?? '').replace(/ \(deleted\)$/, '')
-  return pattern.startsWith('/') ? path : (path.split(/[/\\]/).at(-1) ?? '') || name
+function nameFor(pattern: string, process: ProcessFacts): string {
+  return pattern.startsWith('/') ? pathOf(process) : nameOf(process)
+}
+
+/** @returns the file name of its executable, or what the kernel calls it */
+export function nameOf(process: ProcessFacts): string {
+  return (pathOf(process).split(/[/\\]/).at(-1) ?? '') || process.name
+}
+
+/** A program that was replaced on disk while it runs is still that program. */
+function pathOf({ executable = '' }: ProcessFacts): string {
+  return executable.replace(/ \(deleted\)$/, '')
 }
 
 /** `*` is any run of characters. In linear time: every piece is taken where it first occurs. */

@@ -1,6 +1,6 @@
 import type { Observation } from '#core/evidence/observation.ts'
 import { observe, unknown } from '../observe.ts'
-import type { ProcessFacts } from '../programs.ts'
+import { nameOf, type ProcessFacts } from '../programs.ts'
 
 /** Programs that read and change other programs. */
 const knownDebuggers = new Set([
@@ -46,10 +46,6 @@ export function judgeDebugger({ ours, all, hasInspector }: DebuggerFacts): Obser
   return beside === undefined
     ? observe(claim, 'absent', collector, 'no debugger is attached to Trustcast')
     : unknown(claim, collector, `${nameOf(beside)} runs here, not attached to Trustcast`)
-}
-
-function nameOf({ executable, name }: ProcessFacts): string {
-  return executable?.split('/').at(-1) ?? name
 }
 
 /** `/proc/PID/status`, proc_pid_status(5): `Name:\tnode`, `PPid:\t1`, `TracerPid:\t0`, `Uid:` and four ids, the second of which counts. */

@@ -320,6 +320,8 @@ describe('people', () => {
     expect(judgeScreenLock([locked], 900).value).toBe('on')
     expect(judgeScreenLock([locked, { lockers: [], gnome: undefined }], 900).value).toBe('unknown')
     expect(judgeScreenLock([], 900).value).toBe('unknown')
+    const gnome = { isLocking: false, isForbidden: false, idleSec: 300, delaySec: 0 }
+    expect(judgeScreenLock([{ lockers: ['xss-lock'], gnome }], 900).value).toBe('off')
   })
 })
 

@@ -49,10 +49,13 @@ export function judgeScreenLock(desktops: readonly DesktopLock[], lockAfterSec: 
 }
 
 function judgeDesktop({ gnome, lockers }: DesktopLock, lockAfterSec: number): Observation {
-  const [locker] = lockers
-  if (locker !== undefined) return observe(claim, 'on', collector, `${locker} locks the screen`)
-  if (gnome === undefined)
-    return unknown(claim, collector, 'this desktop does not say whether it locks its screen')
+  // GNOME locks by itself: what else is called like a locker there changes nothing.
+  if (gnome === undefined) {
+    const [locker] = lockers
+    return locker === undefined
+      ? unknown(claim, collector, 'this desktop does not say whether it locks its screen')
+      : observe(claim, 'on', collector, `${locker} locks the screen`)
+  }
   const { isLocking, isForbidden, idleSec, delaySec } = gnome
   if (isForbidden || !isLocking) return observe(claim, 'off', collector, 'the screen is not locked')
   if (idleSec === 0) return observe(claim, 'off', collector, 'the screen never goes dark of itself')
