@@ -51,13 +51,13 @@ export function disksCollector({ proc, sys }: DiskOptions): WatchingCollector {
 
 /** @returns undefined for what holds nothing here itself: files that are mounted, memory, disks of the network */
 async function volumeOf(sys: string, mount: MountFacts): Promise<VolumeFacts | undefined> {
-  const role = mount.mountPoint === '/' ? 'root' : 'data'
+  const isRoot = mount.mountPoint === '/'
   // File systems over several devices have a number that is none of a device.
   const device = mount.device.startsWith('0:') ? await deviceAt(mount.source) : mount.device
-  if (device === undefined) return { role, block: undefined }
-  const name = basename(await realpath(join(sys, 'dev/block', device)).catch(() => ''))
-  if (name === '') return { role, block: undefined }
-  if (role === 'data' && /^(?:loop|nbd|ram|zram)\d/.test(name)) return undefined
+  const folder = device === undefined ? '' : await realpath(join(sys, 'dev/block', device)).catch(() => '')
+  const role = isRoot ? 'root' : /\/usb\d+\//.test(folder) ? 'removable' : 'data'
+  if (device === undefined || folder === '') return { role, block: undefined }
+  if (!isRoot && /^(?:loop|nbd|ram|zram)\d/.test(basename(folder))) return undefined
   return { role, block: await blockOf(sys, device) }
 }
 

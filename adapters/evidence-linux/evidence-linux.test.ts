@@ -206,6 +206,13 @@ test('root on LUKS is followed down to the disk, as a machine has recorded it', 
   await copyFile(join(more, 'proc/self/mountinfo'), join(root, 'proc/self/mountinfo'))
   await expect.poll(calls).toBeGreaterThan(0)
   expect(await look(collector)).toMatchObject({ value: 'off', detail: 'not encrypted: 1 data' })
+
+  const stick = 'devices/pci0000:00/0000:00:14.0/usb2/2-1/host6/target6:0:0/6:0:0:0/block/sdc/sdc1'
+  await mkdir(join(root, 'sys', stick), { recursive: true })
+  await symlink(join(root, 'sys', stick), join(root, 'sys/dev/block/8:33'))
+  const line = '90 26 8:33 / /media/anna/stick rw,nosuid,relatime - vfat /dev/sdc1 rw\n'
+  await appendFile(join(root, 'proc/self/mountinfo'), line)
+  expect(await look(collector)).toMatchObject({ detail: 'not encrypted: 1 data, 1 removable' })
 })
 
 /** `none` where there is none. */

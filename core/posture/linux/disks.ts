@@ -22,7 +22,7 @@ export interface BlockFacts {
 
 /** Where the person's data is, or gets: undefined when its device cannot be followed. */
 export interface VolumeFacts {
-  readonly role: 'root' | 'data' | 'swap'
+  readonly role: 'root' | 'data' | 'removable' | 'swap'
   readonly block: BlockFacts | undefined
 }
 
@@ -39,10 +39,10 @@ export function judgeDisks(volumes: readonly VolumeFacts[], collector: string): 
   const plain = volumes.filter(({ block }) => block !== undefined && !isEncrypted(block))
   const unclear = volumes.filter(({ block }) => block === undefined)
   const inWords = (some: readonly VolumeFacts[]): string =>
-    (['root', 'data', 'swap'] as const)
+    (['root', 'data', 'removable', 'swap'] as const)
       .map((role) => ({ role, count: some.filter((one) => one.role === role).length }))
       .filter(({ count }) => count > 0)
-      .map(({ role, count }) => (role === 'data' ? `${count} data` : role))
+      .map(({ role, count }) => (role === 'data' || role === 'removable' ? `${count} ${role}` : role))
       .join(', ')
   if (plain.length > 0) return observe(claim, 'off', collector, `not encrypted: ${inWords(plain)}`)
   if (unclear.length > 0 || !volumes.some(({ role }) => role === 'root'))
