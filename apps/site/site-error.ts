@@ -45,17 +45,21 @@ export const siteErrorStatus = {
 export type SiteErrorCode = keyof typeof siteErrorStatus
 
 export interface SiteErrorOptions extends CodedErrorOptions {
+  /** Which value of the request it is about. */
+  readonly field?: string
   /** Seconds after which trying again makes sense. */
   readonly retryAfter?: number
   readonly decision?: DecisionView
 }
 
 export class SiteError extends CodedError<SiteErrorCode> {
+  readonly field: string | undefined
   readonly retryAfter: number | undefined
   readonly decision: DecisionView | undefined
 
   constructor(code: SiteErrorCode, message: string, options: SiteErrorOptions = {}) {
     super(code, message, options)
+    this.field = options.field
     this.retryAfter = options.retryAfter
     this.decision = options.decision
   }
@@ -64,5 +68,13 @@ export class SiteError extends CodedError<SiteErrorCode> {
 export function notFound(what: string): SiteError {
   return new SiteError('NOT_FOUND', `there is no such ${what}`, {
     remedy: 'It may have ended or been removed. Go back and look again.',
+  })
+}
+
+/** A login that somebody typed, as a value of a request. */
+export function nobodyCalled(login: string, field: string): SiteError {
+  return new SiteError('NOT_FOUND', `nobody here has the user name ${login}`, {
+    field,
+    remedy: 'Check how it is written.',
   })
 }

@@ -108,6 +108,8 @@ export const apiError = z.strictObject({
   code: z.string(),
   message: z.string(),
   remedy: z.string().optional(),
+  /** Which value of the request it is about: `groups/1`. */
+  field: z.string().optional(),
   /** Seconds after which trying again makes sense. */
   retryAfter: z.number().optional(),
   /** For a refused launch: the decision that refused it. */

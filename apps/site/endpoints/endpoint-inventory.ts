@@ -9,7 +9,7 @@ import type { BootView } from '#core/api/device-keys.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
 import { changeKnowledge, knowledgeOf } from '../evidence/evidence.ts'
 import type { Site } from '../site.ts'
-import { notFound, SiteError } from '../site-error.ts'
+import { nobodyCalled, notFound, SiteError } from '../site-error.ts'
 import { bootId, changeBoot, changesOf } from './attesting.ts'
 
 /** Whose an endpoint is and what it may have booted: what admins keep of the inventory. */
@@ -24,7 +24,7 @@ export async function changeOwner(
   const { db } = site.store
   const endpoint = await endpointById(site, id)
   const person = login === null ? undefined : await personByLogin(db, login)
-  if (login !== null && person === undefined) throw notFound('person')
+  if (login !== null && person === undefined) throw nobodyCalled(login, 'owner')
   await site.audit.record('admin-change', actor, id, {
     change: 'owner',
     name: endpoint.name,

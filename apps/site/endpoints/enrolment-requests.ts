@@ -13,7 +13,7 @@ import {
 import type { AuditActor } from '#core/audit/leaf.ts'
 import { sourceOf } from '#core/identity/throttle.ts'
 import type { Site } from '../site.ts'
-import { notFound, SiteError } from '../site-error.ts'
+import { nobodyCalled, notFound, SiteError } from '../site-error.ts'
 import { hashOfSecret } from './tpm-enrolment.ts'
 
 /**
@@ -95,7 +95,7 @@ export async function approveEnrolment(
   const { db } = site.store
   const row = await waiting(site, id)
   const owner = as.owner === undefined ? undefined : await personByLogin(db, as.owner)
-  if (as.owner !== undefined && owner === undefined) throw notFound('person')
+  if (as.owner !== undefined && owner === undefined) throw nobodyCalled(as.owner, 'owner')
   const expiresAt = new Date(site.now() + tokenLifetimeMs)
   await site.audit.record('enrolment-token', actor, id, {
     kind: 'endpoint',

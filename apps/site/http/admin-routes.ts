@@ -62,6 +62,16 @@ const auditor = { access: 'auditor' } as const
 /** A policy or a list of networks may be long. */
 const largeBodyBytes = 2 * 1024 * 1024
 const byId = z.strictObject({ id: uuid })
+const zones = z.strictObject({ zones: z.array(zoneDefinition).max(200) })
+const zonesRequest = zones.superRefine((body, context) => {
+  for (const [at, { name }] of body.zones.entries())
+    if (body.zones.findIndex((other) => other.name === name) < at)
+      context.addIssue({
+        code: 'custom',
+        path: ['zones', at, 'name'],
+        message: `another zone is called ${name}`,
+      })
+})
 
 /** What admins do and auditors look at. */
 export function adminRoutes(app: Api, site: Site): void {
@@ -251,7 +261,6 @@ function rulesRoutes(app: Api, site: Site): void {
     },
   )
 
-  const zones = z.strictObject({ zones: z.array(zoneDefinition).max(200) })
   const allZones = async (): Promise<z.infer<typeof zones>> => ({ zones: [...((await readZones(db)) ?? [])] })
   app.get(
     '/admin/zones',
@@ -266,7 +275,7 @@ function rulesRoutes(app: Api, site: Site): void {
     {
       config: admin,
       bodyLimit: largeBodyBytes,
-      schema: { headers: preconditions, body: zones, response: { 200: zones } },
+      schema: { headers: preconditions, body: zonesRequest, response: { 200: zones } },
     },
     async (request) => {
       await changeZones(site, request.body.zones, adminActor(callerOf(request)), async () =>

@@ -2,12 +2,19 @@ import type { FastifyError } from 'fastify'
 import { hasZodFastifySchemaValidationErrors, isResponseSerializationError } from 'fastify-type-provider-zod'
 import { isAway } from '#adapters/store-postgres/index.ts'
 import type { ApiError } from '#core/api/words.ts'
-import { isCoded } from '#core/errors/coded-error.ts'
+import { type CodedError, isCoded } from '#core/errors/coded-error.ts'
 import { SiteError, siteErrorStatus } from '../site-error.ts'
 
 /** Codes of other modules that tell what is wrong with a request. Every other one is our own fault, and nobody else's to read. */
 const aboutRequest =
   /^(?:IDENTITY_PASSWORD_|POLICY_|ZONE_|ADDRESS_|NETWORK_|FORWARDED_|PKI_BAD_(?:TOKEN|REQUEST)$|AUDIT_BAD_ENTRY$|TPM_|RELEASE_|ARTIFACT_BAD_MANIFEST$)/
+
+/** Which value of a request they are about. */
+const fields = [
+  [/^IDENTITY_PASSWORD_/, 'password'],
+  [/^(?:ZONE_AMBIGUOUS|ZONE_TOO_MANY|NETWORK_MALFORMED)$/, 'networks'],
+  [/^ZONE_BEACON_MISPLACED$/, 'beacon/url'],
+] as const
 
 /** The one table from errors to answers. */
 export function errorAnswer(error: FastifyError | Error): {
@@ -15,13 +22,11 @@ export function errorAnswer(error: FastifyError | Error): {
   readonly body: ApiError
 } {
   if (error instanceof SiteError) {
-    const { code, message, remedy, retryAfter, decision } = error
+    const { code, field, retryAfter, decision } = error
     return {
       status: siteErrorStatus[code],
       body: {
-        code,
-        message,
-        ...(remedy === undefined ? {} : { remedy }),
+        ...told(error, field),
         ...(retryAfter === undefined ? {} : { retryAfter }),
         ...(decision === undefined ? {} : { decision }),
       },
@@ -36,9 +41,13 @@ export function errorAnswer(error: FastifyError | Error): {
   }
   if (hasZodFastifySchemaValidationErrors(error)) {
     const [issue] = error.validation
-    const place = placeOf(issue?.instancePath ?? '', error.validationContext)
-    const message = `${place} is not right: ${issue?.message ?? 'not valid'}`
-    return { status: 400, body: { code: 'BAD_REQUEST', message, remedy: 'Correct it and send it again.' } }
+    const path = issue?.instancePath ?? ''
+    const message = `${placeOf(path, error.validationContext)} is not right: ${issue?.message ?? 'not valid'}`
+    const field = path === '' ? {} : { field: path.slice(1) }
+    return {
+      status: 400,
+      body: { code: 'BAD_REQUEST', message, remedy: 'Correct it and send it again.', ...field },
+    }
   }
   if (isResponseSerializationError(error)) return { status: 500, body: brokenAnswer }
   if (isCoded(error) && error.code === 'IDENTITY_BUSY') {
@@ -52,20 +61,23 @@ export function errorAnswer(error: FastifyError | Error): {
       },
     }
   }
-  if (isCoded(error) && aboutRequest.test(error.code)) {
-    return {
-      status: 400,
-      body: {
-        code: error.code,
-        message: error.message,
-        ...(error.remedy === undefined ? {} : { remedy: error.remedy }),
-      },
-    }
-  }
+  if (isCoded(error) && aboutRequest.test(error.code)) return { status: 400, body: told(error) }
   const status = 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : 500
   if (status < 500)
     return { status, body: { code: status === 404 ? 'NOT_FOUND' : 'BAD_REQUEST', message: error.message } }
   return { status: 500, body: brokenAnswer }
+}
+
+function told(
+  { code, message, remedy }: CodedError,
+  field: string | undefined = fields.find(([codes]) => codes.test(code))?.[1],
+): ApiError {
+  return {
+    code,
+    message,
+    ...(remedy === undefined ? {} : { remedy }),
+    ...(field === undefined ? {} : { field }),
+  }
 }
 
 /** `groups, entry 1` for `/groups/0`: whoever filled in a form reads it. */

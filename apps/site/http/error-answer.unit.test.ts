@@ -14,7 +14,7 @@ test('what is wrong with a request is told with its code and remedy', () => {
   })
   expect(errorAnswer(tooShort)).toEqual({
     status: 400,
-    body: { code: tooShort.code, message: tooShort.message, remedy: 'Take four words.' },
+    body: { code: tooShort.code, message: tooShort.message, remedy: 'Take four words.', field: 'password' },
   })
   expect(errorAnswer(new SiteError('CONFLICT', 'twice'))).toMatchObject({ status: 409 })
 })
@@ -45,6 +45,7 @@ test('a value that is not right is named in words, with what is right', async ()
       code: 'BAD_REQUEST',
       message: 'groups, entry 2 is not right: lower-case letters, digits and dashes, 40 at most',
       remedy: 'Correct it and send it again.',
+      field: 'groups/1',
     },
   })
   const empty = await app.inject({ method: 'POST', url: '/', payload: [] })

@@ -35,7 +35,10 @@ export function requireBasis<T extends object>(
   shown: (current: T) => object = (same) => same,
 ): Basis<T> | undefined {
   if (headers['if-none-match'] !== undefined && current !== undefined) {
-    throw new SiteError('CONFLICT', `${what} exists already`, { remedy: 'Choose another identifier.' })
+    throw new SiteError('CONFLICT', `${what} exists already`, {
+      remedy: 'Choose another identifier.',
+      field: 'id',
+    })
   }
   const seen = headers['if-match']
   // Within it: a proxy that compresses makes W/"…" or "…-gzip" of a tag.

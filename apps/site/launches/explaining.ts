@@ -15,7 +15,7 @@ import { claimVocabulary, isClaimName, placeOf } from '#core/trust/index.ts'
 import { endpointBeside } from '../endpoints/endpoint-beside.ts'
 import { isAdmin, isAuditor, type SignedIn } from '../people/signed-in.ts'
 import type { Site } from '../site.ts'
-import { notFound, SiteError } from '../site-error.ts'
+import { nobodyCalled, notFound, SiteError } from '../site-error.ts'
 import { contextOf, decideWorkspace, isThere, readAvailability, workspaceAsked } from './deciding.ts'
 import { type Rules, readRules } from './rules.ts'
 
@@ -228,11 +228,12 @@ async function circumstancesFor(
   if (query.from !== undefined && isIP(query.from) === 0) {
     throw new SiteError('BAD_REQUEST', `expected an IP address, got ${JSON.stringify(query.from)}`, {
       remedy: 'Name one such as 192.0.2.7.',
+      field: 'from',
     })
   }
   const person =
     query.user === undefined ? circumstances.person : await personByLogin(site.store.db, query.user)
-  if (person === undefined) throw notFound('person')
+  if (person === undefined) throw nobodyCalled(query.user ?? '', 'user')
   return {
     person,
     signedInAt: site.now(),

@@ -41,6 +41,7 @@ export async function createPerson(
 ): Promise<PersonRow> {
   const taken = new SiteError('CONFLICT', `there is a person called ${wish.login} already`, {
     remedy: 'Choose another login.',
+    field: 'login',
   })
   // Before it is written down: of two at once the later one is refused below.
   if ((await personByLogin(site.store.db, wish.login)) !== undefined) throw taken
@@ -238,6 +239,7 @@ export async function defineWorkspace(
 function usedBefore(id: string): SiteError {
   return new SiteError('CONFLICT', `a workspace ${id} was deleted, and its identifier is never used again`, {
     remedy: 'Choose another identifier.',
+    field: 'id',
   })
 }
 

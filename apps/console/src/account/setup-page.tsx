@@ -28,7 +28,7 @@ export function SetupPage(): ReactElement {
       })
       await signIn(login, password)
       navigate('/admin/hosts', { replace: true })
-    })
+    }, event.currentTarget)
   }
 
   if (site.data?.needsSetup === false) {

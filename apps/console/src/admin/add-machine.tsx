@@ -27,7 +27,7 @@ export function AddMachine(props: {
       // The token says what the machine becomes; the two that serve others are named once more.
       const role = kind === 'endpoint' ? '' : ` --${kind}`
       setJoined({ command: `./trustcast enroll ${location.origin}${role} --token ${token}`, expiresAt })
-    })
+    }, event.currentTarget)
   }
 
   return (

@@ -134,7 +134,7 @@ export function ChangeOwner(props: {
       await endpointsApi.changeOwner(machine.id, owner === '' ? null : owner)
       setChanging(false)
       onChange()
-    })
+    }, event.currentTarget)
   }
   return (
     <>

@@ -27,7 +27,7 @@ export function ExplainDialog(props: {
     run(async () => {
       setDecision(undefined)
       setDecision((await api.explain({ workspace: workspace.id, ...Object.fromEntries(asked) })).decision)
-    })
+    }, event.currentTarget)
   }
 
   return (

@@ -145,7 +145,7 @@ function PersonDialog(props: {
       await save(person, form)
       props.onSaved()
       props.onClose()
-    })
+    }, event.currentTarget)
   }
 
   return (

@@ -90,7 +90,7 @@ function LetIn(props: {
       await endpointsApi.approve(request.id, body)
       onDone()
       onClose()
-    })
+    }, event.currentTarget)
   }
   return (
     <Dialog title={`Let in ${request.code}`} onClose={onClose}>

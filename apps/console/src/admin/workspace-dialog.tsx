@@ -95,7 +95,7 @@ function WorkspaceForm(props: {
       }
       props.onSaved()
       props.onClose()
-    })
+    }, event.currentTarget)
   }
 
   return (

@@ -101,12 +101,12 @@ function ZoneDialog(props: {
   const { busy, error, run } = useAction()
   const [removing, setRemoving] = useState(false)
 
-  const replace = (next: readonly ZoneDefinition[]) =>
+  const replace = (next: readonly ZoneDefinition[], form?: HTMLFormElement) =>
     run(async () => {
       // Also when it was refused: what was wrong may be that this is out of date.
       await adminApi.replaceZones(next, props.tag).finally(props.reload)
       props.onClose()
-    })
+    }, form)
 
   function submit(event: FormEvent<HTMLFormElement>): void {
     event.preventDefault()
@@ -123,11 +123,14 @@ function ZoneDialog(props: {
             beacon: {
               url,
               key: formValue(form, 'beacon-key').trim(),
-              maxRttMs: Number(formValue(form, 'beacon-rtt')),
+              maxRttMs: Number(formValue(form, 'beacon-maxRttMs')),
             },
           }),
     }
-    replace(now === undefined ? [...zones, changed] : zones.map((each) => (each === now ? changed : each)))
+    replace(
+      now === undefined ? [...zones, changed] : zones.map((each) => (each === now ? changed : each)),
+      event.currentTarget,
+    )
   }
 
   return (
@@ -238,7 +241,7 @@ function BeaconFields({ beacon }: { readonly beacon: ZoneDefinition['beacon'] })
           />
           <TextField
             label="Longest round trip, ms"
-            name="beacon-rtt"
+            name="beacon-maxRttMs"
             type="number"
             min="0.1"
             max="1000"

@@ -5,6 +5,8 @@ import { CodedError } from '#core/errors/coded-error.ts'
 export class ApiError extends CodedError {
   /** HTTP status; 0 when the site did not answer. */
   readonly status: number
+  /** Which value of the request it is about. */
+  readonly field: string | undefined
   /** Seconds after which trying again makes sense. */
   readonly retryAfter: number | undefined
   /** For a refused launch: the decision that refused it. */
@@ -16,6 +18,7 @@ export class ApiError extends CodedError {
       ...(cause === undefined ? {} : { cause }),
     })
     this.status = status
+    this.field = body.field
     this.retryAfter = body.retryAfter
     this.decision = body.decision
   }

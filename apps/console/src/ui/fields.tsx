@@ -9,7 +9,9 @@ import {
   useState,
 } from 'react'
 import { flushSync } from 'react-dom'
+import { ApiError } from '../api/errors.ts'
 import { Icon } from './icons.tsx'
+import { describe } from './message.tsx'
 
 type Control = HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement
 
@@ -60,6 +62,8 @@ export function useProblem<Element extends Control>(
         const control = event.currentTarget
         // It is there before the focus is: what describes a control is read out when it takes the focus.
         flushSync(() => setProblem(problemOf(label, control)))
+        // What the site found may be right by now: it finds it again.
+        control.form?.addEventListener('submit', () => setProblem(undefined), { once: true })
         const all = [...(control.form?.elements ?? [])]
         const first = all.find((one) => !(one instanceof HTMLFieldSetElement) && one.matches(':invalid'))
         if (first === control) control.focus()
@@ -81,6 +85,25 @@ function problemOf(label: string, control: Control): string {
   if (validity.tooShort && control instanceof HTMLInputElement)
     return `At least ${control.minLength} characters; these are ${control.value.length}.`
   return validationMessage
+}
+
+/**
+ * Says what the site finds wrong at the control that it names: `disk/image` at `disk-image`, `zones/3/networks/0` at `networks`.
+ *
+ * @returns false when the form has none
+ */
+export function tellField(form: HTMLFormElement, error: unknown): boolean {
+  if (!(error instanceof ApiError) || error.field === undefined) return false
+  const names = error.field.split('/').filter((name) => !/^\d+$/.test(name))
+  const control = names
+    .map((_, at) => form.elements.namedItem(names.slice(at).join('-')))
+    .find((one) => one instanceof HTMLInputElement || one instanceof HTMLTextAreaElement)
+  if (control === undefined) return false
+  const { message, remedy = '' } = describe(error)
+  control.setCustomValidity(`${message} ${remedy}`)
+  control.checkValidity()
+  control.setCustomValidity('')
+  return true
 }
 
 /** What is wrong, beside what it is about. */

@@ -24,7 +24,7 @@ export function ReasonDialog(props: {
     run(async () => {
       await act(reason)
       onDone()
-    })
+    }, event.currentTarget)
   }
   return (
     <Dialog title={title} onClose={onClose}>

@@ -39,7 +39,7 @@ export function PromoteDialog(props: {
       await imagesApi.promote(family.name, kind, body)
       props.onDone()
       props.onClose()
-    })
+    }, event.currentTarget)
   }
 
   return (

@@ -26,7 +26,7 @@ export function RollbackDialog(props: {
     run(async () => {
       setProposed(await imagesApi.rollBack(family.name, { to: to.version, ...(as === '' ? {} : { as }) }))
       props.onDone()
-    })
+    }, event.currentTarget)
   }
 
   if (proposed !== undefined) return <Proposed proposal={proposed} onClose={props.onClose} />
