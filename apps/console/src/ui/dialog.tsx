@@ -11,14 +11,15 @@ import {
   useRef,
   useState,
 } from 'react'
+import { onBack } from './back.ts'
 import { Icon } from './icons.tsx'
 
 /** Closes the dialog that this is in, as Escape does. */
 const leaving = createContext<() => void>(() => undefined)
 
 /**
- * A modal dialog: the browser keeps the focus inside, Escape closes, the focus returns to where it was. Where its form was changed it asks
- * before it closes, and so does the tab, unless what is in it is worth nothing afterwards.
+ * A modal dialog: the browser keeps the focus inside, Escape and Back close, the focus returns to where it was. Where its form was changed it
+ * asks before it closes, and so does the tab, unless what is in it is worth nothing afterwards.
  */
 export function Dialog(props: {
   readonly title: string
@@ -45,6 +46,8 @@ export function Dialog(props: {
     if (isChanged()) setAsking(true)
     else dialog.current?.close()
   }
+  const goBack = useEffectEvent(leave)
+  useEffect(() => onBack(() => goBack()), [])
   function onKeyDown(event: KeyboardEvent): void {
     if (event.key !== 'Escape' || event.defaultPrevented || event.nativeEvent.isComposing) return
     // Browsers close for the second Escape in a row without asking the page.
