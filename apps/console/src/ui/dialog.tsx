@@ -137,6 +137,8 @@ function contentOf(form: HTMLFormElement): string {
 export function DialogFoot(props: {
   readonly children: ReactNode
   readonly cancel?: string
+  /** Has the focus first. */
+  readonly isCancelFirst?: boolean
   /** Stands apart from both, at the other end. */
   readonly apart?: ReactNode
 }): ReactElement {
@@ -144,7 +146,7 @@ export function DialogFoot(props: {
   return (
     <footer className="dialog-foot">
       {props.apart !== undefined && <div className="grow">{props.apart}</div>}
-      <button type="button" className="button" onClick={leave}>
+      <button type="button" className="button" onClick={leave} data-autofocus={props.isCancelFirst}>
         {props.cancel ?? 'Cancel'}
       </button>
       {props.children}
@@ -164,7 +166,7 @@ export function Confirm(props: {
   return (
     <Dialog title={props.title} onClose={props.onClose}>
       <div className="dialog-body">{props.children}</div>
-      <DialogFoot {...(props.cancel === undefined ? {} : { cancel: props.cancel })}>
+      <DialogFoot cancel={props.cancel ?? 'Cancel'} isCancelFirst>
         <button type="button" className="button button-danger" onClick={props.onConfirm}>
           {props.action}
         </button>
