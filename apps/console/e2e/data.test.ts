@@ -135,7 +135,7 @@ test('what is on other pages is turned to, and saved with the rest', async () =>
       json: page === null ? { ...answer, copies: [first], next: `0.${first?.id}` } : { ...answer, copies },
     })
   })
-  await sees(olaf.getByRole('main'), '1–1 of 2 of 2')
+  await sees(olaf.getByRole('main'), '1–1 of 2 of 2, ordered within this page')
   const [csv] = await saved(() => olaf.getByRole('button', { name: 'Save as CSV' }).click())
   const machinesSaved = String(csv)
     .trimEnd()

@@ -174,6 +174,7 @@ function Tools(props: {
           {!isAll &&
             `${pages.from.toLocaleString()}–${(pages.from + data.copies.length - 1).toLocaleString()} of `}
           {data.found.toLocaleString()} of {data.summary.total.toLocaleString()}
+          {!isAll && ', ordered within this page'}
         </span>
         {area !== undefined && (
           <button type="button" className="button button-small" onClick={() => pages.onNarrow({})}>
