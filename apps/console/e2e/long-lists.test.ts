@@ -24,6 +24,18 @@ beforeAll(async () => {
     select gen_random_uuid(), 'endpoint', 'laptop-' || substr(login, 8), '{}', 'ward', now() + interval '1 day', '{}',
       case when login < 'person-200' then now() + interval '1 hour' end, id
     from people where login like 'person-%'`)
+  // Something is left of everybody on their laptop.
+  await database.rows(`
+    insert into sessions (id, person_id, endpoint_id, width, height, restrictions, obligations, evidence, decision_id, started_at, ends_at,
+      workspace_id, rights, mode, account, state, ended_at)
+    select id, owner_id, id, 0, 0, '[]', '{}', '[]', id, now(), now(), 'desktop', '{}', 'streamed-disk', '', 'ended', now()
+    from agents where pool = 'ward'`)
+  await database.rows(`
+    insert into leases (id, session_id, person_id, endpoint_id, written_before, ended_at, stats, superseded, counter, made_at, expires_at,
+      workspace_id, image, version, overlay_at_start, manifest_digest, mode, overlay, state)
+    select gen_random_uuid(), id, person_id, endpoint_id, 0, ended_at, '{"bytesFetched":0,"bytesLocal":0,"percentLocal":0,"cacheHits":0,"bytesWritten":1}',
+      false, 1, now(), now(), 'desktop', 'office', '1', 'keep', '', 'streamed-disk', 'keep', 'ended'
+    from sessions where endpoint_id is not null`)
   visitors = undo.use(await startVisitors(site))
   ada = await visitors.visit()
   await signInAt(ada, 'ada')
@@ -49,6 +61,18 @@ test('endpoints are turned page by page and searched, and counted', async () => 
   await ada.keyboard.press('Escape')
   await ada.getByLabel('Search by name, group or owner').fill('nobody has this')
   await sees(ada.getByRole('main'), 'Nothing is like “nobody has this”.')
+})
+
+test('of many copies of data some are drawn, the first in order, and more on demand', async () => {
+  await ada.goto('/admin/data')
+  await sees(ada.getByRole('main'), '300 of 300')
+  await ada.getByRole('button', { name: 'Where' }).click()
+  const rows = ada.getByRole('table', { name: 'Copies of data' }).getByRole('rowheader')
+  await sees(ada.getByRole('row').nth(1), 'laptop-300')
+  expect(await rows.count()).toBe(200)
+  await ada.getByRole('button', { name: 'Show 100 more of 300' }).click()
+  await sees(ada.getByRole('row').nth(300), 'laptop-001')
+  expect(await rows.count()).toBe(300)
 })
 
 test('somebody on the last page of people is found and put into another group', async () => {

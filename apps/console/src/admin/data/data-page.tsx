@@ -22,6 +22,9 @@ import { WithdrawDialog } from './withdraw-dialog.tsx'
 /** What is written is counted by endpoints all the while and told by nobody. */
 const lookAgainMs = 5_000
 
+/** Rows that are drawn at first, and more with each wish: a browser takes seconds for thousands. */
+const drawnAtOnce = 200
+
 /** Every copy of data, live: the page that an auditor opens first. */
 export function DataPage(): ReactElement {
   const pages = usePages(dataApi.data, mostCopies)
@@ -53,7 +56,7 @@ function sentenceOfAll({ summary }: DataAnswer): string {
   if (total === 0) return 'Nothing runs, and nothing is on any endpoint.'
   if (outside === 0) return 'All data is in the data centre. No endpoint holds anything.'
   const left = outside - readable
-  const kept = left === 0 ? '' : `, ${left} of them unreadable there`
+  const kept = left === 0 ? '' : `, ${left.toLocaleString()} of them unreadable there`
   return `${count(total - outside, 'copy', 'copies')} in the data centre; ${count(outside, 'copy', 'copies')} on endpoints${kept}.`
 }
 
@@ -68,7 +71,9 @@ function Copies({
   const [told, setTold] = useState<DataCopy>()
   const [asked, setAsked] = useState<DataCopy>()
   const [removed, setRemoved] = useState<DataCopy>()
+  const [drawn, setDrawn] = useState(drawnAtOnce)
   const shown = orderCopies(data.copies, order)
+  const more = Math.min(shown.length - drawn, drawnAtOnce)
   const orderBy = (by: Order['by']) =>
     setOrder({ by, descending: order.by === by ? !order.descending : false })
   return (
@@ -90,7 +95,7 @@ function Copies({
           ) : (
             <div className="copies">
               <CopyTable
-                copies={shown}
+                copies={shown.slice(0, drawn)}
                 order={order}
                 onOrder={orderBy}
                 onTimeline={setTold}
@@ -98,6 +103,11 @@ function Copies({
                 onRemove={setRemoved}
               />
             </div>
+          )}
+          {more > 0 && (
+            <button type="button" className="button" onClick={() => setDrawn(drawn + drawnAtOnce)}>
+              Show {more} more of {shown.length.toLocaleString()}
+            </button>
           )}
           <PageTurns pages={pages} />
         </>

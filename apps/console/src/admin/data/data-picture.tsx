@@ -81,7 +81,11 @@ function PicturePart(props: {
       </span>
       <Marks states={states} count={count} />
       <span className="muted small">
-        {kept === 0 ? note : kept === count ? 'Unreadable there' : `${kept} unreadable there`}
+        {kept === 0
+          ? note
+          : kept === count
+            ? 'Unreadable there'
+            : `${kept.toLocaleString()} unreadable there`}
       </span>
     </button>
   )
