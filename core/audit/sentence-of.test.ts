@@ -69,6 +69,26 @@ test.each<[string, ToldEntry, string]>([
     'Ada Berg proposed the retirement of office:1.',
   ],
   [
+    'a channel that changes for everybody',
+    {
+      kind: 'channel-changed',
+      actor: { type: 'admin', id: 'a1' },
+      subject: 'office:production',
+      data: { image: 'office', channel: 'production', current: '2' },
+    },
+    'Ada Berg pointed office:production at 2.',
+  ],
+  [
+    'a wave',
+    {
+      kind: 'channel-changed',
+      actor: { type: 'admin', id: 'a1' },
+      subject: 'office:production',
+      data: { current: '2', next: '3', percent: 5, groups: ['pilots', 'ward'], endpoints: [] },
+    },
+    'Ada Berg pointed office:production at 3 for the groups pilots, ward and 5 % of the endpoints; the others stay at 2.',
+  ],
+  [
     'what is published',
     {
       kind: 'release-published',

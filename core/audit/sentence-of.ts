@@ -67,7 +67,8 @@ const sentences: Readonly<Record<AuditKind, (entry: Teller) => string>> = {
       : `${e.actor} proposed ${releasedIn(e)}`,
   'release-signed': (e) => `${e.actor} brought a signature on ${releasedIn(e)}`,
   'release-published': (e) => `${e.actor} published ${e.listOf('published', 'role') || 'release metadata'}`,
-  'channel-changed': (e) => `${e.actor} pointed ${e.subject} at ${e.text('next', e.text('current'))}`,
+  'channel-changed': (e) =>
+    `${e.actor} pointed ${e.subject} at ${e.text('next') === '' ? e.text('current') : waveOf(e)}`,
   'admin-change': (e) =>
     e.is('acknowledged')
       ? `${e.actor} looks after an alarm`
@@ -95,6 +96,15 @@ function releasedIn(e: Teller): string {
     return `${e.subject}:${version}${content === version ? '' : `, again the image of ${content}`}`
   const retired = e.firstOf('retired', 'version')
   return retired === '' ? e.subject : `the retirement of ${e.subject}:${retired}`
+}
+
+function waveOf(e: Teller): string {
+  const first = [
+    ...(e.list('groups') === 'none' ? [] : [`the groups ${e.list('groups')}`]),
+    ...(e.list('endpoints') === 'none' ? [] : ['some by name']),
+    `${e.text('percent')} % of the endpoints`,
+  ]
+  return `${e.text('next')} for ${first.join(' and ')}; the others stay at ${e.text('current')}`
 }
 
 function decided(e: Teller): string {
