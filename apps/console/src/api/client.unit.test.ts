@@ -40,6 +40,12 @@ test('a proof that came too old is made anew, also when others were lost before 
   expect(signedOut.get()).toBe(before)
 })
 
+test('what was asked too fast is asked again when the site says so', async () => {
+  const answers = [() => refused(429, 'TOO_FAST'), () => new Response('{}')]
+  answer(() => answers.shift()?.() ?? Response.error())
+  expect((await send({ method: 'GET', path: '/me' })).status).toBe(200)
+})
+
 test('what a page asks while nobody is at it says so, and does not keep its person signed in', async () => {
   answer(() => new Response('{}'))
   await send({ method: 'GET', path: '/me' })
@@ -73,7 +79,7 @@ test('only who is not signed in, or has lost the key, is led to the sign-in', as
 })
 
 function refused(status: number, code: string): Response {
-  return Response.json({ code, message: 'no', ...(status === 503 && { retryAfter: 0 }) }, { status })
+  return Response.json({ code, message: 'no', ...(status !== 401 && { retryAfter: 0 }) }, { status })
 }
 
 /** @returns the signals that requests were made with */

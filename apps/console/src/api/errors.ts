@@ -28,8 +28,8 @@ export class ApiError extends CodedError {
     return this.status === 0 || this.status === 503
   }
 
-  /** True when the site as a whole is away or busy, and not what was asked of it. */
+  /** True when the site as a whole is away or busy, or has no more time for this sign-in, and it is not what was asked of it. */
   get isTrouble(): boolean {
-    return this.code === 'SITE_UNREACHABLE' || this.code === 'SITE_BUSY'
+    return ['SITE_UNREACHABLE', 'SITE_BUSY', 'TOO_FAST'].includes(this.code)
   }
 }
