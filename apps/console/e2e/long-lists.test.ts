@@ -36,6 +36,10 @@ beforeAll(async () => {
     select gen_random_uuid(), id, person_id, endpoint_id, 0, ended_at, '{"bytesFetched":0,"bytesLocal":0,"percentLocal":0,"cacheHits":0,"bytesWritten":1}',
       false, 1, now(), now(), 'desktop', 'office', '1', 'keep', '', 'streamed-disk', 'keep', 'ended'
     from sessions where endpoint_id is not null`)
+  await database.rows(`
+    insert into decisions (id, audit_index, at, person_id, workspace_id, zone, cause, decision)
+    select id, 0, now(), id, 'desktop', 'office', 'launch', '{"refused":[],"policyDigest":"","contextDigest":""}'
+    from people where login like 'person-%'`)
   visitors = undo.use(await startVisitors(site))
   ada = await visitors.visit()
   await signInAt(ada, 'ada')
@@ -73,6 +77,15 @@ test('of many copies of data some are drawn, the first in order, and more on dem
   await ada.getByRole('button', { name: 'Show 100 more of 300' }).click()
   await sees(ada.getByRole('row').nth(300), 'laptop-001')
   expect(await rows.count()).toBe(300)
+})
+
+test('a filter says among which decisions it looks', async () => {
+  await ada.goto('/admin/decisions')
+  await ada.getByLabel('Filter by person or workspace').fill('nobody')
+  await sees(ada.getByRole('status'), '0 of the latest 50')
+  await sees(ada.getByRole('main'), 'No decision among the latest 50 is about “nobody”.')
+  await ada.getByRole('button', { name: 'Older decisions' }).click()
+  await sees(ada.getByRole('status'), '0 of the latest 100')
 })
 
 test('somebody on the last page of people is found and put into another group', async () => {

@@ -36,6 +36,7 @@ export function DecisionsPage(): ReactElement {
   const all = [...newest, ...older]
   const shown = all.filter((record) => matches(record, wanted))
   const last = all.at(-1)
+  const hasOlder = newest.length >= pageSize && !complete
 
   const loadOlder = () =>
     more.run(async () => {
@@ -66,17 +67,22 @@ export function DecisionsPage(): ReactElement {
           onChange={(event) => setWanted(event.target.value)}
         />
         <span className="muted" role="status">
-          {shown.length} of {all.length}
+          {shown.length} of {hasOlder && 'the latest '}
+          {all.length}
         </span>
       </search>
-      {shown.length === 0 && <p className="muted">No decision here is about “{wanted}”.</p>}
+      {shown.length === 0 && (
+        <p className="muted">
+          No decision {hasOlder ? `among the latest ${all.length}` : 'here'} is about “{wanted}”.
+        </p>
+      )}
       <ul className="decisions">
         {shown.map((record) => (
           <DecisionRow key={record.id} record={record} />
         ))}
       </ul>
       {more.error !== undefined && <Problem error={more.error} />}
-      {newest.length >= pageSize && !complete && (
+      {hasOlder && (
         <button type="button" className="button" disabled={more.busy} onClick={loadOlder}>
           {more.busy ? 'Loading…' : 'Older decisions'}
         </button>
