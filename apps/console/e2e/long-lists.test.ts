@@ -88,6 +88,19 @@ test('a filter says among which decisions it looks', async () => {
   await sees(ada.getByRole('status'), '0 of the latest 100')
 })
 
+test('a name that is one long word stays within a dialog and a table', async () => {
+  const name = 'Wolfeschlegelsteinhausen'.repeat(4)
+  await ada.goto('/admin/people')
+  await ada.getByLabel('Search by name or user name').fill('person-299')
+  await ada.getByRole('button', { name: 'Edit Person 299' }).click()
+  await ada.getByRole('dialog').getByLabel('Name', { exact: true }).fill(name)
+  await ada.getByRole('button', { name: 'Save' }).click()
+  await ada.getByRole('button', { name: `Edit ${name}` }).click()
+  for (const box of [ada.getByRole('dialog'), ada.locator('.table-box')])
+    expect(await box.evaluate((it) => it.scrollWidth - it.clientWidth)).toBe(0)
+  await ada.keyboard.press('Escape')
+})
+
 test('somebody on the last page of people is found and put into another group', async () => {
   await ada.goto('/admin/people')
   await ada.getByLabel('Search by name or user name').fill('PERSON-300')
