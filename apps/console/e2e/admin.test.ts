@@ -141,6 +141,9 @@ test('two admins do not undo each other: what is based on an older policy, netwo
 
   await ada.getByRole('button', { name: 'Add a zone' }).click()
   const zoneDialog = ada.getByRole('dialog')
+  await zoneDialog.getByLabel('Name').fill('Ward 8')
+  await zoneDialog.getByRole('button', { name: 'Save' }).click()
+  await expectWrong(zoneDialog.getByLabel('Name'), 'Lower-case letters, digits and dashes, 40 at most.')
   await zoneDialog.getByLabel('Name').fill('office')
   await zoneDialog.getByRole('textbox', { name: 'Networks' }).fill('192.0.2.0/33')
   await zoneDialog.getByRole('button', { name: 'Save' }).click()

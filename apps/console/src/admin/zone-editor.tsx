@@ -138,7 +138,14 @@ function ZoneDialog(props: {
       <form onSubmit={submit}>
         <div className="dialog-body">
           {zone === undefined && (
-            <TextField label="Name" name="name" required pattern="[a-z][a-z0-9\-]{0,39}" autoComplete="off" />
+            <TextField
+              label="Name"
+              name="name"
+              required
+              pattern="[a-z][a-z0-9\-]{0,39}"
+              title="Lower-case letters, digits and dashes, 40 at most"
+              autoComplete="off"
+            />
           )}
           <fieldset className="choices">
             <legend>Kind</legend>
@@ -235,6 +242,7 @@ function BeaconFields({ beacon }: { readonly beacon: ZoneDefinition['beacon'] })
             defaultValue={beacon?.key}
             required
             pattern="[A-Za-z0-9_\-]{43}"
+            title="43 letters, digits, dashes and underscores"
             hint="As it prints when it starts."
             autoComplete="off"
             spellCheck={false}
