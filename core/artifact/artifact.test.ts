@@ -21,7 +21,7 @@ const chunk = 65_536
 
 /** 300 chunks and a bit: three pages of leaves, with holes, text and noise. */
 function disk(seed = 1): Uint8Array {
-  const bytes = new Uint8Array(300 * chunk + 1000)
+  const bytes = new Uint8Array(300 * chunk + 1024)
   bytes.set(noise(3 * chunk + 77, seed), 5 * chunk + 11)
   bytes.set(Buffer.alloc(20 * chunk, 'all work and no play '), 130 * chunk)
   bytes.set(noise(500, seed + 1), 300 * chunk + 500)
@@ -68,7 +68,7 @@ test('a disk reads as it was imported, at any place, and holes are holes', async
     ['hole', 121],
     ['data', 20],
     ['hole', 150],
-    ['data', 1000 / chunk],
+    ['data', 1024 / chunk],
   ])
 })
 

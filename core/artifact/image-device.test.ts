@@ -4,7 +4,7 @@ import { importDevice, memoryStore, noise, openDevice } from './artifact.fixture
 
 const chunk = 65_536
 /** The last chunk is not whole. */
-const content: Uint8Array = new Uint8Array(12 * chunk + 777)
+const content: Uint8Array = new Uint8Array(12 * chunk + 1024)
 content.set(noise(2 * chunk + 5000, 1), 3 * chunk - 100)
 content.set(Buffer.alloc(3 * chunk, 'over and over '), 8 * chunk)
 content.set(noise(500, 2), 12 * chunk + 200)

@@ -104,6 +104,7 @@ export interface ImportedImage {
 export async function importImage(options: ImportOptions): Promise<ImportedImage> {
   const { source, sealer, about, signal } = options
   const shape = { sizeBytes: Number(source.sizeBytes), chunkBytes: about.chunkBytes }
+  requireSectors(shape.sizeBytes, about.sectorBytes)
   // What cannot be signed in the end is found before anything is stored.
   encodeManifest(manifestOf(options, shape, { merkleRoot: '0'.repeat(64), storedChunks: 0, storedBytes: 0 }))
   await requireImportable(source, signal)
@@ -268,6 +269,18 @@ async function* dataOf(
     }
     covered = Math.max(covered, end)
   }
+}
+
+/** No machine reads the rest of a sector: what has one is no disk, or was cut off. */
+function requireSectors(sizeBytes: number, sectorBytes: number): void {
+  if (sizeBytes > 0 && sizeBytes % sectorBytes === 0) return
+  throw new ArtifactError(
+    'ARTIFACT_BAD_INPUT',
+    `expected a disk of whole sectors of ${sectorBytes} bytes, got ${sizeBytes} bytes`,
+    {
+      remedy: `Name a file that is a disk, or copy it again: it may be cut off. A raw disk that is to end with zeros is made so: truncate -s %${sectorBytes} FILE.`,
+    },
+  )
 }
 
 /** Looks through the source's tables, which it reads as they are needed: what is wrong late in them is found before anything is stored. */

@@ -273,6 +273,15 @@ const made =
     return [name]
   }
 
+/** What a program makes of a disk, as the one file that is left. */
+const packed =
+  (program: string, ...words: readonly string[]): Make =>
+  async () => {
+    await writeFile(at('disk'), Buffer.alloc(MiB, 'text '))
+    await run(program, words, { cwd: disks })
+    return readdir(disks)
+  }
+
 /** The same, of which `part` ends before its end. */
 const madeCut =
   (name: string, options: readonly string[] = [], part = name): Make =>
@@ -439,6 +448,18 @@ const refusals: readonly (readonly [what: string, code: string, make: Make])[] =
   ],
 
   ['raw: nothing', 'ARTIFACT_BAD_INPUT', of('disk.raw', new Uint8Array(0))],
+  ['raw: a text', 'ARTIFACT_BAD_INPUT', of('disk.raw', Buffer.from('Hello\n'))],
+  [
+    'raw: half a sector too much',
+    'ARTIFACT_BAD_INPUT',
+    async () => [...(await of('disk.raw', randomBytes(MiB + 512))()), '--sector', '4096'],
+  ],
+  ['raw: compressed by gzip', 'IMAGE_UNKNOWN_FORMAT', packed('gzip', 'disk')],
+  ['raw: compressed by bzip2', 'IMAGE_UNKNOWN_FORMAT', packed('bzip2', 'disk')],
+  ['raw: compressed by xz', 'IMAGE_UNKNOWN_FORMAT', packed('xz', 'disk')],
+  ['raw: compressed by zstd', 'IMAGE_UNKNOWN_FORMAT', packed('zstd', '-q', '--rm', 'disk')],
+  ['raw: an OVA', 'IMAGE_UNKNOWN_FORMAT', packed('tar', '-cf', 'disk.tar', '--remove-files', 'disk')],
+  ['raw: a VDI', 'IMAGE_UNKNOWN_FORMAT', made('disk.vdi', [], () => {})],
   ['raw: a folder', 'DISK_FILE_UNREADABLE', async () => ['.']],
   ['raw: not there', 'DISK_FILE_UNREADABLE', async () => ['absent.raw']],
   [
