@@ -13,6 +13,8 @@ export type ImagesErrorCode =
   | 'IMAGE_EXISTS'
   /** The image is not what it must be. */
   | 'IMAGE_DAMAGED'
+  /** The file was written to while it was imported. */
+  | 'IMAGE_SOURCE_CHANGED'
   /** The file to be written is there already. */
   | 'IMAGE_FILE_EXISTS'
 

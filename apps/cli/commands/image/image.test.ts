@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process'
+import { type ChildProcessByStdio, execFile, spawn } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import {
@@ -17,6 +17,8 @@ import {
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -60,21 +62,31 @@ function chunksOf(line: string): number {
   return (JSON.parse(line) as { chunks: unknown[] }).chunks.length
 }
 
-/** Imports `disk:1` until its journal names two packs, and kills that. @returns the journal's whole lines */
-async function importKilled(
+/** Imports `disk:1` until its journal names two packs. */
+async function importBegun(
   state: string,
   source: string,
   ...words: readonly string[]
-): Promise<readonly string[]> {
+): Promise<{ readonly child: ChildProcessByStdio<null, null, Readable>; readonly gone: Promise<unknown> }> {
   const child = spawn(trustcast, ['image', 'import', source, 'disk:1', ...words], {
     env: environment(state),
-    stdio: 'ignore',
+    stdio: ['ignore', 'ignore', 'pipe'],
   })
   const gone = once(child, 'exit')
   while ((await journalOf(state)).split('\n').length < 4) {
     if (child.exitCode !== null) throw new Error('the import ended by itself')
     await sleep(1)
   }
+  return { child, gone }
+}
+
+/** Kills that. @returns the journal's whole lines */
+async function importKilled(
+  state: string,
+  source: string,
+  ...words: readonly string[]
+): Promise<readonly string[]> {
+  const { child, gone } = await importBegun(state, source, ...words)
   child.kill('SIGKILL')
   await gone
   expect(child.signalCode).toBe('SIGKILL')
@@ -115,6 +127,20 @@ test('an import that was killed goes on, over a line that is torn, and anew when
   const anew = await image('two', 'import', at('disk.raw'), 'disk:1')
   expect(anew.stdout).not.toContain('Going on')
   expect(anew.stdout).toContain(' 0 of them known\n')
+})
+
+test('a disk that is written to while it is imported becomes no image', async () => {
+  await writeNoise(at('disk.raw'), 64)
+  const { child } = await importBegun('state', at('disk.raw'))
+  child.kill('SIGSTOP')
+  {
+    await using disk = await open(at('disk.raw'), 'r+')
+    await disk.write(Buffer.from('written by a machine'), 0)
+  }
+  child.kill('SIGCONT')
+  expect(await text(child.stderr)).toMatch(/^IMAGE_SOURCE_CHANGED: .*\n.*no machine uses it\.\n$/)
+  expect((await image('state', 'list')).stdout).not.toContain('disk')
+  await image('state', 'import', at('disk.raw'), 'disk:1')
 })
 
 test('an import into a registry that was killed goes on, and sends nothing of what the registry has', async () => {

@@ -112,8 +112,12 @@ async function runImport(
     journal,
     about,
     signal,
-    // First here: an image that is in the store and not known here could be neither used nor imported again.
-    beforeTag: (manifestDigest) => rememberMade(reference, manifestDigest),
+    beforeTag: async (manifestDigest) => {
+      const now = await stat(path)
+      if (now.size !== size || now.mtimeMs !== mtimeMs) throw sourceChanged(path)
+      // First here: an image that is in the store and not known here could be neither used nor imported again.
+      await rememberMade(reference, manifestDigest)
+    },
     onProgress: ({ bytesDone, sizeBytes, bytesStored }) =>
       progress.show(
         `${Math.floor((bytesDone / sizeBytes) * 100)} % of ${sizeText(sizeBytes)}, ${sizeText(bytesStored)} stored`,
@@ -121,6 +125,13 @@ async function runImport(
   })
   await journal.forget()
   return imported
+}
+
+/** Of a disk that a machine writes to meanwhile, each part is from another moment: its file systems are damaged. */
+function sourceChanged(path: string): ImagesError {
+  return new ImagesError('IMAGE_SOURCE_CHANGED', `${path} was written to while it was imported`, {
+    remedy: 'Import it again while no machine uses it.',
+  })
 }
 
 function diskOptions(words: Parsed, signal: AbortSignal) {
