@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import * as fc from 'fast-check'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { isCoded } from '#core/errors/coded-error.ts'
 import { buildVhd } from '#core/image/vhd/vhd.fixture.ts'
 import { openDiskFile } from './index.ts'
@@ -85,6 +85,21 @@ test.each([
   await rawDisk('disk.raw', 40 * mebibyte)
   await qemuImg('convert', '-f', 'raw', '-O', format, ...options, 'disk.raw', `disk.${format}`)
   await expectSame(`disk.${format}`, 'disk.raw')
+})
+
+test('what a disk is unpacked into has no name while it is read: of a process that is killed then nothing stays', async () => {
+  await rawDisk('disk.raw', 4 * mebibyte)
+  await qemuImg('convert', '-f', 'raw', '-O', 'qcow2', 'disk.raw', 'disk.qcow2')
+  await mkdir(join(folder, 'tmp'))
+  vi.stubEnv('TMPDIR', join(folder, 'tmp'))
+  try {
+    const { device } = await openDiskFile(at('disk.qcow2'))
+    await using disk = device
+    expect(await readdir(join(folder, 'tmp'))).toEqual([])
+    expect(await disk.read(0n, 10)).toEqual(Buffer.alloc(10, 1))
+  } finally {
+    vi.unstubAllEnvs()
+  }
 })
 
 test('a VMDK of several extents is read whole', async () => {

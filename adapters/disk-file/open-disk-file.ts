@@ -134,20 +134,12 @@ async function openConverted(
 ): Promise<BlockDevice> {
   await source[Symbol.asyncDispose]()
   const folder = await mkdtemp(join(tmpdir(), 'trustcast-convert-'))
-  const remove = (): Promise<void> => rm(folder, { recursive: true, force: true })
   try {
     const raw = join(folder, 'disk.raw')
     await convertToRaw(path, format, raw, signal)
-    const device = await openMapped(await fileSource(raw), raw, signal)
-    return {
-      ...device,
-      [Symbol.asyncDispose]: async () => {
-        await device[Symbol.asyncDispose]()
-        await remove()
-      },
-    }
-  } catch (error) {
-    await remove()
-    throw error
+    return await openMapped(await fileSource(raw), raw, signal)
+  } finally {
+    // It is there as long as it is open, and gone however this process ends.
+    await rm(folder, { recursive: true, force: true })
   }
 }
