@@ -3,24 +3,12 @@ import { dirname, resolve } from 'node:path'
 import type { Extent } from '#core/block/block-device.ts'
 import { readLayers } from './disk-layers.ts'
 import { DiskFileError } from './errors.ts'
-import { qemuImg, run } from './run-qemu-img.ts'
-
-/** What `qemu-img map` may print: some 500,000 extents. */
-const maximumOutputBytes = 67_108_864
+import { qemuImg, qemuMap } from './run-qemu-img.ts'
 
 /** Where a raw file has data, as the file system tells; undefined when nobody can say. */
 export async function mapRawFile(path: string, signal?: AbortSignal): Promise<readonly Extent[] | undefined> {
-  try {
-    const { stdout } = await run('qemu-img', ['map', '--output=json', '-f', 'raw', resolve(path)], {
-      maxBuffer: maximumOutputBytes,
-      signal,
-    })
-    const extents = JSON.parse(stdout) as readonly { readonly length: number; readonly zero: boolean }[]
-    return extents.map(({ length, zero }) => ({ length, kind: zero ? 'hole' : 'data' }))
-  } catch {
-    signal?.throwIfAborted()
-    return undefined
-  }
+  const parts = await qemuMap(['-f', 'raw', resolve(path)], signal)
+  return parts?.map(({ length, zero }) => ({ length, kind: zero ? 'hole' : 'data' }))
 }
 
 /**

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { DiskFileError } from './errors.ts'
 
-export const run = promisify(execFile)
+const run = promisify(execFile)
 
 /**
  * @param path the disk that it is about, for people
@@ -30,5 +30,31 @@ export async function qemuImg(args: readonly string[], path: string, signal?: Ab
       cause,
       remedy: 'Check the file with qemu-img check.',
     })
+  }
+}
+
+/** A part of a disk, in order. */
+interface Mapped {
+  readonly length: number
+  readonly zero: boolean
+  /** Where it is in the file; absent for what is compressed or is in none. */
+  readonly offset?: number
+}
+
+/** What `qemu-img map` may print: some 500,000 parts. */
+const maximumOutputBytes = 67_108_864
+
+/** @returns undefined when nobody can say */
+export async function qemuMap(
+  disk: readonly string[],
+  signal?: AbortSignal,
+): Promise<readonly Mapped[] | undefined> {
+  try {
+    const maxBuffer = maximumOutputBytes
+    const { stdout } = await run('qemu-img', ['map', '--output=json', ...disk], { maxBuffer, signal })
+    return JSON.parse(stdout) as readonly Mapped[]
+  } catch {
+    signal?.throwIfAborted()
+    return undefined
   }
 }
