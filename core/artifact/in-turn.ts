@@ -39,6 +39,6 @@ export async function inTurn<Source, T>(
   }
 }
 
-function isAway(error: unknown): boolean {
+export function isAway(error: unknown): boolean {
   return error instanceof BlobError && error.code === 'BLOB_UNAVAILABLE'
 }

@@ -138,7 +138,7 @@ interface Context {
 
 /** An image in one store, whose index is opened when it is first asked for and again after a failure. */
 function storeImage(blobs: BlobReader, context: Context): StoreImage {
-  const { counts, signal } = context
+  const { options, counts, signal } = context
   let opening: ReturnType<typeof openStoreIndex> | undefined
   const index = (): ReturnType<typeof openStoreIndex> => {
     opening ??= openStoreIndex(blobs, context)
@@ -157,7 +157,7 @@ function storeImage(blobs: BlobReader, context: Context): StoreImage {
       )
       opening = undefined
     },
-    ...upstreamChunks(blobs, counts, signal),
+    ...upstreamChunks(blobs, counts, options.stores.length === 1, signal),
   })
 }
 

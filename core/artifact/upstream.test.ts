@@ -1,6 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import type { BlobDigest, BlobReader } from '#core/blobs/index.ts'
+import { type BlobDigest, BlobError, type BlobReader } from '#core/blobs/index.ts'
 import { memoryStore, noise } from './artifact.fixture.ts'
 import { storedDigest } from './chunk.ts'
 import type { ChunkReader, ChunkReference, Wish } from './chunk-reader.ts'
@@ -42,10 +42,10 @@ function heldStore(): { readonly reader: BlobReader; readonly asked: Held[] } {
   return { reader: { ...memoryStore('held'), read }, asked }
 }
 
-function upstream() {
+function upstream(isOnly = true) {
   const { reader, asked } = heldStore()
   const counts: FetchCounts = { bytesFetched: 0, requests: 0, damaged: 0 }
-  return { asked, counts, chunks: upstreamChunks(reader, counts, new AbortController().signal) }
+  return { asked, counts, chunks: upstreamChunks(reader, counts, isOnly, new AbortController().signal) }
 }
 
 /** @returns whether what was read is what the store has there */
@@ -160,4 +160,25 @@ test('neighbours go by one request of at most 1 MiB, and one that is altered fai
     { value: true },
     { value: true },
   ])
+})
+
+test('what waits for its turn at a store that has gone away fails with it where there is another store, and only there', async () => {
+  const away = new BlobError('BLOB_UNAVAILABLE', 'it has not answered for too long')
+  for (const [isOnly, failed] of [
+    [true, 1],
+    [false, 25],
+  ] as const) {
+    const { asked, chunks } = upstream(isOnly)
+    const reads = numbers(0, 40).map((number) => read(chunks, chunk(number), { urgent: number < 20 }))
+    const settled = Promise.allSettled(reads)
+    await turn()
+    const [first] = asked
+    first!.fail(away)
+    await expect(reads[first!.offset / apart]).rejects.toBe(away)
+    const again = read(chunks, chunk(39))
+    await turn()
+    await answerAll(asked)
+    expect((await settled).filter(({ status }) => status === 'rejected').length).toBe(failed)
+    expect(await again).toBe(true)
+  }
 })

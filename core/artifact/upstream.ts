@@ -1,6 +1,7 @@
 import type { BlobReader } from '#core/blobs/blob-store.ts'
 import { type ChunkReader, type ChunkReference, type Take, verifyChunk } from './chunk-reader.ts'
 import { giveBack } from './give-back.ts'
+import { isAway } from './in-turn.ts'
 
 /** Requests to a store at once: a slow line is filled by many, and more help nobody. */
 const parallel = 16
@@ -29,9 +30,15 @@ export interface FetchCounts {
 /**
  * Reads chunks from a store: many requests at once, urgent ones first, neighbours together.
  *
+ * @param isOnly nobody else can be asked for what could not be read
  * @param signal ends all of it
  */
-export function upstreamChunks(blobs: BlobReader, counts: FetchCounts, signal: AbortSignal): ChunkReader {
+export function upstreamChunks(
+  blobs: BlobReader,
+  counts: FetchCounts,
+  isOnly: boolean,
+  signal: AbortSignal,
+): ChunkReader {
   const flights = new Map<string, Flight>()
   const urgent = new Map<string, Flight>()
   const ahead = new Map<string, Flight>()
@@ -49,6 +56,8 @@ export function upstreamChunks(blobs: BlobReader, counts: FetchCounts, signal: A
       giveBack(bytes)
     } catch (error) {
       for (const flight of run) fail(flight, error)
+      // That a store hangs is noticed late: what waits for its turn would wait as long again.
+      if (!isOnly && isAway(error)) for (const queue of [urgent, ahead]) failQueue(queue, flights, error)
     }
     // In the same turn: nobody joins a flight that has landed.
     for (const { chunk } of run) flights.delete(keyOf(chunk.pack, chunk.offset))
@@ -74,18 +83,11 @@ export function upstreamChunks(blobs: BlobReader, counts: FetchCounts, signal: A
     setImmediate(pump)
   }
 
-  const begin = (key: string, chunk: ChunkReference): Flight => {
-    const flight: Flight = { chunk, waiting: [] }
-    flights.set(key, flight)
-    ahead.set(key, flight)
-    return flight
-  }
-
   return {
     read: async (chunk, wish, take) => {
       signal.throwIfAborted()
       const key = keyOf(chunk.pack, chunk.offset)
-      const flight = flights.get(key) ?? begin(key, chunk)
+      const flight = flights.get(key) ?? begin(chunk, flights, ahead)
       const hurry = (): void => {
         // Unless it is on its way already.
         if (!ahead.delete(key)) return
@@ -98,6 +100,12 @@ export function upstreamChunks(blobs: BlobReader, counts: FetchCounts, signal: A
       return taken(flight, chunk, take, blobs.name)
     },
   }
+}
+
+function begin(chunk: ChunkReference, ...into: readonly Map<string, Flight>[]): Flight {
+  const flight: Flight = { chunk, waiting: [] }
+  for (const flights of into) flights.set(keyOf(chunk.pack, chunk.offset), flight)
+  return flight
 }
 
 function keyOf(pack: string, offset: number): string {
@@ -152,6 +160,14 @@ function settle(flight: Flight, bytes: Uint8Array, start: number, counts: FetchC
       reject(error)
     }
   }
+}
+
+function failQueue(queue: Map<string, Flight>, flights: Map<string, Flight>, error: unknown): void {
+  for (const [key, flight] of queue) {
+    flights.delete(key)
+    fail(flight, error)
+  }
+  queue.clear()
 }
 
 function fail({ waiting }: Flight, error: unknown): void {
