@@ -372,6 +372,19 @@ describe('a registry that', () => {
     await expect(openBad().references()).rejects.toMatchObject({ code: 'BLOB_WRONG_ANSWER' })
   })
 
+  test('does not take so much at once is told what to set', async () => {
+    answer = (request, response) => {
+      if (request.method === 'HEAD') response.writeHead(404).end()
+      else if (request.method === 'POST') response.writeHead(202, { location: '/upload' }).end()
+      // As nginx does: it does not wait for the body.
+      else response.writeHead(413, { connection: 'close' }).end('<html>413 Request Entity Too Large</html>')
+    }
+    await expect(openBad().put(digest, blob)).rejects.toMatchObject({
+      code: 'BLOB_BAD_STORE',
+      remedy: expect.stringContaining('client_max_body_size'),
+    })
+  })
+
   test.each(['https://192.0.2.1/upload', '//192.0.2.1/upload', ''])(
     'wants an upload at %j gets no bytes',
     async (location) => {
@@ -381,7 +394,10 @@ describe('a registry that', () => {
         if (request.method === 'HEAD') response.writeHead(404).end()
         else response.writeHead(202, { location }).end()
       }
-      await expect(openBad().put(digest, blob)).rejects.toMatchObject({ code: 'BLOB_WRONG_ANSWER' })
+      await expect(openBad().put(digest, blob)).rejects.toMatchObject({
+        code: 'BLOB_WRONG_ANSWER',
+        remedy: expect.stringContaining('X-Forwarded-Proto'),
+      })
       expect(methods).not.toContain('PUT')
     },
   )

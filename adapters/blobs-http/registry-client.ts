@@ -99,7 +99,14 @@ export class RegistryClient implements Disposable {
     const isAddress = location !== '' && URL.canParse(location, this.#own.origin)
     const url = isAddress ? new URL(location, this.#own.origin) : undefined
     if (url?.origin === this.#own.origin) return url.pathname + url.search
-    throw wrong(`expected an address at ${this.#own.origin}, got ${JSON.stringify(location.slice(0, 200))}`)
+    throw new BlobError(
+      'BLOB_WRONG_ANSWER',
+      `expected an address at ${this.#own.origin}, got ${JSON.stringify(location.slice(0, 200))}`,
+      {
+        remedy:
+          'Have whatever stands before the registry tell it how it was asked, by Host ($http_host in nginx) and X-Forwarded-Proto, or let the registry answer with relative addresses (http.relativeurls of docker-registry).',
+      },
+    )
   }
 
   [Symbol.dispose](): void {

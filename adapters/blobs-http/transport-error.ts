@@ -55,6 +55,12 @@ export function statusError({ status, headers, body }: HttpAnswer, what: string)
   if (status === 507) return new BlobError('BLOB_NO_SPACE', message)
   if (status === 408 || status === 425 || status === 429 || (status >= 500 && status !== 501)) {
     return new BlobError('BLOB_UNAVAILABLE', message)
+  if (status === 413) {
+    return new BlobError('BLOB_BAD_STORE', `${what}: larger than is taken there (status 413)`, {
+      remedy:
+        'Let whatever stands before the registry take bodies of any size: client_max_body_size 0 in nginx.',
+    })
+  }
   }
   if (status === 200) {
     return new BlobError('BLOB_BAD_STORE', `${what}: expected a part, got the whole blob`, {

@@ -8,6 +8,7 @@ import {
   defaultRetries,
   parseStoreAddress,
   retried,
+  retriedStore,
 } from '#core/blobs/index.ts'
 
 /** What a connection to a store needs beside its address. */
@@ -87,13 +88,13 @@ function onlyFor(host: string, { ca, credentials }: StoreOptions) {
   }
 }
 
-/** Opens a store to be written; a folder is made when it is not there. @throws {BlobError} */
+/** Opens a store to be written, by which one that is away for a minute only delays; a folder is made when it is not there. @throws {BlobError} */
 export async function openWriter(address: string, options: StoreOptions = {}): Promise<BlobStore> {
   const parsed = parseStoreAddress(address)
   if (parsed.kind === 'directory') return openDirectoryStore(parsed.path, { create: true })
   if (parsed.kind === 'registry') {
     const { openRegistry } = await import('#adapters/blobs-http/index.ts')
-    return openRegistry(parsed, onlyFor(new URL(parsed.url).host, options))
+    return retriedStore(openRegistry(parsed, onlyFor(new URL(parsed.url).host, options)), retrying)
   }
   throw new BlobError('BLOB_BAD_STORE', `${address} can only be read`, {
     remedy: 'Name the folder that the web server shows, or a registry.',

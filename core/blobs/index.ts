@@ -36,5 +36,5 @@ export {
   parseReference,
   requireReference,
 } from './reference.ts'
-export { defaultRetries, pauseMs, type RetryOptions, retried } from './retried.ts'
+export { defaultRetries, pauseMs, type RetryOptions, retried, retriedStore } from './retried.ts'
 export { isConfidential, parseStoreAddress, requireConfidential, type StoreAddress } from './store-address.ts'

@@ -1,4 +1,4 @@
-import type { BlobReader } from './blob-store.ts'
+import type { BlobReader, BlobStore } from './blob-store.ts'
 import { BlobError } from './errors.ts'
 
 /** How long and how often an upstream that is away is asked again. */
@@ -31,6 +31,22 @@ export function retried(reader: BlobReader, options: RetryOptions): BlobReader {
     manifest: (reference, signal) => repeat(() => reader.manifest(reference, signal), options, signal),
     references: (signal, name) => repeat(() => reader.references(signal, name), options, signal),
     [Symbol.asyncDispose]: () => reader[Symbol.asyncDispose](),
+  }
+}
+
+/**
+ * A store that is asked again likewise, so that an upload that was cut off is begun anew. Manifests are asked for once: of a store that
+ * is not there at all its person hears at once.
+ */
+export function retriedStore(store: BlobStore, options: RetryOptions): BlobStore {
+  return {
+    ...retried(store, options),
+    manifest: (reference, signal) => store.manifest(reference, signal),
+    size: (digest, signal) => repeat(() => store.size(digest, signal), options, signal),
+    put: (digest, bytes, signal) => repeat(() => store.put(digest, bytes, signal), options, signal),
+    tag: (reference, manifest, signal) =>
+      repeat(() => store.tag(reference, manifest, signal), options, signal),
+    untag: (reference, signal) => store.untag(reference, signal),
   }
 }
 

@@ -160,12 +160,39 @@ test('an import into a registry that was killed goes on, and sends nothing of wh
   await run('cmp', [at('copy.raw'), at('disk.raw')])
 })
 
-/** Passes bytes on to a port of this machine, and counts those that go there. */
-async function counting(port: number): Promise<AsyncDisposable & { port: number; sentBytes(): number }> {
+test('an upload that is cut off is begun anew', async () => {
+  await writeNoise(at('disk.raw'), 16)
+  await using registry = await startRegistry()
+  await using counted = await counting(registry.port, 3)
+  const store = ['--store', `oci+http://127.0.0.1:${counted.port}/images`]
+  await image('state', 'import', at('disk.raw'), 'disk:1', ...store)
+  expect(counted.cutsLeft()).toBe(0)
+  expect((await image('state', 'verify', 'disk:1', ...store)).stdout).toContain('is whole: 16.0 MiB verified')
+})
+
+/**
+ * Passes bytes on to a port of this machine, and counts those that go there.
+ *
+ * @param cuts so many connections are cut as soon as 3 MiB went over them
+ */
+async function counting(
+  port: number,
+  cuts = 0,
+): Promise<AsyncDisposable & { port: number; sentBytes(): number; cutsLeft(): number }> {
   let sent = 0
+  let cutsLeft = cuts
   const server = createServer((near) => {
     const far = connect(port, '127.0.0.1')
-    near.on('data', (bytes) => (sent += bytes.length))
+    let passed = 0
+    near.on('data', (bytes) => {
+      sent += bytes.length
+      passed += bytes.length
+      if (cutsLeft > 0 && passed > 3 * MiB) {
+        cutsLeft -= 1
+        near.destroy()
+        far.destroy()
+      }
+    })
     near.pipe(far).pipe(near)
     near.on('error', () => far.destroy())
     far.on('error', () => near.destroy())
@@ -175,6 +202,7 @@ async function counting(port: number): Promise<AsyncDisposable & { port: number;
   return {
     port: (server.address() as AddressInfo).port,
     sentBytes: () => sent,
+    cutsLeft: () => cutsLeft,
     [Symbol.asyncDispose]: async () => {
       server.close()
       await once(server, 'close')
