@@ -378,6 +378,20 @@ describe('nginx', () => {
     }
   })
 
+  test('whose certificate has ended is to have it renewed, if this computer has the right time', async () => {
+    const openssl = (...words: readonly string[]) => run('openssl', words, { cwd: pki.folder })
+    await openssl('req', '-new', '-key', pki.server.key, '-subj', '/CN=server', '-out', 'ended.csr')
+    const issuer = ['-CA', 'ca.pem', '-CAkey', 'ca.key']
+    await openssl('x509', '-req', '-in', 'ended.csr', ...issuer, '-days', '-1', '-out', 'ended.pem')
+    const server = { ...pki.server, cert: join(pki.folder, 'ended.pem') }
+    await using late = await startNginx(base, { ...pki, server })
+    await using reader = openHttpLayout(`https://localhost:${late.port}/`, { ca: pki.ca })
+    await expect(reader.manifest(image)).rejects.toMatchObject({
+      code: 'BLOB_BAD_STORE',
+      remedy: expect.stringMatching(/clock.*renewed/),
+    })
+  })
+
   test('that asks for a client certificate gets it', async () => {
     const name = own()
     await using store = await openFolder(name)

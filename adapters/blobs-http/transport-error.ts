@@ -5,6 +5,8 @@ import type { HttpAnswer } from './http-client.ts'
 const untrusted =
   /^(CERT_|ERR_TLS_CERT|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_CA|INVALID_PURPOSE|HOSTNAME_MISMATCH|PATH_LENGTH)/
 
+const outOfTime = /^CERT_(HAS_EXPIRED|NOT_YET_VALID)$/
+
 /** What went wrong on the way to a store and back. Whatever may pass by itself is BLOB_UNAVAILABLE. */
 export function transportError(error: unknown, origin: string): BlobError {
   if (error instanceof BlobError) return error
@@ -15,7 +17,9 @@ export function transportError(error: unknown, origin: string): BlobError {
   if (untrusted.test(code)) {
     return new BlobError('BLOB_BAD_STORE', message, {
       cause: error,
-      remedy: 'Name the certificate of the authority that this store is to be known by.',
+      remedy: outOfTime.test(code)
+        ? 'Check the clock of this computer; if it is right, have the certificate of the store renewed.'
+        : 'Name the certificate of the authority that this store is to be known by, and the store by a name that is in its certificate.',
     })
   }
   if (
@@ -51,16 +55,16 @@ export function statusError({ status, headers, body }: HttpAnswer, what: string)
   if (status === 401 || status === 403 || status === 407 || isCertificate) {
     return new BlobError('BLOB_DENIED', message)
   }
-  if (status === 416) return new BlobError('BLOB_WRONG_ANSWER', `${what}: the blob is shorter than expected`)
-  if (status === 507) return new BlobError('BLOB_NO_SPACE', message)
-  if (status === 408 || status === 425 || status === 429 || (status >= 500 && status !== 501)) {
-    return new BlobError('BLOB_UNAVAILABLE', message)
   if (status === 413) {
     return new BlobError('BLOB_BAD_STORE', `${what}: larger than is taken there (status 413)`, {
       remedy:
         'Let whatever stands before the registry take bodies of any size: client_max_body_size 0 in nginx.',
     })
   }
+  if (status === 416) return new BlobError('BLOB_WRONG_ANSWER', `${what}: the blob is shorter than expected`)
+  if (status === 507) return new BlobError('BLOB_NO_SPACE', message)
+  if (status === 408 || status === 425 || status === 429 || (status >= 500 && status !== 501)) {
+    return new BlobError('BLOB_UNAVAILABLE', message)
   }
   if (status === 200) {
     return new BlobError('BLOB_BAD_STORE', `${what}: expected a part, got the whole blob`, {

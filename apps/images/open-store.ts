@@ -106,7 +106,10 @@ export async function openFolder(address: string): Promise<DirectoryStore> {
   const parsed = parseStoreAddress(address)
   if (parsed.kind === 'directory') return openDirectoryStore(parsed.path)
   throw new BlobError('BLOB_BAD_STORE', `${address} is not a folder`, {
-    remedy: 'A registry collects what nobody names by its own means.',
+    remedy:
+      parsed.kind === 'http'
+        ? 'Name the folder that the web server shows.'
+        : 'A registry takes names away and collects by its own means: see docs/disks.md, “Cleaning up”.',
   })
 }
 
