@@ -7,6 +7,7 @@ import {
   type BlobStore,
   defaultRetries,
   parseStoreAddress,
+  type RetryOptions,
   retried,
   retriedStore,
 } from '#core/blobs/index.ts'
@@ -17,12 +18,14 @@ export interface StoreOptions {
   readonly ca?: string
   /** Shown to this host and no other; with its port, where it has one. */
   readonly credentials?: { readonly user: string; readonly password: string; readonly host: string }
+  /** Told once when a store stays away for more than a moment and is asked again. */
+  readonly onAway?: (error: BlobError) => void
 }
 
 /** Opens a store to be read. A store that is away for a minute only delays. @throws {BlobError} */
 export async function openReader(address: string, options: StoreOptions = {}): Promise<BlobReader> {
   const store = await openUpstream(address, options)
-  return 'pin' in store ? store : retried(store, retrying)
+  return 'pin' in store ? store : retried(store, retrying(options))
 }
 
 /** Opens a store to be read by whoever asks others while it is away, and later again. @throws {BlobError} */
@@ -94,7 +97,7 @@ export async function openWriter(address: string, options: StoreOptions = {}): P
   if (parsed.kind === 'directory') return openDirectoryStore(parsed.path, { create: true })
   if (parsed.kind === 'registry') {
     const { openRegistry } = await import('#adapters/blobs-http/index.ts')
-    return retriedStore(openRegistry(parsed, onlyFor(new URL(parsed.url).host, options)), retrying)
+    return retriedStore(openRegistry(parsed, onlyFor(new URL(parsed.url).host, options)), retrying(options))
   }
   throw new BlobError('BLOB_BAD_STORE', `${address} can only be read`, {
     remedy: 'Name the folder that the web server shows, or a registry.',
@@ -113,8 +116,19 @@ export async function openFolder(address: string): Promise<DirectoryStore> {
   })
 }
 
-const retrying = {
-  ...defaultRetries,
-  sleep: (ms: number, signal?: AbortSignal) => sleep(ms, undefined, { signal }),
-  random: Math.random,
+/** By then it was asked for about a second. */
+const momentFailures = 4
+
+function retrying({ onAway }: StoreOptions): RetryOptions {
+  let isTold = false
+  return {
+    ...defaultRetries,
+    sleep: (ms, signal) => sleep(ms, undefined, { signal }),
+    random: Math.random,
+    onFailure: (failures, error) => {
+      if (isTold || failures < momentFailures) return
+      isTold = true
+      onAway?.(error)
+    },
+  }
 }

@@ -11,6 +11,8 @@ export interface RetryOptions {
   sleep(milliseconds: number, signal?: AbortSignal): Promise<unknown>
   /** From 0 to below 1. */
   random(): number
+  /** Told of each failure after which it is asked again. */
+  onFailure?(failures: number, error: BlobError): void
 }
 
 /** With these an upstream that is gone for a minute only delays: the pauses add up to between 66 and 133 seconds. */
@@ -58,6 +60,7 @@ async function repeat<T>(ask: () => Promise<T>, options: RetryOptions, signal?: 
       if (!(error instanceof BlobError) || error.code !== 'BLOB_UNAVAILABLE') throw error
       failures++
       if (failures >= options.attempts) throw error
+      options.onFailure?.(failures, error)
     }
     await pause(pauseMs(failures, options), options, signal)
   }

@@ -23,7 +23,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { buildVhd } from '#core/image/vhd/vhd.fixture.ts'
-import { startRegistry } from '../../../../interop/blob-servers.rig.ts'
+import { freePort, startRegistry } from '../../../../interop/blob-servers.rig.ts'
 
 /** Importing, verifying and exporting by the command line: what is killed goes on, and what is bad leaves nothing. */
 
@@ -158,6 +158,16 @@ test('an import into a registry that was killed goes on, and sends nothing of wh
   expect((await image('state', 'verify', 'disk:1', ...store)).stdout).toContain('is whole: 64.0 MiB verified')
   await image('state', 'export', 'disk:1', at('copy.raw'), ...store)
   await run('cmp', [at('copy.raw'), at('disk.raw')])
+})
+
+test('that a store is away and asked again is said', async () => {
+  const store = `oci+http://127.0.0.1:${await freePort()}/images`
+  const child = spawn(trustcast, ['image', 'list', '--store', store], { stdio: ['ignore', 'ignore', 'pipe'] })
+  const gone = once(child, 'exit')
+  const [said] = (await once(child.stderr, 'data')) as [Buffer]
+  expect(said.toString()).toMatch(/^BLOB_UNAVAILABLE: .*ECONNREFUSED.*\nIt is asked again, .*\.\n$/)
+  child.kill('SIGTERM')
+  await gone
 })
 
 test('an upload that is cut off is begun anew', async () => {

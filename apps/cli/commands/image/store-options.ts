@@ -2,8 +2,10 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { ParseArgsOptionsConfig } from 'node:util'
 import type { StoreOptions } from '#apps/images/open-store.ts'
+import { BlobError } from '#core/blobs/index.ts'
 import { usage } from '../../cli-error.ts'
 import type { Parsed } from '../../command.ts'
+import { warn } from '../../error-text.ts'
 import { readCertificates } from '../../read-text.ts'
 
 /** What every command that reads or writes a store takes. */
@@ -36,6 +38,8 @@ export async function storeOptions(words: Parsed): Promise<StoreOptions> {
   return {
     ...(ca !== undefined && { ca: await readCertificates(ca) }),
     ...(login !== undefined && { credentials: parseLogin(login) }),
+    onAway: ({ code, message, cause }) =>
+      warn(new BlobError(code, message, { cause, remedy: 'It is asked again, for one to two minutes.' })),
   }
 }
 
