@@ -130,14 +130,24 @@ export class HttpClient implements Disposable {
     const { host = '', port, timeout = 0, protocol } = this.#fixed
     const isTls = protocol === 'https:'
     const address = { host: host ?? '', port: Number(port ?? (isTls ? 443 : 80)), timeout, onread }
-    if (!isTls) return connectTcp(address)
-    return connectTls({
-      ...address,
-      secureContext: this.#secureContext(),
-      rejectUnauthorized: true,
-      servername: isIP(address.host) === 0 ? address.host : '',
-      ALPNProtocols: ['http/1.1'],
-    })
+    const socket = isTls
+      ? connectTls({
+          ...address,
+          secureContext: this.#secureContext(),
+          rejectUnauthorized: true,
+          servername: isIP(address.host) === 0 ? address.host : '',
+          ALPNProtocols: ['http/1.1'],
+        })
+      : connectTcp(address)
+    this.#limitConnecting(socket)
+    return socket
+  }
+
+  /** Of a connection that is being made Node overlooks the first silence: what waits for it counts as being written. */
+  #limitConnecting(socket: Socket): void {
+    const limit = setTimeout(() => socket.destroy(silent(this.origin)), this.#fixed.timeout)
+    const clear = () => clearTimeout(limit)
+    socket.once(this.#fixed.protocol === 'https:' ? 'secureConnect' : 'connect', clear).once('close', clear)
   }
 
   #secureContext(): SecureContext {
@@ -173,7 +183,8 @@ export class HttpClient implements Disposable {
     signal?.addEventListener('abort', abort, { once: true })
     outgoing.on('error', fail)
     outgoing.on('timeout', () => fail(silent(this.origin)))
-    outgoing.on('socket', () => {
+    outgoing.on('socket', (socket) => {
+      if (!outgoing.reusedSocket) this.#limitConnecting(socket)
       // From here on, not while it waits for a connection that others use.
       deadline ??= setTimeout(() => fail(silent(this.origin)), totalMs(request))
     })
