@@ -5,12 +5,14 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { sql } from 'kysely'
 import { Client } from 'pg'
 import { expect, test } from 'vitest'
 import { startPostgres } from '#adapters/postgres-embedded/index.ts'
 import { isAway, migrate, openStore, type StoreAddress } from '#adapters/store-postgres/index.ts'
 import { storeContract } from '#adapters/store-postgres/store.contract.ts'
 import type { TestServer } from '#adapters/store-postgres/store-under-test.rig.ts'
+import { disposable } from '#apps/site/open-site.ts'
 
 /** The store keeps its promises on the embedded PostgreSQL over a unix socket and on Debian's over TCP. */
 
@@ -29,6 +31,26 @@ test('a wrong password, an unknown database and a malformed address are no reaso
     expect(() => openStore({ url: malformed })).toThrow(
       expect.objectContaining({ code: 'STORE_URL_MALFORMED' }),
     )
+  }
+})
+
+test('a connection that is left without an answer is given to nobody else, and a server does not wait long for a node that is gone', async () => {
+  await using server = await startDebian()
+  const { url } = server.address as { url: string }
+  await using store = disposable(openStore({ url: `${url}?query_timeout=500` }))
+  const asked = sql<{
+    pid: number
+    patience: string
+  }>`select pg_backend_pid() pid, current_setting('tcp_user_timeout') patience`
+  const answer = async () => (await asked.execute(store.db)).rows[0]
+  const first = await answer()
+  expect(first?.patience).toBe('25000')
+  process.kill(first!.pid, 'SIGSTOP')
+  try {
+    await expect(answer()).rejects.toSatisfy(isAway)
+    expect((await answer())?.pid).not.toBe(first!.pid)
+  } finally {
+    process.kill(first!.pid, 'SIGCONT')
   }
 })
 

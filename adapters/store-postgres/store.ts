@@ -78,6 +78,11 @@ function openPool(config: PoolConfig): Pool {
   // which the pool tells, or working, which only the connection itself tells: beside the failure of its query.
   pool.on('error', () => {})
   pool.on('connect', (client) => client.on('error', () => {}))
+  // Where an answer did not come in time it is still waited for on its connection: whoever was given that next would wait in vain, too, until
+  // the kernel gives up after a quarter of an hour. So it takes when a database on another machine goes away without a word.
+  pool.on('release', (_, client) => {
+    if ('readyForQuery' in client && client.readyForQuery === false) void client.end()
+  })
   return pool
 }
 
@@ -87,6 +92,9 @@ function connectionConfig(address: StoreAddress): ClientConfig {
     connectionTimeoutMillis: 3_000,
     statement_timeout: 15_000,
     query_timeout: 15_000,
+    // Of a node whose machine is gone the server lets go what it held: the others wait for that. Unix sockets need none of it.
+    options:
+      '-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=25000',
   }
   if ('host' in address) return { ...common, ...address }
   if (!/^postgres(ql)?:\/\//.test(address.url) || !URL.canParse(address.url)) {
