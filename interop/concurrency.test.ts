@@ -1,4 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto'
+import { readdir } from 'node:fs/promises'
 import { sql, type Transaction, type Updateable } from 'kysely'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import {
@@ -48,6 +49,14 @@ beforeAll(async () => {
   hostId = await addHost(nodes.one)
 })
 afterAll(() => nodes[Symbol.asyncDispose]())
+
+test('nodes that begin at once in an empty folder are one site', async () => {
+  const { one, two } = nodes
+  expect(keysOf(two)).toEqual(keysOf(one))
+  expect(one.imageSecret).toHaveLength(32)
+  const left = await readdir(one.config.state, { recursive: true })
+  expect(left.filter((name) => name.includes('partial'))).toEqual([])
+})
 
 test('a brake that is to be let go holds up no re-decision; whoever watches lets go, and what it held back is decided', async () => {
   const { one } = nodes
@@ -272,6 +281,17 @@ test('while endpoints wait at a node that has begun, no other node counts them a
   await expect.poll(isSilent).toBe(true)
   stopped.abort()
 })
+
+/** All that a site is known by. */
+function keysOf({ siteId, authority, auditKey, directorKey, routeKey, imageSecret }: Site) {
+  return [
+    siteId,
+    authority.intermediatePem,
+    auditKey,
+    Buffer.from(imageSecret).toString('hex'),
+    ...[directorKey, routeKey].map((key) => key.export({ format: 'pem', type: 'pkcs8' })),
+  ].map(String)
+}
 
 test('of two links to set the site up at once one makes an admin', async () => {
   const { one, two } = nodes

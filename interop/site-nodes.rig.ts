@@ -52,7 +52,7 @@ export async function openNodes(): Promise<SiteNodes> {
     return openSite(config, store, pino({ level: 'silent' }), stopped.signal)
   }
   await migrate(server.connection)
-  const [one, two] = [await open(), await open()]
+  const [one, two] = await Promise.all([open(), open()])
   undo.defer(() => stopped.abort())
   const held = undo.move()
   return {

@@ -51,8 +51,7 @@ export async function createAuthority(options: {
   const { dir, siteName, now } = options
   if (siteName.length < 1 || siteName.length > 50)
     throw new PkiError('PKI_BAD_NAME', `expected a site name of 1 to 50 characters, got ${siteName.length}`)
-  if (await stat(dir).catch(() => undefined))
-    throw new PkiError('PKI_AUTHORITY_EXISTS', `${dir} exists already`)
+  if (await stat(dir).catch(() => undefined)) throw existsAlready(dir)
   const root = createSigningKey()
   const certificate = await certify({
     subject: nameOf(siteName, 'root'),
@@ -64,13 +63,15 @@ export async function createAuthority(options: {
     from: now,
     lifetimeMs: rootLifetimeMs,
   })
-  const partial = `${dir}.partial`
-  await rm(partial, { recursive: true, force: true })
+  const partial = `${dir}.${randomUUID()}.partial`
   await mkdir(partial, { recursive: true, mode: 0o700 })
   await writeDurably(join(partial, 'root.key'), root.pem)
   await writeDurably(join(partial, 'root.pem'), certificate)
   await renewIntermediate({ dir: partial, now })
-  await rename(partial, dir)
+  await rename(partial, dir).catch(async (error: NodeJS.ErrnoException) => {
+    await rm(partial, { recursive: true })
+    throw error.code === 'ENOTEMPTY' ? existsAlready(dir) : error
+  })
   await flush(dirname(dir))
   return openAuthority(dir)
 }
@@ -230,6 +231,10 @@ async function readPart(path: string): Promise<string | undefined> {
     if (error.code === 'ENOENT') return undefined
     throw error
   })
+}
+
+function existsAlready(dir: string): PkiError {
+  return new PkiError('PKI_AUTHORITY_EXISTS', `${dir} exists already`)
 }
 
 /** Several nodes may do it at once: each has a partial file of its own. It belongs to whom the folder belongs. */

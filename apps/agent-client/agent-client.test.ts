@@ -13,6 +13,7 @@ import {
   parseToken,
   serverTls,
 } from '#adapters/pki-x509/index.ts'
+import { exportPublic } from '#core/channel/index.ts'
 import { FakeSite, agentId as id, issue, issueFor } from './fake-site.rig.ts'
 import { connectToSite, enrolAgent, keepRenewed, loadX25519Key, readIdentity, replaceFile } from './index.ts'
 
@@ -231,6 +232,16 @@ test('a certificate past half of its life is renewed with a new key, and used fr
   expect(after).toMatchObject({ id, chainPem: await renewed.promise })
   stop.abort()
   await renewing
+})
+
+test('a key that several processes ask for at once, for the first time, is one', async () => {
+  const path = join(folder, 'seal-key')
+  for (const purpose of [undefined, 'seal-key']) {
+    const keys = await Promise.all(Array.from({ length: 8 }, () => loadX25519Key(path, purpose)))
+    const known = await Promise.all(keys.map(async ({ publicKey }) => exportPublic(publicKey)))
+    expect(new Set(known.map((key) => Buffer.from(key).toString('hex'))).size).toBe(1)
+  }
+  expect((await readdir(folder)).filter((name) => name.startsWith('seal-key'))).toEqual(['seal-key'])
 })
 
 test('a file that several replace at once is whole, and nothing else is left', async () => {

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { link, lstat, mkdir, open, readFile, rm, writeFile } from 'node:fs/promises'
+import { lstat, mkdir, open, readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { type HostSeal, isSealed, openKey, sealKey } from '#core/identity/sealed-key.ts'
 import { AgentError } from './agent-error.ts'
+import { makeFile } from './make-file.ts'
 
 /**
  * Private keys of endpoints in files are encrypted for the machine: under a secret that is kept apart from them, and the machine's id.
@@ -63,27 +64,13 @@ async function readSecret(path: string): Promise<Buffer | undefined> {
   })
 }
 
-/** Linked into place: of several that make it at once all use the first. */
 async function makeSecret(path: string): Promise<Buffer> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o755 })
-  const own = `${path}.${randomBytes(8).toString('hex')}`
-  try {
-    await writeFile(own, randomBytes(secretBytes).toString('base64url'), {
-      mode: 0o600,
-      flag: 'wx',
-      flush: true,
-    })
-    await link(own, path).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EEXIST') throw error
-    })
-    // Keys are sealed under it next: a loss of power must not leave those alone.
-    for (const folder of [dirname(path), dirname(dirname(path))]) {
-      await using names = await open(folder)
-      await names.sync()
-    }
-  } finally {
-    await rm(own, { force: true })
-  }
+  const folder = dirname(path)
+  await mkdir(folder, { recursive: true, mode: 0o755 })
+  await makeFile(path, randomBytes(secretBytes).toString('base64url'))
+  // Keys are sealed under it next: a loss of power must not leave those alone.
+  await using above = await open(dirname(folder))
+  await above.sync()
   const secret = await readSecret(path)
   if (secret !== undefined) return secret
   throw new AgentError('AGENT_HOST_SECRET_MISSING', `${path} was removed while it was made`)

@@ -1,11 +1,13 @@
-import { open, readFile, rename } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { type CryptoKeyPair, exportPrivate, generateX25519, importPrivate } from '#core/channel/index.ts'
 import { isSealed } from '#core/identity/sealed-key.ts'
 import { AgentError } from './agent-error.ts'
+import { replaceFile } from './agent-identity.ts'
 import { openOnHost, sealOnHost } from './host-seal.ts'
+import { makeFile } from './make-file.ts'
 
 /**
- * An agent's own X25519 key, made when it is first asked for.
+ * An agent's own X25519 key, made when it is first asked for: of several processes that ask at once all have one.
  *
  * @param path in a folder that exists; the 32 private bytes are kept there, 0600, in base64url
  * @param purpose when given, they are encrypted for this machine; a key that an older version left in the clear is so from then on
@@ -17,12 +19,15 @@ export async function loadX25519Key(path: string, purpose?: string): Promise<Cry
     if (error.code === 'ENOENT') return undefined
     throw error
   })
-  const isInTheClear = text !== undefined && purpose !== undefined && !isSealed(text)
-  const clear =
-    text === undefined || purpose === undefined ? text?.trim() : await openOnHost(text.trim(), purpose)
-  const raw = clear === undefined ? await fresh() : Buffer.from(clear, 'base64url')
+  if (text === undefined) {
+    const { privateKey } = await generateX25519(true)
+    await makeFile(path, await stored(await exportPrivate(privateKey), purpose))
+    return loadX25519Key(path, purpose)
+  }
+  const clear = purpose === undefined ? text.trim() : await openOnHost(text.trim(), purpose)
+  const raw = Buffer.from(clear, 'base64url')
   if (raw.length === 32) {
-    if (text === undefined || isInTheClear) await keep(path, raw, purpose)
+    if (purpose !== undefined && !isSealed(text)) await replaceFile(path, await stored(raw, purpose))
     return importPrivate(raw)
   }
   throw new AgentError('AGENT_KEY_DAMAGED', `expected 32 bytes in base64url in ${path}, got ${raw.length}`, {
@@ -30,20 +35,7 @@ export async function loadX25519Key(path: string, purpose?: string): Promise<Cry
   })
 }
 
-async function fresh(): Promise<Uint8Array> {
-  return exportPrivate((await generateX25519(true)).privateKey)
-}
-
-/** Written aside and moved, so that a crash leaves a whole key or none. */
-async function keep(path: string, raw: Uint8Array, purpose: string | undefined): Promise<void> {
+async function stored(raw: Uint8Array, purpose: string | undefined): Promise<string> {
   const text = Buffer.from(raw).toString('base64url')
-  const file = await open(`${path}.new`, 'w', 0o600)
-  try {
-    await file.chmod(0o600)
-    await file.writeFile(purpose === undefined ? text : await sealOnHost(text, purpose))
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-  await rename(`${path}.new`, path)
+  return purpose === undefined ? text : sealOnHost(text, purpose)
 }

@@ -1,8 +1,9 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { AgentLog } from '#apps/agent-client/index.ts'
+import { makeFile } from '#apps/agent-client/make-file.ts'
 import { startBeacon } from './beacon.ts'
 
 /** The configuration file of a beacon. */
@@ -39,9 +40,7 @@ async function beaconKeyIn(dir: string): Promise<KeyObject> {
   await mkdir(dir, { recursive: true, mode: 0o700 })
   const { privateKey } = generateKeyPairSync('ed25519')
   const fresh = privateKey.export({ format: 'pem', type: 'pkcs8' })
-  await writeFile(path, fresh, { mode: 0o600, flag: 'wx' }).catch((error: unknown) => {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
-  })
+  await makeFile(path, String(fresh))
   return createPrivateKey(await readFile(path, 'utf8'))
 }
 

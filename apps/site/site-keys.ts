@@ -1,8 +1,9 @@
 import { createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
-import { access, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { access, mkdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { type Authority, createAuthority, openAuthority } from '#adapters/pki-x509/index.ts'
+import { type Authority, createAuthority, openAuthority, PkiError } from '#adapters/pki-x509/index.ts'
 import { type Db, readCheckpoint } from '#adapters/store-postgres/index.ts'
+import { makeFile } from '#apps/agent-client/make-file.ts'
 import { encodeVerifierKey } from '#core/audit/index.ts'
 import { CodedError } from '#core/errors/coded-error.ts'
 import { type AuditLog, openAuditLog } from './audit-log.ts'
@@ -120,19 +121,17 @@ function pathOf(config: SiteConfig, name: SiteKeyName): string {
 async function makeKey(config: SiteConfig, name: SiteKeyName): Promise<void> {
   const path = pathOf(config, name)
   if (name === 'pki') {
-    await createAuthority({ dir: path, siteName: config.name, now: Date.now() })
+    await createAuthority({ dir: path, siteName: config.name, now: Date.now() }).catch((error: unknown) => {
+      if (!(error instanceof PkiError && error.code === 'PKI_AUTHORITY_EXISTS')) throw error
+    })
     return
   }
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   const fresh =
     name === 'images'
       ? randomBytes(32).toString('base64url')
-      : generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' })
-  await writeFile(path, fresh, { mode: 0o600, flag: 'wx', flush: true }).catch(
-    (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EEXIST') throw error
-    },
-  )
+      : String(generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }))
+  await makeFile(path, fresh)
 }
 
 async function readKey(config: SiteConfig, name: Exclude<SiteKeyName, 'pki' | 'images'>): Promise<KeyObject> {
