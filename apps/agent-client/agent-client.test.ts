@@ -15,7 +15,18 @@ import {
 } from '#adapters/pki-x509/index.ts'
 import { exportPublic } from '#core/channel/index.ts'
 import { FakeSite, agentId as id, issue, issueFor } from './fake-site.rig.ts'
-import { connectToSite, enrolAgent, keepRenewed, loadX25519Key, readIdentity, replaceFile } from './index.ts'
+import {
+  AgentError,
+  backoff,
+  connectToSite,
+  enrolAgent,
+  isRefusal,
+  keepRenewed,
+  loadX25519Key,
+  readIdentity,
+  replaceFile,
+} from './index.ts'
+import { untilAnother } from './keep-renewed.ts'
 
 const silent = { info: () => undefined, warn: () => undefined }
 let folder: string
@@ -232,6 +243,16 @@ test('a certificate past half of its life is renewed with a new key, and used fr
   expect(after).toMatchObject({ id, chainPem: await renewed.promise })
   stop.abort()
   await renewing
+})
+
+test('who is refused asks less and less often, but at once with another identity; who is told to wait does not', async () => {
+  const said = (siteCode: string) => isRefusal(new AgentError('AGENT_SITE_REFUSED', '', { siteCode }))
+  expect(['ENDPOINT_REFUSED', 'NOT_ALLOWED', 'TPM_QUOTE_FORGED'].map(said)).not.toContain(false)
+  expect(['SITE_BUSY', 'TOO_FAST'].map(said)).not.toContain(true)
+  expect(backoff(20, 600_000)).toBeGreaterThan(backoff(20))
+  const waiting = untilAnother(dir(), 3_600_000, stop.signal)
+  await enrol()
+  await waiting
 })
 
 test('a key that several processes ask for at once, for the first time, is one', async () => {

@@ -29,3 +29,11 @@ export class AgentError extends CodedError<AgentErrorCode> {
     this.siteCode = options.siteCode
   }
 }
+
+/** Answers of a site that says so again when it is asked again, until somebody has done something: unlike that it is busy. */
+export function isRefusal(error: unknown): error is AgentError {
+  if (!(error instanceof AgentError) || error.code !== 'AGENT_SITE_REFUSED') return false
+  return error.siteCode !== undefined && !passing.has(error.siteCode)
+}
+
+const passing: ReadonlySet<string> = new Set(['SITE_BUSY', 'SITE_BROKEN', 'TOO_FAST'])

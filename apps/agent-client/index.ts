@@ -1,4 +1,4 @@
-export { AgentError, type AgentErrorCode } from './agent-error.ts'
+export { AgentError, type AgentErrorCode, isRefusal } from './agent-error.ts'
 export { type AgentIdentity, hasNoIdentity, readIdentity, replaceFile } from './agent-identity.ts'
 export type { AgentLog } from './agent-log.ts'
 export { backoff } from './backoff.ts'

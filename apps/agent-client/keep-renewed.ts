@@ -1,7 +1,10 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { clientTls, createIdentityKey, renewAt, validityOf } from '#adapters/pki-x509/index.ts'
 import { renewAnswer } from '#core/api/admin.ts'
 import { requestHash } from '#core/tpm/index.ts'
+import { isRefusal } from './agent-error.ts'
 import { type AgentIdentity, readIdentity, writeIdentity } from './agent-identity.ts'
 import type { AgentLog } from './agent-log.ts'
 import { backoff } from './backoff.ts'
@@ -10,6 +13,10 @@ import { checkCertificate } from './enrol-agent.ts'
 import { quoteOver } from './quote-over.ts'
 import { postJson } from './request-json.ts'
 import { saidOnce } from './said-once.ts'
+import { steadyMs } from './steady-clock.ts'
+
+const longestRefusedMs = 15 * 60_000
+const lookMs = 2_000
 
 export interface Renewal {
   readonly dir: string
@@ -23,7 +30,7 @@ export interface Renewal {
 /**
  * Renews the agent's certificate at half of its life, each time with a new key, until the signal. While the site does
  * not answer it tries again and again, also after the certificate has expired: an endpoint comes back then, and of others
- * the clock may have been wrong.
+ * the clock may have been wrong. One that the site refuses tries less often the longer it goes on, and at once with another identity.
  */
 export async function keepRenewed(
   { dir, onRenewed, onFailed, log: every }: Renewal,
@@ -41,8 +48,20 @@ export async function keepRenewed(
       if (signal.aborted) return
       log.warn({ err: error }, 'the certificate was not renewed')
       onFailed?.(error)
-      await sleep(backoff(failures++), undefined, { signal }).catch(() => undefined)
+      // A TPM and a site that has refused need not be asked every quarter of a minute.
+      const pauseMs = backoff(failures++, isRefusal(error) ? longestRefusedMs : undefined)
+      await untilAnother(dir, pauseMs, signal)
     }
+  }
+}
+
+/** Waits for so long, by a clock that goes on while the machine sleeps; ends at once when the folder is given another identity. */
+export async function untilAnother(dir: string, waitMs: number, signal: AbortSignal): Promise<void> {
+  const read = async (): Promise<string> => readFile(join(dir, 'agent.json'), 'utf8').catch(() => '')
+  const [until, before] = [steadyMs() + waitMs, await read()]
+  for (let left = waitMs; left > 0 && !signal.aborted; left = until - steadyMs()) {
+    await sleep(Math.min(lookMs, left), undefined, { signal }).catch(() => undefined)
+    if ((await read()) !== before) return
   }
 }
 

@@ -7,6 +7,7 @@ import {
   type AgentIdentity,
   type AgentLog,
   connectToSite,
+  isRefusal,
   keepRenewed,
   loadX25519Key,
   postJson,
@@ -103,7 +104,7 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
   const path = pathWatch(options)
   const site = connectAgent(options, { sealKey, leases, reporter, path, noted: noted.resolve }, stop.signal)
   const onFailed = (error: unknown): void => {
-    if (error instanceof AgentError && error.code === 'AGENT_SITE_REFUSED') path.refused(error)
+    if (isRefusal(error)) path.refused(error)
   }
   const renewing = keepRenewed({ dir, onRenewed: () => undefined, onFailed, log }, stop.signal)
   return {
