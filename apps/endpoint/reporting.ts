@@ -2,7 +2,13 @@ import { createPrivateKey, hash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { type AgentLog, backoff, replaceFile, type SiteConnectionTerms } from '#apps/agent-client/index.ts'
+import {
+  AgentError,
+  type AgentLog,
+  backoff,
+  replaceFile,
+  type SiteConnectionTerms,
+} from '#apps/agent-client/index.ts'
 import type { BeaconToAsk, Challenge, EvidenceMessage, Verdict } from '#core/agent/endpoint-messages.ts'
 import type { CodedError } from '#core/errors/coded-error.ts'
 import { evidencePeriodMs, makeEvidence, maxObservations, type Observation } from '#core/evidence/index.ts'
@@ -246,6 +252,8 @@ const counted = z.strictObject({
 /**
  * The next number, and what the site gave with its last acceptance. INVARIANT: they are on disk before they are said, so that after a crash
  * no number is said twice. What is here is read anew each time: it is this machine's, not this process's.
+ *
+ * @throws {AgentError} AGENT_COUNT_DAMAGED
  */
 export async function takeNumber(
   dir: string,
@@ -264,5 +272,13 @@ async function readCount(path: string): Promise<z.infer<typeof counted>> {
     if (error.code === 'ENOENT') return '{"sequence":0}'
     throw error
   })
-  return counted.parse(JSON.parse(text))
+  try {
+    return counted.parse(JSON.parse(text))
+  } catch (cause) {
+    throw new AgentError('AGENT_COUNT_DAMAGED', `${path} is not what was written there`, {
+      remedy:
+        'Restore it, or remove it: the site then takes this device for a copy, until an admin lets it begin anew under Endpoints.',
+      cause,
+    })
+  }
 }

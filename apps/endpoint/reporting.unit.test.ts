@@ -1,11 +1,11 @@
 import { generateKeyPairSync } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import type { Challenge, EvidenceMessage } from '#core/agent/endpoint-messages.ts'
 import { evidencePeriodMs } from '#core/evidence/index.ts'
-import { Reporter, type ReportSources } from './reporting.ts'
+import { Reporter, type ReportSources, takeNumber } from './reporting.ts'
 
 let dir: string
 let sent: EvidenceMessage[]
@@ -126,6 +126,20 @@ test('that the disk is full is said, and that room is to be made', async () => {
     beacons: [{ zone: 'office', url: 'tls://beacon.example:1', key: 'A'.repeat(43) }],
   })
   await vi.waitFor(() => expect(reporter.trouble?.remedy).toBe('Make room on the disk of this device.'))
+})
+
+test('a count that a disk has damaged is said to be, with what to do; what is removed begins anew', async () => {
+  const path = join(dir, 'evidence.json')
+  connect({ observers: [] })
+  for (const text of ['', '{"sequence":', '{"sequence":-1}']) {
+    await writeFile(path, text)
+    const remedy = expect.stringContaining('remove it') as string
+    await expect(takeNumber(dir, undefined)).rejects.toMatchObject({ code: 'AGENT_COUNT_DAMAGED', remedy })
+  }
+  reporter.receive(challenge('a'))
+  await vi.waitFor(() => expect(warnings).toHaveLength(1))
+  await rm(path)
+  await vi.waitFor(() => expect(sent).toHaveLength(1), 10_000)
 })
 
 test('evidence is said each minute without a cause, and at once when something changes', async () => {
