@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { passwordOf, type RunningSite, startSite } from './running-site.rig.ts'
@@ -111,4 +111,10 @@ test('without a sign-in a command says how to get one', async () => {
     code: 1,
     stderr: expect.stringContaining('CLI_NOT_SIGNED_IN'),
   })
+  // Nobody's sign-in, as one that has ended.
+  const login = JSON.parse(await readFile(join(site.state, 'login-nora.json'), 'utf8')) as { cookie: string }
+  const over = { ...login, cookie: `${login.cookie.split('=')[0]}=${'A'.repeat(43)}` }
+  await writeFile(join(site.state, 'login-over.json'), JSON.stringify(over))
+  const { stderr } = await site.cli(['list'], { login: 'over' })
+  expect(stderr).toMatch(new RegExp(`^NOT_SIGNED_IN: .+\\nRun: trustcast login ${site.url}\\n$`))
 })

@@ -90,7 +90,7 @@ export async function call(
     }
   }
   const answer = await send(socket, site, { method, path, headers, body })
-  if (answer.status >= 400) throw refusalOf(answer)
+  if (answer.status >= 400) throw refusalOf(answer, site, credentials)
   return answer
 }
 
@@ -232,9 +232,12 @@ export function away({ url }: Pick<SiteAddress, 'url'>, cause: unknown): SiteAwa
   return new SiteAwayError('SITE_AWAY', `${url} cannot be reached: ${whyUnreachable(cause)}`, { cause })
 }
 
-function refusalOf({ status, body }: Answer): Error {
+function refusalOf({ status, body }: Answer, { url }: SiteAddress, credentials?: Credentials): Error {
   try {
-    const { code, message, remedy } = apiError.parse(JSON.parse(String(body)))
+    const { code, message, remedy: ofSite } = apiError.parse(JSON.parse(String(body)))
+    // Without a cookie it is somebody else's sign-in that is over, such as that of the browser which handed a launch over.
+    const isOwn = code === 'NOT_SIGNED_IN' && (credentials?.cookie ?? '') !== ''
+    const remedy = isOwn ? `Run: trustcast login ${url}` : ofSite
     return new ApiRefusal(code, message, remedy === undefined ? {} : { remedy })
   } catch (cause) {
     return new SiteAwayError('SITE_AWAY', `the site answered ${status} with something else than JSON`, {
