@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { chmod, chown, lstat, mkdir, open, readFile, rm } from 'node:fs/promises'
+import { chmod, chown, lstat, mkdir, open, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -47,7 +47,7 @@ export async function ensureAccount(
   let account = await find(name, home)
   for (let attempt = 0; account === undefined; attempt++) {
     signal.throwIfAborted()
-    const failure = await add(name, fullName, home, signal)
+    const failure = await add(name, fullName, { home, homesDir }, signal)
     account = await find(name, home)
     if (account === undefined && failure !== undefined && attempt >= 50)
       throw new DisplayError('DISPLAY_ACCOUNT_FAILED', `useradd ${name} failed`, { cause: failure })
@@ -102,13 +102,18 @@ async function findElsewhere(name: string): Promise<string[] | undefined> {
   )
 }
 
-async function add(name: string, fullName: string, home: string, signal: AbortSignal): Promise<unknown> {
+async function add(
+  name: string,
+  fullName: string,
+  { home, homesDir }: { readonly home: string; readonly homesDir: string },
+  signal: AbortSignal,
+): Promise<unknown> {
   const person = fullName.replaceAll(/[:,=\p{Cc}]/gu, ' ').slice(0, 100)
   // Without a password field nobody can sign in to it; subordinate ids would let it make user namespaces of its own.
   const noSubIds = ['-K', 'SUB_UID_COUNT=0', '-K', 'SUB_GID_COUNT=0']
   const ownHome = ['--create-home', '--home-dir', home, '-K', 'HOME_MODE=0700']
   const identity = ['--user-group', '--shell', '/bin/bash', '--comment', `${person},,,,${marker}`]
-  const command = [...noSubIds, ...ownHome, ...identity, name]
+  const command = [...noSubIds, ...(await numberOf(home, homesDir)), ...ownHome, ...identity, name]
   // useradd looks for the name before it takes its own lock: two at once would make the account twice.
   const once = ['sh', '-c', 'getent passwd "$1" >/dev/null || { shift; useradd "$@"; }', 'sh', name]
   await closeLockFile()
@@ -125,6 +130,25 @@ async function add(name: string, fullName: string, home: string, signal: AbortSi
   )
 }
 
+/**
+ * Of a home that came from another machine the files have a number already: its account gets that one where it is free, and nobody else
+ * gets it, who could read them.
+ */
+async function numberOf(home: string, homesDir: string): Promise<readonly string[]> {
+  const homes = await readdir(homesDir).catch(() => [])
+  const owners = await Promise.all(
+    homes.map(async (name) => ({ home: join(homesDir, name), uid: (await lstat(join(homesDir, name))).uid })),
+  )
+  const people = owners.filter(({ uid }) => uid >= 1000 && uid < largestUid)
+  const own = people.find((one) => one.home === home)
+  const isTaken = own !== undefined && (await findElsewhere(String(own.uid))) !== undefined
+  if (own !== undefined && !isTaken) return ['--uid', String(own.uid)]
+  return people.length === 0 ? [] : ['-K', `UID_MIN=${Math.max(...people.map(({ uid }) => uid)) + 1}`]
+}
+
+/** Of those that useradd gives. */
+const largestUid = 60_000
+
 /** Somebody may hold the lock of one that was open to all already: a new one takes its place. */
 async function closeLockFile(): Promise<void> {
   const found = await lstat(lockFile).catch(() => undefined)
@@ -140,7 +164,13 @@ async function ensureHome(account: Account): Promise<void> {
   const found = await lstat(account.home)
   if (!found.isDirectory())
     throw new DisplayError('DISPLAY_ACCOUNT_FAILED', `expected a directory at ${account.home}`)
-  if (found.uid !== account.uid || found.gid !== account.gid)
-    await chown(account.home, account.uid, account.gid)
+  if (found.uid !== account.uid) await takeOver(account, found.uid)
+  else if (found.gid !== account.gid) await chown(account.home, account.uid, account.gid)
   if ((found.mode & 0o777) !== 0o700) await chmod(account.home, 0o700)
+}
+
+/** What is in a home that was another account's is the person's, too. */
+async function takeOver({ home, uid, gid }: Account, before: number): Promise<void> {
+  const options = ['--recursive', '--no-dereference', `--from=${before}`]
+  await run('chown', [...options, '--', `${uid}:${gid}`, home], environment)
 }

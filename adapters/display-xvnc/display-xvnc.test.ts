@@ -374,6 +374,29 @@ test('accounts made at the same moment do not hinder each other', async () => {
   expect(new Set(made.map((account) => account.uid)).size).toBe(2)
 })
 
+test('a home that came from another machine stays whose it was with all that is in it, and nobody else is given its number', async () => {
+  const homes = join(folder, 'homes')
+  const [mine = '', other = ''] = accounts
+  const letter = join(homes, mine, 'drafts/letter')
+  await mkdir(homes, { mode: 0o711 })
+  const bring = async (uid: number): Promise<void> => {
+    await mkdir(join(homes, mine, 'drafts'), { recursive: true })
+    await writeFile(letter, 'dear all', { mode: 0o600 })
+    await run('chown', ['--recursive', `${uid}:${uid}`, join(homes, mine)])
+  }
+  await bring(41_017)
+  const { uid } = await ensureAccount(other, 'Other', homes, never)
+  expect(uid).toBeGreaterThan(41_017)
+  expect(await ensureAccount(mine, 'Mine', homes, never)).toMatchObject({ uid: 41_017 })
+  expect(await as(mine, ['cat', letter])).toBe('dear all')
+  // Where another account has the number already.
+  await removeAccount(mine, homes)
+  await bring(uid)
+  expect((await ensureAccount(mine, 'Mine', homes, never)).uid).not.toBe(uid)
+  expect(await as(mine, ['cat', letter])).toBe('dear all')
+  await expect(as(other, ['cat', letter])).rejects.toThrow()
+})
+
 test('nobody but root keeps accounts from being made, and who waits for one can be told to stop', async () => {
   const lock = '/run/trustcast-accounts.lock'
   const homes = join(folder, 'homes')
