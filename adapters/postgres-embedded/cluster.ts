@@ -1,7 +1,8 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { chmod, chown, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { chmod, chown, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
+import { promisify } from 'node:util'
 import { type Engine, exists } from './engine.ts'
 import { PostgresError } from './postgres-error.ts'
 import type { ServerAccount } from './server-account.ts'
@@ -15,7 +16,10 @@ export const siteRole = 'trustcast'
  * @throws {PostgresError} POSTGRES_INIT_FAILED, POSTGRES_OTHER_VERSION
  */
 export async function ensureCluster(engine: Engine, account: ServerAccount, dataDir: string): Promise<void> {
-  if (await exists(dataDir)) return checkVersion(engine, dataDir)
+  if (await exists(dataDir)) {
+    await checkVersion(engine, dataDir)
+    return takeOver(account, dataDir)
+  }
   const partial = `${dataDir}.partial`
   await rm(partial, { recursive: true, force: true })
   await ownDirectory(partial, account)
@@ -47,6 +51,14 @@ export async function ownDirectory(path: string, account: ServerAccount): Promis
 function identityMap(account: ServerAccount): string {
   const systemUsers = new Set([userInfo().username, account.name])
   return [...systemUsers].map((user) => `site "${user}" ${siteRole}\nsite "${user}" postgres\n`).join('')
+}
+
+/** A data directory that came from another machine has the number that the account had there, and the server refuses it. */
+async function takeOver({ uid, gid }: ServerAccount, dataDir: string): Promise<void> {
+  const { uid: before } = await stat(dataDir)
+  if (before === uid) return
+  const options = ['--recursive', '--no-dereference', `--from=${before}`]
+  await promisify(execFile)('chown', [...options, '--', `${uid}:${gid}`, dataDir])
 }
 
 async function checkVersion(engine: Engine, dataDir: string): Promise<void> {

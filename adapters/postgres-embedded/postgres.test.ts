@@ -36,7 +36,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
-test('a first start sets everything up, a second keeps the data', async () => {
+test('a first start sets everything up, a second keeps the data, also on a machine where its account has another number', async () => {
   {
     await using server = await start()
     await using client = await connect(server)
@@ -61,6 +61,7 @@ test('a first start sets everything up, a second keeps the data', async () => {
     expect((await stat(server.connection.host)).mode & 0o777).toBe(0o700)
     expect((await stat(`/proc/${server.pid}`)).uid === 0).toBe(false)
   }
+  if (isRoot) execFileSync('chown', ['--recursive', '41018:41018', join(stateDir, 'postgres')])
   await using server = await start()
   await using client = await connect(server)
   expect((await client.query('select text from note')).rows).toEqual([{ text: 'kept' }])
