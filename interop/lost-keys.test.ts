@@ -2,6 +2,7 @@ import { createHash, X509Certificate } from 'node:crypto'
 import { access, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { deletionView, peopleAnswer } from '#core/api/admin.ts'
 import { passwordOf, pidsMatching, type RunningSite, startSite, until } from './running-site.rig.ts'
 
 /** What a site is known by is made once: what is lost later is missed, not replaced. */
@@ -10,6 +11,7 @@ const small = ['--hosts', '1', '--gateways', '1']
 
 test('a site that lost keys refuses to start, until it is told to go on without them, which the log tells', async () => {
   await using first = await startSite({ args: small })
+  const account = await accountOfNora(first)
   await endIt(first)
   const keys = join(first.state, 'keys')
   const lost = ['pki', 'audit', 'director']
@@ -33,9 +35,18 @@ test('a site that lost keys refuses to start, until it is told to go on without 
   await signInAuditor(second)
   const { stdout } = await second.cli(['audit', 'show', '--last', '500'], { login: 'olaf' })
   for (const name of lost) expect(stdout).toContain(`lost key replaced: ${name}`)
+  // What is in people's homes is theirs under another root, too.
+  expect(await accountOfNora(second)).toBe(account)
   const verified = await second.cli(['audit', 'verify'], { login: 'olaf' })
   expect(verified).toMatchObject({ code: 0, stdout: expect.stringContaining('holds') })
 }, 180_000)
+
+async function accountOfNora(site: RunningSite): Promise<string | undefined> {
+  const ada = await site.signIn('ada')
+  const { people } = await ada.get('/admin/people', peopleAnswer)
+  const nora = people.find(({ login }) => login === 'nora')
+  return (await ada.get(`/admin/people/${nora?.id}/deletion`, deletionView)).person?.account
+}
 
 async function endIt(site: RunningSite): Promise<void> {
   process.kill(site.pid, 'SIGTERM')

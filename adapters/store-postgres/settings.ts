@@ -96,6 +96,14 @@ function isStill(value: RawBuilder<unknown>, basis: Basis<unknown> | undefined):
   return basis.was === undefined ? sql`false` : sql`${value} = ${JSON.stringify(basis.was)}::jsonb`
 }
 
+/** What the site was called when it was first asked for, also when it is called otherwise since. */
+export async function firstSiteId(db: Db, siteId: string): Promise<string> {
+  const { rows } = await sql<{ id: string }>`
+    insert into settings (key, value) values ('first-site-id', to_jsonb(${siteId}::text))
+    on conflict (key) do update set key = excluded.key returning value #>> '{}' as id`.execute(db)
+  return rows[0]?.id ?? siteId
+}
+
 export async function listWorkspaces(db: Db): Promise<readonly WorkspaceDefinition[]> {
   const rows = await db
     .selectFrom('workspaces')

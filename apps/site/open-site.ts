@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { createPasswordHasher } from '#adapters/identity-local/index.ts'
 import { openReplicaDirectory } from '#adapters/replica-directory/index.ts'
-import type { Store } from '#adapters/store-postgres/index.ts'
+import { firstSiteId, type Store } from '#adapters/store-postgres/index.ts'
 import { ConfigError } from '#core/config/parse-config.ts'
 import { memorySigner } from '#core/release/index.ts'
 import { parseNetwork } from '#core/trust/index.ts'
@@ -36,6 +36,7 @@ export async function openSite(
   const site: Site = {
     config,
     siteId: authority.siteId,
+    accountsOf: await firstSiteId(store.db, authority.siteId),
     origin: new URL(config.url).origin,
     authority,
     routeKey,

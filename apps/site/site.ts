@@ -19,6 +19,8 @@ import type { FindRelease } from './releases/directing.ts'
 export interface Site {
   readonly config: SiteConfig
   readonly siteId: string
+  /** What people's accounts on hosts are called by. It stays when the site moves to another root: what is in their homes is theirs. */
+  readonly accountsOf: string
   /** Where browsers come from: scheme, name and port of `config.url`. */
   readonly origin: string
   /** Replaced while the node runs: its intermediate is renewed. Root and site stay. */

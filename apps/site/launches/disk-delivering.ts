@@ -157,7 +157,7 @@ function rowsOf(
     web_session_id: webSession.id,
     host_id: null,
     from_endpoint_id: endpoint.id,
-    account: accountOf(site.siteId, person),
+    account: accountOf(site.accountsOf, person),
     width: wish.width,
     height: wish.height,
     state: 'starting' as const,

@@ -239,7 +239,7 @@ async function place(
       host_id: hostId,
       from_endpoint_id: circumstances.endpoint?.id ?? null,
       mode: outcome.mode,
-      account: accountOf(site.siteId, person),
+      account: accountOf(site.accountsOf, person),
       width: wish.width,
       height: wish.height,
       state: 'starting',

@@ -95,7 +95,7 @@ export async function personOutlook(
     copiesOf(site, { personId: person.id }),
     belongingsOf(site.store.db, person.id),
   ])
-  const account = accountOf(site.siteId, person)
+  const account = accountOf(site.accountsOf, person)
   return { ...outlookOf(copies), person: { endpoints, account, hosts: [...hosts] } }
 }
 
