@@ -5,8 +5,11 @@ import { expect, test } from 'vitest'
 import { z } from 'zod'
 import { openReleases } from '#adapters/releases-tuf/index.ts'
 import { verifiedView } from '#apps/cli/commands/image/verified-view.ts'
+import { readEndpointCredentials } from '#apps/endpoint/endpoint-agent.ts'
+import { callJson } from '#apps/site-client/call.ts'
 import { releaseMetadata } from '#apps/site-client/release-metadata.ts'
 import { listReleases, verifyMetadata } from '#core/release/index.ts'
+import { enrolEndpoint } from './enrolled-endpoint.rig.ts'
 import { publishForTest, publishNextForTest, signForTest } from './published-release.rig.ts'
 import { startSite, until } from './running-site.rig.ts'
 import { openDatabase, type SiteDatabase } from './site-database.rig.ts'
@@ -19,6 +22,7 @@ test('a database that was restored from a backup is refused, until people have s
   await using database = await openDatabase(site)
   const ada = await site.signIn('ada')
   const office = await publishForTest(ada, 'office')
+  await using laptop = await enrolEndpoint(site, ada, 'laptop')
   await backUp(database)
   for (const version of ['2', '3']) await publishNextForTest(ada, office, version)
 
@@ -31,6 +35,8 @@ test('a database that was restored from a backup is refused, until people have s
   expect(await endpoint.list('office')).toHaveLength(3)
 
   await restore(database)
+  await database.rows('delete from endpoint_keys')
+  const keysOfLaptop = async () => (await database.rows('select from endpoint_keys')).length
   const remedy = expect.stringContaining('docs/disks.md')
   await expect(signer()).rejects.toMatchObject({ code: 'RELEASE_ROLLBACK', remedy })
   await expect(endpoint.refresh()).rejects.toMatchObject({ code: 'RELEASE_ROLLBACK', remedy })
@@ -53,6 +59,14 @@ test('a database that was restored from a backup is refused, until people have s
   )
   await signForTest(ada, office.signer, 'root')
   await ada.send('POST', '/releases/publications', { roles: ['root'] }, z.unknown())
+
+  // It has renewed its certificate since the backup.
+  await until(
+    async () => (await keysOfLaptop()) === 1,
+    'the site knows the key of a device that it has forgotten',
+  )
+  const atLaptop = { ...ada.credentials, endpoint: await readEndpointCredentials(laptop.dir) }
+  await callJson(site.address, { method: 'GET', path: '/api/v1/endpoint/claims' }, z.unknown(), atLaptop)
 
   const keys = { role: 'office', threshold: 1, keys: root.keys }
   const { published } = await signer()

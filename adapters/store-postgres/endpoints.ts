@@ -145,6 +145,25 @@ export async function prolongEndpointKey(db: Db, key: EndpointKeyRow, expiresAt:
   return prolonged !== undefined
 }
 
+/**
+ * Knows a key that a certificate of the site has proven, and until when: also one that a database which was put back has never heard of.
+ */
+export async function knowEndpointKey(
+  db: Db,
+  key: { readonly endpoint_id: string; readonly public_key: Buffer; readonly expires_at: Date },
+): Promise<void> {
+  await db
+    .insertInto('endpoint_keys')
+    .values(key)
+    .onConflict((conflict) =>
+      conflict
+        .columns(['endpoint_id', 'public_key'])
+        .doUpdateSet({ expires_at: key.expires_at })
+        .where('endpoint_keys.expires_at', '<', key.expires_at),
+    )
+    .execute()
+}
+
 export async function recordEndpointHello(db: Db, id: string, sealKey: Buffer, at: Date): Promise<void> {
   await db
     .updateTable('agents')

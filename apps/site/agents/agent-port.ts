@@ -200,13 +200,14 @@ function linkOf(
 /** A proxy of ours before this port hides from where an endpoint comes. */
 function connectionOf(site: Site, endpointId: string, socket: Duplex): EndpointConnection {
   if (!(socket instanceof TLSSocket)) throw new Error('an agent speaks TLS')
-  const publicKey = socket.getPeerX509Certificate()?.publicKey
-  if (publicKey === undefined) throw new Error('an agent proves a certificate')
+  const certificate = socket.getPeerX509Certificate()
+  if (certificate === undefined) throw new Error('an agent proves a certificate')
   const address = parseAddress((socket.remoteAddress ?? '').replace(/%[\w.-]+$/, ''))
   const isProxy = site.trustedProxies.some((proxy) => contains(proxy, address))
   return {
     endpointId,
-    publicKey,
+    publicKey: certificate.publicKey,
+    provenUntil: certificate.validToDate,
     exporter: channelBinding(socket),
     address: isProxy ? '' : formatAddress(address),
   }

@@ -3,6 +3,7 @@ import {
   agentWentAway,
   holdLease,
   isAway,
+  knowEndpointKey,
   type LeaseDetail,
   leaseById,
   readySession,
@@ -37,7 +38,10 @@ interface Known {
 const lookEveryMs = 20_000
 
 /** One endpoint's connection, and whom it proved to be. */
-export type EndpointConnection = Omit<ReportingConnection, 'send' | 'end' | 'log'>
+export interface EndpointConnection extends Omit<ReportingConnection, 'send' | 'end' | 'log'> {
+  /** When the certificate ends that it was opened with. */
+  readonly provenUntil: Date
+}
 
 /**
  * The site's side of one endpoint's connection: says what the endpoint may hold whenever that may have changed, writes down what it
@@ -72,9 +76,11 @@ export function createEndpointLink(
     alive()
     switch (message.kind) {
       case 'hello':
-        await desk.arrivals.take(() =>
-          recordEndpointHello(db, id, Buffer.from(message.sealKey, 'base64url'), lastHeard),
-        )
+        await desk.arrivals.take(async () => {
+          const public_key = connection.publicKey.export({ format: 'der', type: 'spki' })
+          await knowEndpointKey(db, { endpoint_id: id, public_key, expires_at: connection.provenUntil })
+          await recordEndpointHello(db, id, Buffer.from(message.sealKey, 'base64url'), lastHeard)
+        })
         if (message.reports) reporting ??= desk.open({ ...connection, send, end, log })
         return push.ask()
       case 'evidence':
