@@ -79,6 +79,26 @@ test('what was accepted once is not accepted twice, and not on another connectio
   expect(await first.tell(statement)).toBe('EVIDENCE_REPLAYED')
 })
 
+test('an endpoint that comes back with what it said before is not told that it is silent', async () => {
+  const mine = await enrolled('back')
+  {
+    using first = await dialAsEndpoint(mine)
+    expect(await first.tell(first.statement((await first.next('challenge')).nonce))).toBeUndefined()
+    await first.next('challenge')
+  }
+  // As when the site was away for some minutes.
+  await database.rows(
+    `update endpoint_evidence set last_at = now() - interval '5 minutes' where endpoint_id = $1`,
+    [mine.id],
+  )
+  using raw = await dialAsEndpoint(mine)
+  const challenge = await raw.next('challenge')
+  raw.say({ kind: 'evidence', statement: raw.statement(challenge.nonce, { sequence: 2 }) })
+  const { claims, refused } = await raw.next('verdict')
+  expect(refused).toBeUndefined()
+  expect(claims.find(({ name }) => name === 'endpoint.reporting')?.value).toBe('current')
+})
+
 test('evidence that was written while the database went away is not taken for that of another machine', async () => {
   const mine = await enrolled('patient')
   using raw = await dialAsEndpoint(mine)

@@ -141,7 +141,7 @@ export class DeskLink implements EvidenceLink {
     const turn = this.#turnOf(message, known, receivedAt)
     turn.outcome ??= await this.#judge(message, known, turn)
     const { accepted, refused, isNews } = turn.outcome
-    if (isNews || !this.#hasSaid) await this.#say(refused)
+    if (isNews || !this.#hasSaid) await this.#say(refused, accepted === undefined ? undefined : receivedAt)
     await this.#ask(accepted)
     this.#turn = undefined
   }
@@ -296,7 +296,8 @@ export class DeskLink implements EvidenceLink {
     })
   }
 
-  async #say(refused?: EvidenceError | TpmError): Promise<void> {
+  /** @param acceptedAt when it said what was accepted, which need not be written down yet */
+  async #say(refused: EvidenceError | TpmError | undefined, acceptedAt: number | undefined): Promise<void> {
     const { endpointId, send } = this.#connection
     const { site } = this.#desk
     const now = site.now()
@@ -304,7 +305,8 @@ export class DeskLink implements EvidenceLink {
       evidenceOf(site.store.db, endpointId),
       statementsOf(site.store.db, new Date(now), endpointId),
     ])
-    const { claims } = evidenceAt(row, statements, now)
+    const heard = row && acceptedAt !== undefined ? { ...row, last_at: new Date(acceptedAt) } : row
+    const { claims } = evidenceAt(heard, statements, now)
     this.#hasSaid = true
     send({
       kind: 'verdict',
