@@ -23,6 +23,7 @@ import { finishLease, withdrawLeaseOf } from '#apps/site/data/leases.ts'
 import { removeOutlivedReplicas } from '#apps/site/data/replica-retention.ts'
 import { commitManifest, keepPiece } from '#apps/site/data/replicas.ts'
 import { isBraking, judgeBrake } from '#apps/site/evidence/brake.ts'
+import { isReturning, readEvidence } from '#apps/site/evidence/evidence.ts'
 import { createEvidenceDesk } from '#apps/site/evidence/evidence-desk.ts'
 import { decideAgain } from '#apps/site/launches/decide-again.ts'
 import { finishSession, watchSessions } from '#apps/site/launches/live-sessions.ts'
@@ -266,19 +267,41 @@ test('while endpoints wait at a node that has begun, no other node counts them a
     off()
   }
   await told()
-  const lease = await leaseById(one.store.db, await addLease(one, new Date(Date.now() + 3_600_000)))
-  const endpoint_id = lease?.endpoint_id ?? ''
-  const said = { observations: '[]', attested: null, seen: null, path: null, beacon: null, changes: '[]' }
-  const fell = { silent: false, settled: '{}', fallen: '{}', fell_at: null, forked_at: null }
-  const last = { version: 1, sequence: 1, basis: 1, last_at: new Date(Date.now() - 300_000), address: '' }
-  await writeEvidence(one.store.db, { endpoint_id, ...said, ...fell, ...last })
-  const isSilent = async () => (await evidenceOf(one.store.db, endpoint_id))?.silent
+  const { isSilent } = await addUnheard()
   for (let turns = 0; turns < 3; turns += 1) await told()
   expect(await isSilent()).toBe(false)
   heard.resolve()
   await Promise.all(waiting)
   shift = 300_000
   await expect.poll(isSilent).toBe(true)
+  stopped.abort()
+})
+
+test('many that come at once to a node that has run for long are waited for, and what runs goes by what they said; one with many connections is not', async () => {
+  const { two } = nodes
+  const stopped = new AbortController()
+  let shift = -7_200_000
+  const long = { ...two, now: () => Date.now() + shift }
+  const desk = createEvidenceDesk(long, stopped.signal)
+  shift = 0
+  const heard = Promise.withResolvers<void>()
+  const come = (id: string) => desk.arrivals.take(() => heard.promise, id)
+  const waiting = Array.from({ length: 20 }, () => come('one'))
+  const first = await addUnheard()
+  await expect.poll(first.isSilent).toBe(true)
+  const second = await addUnheard()
+  waiting.push(...Array.from({ length: 10 }, (_, index) => come(String(index))))
+  await expect.poll(() => isReturning(long)).toBe(true)
+  const reporting = async ({ id }: { readonly id: string }) =>
+    (await readEvidence(long, id, { isRunning: true })).claims.find(
+      ({ name }) => name === 'endpoint.reporting',
+    )?.value
+  expect(await Promise.all([first, second].map(reporting))).toEqual(['silent', 'current'])
+  heard.resolve()
+  await Promise.all(waiting)
+  shift = 300_000
+  expect(await reporting(second)).toBe('silent')
+  await expect.poll(second.isSilent).toBe(true)
   stopped.abort()
 })
 
@@ -291,6 +314,19 @@ function keysOf({ siteId, authority, auditKey, directorKey, routeKey, imageSecre
     Buffer.from(imageSecret).toString('hex'),
     ...[directorKey, routeKey].map((key) => key.export({ format: 'pem', type: 'pkcs8' })),
   ].map(String)
+}
+
+/** An endpoint that was last heard of five minutes ago. */
+async function addUnheard() {
+  const { one } = nodes
+  const lease = await leaseById(one.store.db, await addLease(one, new Date(Date.now() + 3_600_000)))
+  const endpoint_id = lease?.endpoint_id ?? ''
+  const said = { observations: '[]', attested: null, seen: null, path: null, beacon: null, changes: '[]' }
+  const fell = { silent: false, settled: '{}', fallen: '{}', fell_at: null, forked_at: null }
+  const last = { version: 1, sequence: 1, basis: 1, last_at: new Date(Date.now() - 300_000), address: '' }
+  await writeEvidence(one.store.db, { endpoint_id, ...said, ...fell, ...last })
+  const isSilent = async () => (await evidenceOf(one.store.db, endpoint_id))?.silent
+  return { id: endpoint_id, isSilent }
 }
 
 test('of two links to set the site up at once one makes an admin', async () => {

@@ -50,6 +50,7 @@ export async function openSite(
     replicas: openReplicaDirectory(config.replicas.folder ?? join(config.state, 'replicas')),
     auditKey,
     trustedProxies: config.trustedProxies.map(parseNetwork),
+    returningAt: now(),
     tpmAuthorities: await tpmAuthoritiesOf(config),
     store,
     hints: createHints(store, signal),

@@ -40,6 +40,8 @@ export interface Site {
   /** The audit log's verifier key, for auditors. */
   readonly auditKey: string
   readonly trustedProxies: readonly Network[]
+  /** When a node last had endpoints come to it that have not been heard yet, this one or another, Unix ms: see `isReturning`. */
+  returningAt: number
   /** Who certifies the TPMs that are believed. */
   readonly tpmAuthorities: readonly X509Certificate[]
   readonly store: Store

@@ -1,17 +1,21 @@
 /** Work of many callers, some of it at a time. */
 export interface Turns {
-  /** Runs the work once its turn has come: whoever asked first is first. */
-  take<T>(work: () => Promise<T>): Promise<T>
-  /** How many wait for their turn. */
+  /**
+   * Runs the work once its turn has come: whoever asked first is first.
+   *
+   * @param of whose work it is
+   */
+  take<T>(work: () => Promise<T>, of?: string): Promise<T>
+  /** How many wait for their turn; whose work waits several times is one. */
   waiting(): number
 }
 
 export function createTurns(atOnce: number): Turns {
   let working = 0
-  const queue: (() => void)[] = []
+  const queue: { readonly begin: () => void; readonly of: string | undefined }[] = []
   return {
-    take: async (work) => {
-      if (working >= atOnce) await new Promise<void>((resolve) => queue.push(resolve))
+    take: async (work, of) => {
+      if (working >= atOnce) await new Promise<void>((begin) => queue.push({ begin, of }))
       else working += 1
       try {
         return await work()
@@ -19,10 +23,10 @@ export function createTurns(atOnce: number): Turns {
         // Whoever is next takes this place.
         const next = queue.shift()
         if (next === undefined) working -= 1
-        else next()
+        else next.begin()
       }
     },
-    waiting: () => queue.length,
+    waiting: () => new Set(queue.map((one) => one.of ?? one)).size,
   }
 }
 

@@ -80,7 +80,7 @@ export function createEndpointLink(
           const public_key = connection.publicKey.export({ format: 'der', type: 'spki' })
           await knowEndpointKey(db, { endpoint_id: id, public_key, expires_at: connection.provenUntil })
           await recordEndpointHello(db, id, Buffer.from(message.sealKey, 'base64url'), lastHeard)
-        })
+        }, id)
         if (message.reports) reporting ??= desk.open({ ...connection, send, end, log })
         return push.ask()
       case 'evidence':

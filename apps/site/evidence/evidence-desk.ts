@@ -18,6 +18,7 @@ import {
   changeKnowledge,
   evidenceSecret,
   forgetAttested,
+  isReturning,
   knowledgeOf,
   markForked,
   ratchetOf,
@@ -58,8 +59,9 @@ const flushMs = 1_000
 const presenceMs = 45_000
 const refusalMs = 5 * 60_000
 const arrivalsAtOnce = 4
-/** After a start nobody who waits to be heard counts as silent, for this long at most: an endpoint could keep the others waiting. */
+/** While endpoints come back nobody who waits to be heard counts as silent, for this long at most: some could keep the others waiting. */
 const longestReturnMs = 10 * 60_000
+const returnEveryMs = 60 * 60_000
 
 export function createEvidenceDesk(site: Site, signal: AbortSignal): EvidenceDesk {
   return new NodeDesk(site, signal)
@@ -78,17 +80,18 @@ class NodeDesk implements EvidenceDesk, Desk {
   readonly #connected = new Map<string, number>()
   readonly #links = new Set<DeskLink>()
   #acceptedAt = 0
-  /** When endpoints last waited to be heard, at this node or at another that had just begun. */
-  #returningAt: number
+  /** Since when endpoints come back. */
+  #returnBegan: number
   #unwritten: { readonly since: number; readonly last: number } | undefined
 
   constructor(site: Site, signal: AbortSignal) {
     this.site = site
     this.secret = evidenceSecret(site)
     this.beacons = createBeacons(site)
-    this.#returningAt = site.now()
+    this.#returnBegan = site.now()
+    site.returningAt = site.now()
     const off = site.hints.on(({ topic }) => {
-      if (topic === 'returning') this.#returningAt = site.now()
+      if (topic === 'returning') site.returningAt = site.now()
     })
     signal.addEventListener('abort', off, { once: true })
     void this.#work(signal)
@@ -189,25 +192,31 @@ class NodeDesk implements EvidenceDesk, Desk {
   }
 
   async #work(signal: AbortSignal): Promise<void> {
-    const startedAt = this.site.now()
     while (!signal.aborted) {
       try {
         await sleep(flushMs, undefined, { signal })
         await this.#flush()
         await this.#notePresence()
-        const now = this.site.now()
-        // Of every node: whoever waits here is counted by all of them.
-        if (this.arrivals.waiting() > 0 && now - startedAt < longestReturnMs) {
-          this.#returningAt = now
+        if (this.#isWaitedFor()) {
+          this.site.returningAt = this.site.now()
+          // Of every node: whoever waits here is counted by all of them.
           await this.site.hints.tell({ topic: 'returning' })
         }
-        // A site that was away has heard of nobody: whoever comes back within two periods was never silent.
-        if (now - this.#returningAt > evidenceSilenceMs) await this.#noteSilence()
+        if (!isReturning(this.site)) await this.#noteSilence()
       } catch (error) {
         if (!signal.aborted && !isAway(error))
           this.site.log.error({ err: error }, 'evidence could not be written down')
       }
     }
+  }
+
+  /** Whether endpoints wait to be heard: after this node began, and when many come at once, as from a node that has ended. */
+  #isWaitedFor(): boolean {
+    const now = this.site.now()
+    const waiting = this.arrivals.waiting()
+    const isNew = now - this.#returnBegan > returnEveryMs
+    if (isNew && waiting >= this.site.config.brake.endpoints) this.#returnBegan = now
+    return waiting > 0 && now - this.#returnBegan < longestReturnMs
   }
 
   async #flush(): Promise<void> {

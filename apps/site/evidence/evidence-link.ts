@@ -132,7 +132,7 @@ export class DeskLink implements EvidenceLink {
 
   async receive(message: EvidenceMessage, receivedAt: number): Promise<void> {
     const receive = async (): Promise<void> => this.#receive(message, receivedAt)
-    return this.#hasSaid ? receive() : this.#desk.arrivals.take(receive)
+    return this.#hasSaid ? receive() : this.#desk.arrivals.take(receive, this.endpointId)
   }
 
   async #receive(message: EvidenceMessage, receivedAt: number): Promise<void> {

@@ -15,6 +15,7 @@ import {
   claimsOf,
   type EndpointKnowledge,
   type EvidenceErrorCode,
+  evidenceSilenceMs,
   fallenAfter,
   hasWorsened,
   noKnowledge,
@@ -47,18 +48,25 @@ export interface EndpointEvidence {
 
 /**
  * @param asBefore while a brake holds: running work is decided by what its endpoint said before it fell
+ * @param isRunning for work that runs: its endpoint is not silent while it may wait to be heard again
  */
 export async function readEvidence(
   site: Site,
   endpointId: string,
-  { asBefore = false } = {},
+  { asBefore = false, isRunning = false } = {},
 ): Promise<EndpointEvidence> {
   const now = site.now()
   const [row, statements] = await Promise.all([
     evidenceOf(site.store.db, endpointId),
     statementsOf(site.store.db, new Date(now), endpointId),
   ])
-  return evidenceAt(row, statements, now, { asBefore })
+  const isWaiting = isRunning && isReturning(site) && row?.silent === false && row.last_at !== null
+  return evidenceAt(isWaiting ? { ...row, last_at: new Date(now) } : row, statements, now, { asBefore })
+}
+
+/** A site that was away has heard of nobody, and a node that was has sent its endpoints elsewhere: whoever comes back within two periods was never silent. */
+export function isReturning({ returningAt, now }: Pick<Site, 'returningAt' | 'now'>): boolean {
+  return now() - returningAt <= evidenceSilenceMs
 }
 
 export function evidenceAt(

@@ -64,7 +64,8 @@ export async function contextOf(
   const managed = endpoint !== undefined && endpoint.revoked_at === null ? endpoint : undefined
   const management = managed === undefined ? 'unmanaged' : 'managed'
   const asBefore = isRunning && (await isBraking(site))
-  const known = managed === undefined ? noEvidence : await readEvidence(site, managed.id, { asBefore })
+  const known =
+    managed === undefined ? noEvidence : await readEvidence(site, managed.id, { asBefore, isRunning })
   const isBrowser = endpoint === undefined && webSessionId !== undefined
   const beside = isBrowser ? await badWayBeside(site, webSessionId, { asBefore }) : []
   const seen: readonly Claim[] = [
