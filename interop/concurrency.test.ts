@@ -25,6 +25,7 @@ import { commitManifest, keepPiece } from '#apps/site/data/replicas.ts'
 import { isBraking, judgeBrake } from '#apps/site/evidence/brake.ts'
 import { isReturning, readEvidence } from '#apps/site/evidence/evidence.ts'
 import { createEvidenceDesk } from '#apps/site/evidence/evidence-desk.ts'
+import { judgeClock } from '#apps/site/evidence/node-clock.ts'
 import { decideAgain } from '#apps/site/launches/decide-again.ts'
 import { finishSession, watchSessions } from '#apps/site/launches/live-sessions.ts'
 import { activatePolicy, changePerson } from '#apps/site/people/administering.ts'
@@ -303,6 +304,23 @@ test('many that come at once to a node that has run for long are waited for, and
   expect(await reporting(second)).toBe('silent')
   await expect.poll(second.isSilent).toBe(true)
   stopped.abort()
+})
+
+test('a node whose clock is another than that of the database calls admins until it is not', async () => {
+  const { one, two } = nodes
+  const standing = async () =>
+    (await openAlarms(one.store.db))
+      .filter(({ key }) => key.startsWith('clock:'))
+      .map(({ message }) => message)
+  for (const [ms, said] of [
+    [30_000, '30 s ahead of'],
+    [-30_000, '30 s behind'],
+  ] as const) {
+    await judgeClock({ ...two, now: () => Date.now() + ms })
+    expect(await standing()).toEqual([expect.stringContaining(said)])
+    await judgeClock(two)
+    expect(await standing()).toEqual([])
+  }
 })
 
 /** All that a site is known by. */

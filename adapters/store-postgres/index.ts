@@ -46,7 +46,7 @@ export type {
 } from './schema.ts'
 export * from './sessions.ts'
 export * from './settings.ts'
-export { type Db, type Hint, openStore, type Store, type StoreAddress } from './store.ts'
+export { type Db, databaseTime, type Hint, openStore, type Store, type StoreAddress } from './store.ts'
 export { isAway, StoreError, type StoreErrorCode } from './store-error.ts'
 export * from './throttle.ts'
 export * from './tickets.ts'

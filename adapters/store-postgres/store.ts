@@ -38,6 +38,12 @@ export type Hint =
     }
   | { readonly topic: 'host' | 'endpoint' | 'ticket' | 'person'; readonly id: string }
 
+/** Unix ms. */
+export async function databaseTime(db: Db): Promise<number> {
+  const { rows } = await sql<{ at: Date }>`select clock_timestamp() as at`.execute(db)
+  return rows[0]?.at.getTime() ?? Number.NaN
+}
+
 const channel = 'trustcast'
 const reconnectMs = 500
 

@@ -5,6 +5,7 @@ import type { Site } from '../site.ts'
 import { type Alarm, nodeName, raise, settle } from './alarms.ts'
 import { judgeBrake } from './brake.ts'
 import type { EvidenceDesk } from './evidence-desk.ts'
+import { judgeClock } from './node-clock.ts'
 
 const watchMs = 2_000
 /** Evidence that waits longer to be written means that this node does not keep up. */
@@ -12,12 +13,13 @@ const longestLagMs = 30_000
 /** Longer than a connection whose other end is gone, such as that of a device that sleeps, can go on here. */
 const longestSilenceMs = 3 * evidencePeriodMs
 
-/** Watches over the evidence itself until the signal: a fall of many, and a verifier that does not do its work. Every node runs this. */
+/** Watches over the evidence itself until the signal: a fall of many, a verifier that does not do its work, and a clock that is wrong. Every node runs this. */
 export async function watchEvidence(site: Site, desk: EvidenceDesk, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     try {
       await sleep(watchMs, undefined, { signal })
       await judgeBrake(site)
+      await judgeClock(site)
       for (const [alarm, stands] of verifierAlarms(site, desk))
         await (stands ? raise(site, alarm) : settle(site, alarm.key))
     } catch (error) {
