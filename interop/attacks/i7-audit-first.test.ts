@@ -354,6 +354,11 @@ test('a log that was put back to an earlier state is found out by a copy, and do
 test('an export leaves a copy that was made under another key', async () => {
   const copy = join(site.state, 'foreign')
   expect((await site.cli(['audit', 'export', copy], { login: 'olaf' })).code).toBe(0)
+  // Where nobody is signed in: a copy tells what a site that was put back has forgotten.
+  const ofCopy = await site.cli(['audit', 'show', copy, '--last', '3'])
+  const ofSite = await site.cli(['audit', 'show', '--last', '500'], { login: 'olaf' })
+  expect(ofCopy.stdout.split('\n')).toHaveLength(4)
+  for (const line of ofCopy.stdout.split('\n')) expect(ofSite.stdout).toContain(line)
   const foreign = encodeVerifierKey('trustcast.other', generateKeyPairSync('ed25519').publicKey)
   await writeFile(join(copy, 'key'), foreign)
   const again = await site.cli(['audit', 'export', copy], { login: 'olaf' })

@@ -22,9 +22,9 @@ import { fetchProof, verifyProof } from './audit-proof.ts'
 
 export const audit: Command = {
   synopsis:
-    'show [--last N] [--about THING:NAME] | export DIR | verify [DIR --key KEY] [--checkpoint FILE] [--against DIR] | proof INDEX [FILE] | verify --proof FILE --key KEY',
+    'show [DIR] [--last N] | show --about THING:NAME [--last N] | export DIR | verify [DIR --key KEY] [--checkpoint FILE] [--against DIR] | proof INDEX [FILE] | verify --proof FILE --key KEY',
   summary:
-    'The audit log: show its entries, or what it tells of a workspace, person, endpoint, host, session or lease; copy it; verify it from its tiles and the public key alone (without DIR the site’s own log is read); fetch the proof of one entry and verify it without the site.',
+    'The audit log: show its entries, or those of a copy; what it tells of a workspace, person, endpoint, host, session or lease; copy it; verify it from its tiles and the public key alone (without DIR the site’s own log is read); fetch the proof of one entry and verify it without the site.',
   run: async (args, out) => {
     const [action, ...rest] = args
     if (action === 'show') return show(rest, out)
@@ -39,14 +39,22 @@ const keyAnswer = z.strictObject({ key: z.string() })
 type Read = (path: string) => Promise<Uint8Array | undefined>
 
 async function show(args: readonly string[], out: Output): Promise<void> {
-  const words = parse(args, { last: { type: 'string' }, about: { type: 'string' } }, [0, 0])
+  const words = parse(args, { last: { type: 'string' }, about: { type: 'string' } }, [0, 1])
   const last = Number(words.text('last') ?? 20)
   if (!Number.isSafeInteger(last) || last < 1) throw usage('--last takes a number of entries')
-  const login = await readLogin()
+  const [dir] = words.positionals
   const about = words.text('about')
+  if (dir !== undefined && about !== undefined) throw usage('--about asks the site, not a copy')
+  if (dir !== undefined) return showLast(fromDirectory(dir), undefined, last, out)
+  const login = await readLogin()
   if (about !== undefined) return showAbout(login, about, last, out)
-  const read = fromSite(login)
-  const { size } = await checkpointOf(read, await keyOf(login))
+  return showLast(fromSite(login), await keyOf(login), last, out)
+}
+
+/** @param given of a copy its own is taken: whether to believe it is for `verify` to say */
+async function showLast(read: Read, given: string | undefined, last: number, out: Output): Promise<void> {
+  const key = given ?? String(await mustRead(read, 'key')).trim()
+  const { size } = await checkpointOf(read, key)
   const entries: { index: string; entry: ReturnType<typeof decodeEntry> }[] = []
   const first = size > BigInt(last) ? size - BigInt(last) : 0n
   for (let tile = first / BigInt(TILE_WIDTH); tile * BigInt(TILE_WIDTH) < size; tile++) {
