@@ -99,6 +99,35 @@ export function deletionContract(store: StoreUnderTest): void {
       expect(await liveSessions(db, { personId: next?.id ?? '' })).toEqual([])
     })
 
+    test('what somebody changes at that moment is looked at as it is then, and may stay', async () => {
+      const ada = personOf('ada')
+      await insertPerson(db, ada)
+      const [changed, over] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+      const name = 'Changed'
+      const changing = db.transaction().execute(async (tx) => {
+        await updatePerson(tx, ada.id, { name })
+        const definition = JSON.stringify({ ...workspace, name })
+        await tx.updateTable('workspaces').set({ definition }).where('id', '=', 'desk').execute()
+        changed.resolve()
+        await over.promise
+      })
+      await changed.promise
+      const look = (found: { readonly name: string }): void => {
+        if (found.name === name) throw new Error('it was changed')
+      }
+      const deleting = Promise.allSettled([
+        deletePerson(other, ada.id, deletion(), look),
+        deleteWorkspace(other, 'desk', deletion(), look),
+      ])
+      over.resolve()
+      await changing
+      expect((await deleting).map(({ status }) => status)).toEqual(['rejected', 'rejected'])
+      expect([await personById(db, ada.id), await workspaceById(db, 'desk')]).toMatchObject([
+        { name },
+        { name },
+      ])
+    })
+
     test('the identifier of a workspace that was deleted is never used again', async () => {
       expect(await isWorkspaceDeleted(db, 'desk')).toBe(false)
       const both = await Promise.all([db, other].map((node) => deleteWorkspace(node, 'desk', deletion())))

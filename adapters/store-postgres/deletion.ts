@@ -1,6 +1,7 @@
 import { type RawBuilder, sql, type Transaction } from 'kysely'
+import type { WorkspaceDefinition } from '#core/api/admin.ts'
 import { openLeaseStates } from '#core/lease/index.ts'
-import type { Database } from './schema.ts'
+import type { Database, PersonRow } from './schema.ts'
 import { type Db, tellIn } from './store.ts'
 import { deleteWebSessionsOf } from './web-sessions.ts'
 
@@ -17,17 +18,31 @@ export interface Deletion {
   readonly discards: boolean
 }
 
+/** Looks at what is about to be deleted; what it throws leaves everything as it is. */
+export type Look<T> = (found: T) => void
+
 /** Takes all that a person signs in with and owns. What runs ends after it: see `sessionsOfDeleted`. @returns false when there is no such person */
-export async function deletePerson(db: Db, id: string, deletion: Deletion): Promise<boolean> {
+export async function deletePerson(
+  db: Db,
+  id: string,
+  deletion: Deletion,
+  look?: Look<PersonRow>,
+): Promise<boolean> {
   return db.transaction().execute(async (tx) => {
     const row = await tx
+      .selectFrom('people')
+      .selectAll()
+      .where('id', '=', id)
+      .where('deleted_at', 'is', null)
+      .forUpdate()
+      .executeTakeFirst()
+    if (row === undefined) return false
+    look?.(row)
+    await tx
       .updateTable('people')
       .set({ ...markOf(deletion), disabled: true, groups: [], password: null })
       .where('id', '=', id)
-      .where('deleted_at', 'is', null)
-      .returning('id')
-      .executeTakeFirst()
-    if (row === undefined) return false
+      .execute()
     // After the mark, so that no sign-in slips in between.
     await deleteWebSessionsOf(tx, id)
     await tx.deleteFrom('known_sources').where('person_id', '=', id).execute()
@@ -41,16 +56,23 @@ export async function deletePerson(db: Db, id: string, deletion: Deletion): Prom
 }
 
 /** Nobody can open it any more. What runs ends after it. @returns false when there is no such workspace */
-export async function deleteWorkspace(db: Db, id: string, deletion: Deletion): Promise<boolean> {
+export async function deleteWorkspace(
+  db: Db,
+  id: string,
+  deletion: Deletion,
+  look?: Look<WorkspaceDefinition>,
+): Promise<boolean> {
   return db.transaction().execute(async (tx) => {
     const row = await tx
-      .updateTable('workspaces')
-      .set(markOf(deletion))
+      .selectFrom('workspaces')
+      .select('definition')
       .where('id', '=', id)
       .where('deleted_at', 'is', null)
-      .returning('id')
+      .forUpdate()
       .executeTakeFirst()
     if (row === undefined) return false
+    look?.(row.definition)
+    await tx.updateTable('workspaces').set(markOf(deletion)).where('id', '=', id).execute()
     // What a disk has kept is of its person and image: other workspaces open it, too.
     if (deletion.discards) await discardAtEnd(tx, sql`workspace_id = ${id} and mode = 'local-vm'`)
     await tellIn(tx, { topic: 'workspaces' })

@@ -22,10 +22,9 @@ export function deletionRoutes(app: Api, site: Site): void {
     async ({ params: { id } }) => personOutlook(site, await personOf(site, id)),
   )
   app.delete('/admin/people/:id', { config: admin, schema: { params, ...request } }, async (asked) => {
-    const { id } = asked.params
-    const person = await personOf(site, id)
-    requireBasis(asked.headers, `the person ${person.login}`, personViewOf(person))
-    return removePerson(site, id, asked.query.data, adminActor(callerOf(asked)))
+    return removePerson(site, asked.params.id, asked.query.data, adminActor(callerOf(asked)), (person) => {
+      requireBasis(asked.headers, `the person ${person.login}`, personViewOf(person))
+    })
   })
   workspaceDeletion(app, site)
 }
@@ -39,8 +38,9 @@ function workspaceDeletion(app: Api, site: Site): void {
   )
   app.delete('/admin/workspaces/:id', { config: admin, schema: { params, ...request } }, async (asked) => {
     const { id } = asked.params
-    requireBasis(asked.headers, `the workspace ${id}`, await workspaceOf(site, id))
-    return removeWorkspace(site, id, asked.query.data, adminActor(callerOf(asked)))
+    return removeWorkspace(site, id, asked.query.data, adminActor(callerOf(asked)), (workspace) => {
+      requireBasis(asked.headers, `the workspace ${id}`, workspace)
+    })
   })
 }
 

@@ -5,6 +5,7 @@ import {
   deleteWorkspace,
   disownDeleted,
   isAway,
+  type Look,
   type PersonRow,
   personById,
   replicasOfDeleted,
@@ -12,7 +13,7 @@ import {
   type Undone,
   workspaceById,
 } from '#adapters/store-postgres/index.ts'
-import type { DeletionView } from '#core/api/admin.ts'
+import type { DeletionView, WorkspaceDefinition } from '#core/api/admin.ts'
 import type { DataCopy } from '#core/api/data.ts'
 import type { AuditActor, AuditData } from '#core/audit/leaf.ts'
 import { accountOf } from '#core/broker/account.ts'
@@ -35,12 +36,16 @@ import { adminGroup } from './signed-in.ts'
 /** What the admin decides of what was written. */
 export type FateOfData = 'keep' | 'discard'
 
-/** @throws {SiteError} NOT_FOUND; CONFLICT for oneself and for the last admin */
+/**
+ * @param look asked before the log is told, and once more when it is done
+ * @throws {SiteError} NOT_FOUND; CONFLICT for oneself and for the last admin; what `look` throws
+ */
 export async function removePerson(
   site: Site,
   id: string,
   data: FateOfData,
   actor: AuditActor & { readonly id: string },
+  look?: Look<PersonRow>,
 ): Promise<DeletionView> {
   if (actor.id === id)
     throw new SiteError('CONFLICT', 'you cannot delete yourself', { remedy: 'Ask another admin to do it.' })
@@ -48,6 +53,7 @@ export async function removePerson(
     const { db } = site.store
     const person = await personById(db, id)
     if (person === undefined) throw notFound('person')
+    look?.(person)
     await requireAdminBut(site, id)
     const outlook = await personOutlook(site, person)
     await site.audit.record('admin-change', actor, id, {
@@ -57,21 +63,23 @@ export async function removePerson(
       data,
       ...inLog(outlook),
     })
-    if (!(await deletePerson(db, id, deletionBy(site, data, actor)))) throw notFound('person')
+    if (!(await deletePerson(db, id, deletionBy(site, data, actor), look))) throw notFound('person')
     return outlook
   })
 }
 
-/** @throws {SiteError} NOT_FOUND */
+/** @param look as of `removePerson` @throws {SiteError} NOT_FOUND; what `look` throws */
 export async function removeWorkspace(
   site: Site,
   id: string,
   data: FateOfData,
   actor: AuditActor & { readonly id: string },
+  look?: Look<WorkspaceDefinition>,
 ): Promise<DeletionView> {
   return oneByOne(site, aboutWorkspace(id), async () => {
     const workspace = await workspaceById(site.store.db, id)
     if (workspace === undefined) throw notFound('workspace')
+    look?.(workspace)
     const outlook = await workspaceOutlook(site, id)
     await site.audit.record('admin-change', actor, id, {
       change: 'workspace deleted',
@@ -80,7 +88,7 @@ export async function removeWorkspace(
       data,
       ...inLog(outlook),
     })
-    if (!(await deleteWorkspace(site.store.db, id, deletionBy(site, data, actor))))
+    if (!(await deleteWorkspace(site.store.db, id, deletionBy(site, data, actor), look)))
       throw notFound('workspace')
     return outlook
   })
