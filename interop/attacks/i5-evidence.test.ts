@@ -99,6 +99,53 @@ test('an endpoint that comes back with what it said before is not told that it i
   expect(claims.find(({ name }) => name === 'endpoint.reporting')?.value).toBe('current')
 })
 
+test('an endpoint that was told more than the database holds shows that it was put back, which the log tells once', async () => {
+  const mine = await enrolled('ahead')
+  let sequence = 0
+  let previous: string | undefined
+  const report = async (times: number): Promise<void> => {
+    using raw = await dialAsEndpoint(mine)
+    let challenge = await raw.next('challenge')
+    for (let time = 0; time < times; time++) {
+      const said = { sequence: (sequence += 1), ...(previous === undefined ? {} : { previous }) }
+      raw.say({ kind: 'evidence', statement: raw.statement(challenge.nonce, said) })
+      challenge = await raw.next('challenge')
+      ;({ previous } = challenge)
+    }
+  }
+  const stored = async (): Promise<number> => {
+    const rows = await database.rows('select sequence from endpoint_evidence where endpoint_id = $1', [
+      mine.id,
+    ])
+    return Number(rows[0]?.['sequence'])
+  }
+  const told = async () =>
+    (await entries()).filter(
+      ({ kind, data }) => kind === 'alarm-raised' && JSON.stringify(data).includes('put-back'),
+    )
+  const isGone = async () =>
+    (
+      await database.rows(
+        `select from agents where id = $1 and last_seen_at < now() - interval '2 minutes'`,
+        [mine.id],
+      )
+    ).length === 1
+  await report(6)
+  await until(async () => (await stored()) === 6, 'it is written')
+  await until(isGone, 'its connection is over')
+  expect(await told()).toEqual([])
+  for (const _ of ['restored', 'once more']) {
+    await database.rows('update endpoint_evidence set sequence = 1, basis = 0 where endpoint_id = $1', [
+      mine.id,
+    ])
+    await report(1)
+    await until(async () => (await stored()) === sequence, 'it is taken all the same')
+    await until(isGone, 'its connection is over')
+    await database.rows(`update alarms set ended_at = now(), ended_by = 'ada' where key = 'put-back'`)
+    expect(await told()).toHaveLength(1)
+  }
+})
+
 test('evidence that was written while the database went away is not taken for that of another machine', async () => {
   const mine = await enrolled('patient')
   using raw = await dialAsEndpoint(mine)

@@ -23,6 +23,7 @@ import type { Beacons } from './beacons.ts'
 import { changeKnowledge, evidenceAt, knowledgeOf, ratchetOf, recordOtherConnection } from './evidence.ts'
 import { detailsOf, fingerprintOf, type Known, type Taken } from './evidence-known.ts'
 import { endpointClaimsOf } from './evidence-views.ts'
+import { notePutBack } from './put-back.ts'
 
 /** One connection over which an endpoint reports: each of its statements answers a challenge of this connection. */
 
@@ -160,6 +161,7 @@ export class DeskLink implements EvidenceLink {
     const { endpointId, log } = this.#connection
     try {
       const accepted = await this.#accept(turn, known)
+      await notePutBack(desk.site, turn.ratchet, accepted.ratchet)
       // Another connection of the same key is judged after this one.
       known.ratchet = accepted.ratchet
       const attested = await this.#attest(message, known)
