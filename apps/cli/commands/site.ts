@@ -7,6 +7,8 @@ import { type Command, type Output, parse } from '../command.ts'
 import { configOption, readConfig } from '../read-config.ts'
 import { replaceLostOf, replaceLostOption } from '../replace-lost.ts'
 
+const farewellMs = 2_000
+
 export const siteRole: Command = {
   synopsis: '--config FILE [--replace-lost KEY]…',
   summary: 'One node of a site: API, policy, broker, audit log. Any number share a database.',
@@ -18,6 +20,8 @@ export const siteRole: Command = {
       if (!isSupervised()) void saySetupLink(site, out)
     }
     await runSite(config, supervisedSignal(out.signal), sayServing, replaceLostOf(words))
+    // A database that hangs says no goodbye to its connections, which would keep this process for ever.
+    setTimeout(() => process.exit(), farewellMs).unref()
   },
 }
 
