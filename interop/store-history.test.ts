@@ -43,6 +43,7 @@ import { up as farewells } from '#adapters/store-postgres/migrations/0011-farewe
 import { up as pausedMemory } from '#adapters/store-postgres/migrations/0012-paused-memory.ts'
 import { up as addHistory } from '#adapters/store-postgres/migrations/0014-history.ts'
 import { up as deletion } from '#adapters/store-postgres/migrations/0015-deletion.ts'
+import { up as overlayScope } from '#adapters/store-postgres/migrations/0016-overlay-scope.ts'
 
 const before = [
   site,
@@ -83,7 +84,7 @@ beforeAll(async () => {
     for (const statement of made) await sql.raw(statement).execute(one)
   })
   await addHistory(db as unknown as Kysely<unknown>)
-  await deletion(db as unknown as Kysely<unknown>)
+  for (const up of [deletion, overlayScope]) await up(db as unknown as Kysely<unknown>)
   await sql`analyze`.execute(db)
   ;({ id: endpoint } = await db
     .selectFrom('agents')
@@ -162,6 +163,16 @@ test('of the leases that kept one overlay the last stands for those before it, u
   expect(await standing()).toBe(0)
 })
 
+test('of virtual machines of one image each workspace has its own: what one discards is no other’s', async () => {
+  await sql`insert into workspaces (id, position, definition) values ('lab', 1, '{}')`.execute(db)
+  const kept = await begin({ workspace_id: 'lab' })
+  await endLease(db, kept, new Date())
+  await endLease(db, await begin({ overlay: 'discard' }), new Date())
+  expect(await left()).toMatchObject([{ id: kept, written: '5' }])
+  await endLease(db, await begin({ workspace_id: 'lab', overlay: 'discard' }), new Date())
+  expect(await left()).toEqual([])
+})
+
 test('of two leases that end at once neither is forgotten', async () => {
   const [one, two] = [await begin(), await begin()]
   await Promise.all([endLease(db, one, new Date()), endLease(db, two, new Date())])
@@ -182,7 +193,9 @@ async function left(): Promise<readonly KeptCopyRow[]> {
 }
 
 /** A lease under which 5 bytes were written. */
-async function begin(change: { readonly overlay?: 'discard' } = {}): Promise<string> {
+async function begin(
+  change: { readonly overlay?: 'discard'; readonly workspace_id?: string } = {},
+): Promise<string> {
   const like = await db
     .selectFrom('leases')
     .selectAll()
@@ -202,7 +215,7 @@ async function begin(change: { readonly overlay?: 'discard' } = {}): Promise<str
       end: null,
     })
     .execute()
-  const { superseded: _, written_before: __, ...row } = like
+  const { superseded: _, written_before: __, scope: ___, ...row } = like
   const fresh = { id, session_id, state: 'held' as const, ended_at: null, expires_at: inAnHour() }
   await db
     .insertInto('leases')

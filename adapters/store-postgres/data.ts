@@ -46,7 +46,7 @@ export interface HostedCopyRow
 
 export interface LeasedCopyRow extends CopyColumns, LeaseRow {}
 
-/** What leases have left: of each person and image version on an endpoint the last of them. */
+/** What leases have left: of each overlay on an endpoint the last of them. */
 export interface KeptCopyRow extends LeasedCopyRow {
   /** All that was written under them, bytes. */
   readonly written: string
@@ -162,10 +162,10 @@ export async function keptCopies(
         bool_or(l.state <> 'ended' or coalesce(l.paused_at > ${pausedSince}, false)) over same as is_open
       from leases l
       where l.overlay_at_start <> 'discard' and not l.superseded
-      window same as (partition by l.endpoint_id, l.person_id, l.image, l.version)
+      window same as (partition by l.endpoint_id, l.person_id, l.scope, l.image, l.version)
     ) k
     where not k.is_open and k.written > 0 and (k.discarded_at is null or k.ended_at > k.discarded_at)
-    group by k.endpoint_id, k.person_id, k.image, k.version)`
+    group by k.endpoint_id, k.person_id, k.scope, k.image, k.version)`
   return leased(db, about)
     .innerJoin(last.as('k'), (join) => join.onRef('k.id', '=', 'l.id'))
     .select('k.written')

@@ -17,6 +17,8 @@ export interface LeasesTable {
   /** SHA-256 of the image's manifest, hex. */
   manifest_digest: string
   mode: DeliveryMode
+  /** The workspace whose VM has the overlay; empty for disks, which a person's workspaces share. */
+  scope: ColumnType<string, never, never>
   overlay: Overlay
   /** As it was when the lease began: only an overlay that was to be kept can be one of before. */
   overlay_at_start: Generated<Overlay>

@@ -243,7 +243,7 @@ async function supersede(tx: Transaction<Database>, id: string, isGone: boolean)
     with earlier as (
       update leases e set superseded = true from leases l
       where l.id = ${id} and e.id <> l.id and e.state = 'ended' and e.overlay_at_start <> 'discard' and not e.superseded
-        and (e.endpoint_id, e.person_id, e.image, e.version) = (l.endpoint_id, l.person_id, l.image, l.version)
+        and (e.endpoint_id, e.person_id, e.scope, e.image, e.version) = (l.endpoint_id, l.person_id, l.scope, l.image, l.version)
       returning ${bytesWritten('e')} as written)
     update leases set superseded = ${isGone}, written_before = (select coalesce(sum(written), 0) from earlier)
     where id = ${id}`.execute(tx)

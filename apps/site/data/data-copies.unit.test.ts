@@ -36,6 +36,7 @@ const row: LeasedCopyRow = {
   counter: '1',
   manifest_digest: 'ab',
   mode: 'streamed-disk',
+  scope: '',
   overlay: 'keep',
   overlay_at_start: 'keep',
   superseded: false,
