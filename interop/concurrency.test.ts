@@ -19,6 +19,7 @@ import {
   writeWorkspace,
 } from '#adapters/store-postgres/index.ts'
 import { createHostLink } from '#apps/site/agents/host-link.ts'
+import { discardsOf, noteDiscarded } from '#apps/site/data/discards.ts'
 import { finishLease, withdrawLeaseOf } from '#apps/site/data/leases.ts'
 import { removeOutlivedReplicas } from '#apps/site/data/replica-retention.ts'
 import { commitManifest, keepPiece } from '#apps/site/data/replicas.ts'
@@ -481,6 +482,34 @@ test('a deletion whose node has died is finished by the others, each part once; 
   expect(ended).toHaveLength(2)
   for (const { actor, data } of ended)
     expect({ actor, data }).toMatchObject({ actor: admin, data: { code: 'SESSION_PERSON_DELETED' } })
+})
+
+test('what a device is to discard is asked for once, in the log before the device hears of it, and noted once', async () => {
+  const { one, two } = nodes
+  const { db } = one.store
+  const admin = { type: 'admin', id: await addPerson(one, ['admins']) } as const
+  const id = await addLease(one, new Date(Date.now() + 900_000))
+  await db
+    .updateTable('leases')
+    .set({ overlay: 'keep', overlay_at_start: 'keep', key_released_at: new Date() })
+    .where('id', '=', id)
+    .execute()
+  const { person_id: personId, endpoint_id: endpointId } = (await leaseById(db, id))!
+  await finishLease(one, id, { code: 'LEASE_ENDED', reason: '' }, system)
+  await removePerson(one, personId, 'discard', admin)
+  expect(await discardsOf(two, endpointId)).toEqual([])
+  await Promise.all([finishDeletions(one), finishDeletions(two)])
+  const written = await discardsOf(two, endpointId)
+  expect(written).toEqual([{ personId }])
+  await Promise.all([one, two, one].map((node) => noteDiscarded(node, endpointId, written)))
+  expect(await discardsOf(one, endpointId)).toEqual([])
+  for (const [kind, actor] of [
+    ['discard-asked', admin],
+    ['discarded', { type: 'endpoint', id: endpointId }],
+  ] as const) {
+    const told = (await nodes.entries(kind)).filter(({ data }) => JSON.stringify(data).includes(personId))
+    expect(told).toMatchObject([{ actor, data: { person: personId, endpoint: endpointId } }])
+  }
 })
 
 test('what began while its workspace was deleted ends, too', async () => {

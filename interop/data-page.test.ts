@@ -1,8 +1,11 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
+import { readIdentity } from '#apps/agent-client/index.ts'
+import { startEndpointAgent } from '#apps/endpoint/endpoint-agent.ts'
 import { call } from '#apps/site-client/call.ts'
+import { versionInHello } from '#core/agent/understood.ts'
 import { personView } from '#core/api/admin.ts'
 import {
   type DataAnswer,
@@ -24,6 +27,7 @@ import {
 } from './enrolled-endpoint.rig.ts'
 import { launch } from './hosted-person.rig.ts'
 import { diskWorkspace, publishForTest } from './published-release.rig.ts'
+import { dialAsEndpoint } from './raw-endpoint.rig.ts'
 import {
   passwordOf,
   type RunningSite,
@@ -358,7 +362,7 @@ test('what is left of a deleted workspace and person is shown until it is gone, 
   await ada.send('PUT', '/admin/policy', { text }, z.unknown())
 
   expect((await remove(['person', 'delete', 'nobody', '--yes'])).stderr).toContain('CLI_NO_SUCH_PERSON')
-  const gone = await remove(['person', 'delete', 'dora', '--yes', '--discard', '--json'])
+  const gone = await remove(['person', 'delete', 'dora', '--yes', '--json'])
   expect(JSON.parse(gone.stdout)).toMatchObject({
     overlays: { count: 1, sizeBytes: 4096 },
     person: { endpoints: 0 },
@@ -378,6 +382,64 @@ test('what is left of a deleted workspace and person is shown until it is gone, 
   await next.end
 }, 120_000)
 
+test('what is to be discarded goes from a device that was away when it comes back, and nothing else does', async () => {
+  const text = defaultPolicy.replace('@overlay("discard")', '@overlay("keep")')
+  await ada.send('PUT', '/admin/policy', { text }, z.unknown())
+  const password = 'a-long-password-2'
+  const wish = { login: 'eve', name: 'Eve Berg', password, groups: ['employees'] }
+  const { id } = await ada.send('POST', '/admin/people', wish, personView)
+  await using away = await enrolEndpoint(site, ada, 'laptop-8')
+  const use = await inUse(await away.launch(await signIn(site.address, 'eve', password), 'lab'), away)
+  use.stats.bytesWritten = 4096
+  const other = crypto.randomUUID()
+  const written = [`overlays/${id}/office/1`, `vms/${id}/desk/office/1`, `overlays/${other}/office/1`]
+  for (const path of written) {
+    await mkdir(join(away.dir, path), { recursive: true })
+    await writeFile(join(away.dir, path, 'lock'), '')
+  }
+  use.finish()
+  await use.end
+  await until(async () => (await copyOf(use.leaseId))?.state === 'kept', 'it was left there')
+  await away.agent[Symbol.asyncDispose]()
+
+  const gone = await site.cli(['person', 'delete', 'eve', '--yes', '--discard'], { login: 'ada' })
+  expect(gone.stdout).toContain(
+    '1 overlay of closed leases (4.0 KiB) on devices is discarded by each device as',
+  )
+  await until(async () => (await kindsAbout(id)).includes('discard-asked'), 'the log was told')
+  const asked = await copyOf(use.leaseId)
+  expect(asked).toMatchObject({ state: 'kept', protection: ['no-key', 'discard-asked'] })
+  expect(asked?.machine).not.toHaveProperty('outOfReach')
+
+  const identity = await readIdentity(away.dir, 'endpoint')
+  {
+    using older = await dialAsEndpoint(identity, false)
+    expect(await older.next('desired')).not.toHaveProperty('discard')
+  }
+  expect((await copyOf(use.leaseId))?.machine).toMatchObject({ outOfReach: true })
+  {
+    // As one that is killed before it says what it has done, and does not say what it was not asked.
+    using killed = await dialAsEndpoint(identity, false, undefined, versionInHello('test'))
+    expect(await killed.next('desired')).toMatchObject({ discard: [{ personId: id }] })
+    killed.say({ kind: 'discarded', written: [{ personId: other }, { personId: id, workspaceId: 'desk' }] })
+    expect(await killed.next('desired')).toMatchObject({ discard: [{ personId: id }] })
+  }
+  expect(await kindsAbout(id)).not.toContain('discarded')
+
+  const log = { info: () => undefined, warn: () => undefined }
+  await using _ = await startEndpointAgent({ dir: away.dir, version: 'test', log })
+  await until(async () => (await copyOf(use.leaseId)) === undefined, 'its endpoint has said that it is gone')
+  expect(await readdir(join(away.dir, 'overlays'))).toEqual([other])
+  expect(await readdir(join(away.dir, 'vms'))).toEqual([])
+  const [done, before] = (await timeline({ person: id })).entries
+  expect(done).toMatchObject({
+    kind: 'discarded',
+    actor: { type: 'endpoint', id: away.agent.id },
+    subject: id,
+  })
+  expect(before).toMatchObject({ kind: 'discard-asked', actor: { type: 'admin' }, subject: away.agent.id })
+}, 120_000)
+
 test('every entry of this site’s log is told in a sentence of its own kind', async () => {
   const log = await entries()
   for (const entry of log) {
@@ -386,9 +448,13 @@ test('every entry of this site’s log is told in a sentence of its own kind', a
   }
 })
 
-/** A disk of the laptop that the site knows to be held. */
-async function inUse(made: EndpointLaunch): Promise<LeaseInUse> {
-  const use = await leaseInUse(laptop, made)
+async function kindsAbout(person: string): Promise<readonly string[]> {
+  return (await timeline({ person })).entries.map(({ kind }) => kind)
+}
+
+/** A disk, of the laptop unless said otherwise, that the site knows to be held. */
+async function inUse(made: EndpointLaunch, on = laptop): Promise<LeaseInUse> {
+  const use = await leaseInUse(on, made)
   await until(async () => (await copyOf(use.leaseId))?.state === 'held', 'the lease is held')
   return use
 }

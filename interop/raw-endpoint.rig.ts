@@ -47,11 +47,15 @@ export async function enrolledIdentity(
   }
 }
 
-/** @param sealKey of the machine's own agent, where one runs beside it */
+/**
+ * @param sealKey of the machine's own agent, where one runs beside it
+ * @param version as the hello has it; an agent of the first version unless said otherwise
+ */
 export async function dialAsEndpoint(
   identity: AgentIdentity,
   reports = true,
   sealKey: string = 'A'.repeat(43),
+  version: string = 'test',
 ): Promise<RawEndpoint> {
   const url = new URL(agentPath, identity.agentUrl)
   url.protocol = 'wss:'
@@ -71,7 +75,7 @@ export async function dialAsEndpoint(
   await opened.promise
   const say = (message: object): void => socket.send(JSON.stringify(message))
   const key = createPrivateKey(identity.privateKeyPem)
-  say({ kind: 'hello', sealKey, version: 'test', reports })
+  say({ kind: 'hello', sealKey, version, reports })
   return {
     exporter,
     next: box,

@@ -6,6 +6,7 @@ import { CompiledQuery, type Kysely, type KyselyPlugin, type RootOperationNode, 
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type EmbeddedPostgres, startPostgres } from '#adapters/postgres-embedded/index.ts'
 import {
+  awaitedDiscards,
   belongingsOf,
   type Db,
   disownDeleted,
@@ -30,6 +31,7 @@ import {
   requestRedecisions,
   type Store,
   sessionsOfDeleted,
+  unaskedDiscards,
 } from '#adapters/store-postgres/index.ts'
 import { up as site } from '#adapters/store-postgres/migrations/0001-site.ts'
 import { up as releases } from '#adapters/store-postgres/migrations/0004-releases.ts'
@@ -44,6 +46,7 @@ import { up as pausedMemory } from '#adapters/store-postgres/migrations/0012-pau
 import { up as addHistory } from '#adapters/store-postgres/migrations/0014-history.ts'
 import { up as deletion } from '#adapters/store-postgres/migrations/0015-deletion.ts'
 import { up as overlayScope } from '#adapters/store-postgres/migrations/0016-overlay-scope.ts'
+import { up as discards } from '#adapters/store-postgres/migrations/0017-discards.ts'
 
 const before = [
   site,
@@ -84,7 +87,7 @@ beforeAll(async () => {
     for (const statement of made) await sql.raw(statement).execute(one)
   })
   await addHistory(db as unknown as Kysely<unknown>)
-  for (const up of [deletion, overlayScope]) await up(db as unknown as Kysely<unknown>)
+  for (const up of [deletion, overlayScope, discards]) await up(db as unknown as Kysely<unknown>)
   await sql`analyze`.execute(db)
   ;({ id: endpoint } = await db
     .selectFrom('agents')
@@ -116,6 +119,8 @@ const asked: Readonly<Record<string, (db: Db) => Promise<unknown>>> = {
   'sessions of who was deleted': sessionsOfDeleted,
   'what a person has beside copies': (on) => belongingsOf(on, person),
   'machines of who was deleted': disownDeleted,
+  'what is owed by machines': unaskedDiscards,
+  'what an endpoint shall discard': (on) => awaitedDiscards(on, endpoint, 100),
   'the hosts': (on) => listAgents(on, 'host'),
   'where a session can be placed': (on) => onlineAgents(on, 'host', new Date(0)),
   'tickets of a host': (on) => openTickets(on, randomUUID(), new Date()),

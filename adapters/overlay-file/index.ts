@@ -1,3 +1,4 @@
+export { discardKept } from './discard-kept.ts'
 export {
   type DiscardedSlotsOptions,
   type KeptSlotsOptions,

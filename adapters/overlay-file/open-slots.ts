@@ -14,7 +14,7 @@ import { type FillRandom, SlotCipher, sealedBytes } from './slot-cipher.ts'
 import { SlotSpace } from './slot-space.ts'
 
 const dataName = 'data'
-const lockName = 'lock'
+export const lockName = 'lock'
 const keyBytes = 32
 const idBytes = 16
 

@@ -28,7 +28,7 @@ import { overlay, overlayBlocks } from '#core/block/overlay.ts'
 import type { SlotStore } from '#core/block/slot-store.ts'
 import { spilledSlots } from '#core/block/spilled-slots.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
-import { openDiscardedSlots, openKeptSlots } from './index.ts'
+import { discardKept, openDiscardedSlots, openKeptSlots } from './index.ts'
 import { blockOf, blocks, keptOptions, valueOf } from './kept.rig.ts'
 
 const run = promisify(execFile)
@@ -68,6 +68,23 @@ test('a discarded overlay leaves nothing behind, not even a name while it is ope
   await using slots = await openDiscardedSlots({ folder, blocks, random })
   await slots.write(0, blockOf(1))
   expect(await readdir(folder)).toEqual([])
+})
+
+test('kept overlays are discarded together, and none of them while one is open', async () => {
+  const paths = ['ada/office/1', 'ada/office/2', 'nora/office/1']
+  for (const path of paths) await (await openKept(path))[Symbol.asyncDispose]()
+  const open = await openKept('ada/office/2')
+  await open.write(0, blockOf(1))
+  await expect(discardKept(join(folder, 'ada'))).rejects.toMatchObject({ code: 'OVERLAY_IN_USE' })
+  await open.flush()
+  await open[Symbol.asyncDispose]()
+  expect((await readdir(join(folder, 'ada', 'office'))).toSorted()).toEqual(['1', '2'])
+  // As often as it is said, and whoever was killed in the middle.
+  await rm(join(folder, 'ada', 'office', '1', 'data'))
+  for (let time = 0; time < 2; time++) await discardKept(join(folder, 'ada'))
+  await discardKept(join(folder, 'nobody', 'ever'))
+  expect(await readdir(folder)).toEqual(['nora'])
+  expect((await readdir(join(folder, 'nora', 'office', '1'))).toSorted()).toEqual(['data', 'journal', 'lock'])
 })
 
 test('the key of a discarded overlay is with the runtime only', async () => {

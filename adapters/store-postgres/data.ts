@@ -50,6 +50,9 @@ export interface LeasedCopyRow extends CopyColumns, LeaseRow {}
 export interface KeptCopyRow extends LeasedCopyRow {
   /** All that was written under them, bytes. */
   readonly written: string
+  /** It is to be discarded: an admin has deleted its person or workspace so. */
+  readonly discards: boolean
+  readonly machine_takes_discards: boolean
 }
 
 const live = ['starting', 'ready', 'ending'] as const
@@ -168,7 +171,11 @@ export async function keptCopies(
     group by k.endpoint_id, k.person_id, k.scope, k.image, k.version)`
   return leased(db, about)
     .innerJoin(last.as('k'), (join) => join.onRef('k.id', '=', 'l.id'))
-    .select('k.written')
+    .select(['k.written', 'm.takes_discards as machine_takes_discards'])
+    .select(
+      sql<boolean>`exists (select from discards d where d.done_at is null and d.agent_id = l.endpoint_id
+        and d.person_id = l.person_id and d.scope in ('', l.scope))`.as('discards'),
+    )
     .where('l.overlay_at_start', '<>', 'discard')
     .where(sql<boolean>`not l.superseded`)
     .where(textOf('l.id'), '>', after)

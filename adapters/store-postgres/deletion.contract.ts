@@ -2,12 +2,14 @@ import { randomUUID } from 'node:crypto'
 import { beforeEach, describe, expect, test } from 'vitest'
 import {
   agentById,
+  awaitedDiscards,
   beginReplica,
   countPeople,
   type Db,
   deletePerson,
   deleteWorkspace,
   disownDeleted,
+  endLease,
   endSession,
   groupsInUse,
   hostedCopies,
@@ -16,6 +18,7 @@ import {
   isGroupEmpty,
   isKnownSource,
   isWorkspaceDeleted,
+  keptCopies,
   leasedCopies,
   listPeople,
   listWorkspaces,
@@ -23,15 +26,20 @@ import {
   migrate,
   namesOf,
   nextPosition,
+  noteDiscardAsked,
+  noteKeyReleased,
   peopleNamed,
   personById,
   personByLogin,
   placeOnEndpoint,
   placeSession,
+  recordDiscarded,
+  recordLeaseStats,
   rememberSource,
   replicasOfDeleted,
   sessionsOfDeleted,
   setOwner,
+  unaskedDiscards,
   updatePerson,
   webSessionById,
   workspaceById,
@@ -189,6 +197,92 @@ export function deletionContract(store: StoreUnderTest): void {
       expect(await replicasOfDeleted(db)).toEqual([discarded])
       expect((await leasedCopies(db, { personId: kept }))[0]?.overlay).toBe('replicate')
     })
+
+    test('what was left on machines is owed by each, asked for before it is said, and done when the machine says so', async () => {
+      const [gone, other2] = [await addPerson(db), await addPerson(db)]
+      const [laptop, tablet] = [await addEndpoint(db), await addEndpoint(db)]
+      await leave(gone, laptop)
+      await leave(gone, laptop, 'vm')
+      await leave(gone, tablet)
+      await leave(other2, laptop)
+      const open = await leave(gone, tablet, 'open')
+      await deletePerson(db, gone, deletion(true))
+      await deletePerson(db, other2, deletion())
+      const owed = { person_id: gone, scope: '', by }
+      const byMachine = [laptop, tablet].map((agent_id) => ({ ...owed, agent_id }))
+      expect(await unaskedDiscards(other)).toEqual(expect.arrayContaining(byMachine))
+      expect(await unaskedDiscards(other)).toHaveLength(2)
+      expect(await awaitedDiscards(db, laptop, 10)).toEqual([])
+      for (const discard of byMachine) await noteDiscardAsked(db, discard, new Date())
+      expect(await unaskedDiscards(db)).toEqual([])
+      const onLaptop = { agent_id: laptop, person_id: gone, scope: '' }
+      expect(await awaitedDiscards(other, laptop, 10)).toEqual([onLaptop])
+      // While a lease is open there nothing is said.
+      expect(await awaitedDiscards(db, tablet, 10)).toEqual([])
+      await end(open)
+      expect(await awaitedDiscards(db, tablet, 10)).toHaveLength(1)
+
+      const left = async () =>
+        (await keptCopies(db, new Date())).map(({ endpoint_id, person_id, discards }) => [
+          endpoint_id,
+          person_id === gone,
+          discards,
+        ])
+      expect(await left()).toHaveLength(4)
+      await recordDiscarded(db, onLaptop, new Date())
+      expect(await awaitedDiscards(db, laptop, 10)).toEqual([])
+      expect(await left()).toEqual(
+        expect.arrayContaining([
+          [tablet, true, true],
+          [laptop, false, false],
+        ]),
+      )
+      expect(await left()).toHaveLength(2)
+
+      // What began before it was deleted, and ends after its machine has said so, is owed anew.
+      await leave(gone, laptop)
+      expect(await unaskedDiscards(db)).toEqual([{ ...onLaptop, by }])
+    })
+
+    test('of a workspace what its virtual machines wrote is discarded, and nothing else', async () => {
+      const person = await addPerson(db)
+      const laptop = await addEndpoint(db)
+      await writeWorkspace(db, { ...workspace, id: 'lab' }, 1)
+      await leave(person, laptop)
+      await leave(person, laptop, 'vm')
+      await leave(person, laptop, 'vm', 'lab')
+      await deleteWorkspace(db, 'desk', deletion(true))
+      const discard = { agent_id: laptop, person_id: person, scope: 'desk' }
+      expect(await unaskedDiscards(db)).toEqual([{ ...discard, by }])
+      await noteDiscardAsked(db, discard, new Date())
+      await recordDiscarded(db, discard, new Date())
+      const left = (await keptCopies(db, new Date())).map(({ scope }) => scope)
+      expect(left.toSorted()).toEqual(['', 'lab'])
+    })
+
+    /** A lease that has kept something. */
+    async function leave(
+      personId: string,
+      endpointId: string,
+      how: 'disk' | 'vm' | 'open' = 'disk',
+      workspaceId = 'desk',
+    ): Promise<ReturnType<typeof diskOf>> {
+      const disk = diskOf(personId, endpointId)
+      const { session, lease } = disk
+      const mode = how === 'disk' ? ('streamed-disk' as const) : ('local-vm' as const)
+      const place = { mode, workspace_id: workspaceId }
+      await placeOnEndpoint(db, { ...session, ...place }, { ...lease, ...place, overlay: 'keep' })
+      await noteKeyReleased(db, lease.id, new Date())
+      const stats = { bytesFetched: 0, bytesLocal: 0, percentLocal: 0, cacheHits: 0, bytesWritten: 5 }
+      await recordLeaseStats(db, lease.id, stats)
+      if (how !== 'open') await end(disk)
+      return disk
+    }
+
+    async function end({ session, lease }: ReturnType<typeof diskOf>): Promise<void> {
+      await endSession(db, session.id, endOf(), new Date())
+      await endLease(db, lease.id, new Date())
+    }
 
     test('a machine that became somebody’s while they were deleted is nobody’s', async () => {
       const personId = await addPerson(db)

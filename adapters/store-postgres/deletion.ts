@@ -1,6 +1,7 @@
 import { type RawBuilder, sql, type Transaction } from 'kysely'
 import type { WorkspaceDefinition } from '#core/api/admin.ts'
 import { openLeaseStates } from '#core/lease/index.ts'
+import { oweDiscards } from './discards.ts'
 import type { Database, PersonRow } from './schema.ts'
 import { type Db, tellIn } from './store.ts'
 import { deleteWebSessionsOf } from './web-sessions.ts'
@@ -14,7 +15,7 @@ export interface Deletion {
   readonly at: Date
   /** Id of the admin. */
   readonly by: string
-  /** What was written there is discarded where the site can reach it. */
+  /** What was written there is discarded. */
   readonly discards: boolean
 }
 
@@ -48,7 +49,10 @@ export async function deletePerson(
     await tx.deleteFrom('known_sources').where('person_id', '=', id).execute()
     await tx.deleteFrom('enrolment_tokens').where('owner_id', '=', id).where('used_at', 'is', null).execute()
     await tx.updateTable('agents').set({ owner_id: null }).where('owner_id', '=', id).execute()
-    if (deletion.discards) await discardAtEnd(tx, sql`person_id = ${id}`)
+    if (deletion.discards) {
+      await discardAtEnd(tx, sql`person_id = ${id}`)
+      await oweDiscards(tx, sql`l.person_id = ${id}`)
+    }
     await tellIn(tx, { topic: 'person', id })
     await tellIn(tx, { topic: 'deleted' })
     return true
@@ -74,7 +78,10 @@ export async function deleteWorkspace(
     look?.(row.definition)
     await tx.updateTable('workspaces').set(markOf(deletion)).where('id', '=', id).execute()
     // What a disk has kept is of its person and image: other workspaces open it, too.
-    if (deletion.discards) await discardAtEnd(tx, sql`workspace_id = ${id} and mode = 'local-vm'`)
+    if (deletion.discards) {
+      await discardAtEnd(tx, sql`workspace_id = ${id} and mode = 'local-vm'`)
+      await oweDiscards(tx, sql`l.scope = ${id}`)
+    }
     await tellIn(tx, { topic: 'workspaces' })
     await tellIn(tx, { topic: 'deleted' })
     return true

@@ -164,13 +164,12 @@ export async function knowEndpointKey(
     .execute()
 }
 
-export async function recordEndpointHello(db: Db, id: string, sealKey: Buffer, at: Date): Promise<void> {
-  await db
-    .updateTable('agents')
-    .set({ seal_key: sealKey, last_seen_at: at })
-    .where('id', '=', id)
-    .where('kind', '=', 'endpoint')
-    .execute()
+export async function recordEndpointHello(
+  db: Db,
+  id: string,
+  hello: Pick<AgentRow, 'seal_key' | 'takes_discards' | 'last_seen_at'>,
+): Promise<void> {
+  await db.updateTable('agents').set(hello).where('id', '=', id).where('kind', '=', 'endpoint').execute()
 }
 
 /** @returns false when the image has another key already: what was encrypted with it would be lost */

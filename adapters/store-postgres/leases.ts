@@ -2,6 +2,7 @@ import { type RawBuilder, sql, type Transaction } from 'kysely'
 import type { LeaseNotice, LeaseStats } from '#core/api/lease.ts'
 import { maxOpenLeases, openLeaseStates } from '#core/lease/index.ts'
 import type { Obligations, Right } from '#core/trust/words.ts'
+import { oweDiscards } from './discards.ts'
 import { isBehind, isFound, type Page } from './paging.ts'
 import type { Database, LeaseRow, NewLease, NewSession } from './schema.ts'
 import type { Db } from './store.ts'
@@ -226,8 +227,11 @@ export async function endLease(db: Db, id: string, at: Date): Promise<boolean> {
       .where('state', '<>', 'ended')
       .returning(['id', 'overlay', 'overlay_at_start', 'expires_at'])
       .executeTakeFirst()
-    if (row !== undefined && row.overlay_at_start !== 'discard')
+    if (row !== undefined && row.overlay_at_start !== 'discard') {
       await supersede(tx, id, row.overlay === 'discard' && at <= row.expires_at)
+      // One that came while its person or workspace was deleted has left something, too.
+      await oweDiscards(tx, sql`l.id = ${id}`)
+    }
     return row !== undefined
   })
 }

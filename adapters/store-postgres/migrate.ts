@@ -13,6 +13,7 @@ import { up as authorityAlarm } from './migrations/0013-authority-alarm.ts'
 import { up as history } from './migrations/0014-history.ts'
 import { up as deletion } from './migrations/0015-deletion.ts'
 import { up as overlayScope } from './migrations/0016-overlay-scope.ts'
+import { up as discards } from './migrations/0017-discards.ts'
 import { openUntimed, type StoreAddress } from './store.ts'
 import { isAway, StoreError } from './store-error.ts'
 
@@ -32,6 +33,7 @@ const migrations: Readonly<Record<string, Migration>> = {
   '0014-history': { up: history },
   '0015-deletion': { up: deletion },
   '0016-overlay-scope': { up: overlayScope },
+  '0017-discards': { up: discards },
 }
 
 /**

@@ -15,6 +15,7 @@ import type { Wave } from '#core/release/index.ts'
 import type { Boot } from '#core/tpm/index.ts'
 import type { BeaconSeen, ClaimName } from '#core/trust/index.ts'
 import type { Claim, DeliveryMode, Obligations, Right } from '#core/trust/words.ts'
+import type { DiscardsTable } from './discards-table.ts'
 import type { LeasesTable } from './leases-table.ts'
 import type { ReplicasTable } from './replicas-table.ts'
 
@@ -40,6 +41,7 @@ export interface Database {
   handoffs: HandoffsTable
   browser_endpoints: BrowserEndpointsTable
   leases: LeasesTable
+  discards: DiscardsTable
   replicas: ReplicasTable
   image_keys: ImageKeysTable
   images: ImagesTable
@@ -146,6 +148,8 @@ interface AgentsTable {
   boot: Json<BootRecord> | null
   /** Whose endpoint it is. */
   owner_id: string | null
+  /** Its agent understood, when it came last, what it shall discard. */
+  takes_discards: Generated<boolean>
   enrolled_at: Timestamp | null
 }
 

@@ -21,11 +21,13 @@ import {
   siteToEndpoint,
   type Verdict,
 } from '#core/agent/endpoint-messages.ts'
+import { versionInHello } from '#core/agent/understood.ts'
 import { leaseKeyAnswer } from '#core/api/lease.ts'
 import type { LeasedDelivery } from '#core/api/person.ts'
 import { encodeBase64url } from '#core/bytes/index.ts'
 import { type CryptoKeyPair, exportPublic } from '#core/channel/index.ts'
 import type { Attestation } from '#core/tpm/index.ts'
+import { Discarding } from './discarding.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import { faultOfPeer, reportPath } from './report-path.ts'
 import { Reporter, type ReportSources } from './reporting.ts'
@@ -100,9 +102,11 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
   const stop = new AbortController()
   const noted = Promise.withResolvers<true>()
   const leases = new LeaseKeeper({ tell: (message) => void site.send(message), steadyMs: clock })
+  const discarding = new Discarding(dir, (message) => void site.send(message), log)
   const reporter = reporterOf(options, (message) => void site.send(message))
   const path = pathWatch(options)
-  const site = connectAgent(options, { sealKey, leases, reporter, path, noted: noted.resolve }, stop.signal)
+  const parts = { sealKey, leases, discarding, reporter, path, noted: noted.resolve }
+  const site = connectAgent(options, parts, stop.signal)
   const onFailed = (error: unknown): void => {
     if (isRefusal(error)) path.refused(error)
   }
@@ -128,6 +132,7 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
     untilConnected: (timeoutMs) => Promise.race([noted.promise, sleep(timeoutMs, false, { ref: false })]),
     [Symbol.asyncDispose]: async () => {
       await leases.close()
+      await discarding.close()
       stop.abort()
       await Promise.all([site.done, renewing, reporter?.[Symbol.asyncDispose]()])
     },
@@ -138,6 +143,7 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
 interface AgentParts {
   readonly sealKey: string
   readonly leases: LeaseKeeper
+  readonly discarding: Discarding
   readonly reporter: Reporter | undefined
   readonly path: PathWatch
   readonly noted: (isNoted: true) => void
@@ -145,7 +151,7 @@ interface AgentParts {
 
 function connectAgent(
   { dir, version, log }: EndpointAgentOptions,
-  { sealKey, leases, reporter, path, noted }: AgentParts,
+  { sealKey, leases, discarding, reporter, path, noted }: AgentParts,
   signal: AbortSignal,
 ): SiteConnection<EndpointToSite> {
   return connectToSite<SiteToEndpoint, EndpointToSite>(
@@ -155,12 +161,14 @@ function connectAgent(
       onMessage: (message) => {
         noted(true)
         path.heard()
-        if (message.kind === 'desired') leases.receive(message)
-        else reporter?.receive(message)
+        if (message.kind !== 'desired') return reporter?.receive(message)
+        leases.receive(message)
+        discarding.receive(message.discard)
       },
       hello: (terms) => {
         reporter?.connected(terms)
-        return [{ kind: 'hello', sealKey, version, reports: reporter !== undefined }, leases.reportNow()]
+        const reports = reporter !== undefined
+        return [{ kind: 'hello', sealKey, version: versionInHello(version), reports }, leases.reportNow()]
       },
       onLost: (error) => {
         reporter?.lost()

@@ -1,6 +1,7 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { endpointToSite, siteToEndpoint } from './endpoint-messages.ts'
+import { understands, versionInHello } from './understood.ts'
 
 const id = '0198c0de-0000-4000-8000-000000000001'
 const stats = { bytesFetched: 1, bytesLocal: 2, percentLocal: 99.5, cacheHits: 3, bytesWritten: 4 }
@@ -28,6 +29,17 @@ test.each([
   ],
   ['a report', endpointToSite, { kind: 'report', at: 5, leases: [{ id, state: 'held', stats }] }],
   ['what is desired', siteToEndpoint, { kind: 'desired', heard: 0, leases: [lease] }],
+  [
+    'what is to be discarded',
+    siteToEndpoint,
+    {
+      kind: 'desired',
+      heard: 0,
+      leases: [],
+      discard: [{ personId: id }, { personId: id, workspaceId: 'lab' }],
+    },
+  ],
+  ['what was discarded', endpointToSite, { kind: 'discarded', written: [{ personId: id }] }],
 ])('%s is read as it was written', (_, schema, message) => {
   expect(schema.parse(JSON.parse(JSON.stringify(message)))).toEqual(message)
 })
@@ -44,6 +56,11 @@ test.each([
     { kind: 'report', at: 5, leases: [{ id, state: 'held', stats: { ...stats, percentLocal: 101 } }] },
   ],
   ['less than nothing', { kind: 'report', at: -1, leases: [] }],
+  ['a path in the place of a person', { kind: 'discarded', written: [{ personId: '../..' }] }],
+  [
+    'a path in the place of a workspace',
+    { kind: 'discarded', written: [{ personId: id, workspaceId: '../other' }] },
+  ],
   ['half a key', { kind: 'hello', sealKey: 'A'.repeat(21), version: '1' }],
   [
     'more leases than fit',
@@ -51,6 +68,14 @@ test.each([
   ],
 ])('%s is refused', (_, message) => {
   expect(endpointToSite.safeParse(message).success).toBe(false)
+})
+
+test('what an agent understands beyond the first words stands in its version, which every site takes', () => {
+  expect(understands(versionInHello('0.1.0'), 'discard')).toBe(true)
+  for (const older of ['0.1.0', 'discard', '0.1.0+other', ''])
+    expect(understands(older, 'discard')).toBe(false)
+  const hello = { kind: 'hello', sealKey: 'A'.repeat(43), version: versionInHello('0.1.0') }
+  expect(endpointToSite.safeParse(hello).success).toBe(true)
 })
 
 test('no value at all is read by accident', () => {

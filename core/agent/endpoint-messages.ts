@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { endpointClaim } from '#core/api/evidence.ts'
 import { leaseNotice, leaseStats } from '#core/api/lease.ts'
-import { bytes32, instant, obligations, right, uuid } from '#core/api/words.ts'
+import { bytes32, instant, obligations, right, slug, uuid } from '#core/api/words.ts'
 import { maxStatementChars } from '#core/evidence/index.ts'
 import { maxOpenLeases } from '#core/lease/index.ts'
 import { attestation } from '#core/tpm/attestation.ts'
@@ -74,6 +74,15 @@ export const verdict = z.strictObject({
 })
 export type Verdict = z.infer<typeof verdict>
 
+/** What one person wrote and kept on the endpoint. */
+const writtenHere = z.strictObject({
+  personId: uuid,
+  /** Only what the virtual machine of this workspace wrote; absent: everything. */
+  workspaceId: slug.optional(),
+})
+export type WrittenHere = z.infer<typeof writtenHere>
+export const mostDiscards = 100
+
 export const siteToEndpoint = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('desired'),
@@ -81,6 +90,8 @@ export const siteToEndpoint = z.discriminatedUnion('kind', [
     heard: stamp,
     /** Every lease of this endpoint that is not over, and those that it says are paused. One that it has told of and that is missing here is over. */
     leases: z.array(endpointLease).max(2 * maxOpenLeases),
+    /** What is to be discarded, with no lease open on it; more of it when that is gone. Only to agents that understand it (`understood.ts`). */
+    discard: z.array(writtenHere).max(mostDiscards).optional(),
   }),
   challenge,
   verdict,
@@ -125,6 +136,8 @@ export const endpointToSite = z.discriminatedUnion('kind', [
     at: stamp,
     leases: z.array(reportedLease).max(2 * maxOpenLeases),
   }),
+  /** Of what was to be discarded, that of which nothing is left here, durably; again as long as it is told. */
+  z.strictObject({ kind: z.literal('discarded'), written: z.array(writtenHere).min(1).max(mostDiscards) }),
 ])
 export type EndpointToSite = z.infer<typeof endpointToSite>
 export type EvidenceMessage = Extract<EndpointToSite, { kind: 'evidence' }>

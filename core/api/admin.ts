@@ -74,7 +74,7 @@ export const personCreate = z.strictObject({
   groups: z.array(slug).max(100),
 })
 
-/** What becomes of what a person, or people in a workspace, have written where the site reaches it. */
+/** What becomes of what a person, or people in a workspace, have written. */
 export const deletionQuery = z.strictObject({ data: z.enum(['keep', 'discard']).default('keep') })
 /** What a deletion leads to, or would. */
 export const deletionView = z.strictObject({
@@ -82,8 +82,13 @@ export const deletionView = z.strictObject({
   sessions: z.int(),
   /** Of endpoints, which are withdrawn; their sessions end. */
   leases: z.int(),
-  /** What closed leases have left on endpoints, sealed and without a key: it stays there. */
-  overlays: z.strictObject({ count: z.int(), sizeBytes: z.int() }),
+  /** What closed leases have left on endpoints, sealed and without a key: kept, or discarded by each when it hears of that. */
+  overlays: z.strictObject({
+    count: z.int(),
+    sizeBytes: z.int(),
+    /** On endpoints that cannot be told: revoked, or with a program that is too old. */
+    outOfReach: z.int(),
+  }),
   /** In the data centre: kept or discarded. */
   replicas: z.strictObject({ count: z.int(), sizeBytes: z.int() }),
   /** Of a person. */

@@ -18,6 +18,7 @@ export const protections = [
   'overlay-replicated',
   'paused-in-memory',
   'no-key',
+  'discard-asked',
   'replica-sealed',
 ] as const
 export type Protection = (typeof protections)[number]
@@ -57,6 +58,8 @@ export const dataCopy = z.strictObject({
     name: z.string(),
     kind: z.enum(['host', 'endpoint', 'site']),
     online: z.boolean(),
+    /** Of an endpoint that has something left: it cannot be told to discard that, since it was revoked or its program is too old. */
+    outOfReach: z.literal(true).optional(),
   }),
   mode: deliveryMode,
   place: dataPlace,

@@ -39,6 +39,10 @@ export const AUDIT_KINDS = [
   'replica-read',
   /** Such a copy was removed from the data centre. */
   'replica-removed',
+  /** What somebody wrote on a machine is to be discarded there, because an admin deleted them or the workspace so. */
+  'discard-asked',
+  /** A machine has said that nothing of it is left there. */
+  'discarded',
   /** What is known of an endpoint became something else; with the claims. */
   'trust-changed',
   /** Evidence of an endpoint was not taken; with the code. */

@@ -55,6 +55,9 @@ const sentences: Readonly<Record<AuditKind, (entry: Teller) => string>> = {
     `The copy in the data centre of what ${e.named('person')} wrote on ${e.text('image')}:${e.text('version')} was read by ${e.actor}, encrypted`,
   'replica-removed': (e) =>
     `${e.actor} removed the copy in the data centre of what ${e.named('person')} wrote on ${e.text('image')}:${e.text('version')}: ${e.text('reason')}`,
+  'discard-asked': (e) =>
+    `${e.actor} had ${writtenBy(e)} discarded on ${e.named('endpoint')}, which does so when it hears of that`,
+  discarded: (e) => `${e.actor} said that ${writtenBy(e)} is there no more`,
   'trust-changed': (e) => `What is known of ${e.subject} changed: ${e.changes()}`,
   'evidence-refused': (e) => `Evidence of ${e.actor} was not taken: ${e.text('reason', e.text('code'))}`,
   'statement-made': (e) => `${e.actor} made statements about ${e.subject}`,
@@ -88,6 +91,11 @@ const sentences: Readonly<Record<AuditKind, (entry: Teller) => string>> = {
 const fates: Readonly<Record<string, string>> = {
   keep: 'kept',
   replicate: 'kept, and copied to the data centre',
+}
+
+function writtenBy(e: Teller): string {
+  const workspace = e.text('workspace')
+  return `what ${e.named('person')} wrote${workspace === '' ? '' : ` in virtual machines of ${workspace}`}`
 }
 
 function releasedIn(e: Teller): string {

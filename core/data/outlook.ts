@@ -12,6 +12,11 @@ export function outlookSentences(
   size: (bytes: number) => string,
 ): readonly string[] {
   const isGone = data === 'discard'
+  const [overlay, overlaysAre] = [
+    count(overlays.count, 'overlay', 'overlays'),
+    overlays.count === 1 ? 'is' : 'are',
+  ]
+  const place = `of closed leases (${size(overlays.sizeBytes)}) on devices`
   const written = person === undefined ? 'what local VMs wrote under them' : 'what was written under them'
   const fate = isGone ? 'is kept nowhere' : 'stays or goes as the policy said'
   const all: readonly (readonly [number, string])[] = [
@@ -22,7 +27,13 @@ export function outlookSentences(
     ],
     [
       overlays.count,
-      `${count(overlays.count, 'overlay', 'overlays')} of closed leases (${size(overlays.sizeBytes)}) ${overlays.count === 1 ? 'stays' : 'stay'} on devices, sealed and without a key, until the device is wiped`,
+      isGone
+        ? `${overlay} ${place} ${overlaysAre} discarded by each device as soon as it hears of that; until then it is there, sealed and without a key`
+        : `${overlay} ${place} ${overlaysAre} kept there, sealed and without a key, until the device is wiped`,
+    ],
+    [
+      isGone ? overlays.outOfReach : 0,
+      `${overlays.outOfReach} of them ${overlays.outOfReach === 1 ? 'stays' : 'stay'} until the device is upgraded or wiped: it was revoked, or its program is too old to be told`,
     ],
     [
       replicas.count,

@@ -32,6 +32,10 @@ const sentences: Readonly<Record<Protection, (copy: Told, time: (instant: string
     `The key was taken back, but what its machine had in memory stands there, paused and in plaintext, until it is opened again or ended${until === undefined ? '' : `, at ${time(until)} at the latest`}.`,
   'no-key': ({ since }, time) =>
     `What was written is there under AES-256, without its key since ${time(since)}: unreadable without the site.`,
+  'discard-asked': ({ machine }) =>
+    machine.outOfReach === true
+      ? `It is to be discarded and stays: ${machine.name} cannot be told, because it was revoked or its program is too old. Upgrade that, or wipe the device.`
+      : `It is to be discarded: ${machine.name} does so as soon as it hears of that, and says so.`,
   'replica-sealed': ({ since }, time) =>
     `Sealed by its endpoint under AES-256, in the data centre since ${time(since)}; its key follows from the image’s, which the site has encrypted.`,
 }

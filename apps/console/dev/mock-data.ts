@@ -323,7 +323,7 @@ export function deletionOf(isPerson: boolean): DeletionView {
   return {
     sessions: 2,
     leases: 1,
-    overlays: { count: 1, sizeBytes: 48 << 20 },
+    overlays: { count: 1, sizeBytes: 48 << 20, outOfReach: 0 },
     replicas: { count: 1, sizeBytes: 31 << 20 },
     ...(isPerson ? { person: { endpoints: 1, account: 'tc-mei-3f2a91', hosts: ['host-1'] } } : {}),
   }

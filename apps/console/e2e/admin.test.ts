@@ -313,7 +313,7 @@ test('before a person or a workspace is deleted an admin reads what that leads t
   const dialog = ada.getByRole('dialog', { name: 'Delete Mia Koch?' })
   await sees(dialog, '1 running session ends at once.')
   await sees(dialog, /The home of the account tc-mia-\w+ stays on host-[12]/)
-  await dialog.getByLabel('Discard it wherever').check()
+  await dialog.getByLabel('Discard it, on devices').check()
   await dialog.getByRole('button', { name: 'Cancel' }).click()
   await ada.getByRole('button', { name: 'Edit Mia Koch' }).click()
   await edit.getByRole('button', { name: 'Delete' }).click()

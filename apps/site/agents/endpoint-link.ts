@@ -16,7 +16,9 @@ import {
   updateSession,
 } from '#adapters/store-postgres/index.ts'
 import { type EndpointToSite, endpointToSite, type ReportedLease } from '#core/agent/endpoint-messages.ts'
+import { understands } from '#core/agent/understood.ts'
 import { isRenewalDue, leaseUntil } from '#core/lease/index.ts'
+import { noteDiscarded } from '../data/discards.ts'
 import { desiredOf, finishLease } from '../data/leases.ts'
 import type { EvidenceDesk } from '../evidence/evidence-desk.ts'
 import type { EvidenceLink, ReportingConnection } from '../evidence/evidence-link.ts'
@@ -54,14 +56,14 @@ export function createEndpointLink(
   { send, end }: Pick<ReportingConnection, 'send' | 'end'>,
   log: Logger,
 ): AgentLink {
-  const { db } = site.store
   const { endpointId: id } = connection
   const known = new Map<string, Known>()
   const leave = desk.arrived(id)
   let reporting: EvidenceLink | undefined
   let lastHeard = new Date(0)
   let heard = 0
-  const say = async (): Promise<void> => send(await desiredOf(site, id, heard))
+  let takesDiscards = false
+  const say = async (): Promise<void> => send(await desiredOf(site, id, heard, takesDiscards))
   const push = coalesced(say, (error) => {
     if (!isAway(error)) log.error({ err: error }, 'what the endpoint may hold could not be said')
   })
@@ -76,17 +78,15 @@ export function createEndpointLink(
     alive()
     switch (message.kind) {
       case 'hello':
-        await desk.arrivals.take(async () => {
-          const public_key = connection.publicKey.export({ format: 'der', type: 'spki' })
-          await knowEndpointKey(db, { endpoint_id: id, public_key, expires_at: connection.provenUntil })
-          await recordEndpointHello(db, id, Buffer.from(message.sealKey, 'base64url'), lastHeard)
-        }, id)
+        takesDiscards = await desk.arrivals.take(() => noteHello(site, connection, message, lastHeard), id)
         if (message.reports) reporting ??= desk.open({ ...connection, send, end, log })
         return push.ask()
       case 'evidence':
         // Who did not say that it would is not challenged: there is nothing that it could answer.
         if (reporting === undefined) throw new Error('evidence of a process that does not report')
         return reporting.receive(message, at)
+      case 'discarded':
+        return noteDiscarded(site, id, message.written)
       case 'report':
         heard = message.at
         for (const reported of message.leases) if (await noteLease(site, id, reported, known)) push.ask()
@@ -107,10 +107,29 @@ export function createEndpointLink(
       // Another process of the same machine may go on, at this node or at another.
       const { isLast } = leave()
       if (isLast) sayAway(site, id, lastHeard)
-      for (const { sessionId } of known.values())
-        updateSession(db, sessionId, { connected: false }).catch(() => {})
+      sayClosed(site, known)
     },
   }
+}
+
+/** @returns whether it understands what it shall discard */
+async function noteHello(
+  site: Site,
+  { endpointId: id, publicKey, provenUntil }: EndpointConnection,
+  { sealKey, version }: Extract<EndpointToSite, { kind: 'hello' }>,
+  at: Date,
+): Promise<boolean> {
+  const public_key = publicKey.export({ format: 'der', type: 'spki' })
+  await knowEndpointKey(site.store.db, { endpoint_id: id, public_key, expires_at: provenUntil })
+  const takes_discards = understands(version, 'discard')
+  const seal_key = Buffer.from(sealKey, 'base64url')
+  await recordEndpointHello(site.store.db, id, { seal_key, takes_discards, last_seen_at: at })
+  return takes_discards
+}
+
+function sayClosed({ store: { db } }: Site, known: ReadonlyMap<string, Known>): void {
+  for (const { sessionId } of known.values())
+    updateSession(db, sessionId, { connected: false }).catch(() => {})
 }
 
 function sayAway(site: Site, id: string, lastHeard: Date): void {

@@ -65,12 +65,15 @@ export function pausedCopyOf(row: LeasedCopyRow, sight: Sight): DataCopy {
 /** What is left of a lease that is over: nothing there can read it since then. */
 export function keptCopyOf(row: KeptCopyRow, sight: Sight): DataCopy {
   const bytesWritten = Number(row.written)
+  const copy = onEndpoint(row, sight)
+  const isInReach = row.machine_takes_discards && row.machine_revoked_at === null
   return {
-    ...onEndpoint(row, sight),
+    ...copy,
+    machine: { ...copy.machine, ...(isInReach ? {} : { outOfReach: true as const }) },
     // Its person may have gone elsewhere.
     zone: zoneSeen([row.agent_address || row.web_address], row.beacon, sight),
     state: 'kept',
-    protection: ['no-key'],
+    protection: ['no-key', ...(row.discards ? (['discard-asked'] as const) : [])],
     since: (row.ended_at ?? row.expires_at).toISOString(),
     ...(row.stats === null ? {} : { stats: { ...row.stats, bytesWritten } }),
   }

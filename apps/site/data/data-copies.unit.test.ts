@@ -73,7 +73,14 @@ const row: LeasedCopyRow = {
   agent_address: null,
   beacon: null,
 }
-const kept: KeptCopyRow = { ...row, state: 'ended', ended_at: at(-3), written: '12' }
+const kept: KeptCopyRow = {
+  ...row,
+  state: 'ended',
+  ended_at: at(-3),
+  written: '12',
+  discards: false,
+  machine_takes_discards: true,
+}
 const hosted: HostedCopyRow = {
   ...row,
   host_id: machine,
@@ -152,6 +159,16 @@ test('what was left behind is unreadable since the lease ended, where its endpoi
     protection: ['no-key'],
   })
   expect(copy).not.toHaveProperty('until')
+})
+
+test('what is to be discarded is shown so, and when its machine cannot be told', () => {
+  const asked = { ...kept, discards: true }
+  expect(keptCopyOf(asked, sight).protection).toEqual(['no-key', 'discard-asked'])
+  expect(keptCopyOf(asked, sight).machine).not.toHaveProperty('outOfReach')
+  for (const change of [{ machine_takes_discards: false }, { machine_revoked_at: at(-1) }]) {
+    const copy = keptCopyOf({ ...asked, ...change }, sight)
+    expect(dataCopy.parse(copy)).toMatchObject({ machine: { outOfReach: true } })
+  }
 })
 
 test('what stands still in memory after its lease is readable until its endpoint ends it by its own clock', () => {

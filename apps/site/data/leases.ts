@@ -17,6 +17,7 @@ import type { AuditActor } from '#core/audit/leaf.ts'
 import { pausedSince } from '#core/lease/index.ts'
 import { oneByOne } from '../one-by-one.ts'
 import type { Site } from '../site.ts'
+import { discardsOf } from './discards.ts'
 import { removeDiscardedReplicas } from './replica-retention.ts'
 
 /** The rights of endpoints to hold data, as the site keeps them (I8). */
@@ -107,16 +108,22 @@ export async function leasesPastTheirEnd(site: Site): Promise<readonly LeaseDeta
  * All that an endpoint may hold now, and what it says that it has in memory still, as withdrawn.
  *
  * @param heard stamp of the latest report that was read before this was asked for
+ * @param takesDiscards its agent understands what it shall discard
  */
-export async function desiredOf(site: Site, endpointId: string, heard: number): Promise<SiteToEndpoint> {
+export async function desiredOf(
+  site: Site,
+  endpointId: string,
+  heard: number,
+  takesDiscards: boolean,
+): Promise<SiteToEndpoint> {
   const { db } = site.store
-  const leases = (
-    await Promise.all([
-      openLeases(db, endpointId),
-      pausedLeases(db, endpointId, new Date(pausedSince(site.now()))),
-    ])
-  ).flat()
-  return { kind: 'desired', heard, leases: leases.map((lease) => desiredLeaseOf(lease, site.now())) }
+  const [open, paused, discard] = await Promise.all([
+    openLeases(db, endpointId),
+    pausedLeases(db, endpointId, new Date(pausedSince(site.now()))),
+    takesDiscards ? discardsOf(site, endpointId) : [],
+  ])
+  const leases = [...open, ...paused].map((lease) => desiredLeaseOf(lease, site.now()))
+  return { kind: 'desired', heard, leases, ...(discard.length === 0 ? {} : { discard }) }
 }
 
 function desiredLeaseOf(lease: LeaseDetail, now: number): EndpointLease {

@@ -17,6 +17,7 @@ import type { DeletionView, WorkspaceDefinition } from '#core/api/admin.ts'
 import type { DataCopy } from '#core/api/data.ts'
 import type { AuditActor, AuditData } from '#core/audit/leaf.ts'
 import { accountOf } from '#core/broker/account.ts'
+import { askForDiscards } from '../data/discards.ts'
 import { copiesOf } from '../data/read-data.ts'
 import { removeReplica } from '../data/replicas.ts'
 import { soonerOf } from '../hints.ts'
@@ -109,8 +110,12 @@ export async function personOutlook(
 
 export async function workspaceOutlook(site: Site, workspaceId: string): Promise<DeletionView> {
   const copies = await copiesOf(site, { workspaceId })
-  // What a disk has replicated is of its person and image: other workspaces open it, too.
-  return outlookOf(copies.filter(({ state, mode }) => state !== 'replicated' || mode === 'local-vm'))
+  return outlookOf(copies.filter(isOfWorkspace))
+}
+
+/** What was written on a disk is of its person and image: other workspaces open it, too. */
+function isOfWorkspace({ state, mode }: DataCopy): boolean {
+  return mode === 'local-vm' || (state !== 'replicated' && state !== 'kept')
 }
 
 function outlookOf(copies: readonly DataCopy[]): DeletionView {
@@ -119,7 +124,11 @@ function outlookOf(copies: readonly DataCopy[]): DeletionView {
   return {
     sessions: copies.filter(({ machine }) => machine.kind === 'host').length,
     leases: copies.filter(({ state }) => state === 'offered' || state === 'held').length,
-    overlays: { count: kept.length, sizeBytes: sum(kept.map(({ stats }) => stats?.bytesWritten ?? 0)) },
+    overlays: {
+      count: kept.length,
+      sizeBytes: sum(kept.map(({ stats }) => stats?.bytesWritten ?? 0)),
+      outOfReach: kept.filter(({ machine }) => machine.outOfReach === true).length,
+    },
     replicas: { count: replicas.length, sizeBytes: sum(replicas) },
   }
 }
@@ -175,7 +184,7 @@ export async function finishDeletions(site: Site): Promise<number> {
   const replicas = await workOff(await replicasOfDeleted(db), (undone) =>
     removeReplica(site, undone.id, ends[undone.deleted].reason, actorOf(undone)),
   )
-  return sessions + replicas
+  return sessions + replicas + (await askForDiscards(site))
 }
 
 /** @throws the first failure, after the others were worked */

@@ -1,0 +1,74 @@
+import { type RawBuilder, sql } from 'kysely'
+import type { Db } from './store.ts'
+
+/** What deletions have machines discard: owed with the mark, asked for in the log, said to the machine, done when that says so. */
+
+export interface Discard {
+  readonly agent_id: string
+  readonly person_id: string
+  readonly scope: string
+}
+
+/** Has endpoints discard what leases of deleted people and workspaces have left; what comes after it was done is owed anew. @param which leases */
+export async function oweDiscards(db: Db, which: RawBuilder<unknown>): Promise<void> {
+  await sql`
+    insert into discards (agent_id, person_id, scope)
+    select distinct l.endpoint_id, l.person_id, case when p.discards then '' else l.scope end
+    from leases l join people p on p.id = l.person_id join workspaces w on w.id = l.workspace_id
+    where ${which} and l.overlay_at_start <> 'discard' and l.key_released_at is not null
+      and (p.discards or (w.discards and l.scope <> ''))
+    on conflict (agent_id, person_id, scope) do update set asked_at = null, done_at = null
+      where discards.done_at is not null`.execute(db)
+}
+
+const mostAtOnce = 500
+
+/** Of which the log was not told. @returns with the id of the admin who deleted */
+export async function unaskedDiscards(db: Db): Promise<readonly (Discard & { readonly by: string })[]> {
+  const { rows } = await sql<Discard & { readonly by: string }>`
+    select d.agent_id, d.person_id, d.scope, case when d.scope = '' then p.deleted_by else w.deleted_by end as by
+    from discards d join people p on p.id = d.person_id left join workspaces w on w.id = d.scope
+    where d.done_at is null and d.asked_at is null limit ${mostAtOnce}`.execute(db)
+  return rows
+}
+
+export async function noteDiscardAsked(db: Db, discard: Discard, at: Date): Promise<void> {
+  await discardRow(db, discard).set({ asked_at: at }).execute()
+}
+
+/** What a machine shall discard and has not, as far as nothing there is held open under a lease. */
+export async function awaitedDiscards(db: Db, agentId: string, most: number): Promise<readonly Discard[]> {
+  return db
+    .selectFrom('discards as d')
+    .select(['d.agent_id', 'd.person_id', 'd.scope'])
+    .where('d.agent_id', '=', agentId)
+    .where('d.asked_at', 'is not', null)
+    .where('d.done_at', 'is', null)
+    .where(
+      sql<boolean>`not exists (select from leases l where l.endpoint_id = d.agent_id and l.person_id = d.person_id
+        and l.state <> 'ended' and d.scope in ('', l.scope))`,
+    )
+    .orderBy('d.asked_at')
+    .limit(most)
+    .execute()
+}
+
+/** Its machine has said that nothing of it is left. */
+export async function recordDiscarded(db: Db, discard: Discard, at: Date): Promise<void> {
+  const { agent_id, person_id, scope } = discard
+  await db.transaction().execute(async (tx) => {
+    await discardRow(tx, discard).set({ done_at: at }).execute()
+    await sql`
+      update leases set superseded = true
+      where endpoint_id = ${agent_id} and person_id = ${person_id} and ${scope} in ('', scope)
+        and overlay_at_start <> 'discard' and state = 'ended' and not superseded`.execute(tx)
+  })
+}
+
+function discardRow(db: Db, { agent_id, person_id, scope }: Discard) {
+  return db
+    .updateTable('discards')
+    .where('agent_id', '=', agent_id)
+    .where('person_id', '=', person_id)
+    .where('scope', '=', scope)
+}
