@@ -389,7 +389,12 @@ test('what is to be discarded goes from a device that was away when it comes bac
   const wish = { login: 'eve', name: 'Eve Berg', password, groups: ['employees'] }
   const { id } = await ada.send('POST', '/admin/people', wish, personView)
   await using away = await enrolEndpoint(site, ada, 'laptop-8')
-  const use = await inUse(await away.launch(await signIn(site.address, 'eve', password), 'lab'), away)
+  const eve = await signIn(site.address, 'eve', password)
+  for (const person of [await site.signIn('carl'), eve]) await launch(person, 'desktop')
+  const homes = (): Promise<readonly string[]> => readdir(join(site.state, 'homes'))
+  await until(async () => (await homes()).some(isEves), 'she has a home on the host')
+  const others = (await homes()).filter((account) => !isEves(account))
+  const use = await inUse(await away.launch(eve, 'lab'), away)
   use.stats.bytesWritten = 4096
   const other = crypto.randomUUID()
   const written = [`overlays/${id}/office/1`, `vms/${id}/desk/office/1`, `overlays/${other}/office/1`]
@@ -406,7 +411,14 @@ test('what is to be discarded goes from a device that was away when it comes bac
   expect(gone.stdout).toContain(
     '1 overlay of closed leases (4.0 KiB) on devices is discarded by each device as',
   )
-  await until(async () => (await kindsAbout(id)).includes('discard-asked'), 'the log was told')
+  await until(
+    async () => (await kindsAbout(id)).includes('discarded'),
+    'her host has said that her home is gone',
+  )
+  expect((await homes()).toSorted()).toEqual(others.toSorted())
+  expect(others.length).toBeGreaterThan(0)
+  expect(await readFile('/etc/passwd', 'utf8')).not.toContain('tc-eve-')
+  expect(gone.stdout).toMatch(/The home of the account tc-eve-\w+ on host-1 is removed by each host as/)
   const asked = await copyOf(use.leaseId)
   expect(asked).toMatchObject({ state: 'kept', protection: ['no-key', 'discard-asked'] })
   expect(asked?.machine).not.toHaveProperty('outOfReach')
@@ -422,16 +434,20 @@ test('what is to be discarded goes from a device that was away when it comes bac
     using killed = await dialAsEndpoint(identity, false, undefined, versionInHello('test'))
     expect(await killed.next('desired')).toMatchObject({ discard: [{ personId: id }] })
     killed.say({ kind: 'discarded', written: [{ personId: other }, { personId: id, workspaceId: 'desk' }] })
-    expect(await killed.next('desired')).toMatchObject({ discard: [{ personId: id }] })
+    const lease = { id: crypto.randomUUID(), state: 'held', stats: use.stats }
+    killed.say({ kind: 'report', at: 1, leases: [lease] })
+    expect(await killed.next('desired')).toMatchObject({ heard: 1, discard: [{ personId: id }] })
   }
-  expect(await kindsAbout(id)).not.toContain('discarded')
+  expect((await kindsAbout(id)).filter((kind) => kind === 'discarded')).toHaveLength(1)
 
   const log = { info: () => undefined, warn: () => undefined }
   await using _ = await startEndpointAgent({ dir: away.dir, version: 'test', log })
   await until(async () => (await copyOf(use.leaseId)) === undefined, 'its endpoint has said that it is gone')
   expect(await readdir(join(away.dir, 'overlays'))).toEqual([other])
   expect(await readdir(join(away.dir, 'vms'))).toEqual([])
-  const [done, before] = (await timeline({ person: id })).entries
+  const [done, before] = (await timeline({ endpoint: away.agent.id })).entries.filter(({ kind }) =>
+    kind.startsWith('discard'),
+  )
   expect(done).toMatchObject({
     kind: 'discarded',
     actor: { type: 'endpoint', id: away.agent.id },
@@ -447,6 +463,10 @@ test('every entry of this site’s log is told in a sentence of its own kind', a
     expect(sentenceOf(entry, {}), entry.kind).not.toMatch(/undefined|null|\[object|did something| {2}|: \.$/)
   }
 })
+
+function isEves(account: string): boolean {
+  return account.startsWith('tc-eve-')
+}
 
 async function kindsAbout(person: string): Promise<readonly string[]> {
   return (await timeline({ person })).entries.map(({ kind }) => kind)

@@ -79,7 +79,7 @@ export async function addHost(site: Site): Promise<string> {
     0,
   )
   const id = await addMachine(site, 'host')
-  await recordHostHello(db, id, randomBytes(32), 1000, new Date())
+  await recordHostHello(db, id, { host_key: randomBytes(32), capacity: 1000, last_seen_at: new Date() })
   return id
 }
 

@@ -5,6 +5,7 @@ import { ensureAccount } from './account.ts'
 import { openCgroups, parseMountinfo } from './cgroup.ts'
 import type { Context, DisplayLog } from './context.ts'
 import { installDesktop } from './desktop.ts'
+import { discardAccount } from './discard-account.ts'
 import { openNamespaces, xSockets } from './namespaces.ts'
 import { requirePeers } from './packages.ts'
 import { identify, isRunning, type ProcessId } from './processes.ts'
@@ -111,6 +112,13 @@ class XvncDisplayServer implements DisplayServer {
       this.#starting.delete(starting)
       this.#pool.resume()
     }
+  }
+
+  async discard(account: string): Promise<void> {
+    const { runDir, homesDir } = this.#context
+    if ((await loadStates(runDir)).some(({ state }) => state?.request?.account === account))
+      throw new DisplayError('DISPLAY_ACCOUNT_IN_USE', `a session of ${account} runs here still`)
+    await discardAccount(account, homesDir)
   }
 
   async adopt(): Promise<readonly Display[]> {

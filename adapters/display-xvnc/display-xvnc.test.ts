@@ -2,7 +2,19 @@ import { execFile, execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
-import { chmod, chown, lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  chown,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -67,6 +79,34 @@ test('a display has the size asked for, also a warm one, and a viewer may change
   expect(await probe(display.socketPath, AbortSignal.timeout(5000))).toEqual({ width: 1000, height: 700 })
   await resize(display.socketPath, { width: 900, height: 640 }, AbortSignal.timeout(5000))
   expect(await probe(display.socketPath, AbortSignal.timeout(5000))).toEqual({ width: 900, height: 640 })
+})
+
+test('an account is discarded with its home and nothing else, and not while a session of it runs', async () => {
+  const server = await serve()
+  const [mine, theirs] = accounts.map((account) => join(folder, 'homes', account)) as [string, string]
+  const display = await server.start(request('one'), never)
+  await ensureAccount(accounts[1]!, 'Other', join(folder, 'homes'), never)
+  await writeFile(join(theirs, 'file'), 'x')
+  await expect(server.discard(accounts[0]!)).rejects.toMatchObject({ code: 'DISPLAY_ACCOUNT_IN_USE' })
+  await display.stop()
+
+  await symlink(theirs, join(mine, 'link'))
+  await mkdir(join(mine, 'with space'))
+  await run('mount', ['--bind', theirs, join(mine, 'with space')])
+  await expect(server.discard(accounts[0]!)).rejects.toMatchObject({ code: 'DISPLAY_ACCOUNT_FAILED' })
+  expect(await readdir(mine)).toContain('link')
+  await run('umount', [join(mine, 'with space')])
+  for (let time = 0; time < 2; time++) await server.discard(accounts[0]!)
+  await expect(run('getent', ['passwd', accounts[0]!])).rejects.toThrow()
+
+  // As after the machine was installed anew.
+  await mkdir(join(mine, 'left'), { recursive: true })
+  await server.discard(accounts[0]!)
+  await symlink(theirs, mine)
+  await expect(server.discard(accounts[0]!)).rejects.toMatchObject({ code: 'DISPLAY_ACCOUNT_FAILED' })
+  await rm(mine)
+  expect(await readdir(join(folder, 'homes'))).toEqual([accounts[1]])
+  expect(await readFile(join(theirs, 'file'), 'utf8')).toBe('x')
 })
 
 test('the same session id gives the same display', async () => {

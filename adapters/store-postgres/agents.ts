@@ -79,15 +79,9 @@ export async function recordReport(db: Db, id: string, at: Date, report: AgentRe
 export async function recordHostHello(
   db: Db,
   id: string,
-  hostKey: Buffer,
-  capacity: number,
-  at: Date,
+  hello: Pick<AgentRow, 'host_key' | 'capacity' | 'last_seen_at'> & Partial<Pick<AgentRow, 'takes_discards'>>,
 ): Promise<void> {
-  await db
-    .updateTable('agents')
-    .set({ host_key: hostKey, capacity, last_seen_at: at })
-    .where('id', '=', id)
-    .execute()
+  await db.updateTable('agents').set(hello).where('id', '=', id).execute()
 }
 
 export async function setDraining(db: Db, id: string, draining: boolean): Promise<boolean> {

@@ -1,8 +1,8 @@
 import { type RawBuilder, sql, type Transaction } from 'kysely'
 import type { WorkspaceDefinition } from '#core/api/admin.ts'
 import { openLeaseStates } from '#core/lease/index.ts'
-import { oweDiscards } from './discards.ts'
-import type { Database, PersonRow } from './schema.ts'
+import { oweDiscards, oweHomes } from './discards.ts'
+import type { AgentRow, Database, PersonRow } from './schema.ts'
 import { type Db, tellIn } from './store.ts'
 import { deleteWebSessionsOf } from './web-sessions.ts'
 
@@ -52,6 +52,7 @@ export async function deletePerson(
     if (deletion.discards) {
       await discardAtEnd(tx, sql`person_id = ${id}`)
       await oweDiscards(tx, sql`l.person_id = ${id}`)
+      await oweHomes(tx, sql`s.person_id = ${id}`)
     }
     await tellIn(tx, { topic: 'person', id })
     await tellIn(tx, { topic: 'deleted' })
@@ -102,8 +103,8 @@ export async function isWorkspaceDeleted(db: Db, id: string): Promise<boolean> {
 export interface Belongings {
   /** How many are the person's. */
   readonly endpoints: number
-  /** Names of those on which the person ever had a session. */
-  readonly hosts: readonly string[]
+  /** On which the person ever had a session, by name. */
+  readonly hosts: readonly Pick<AgentRow, 'name' | 'takes_discards' | 'revoked_at'>[]
 }
 
 export async function belongingsOf(db: Db, personId: string): Promise<Belongings> {
@@ -115,7 +116,7 @@ export async function belongingsOf(db: Db, personId: string): Promise<Belongings
     .executeTakeFirstOrThrow()
   const hosts = await db
     .selectFrom('agents as m')
-    .select('m.name')
+    .select(['m.name', 'm.takes_discards', 'm.revoked_at'])
     .where('m.kind', '=', 'host')
     .where((eb) =>
       eb.exists(
@@ -128,7 +129,7 @@ export async function belongingsOf(db: Db, personId: string): Promise<Belongings
     )
     .orderBy('m.name')
     .execute()
-  return { endpoints: Number(endpoints), hosts: [...new Set(hosts.map(({ name }) => name))] }
+  return { endpoints: Number(endpoints), hosts }
 }
 
 function markOf({ at, by, discards }: Deletion) {

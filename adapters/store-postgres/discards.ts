@@ -1,4 +1,5 @@
 import { type RawBuilder, sql } from 'kysely'
+import type { AgentRow } from './schema.ts'
 import type { Db } from './store.ts'
 
 /** What deletions have machines discard: owed with the mark, asked for in the log, said to the machine, done when that says so. */
@@ -7,6 +8,12 @@ export interface Discard {
   readonly agent_id: string
   readonly person_id: string
   readonly scope: string
+}
+
+export interface DiscardDetail extends Discard {
+  readonly kind: AgentRow['kind']
+  /** Of the person. */
+  readonly login: string
 }
 
 /** Has endpoints discard what leases of deleted people and workspaces have left; what comes after it was done is owed anew. @param which leases */
@@ -21,14 +28,28 @@ export async function oweDiscards(db: Db, which: RawBuilder<unknown>): Promise<v
       where discards.done_at is not null`.execute(db)
 }
 
+/** The same of homes on hosts. @param which sessions */
+export async function oweHomes(db: Db, which: RawBuilder<unknown>): Promise<void> {
+  await sql`
+    insert into discards (agent_id, person_id, scope)
+    select distinct s.host_id, s.person_id, '' from sessions s join people p on p.id = s.person_id
+    where ${which} and s.host_id is not null and p.discards
+    on conflict (agent_id, person_id, scope) do update set asked_at = null, done_at = null
+      where discards.done_at is not null`.execute(db)
+}
+
+/** Homes may lie on a file system that hosts share: while a session runs on one, none removes anything. */
+const runsNowhere = sql<boolean>`not (d.scope = '' and exists (
+  select from sessions s where s.person_id = d.person_id and s.host_id is not null and s.state <> 'ended'))`
+
 const mostAtOnce = 500
 
 /** Of which the log was not told. @returns with the id of the admin who deleted */
-export async function unaskedDiscards(db: Db): Promise<readonly (Discard & { readonly by: string })[]> {
-  const { rows } = await sql<Discard & { readonly by: string }>`
-    select d.agent_id, d.person_id, d.scope, case when d.scope = '' then p.deleted_by else w.deleted_by end as by
-    from discards d join people p on p.id = d.person_id left join workspaces w on w.id = d.scope
-    where d.done_at is null and d.asked_at is null limit ${mostAtOnce}`.execute(db)
+export async function unaskedDiscards(db: Db): Promise<readonly (DiscardDetail & { readonly by: string })[]> {
+  const { rows } = await sql<DiscardDetail & { readonly by: string }>`
+    select d.agent_id, d.person_id, d.scope, m.kind, p.login, case when d.scope = '' then p.deleted_by else w.deleted_by end as by
+    from discards d join people p on p.id = d.person_id join agents m on m.id = d.agent_id left join workspaces w on w.id = d.scope
+    where d.done_at is null and d.asked_at is null and ${runsNowhere} limit ${mostAtOnce}`.execute(db)
   return rows
 }
 
@@ -36,11 +57,17 @@ export async function noteDiscardAsked(db: Db, discard: Discard, at: Date): Prom
   await discardRow(db, discard).set({ asked_at: at }).execute()
 }
 
-/** What a machine shall discard and has not, as far as nothing there is held open under a lease. */
-export async function awaitedDiscards(db: Db, agentId: string, most: number): Promise<readonly Discard[]> {
+/** What a machine shall discard and has not, as far as nothing there is held open under a lease or by a session. */
+export async function awaitedDiscards(
+  db: Db,
+  agentId: string,
+  most: number,
+): Promise<readonly DiscardDetail[]> {
   return db
     .selectFrom('discards as d')
-    .select(['d.agent_id', 'd.person_id', 'd.scope'])
+    .innerJoin('people as p', 'p.id', 'd.person_id')
+    .innerJoin('agents as m', 'm.id', 'd.agent_id')
+    .select(['d.agent_id', 'd.person_id', 'd.scope', 'm.kind', 'p.login'])
     .where('d.agent_id', '=', agentId)
     .where('d.asked_at', 'is not', null)
     .where('d.done_at', 'is', null)
@@ -48,6 +75,7 @@ export async function awaitedDiscards(db: Db, agentId: string, most: number): Pr
       sql<boolean>`not exists (select from leases l where l.endpoint_id = d.agent_id and l.person_id = d.person_id
         and l.state <> 'ended' and d.scope in ('', l.scope))`,
     )
+    .where(runsNowhere)
     .orderBy('d.asked_at')
     .limit(most)
     .execute()

@@ -1,4 +1,5 @@
 import { sql, type Transaction } from 'kysely'
+import { oweHomes } from './discards.ts'
 import { isBehind, isFound, type Page } from './paging.ts'
 import type { Database, NewSession, PersonRow, SessionEnd, SessionRow, WorkspaceRow } from './schema.ts'
 import type { Db } from './store.ts'
@@ -203,7 +204,11 @@ export async function endSession(
       .where('state', '<>', 'ended')
       .returningAll()
       .executeTakeFirst()
-    if (row !== undefined && row.host_id !== null) await freePlace(tx, row.host_id)
+    if (row !== undefined && row.host_id !== null) {
+      // One that came while its person was deleted has made a home, too.
+      await oweHomes(tx, sql`s.id = ${id}`)
+      await freePlace(tx, row.host_id)
+    }
     return row
   })
 }

@@ -76,7 +76,7 @@ export async function addHost(db: Db, capacity: number): Promise<string> {
     pool: 'default',
     certificate_expires_at,
   })
-  await recordHostHello(db, id, randomBytes(32), capacity, new Date())
+  await recordHostHello(db, id, { host_key: randomBytes(32), capacity, last_seen_at: new Date() })
   return id
 }
 

@@ -8,6 +8,7 @@ export {
   type SiteConnectionOptions,
   type SiteConnectionTerms,
 } from './connect-to-site.ts'
+export { Discarding } from './discarding.ts'
 export { type Enrolment, enrolAgent, type TpmChoice } from './enrol-agent.ts'
 export { keepRenewed, type Renewal } from './keep-renewed.ts'
 export { quoteOver } from './quote-over.ts'

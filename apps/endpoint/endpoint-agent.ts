@@ -7,6 +7,7 @@ import {
   type AgentIdentity,
   type AgentLog,
   connectToSite,
+  Discarding,
   isRefusal,
   keepRenewed,
   loadX25519Key,
@@ -20,6 +21,7 @@ import {
   type SiteToEndpoint,
   siteToEndpoint,
   type Verdict,
+  type WrittenHere,
 } from '#core/agent/endpoint-messages.ts'
 import { versionInHello } from '#core/agent/understood.ts'
 import { leaseKeyAnswer } from '#core/api/lease.ts'
@@ -27,7 +29,7 @@ import type { LeasedDelivery } from '#core/api/person.ts'
 import { encodeBase64url } from '#core/bytes/index.ts'
 import { type CryptoKeyPair, exportPublic } from '#core/channel/index.ts'
 import type { Attestation } from '#core/tpm/index.ts'
-import { Discarding } from './discarding.ts'
+import { discardWritten } from './discard-written.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import { faultOfPeer, reportPath } from './report-path.ts'
 import { Reporter, type ReportSources } from './reporting.ts'
@@ -102,7 +104,11 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
   const stop = new AbortController()
   const noted = Promise.withResolvers<true>()
   const leases = new LeaseKeeper({ tell: (message) => void site.send(message), steadyMs: clock })
-  const discarding = new Discarding(dir, (message) => void site.send(message), log)
+  const discarding = new Discarding<WrittenHere>(
+    (one) => discardWritten(dir, one),
+    (written) => void site.send({ kind: 'discarded', written }),
+    log,
+  )
   const reporter = reporterOf(options, (message) => void site.send(message))
   const path = pathWatch(options)
   const parts = { sealKey, leases, discarding, reporter, path, noted: noted.resolve }
@@ -143,7 +149,7 @@ export async function startEndpointAgent(options: EndpointAgentOptions): Promise
 interface AgentParts {
   readonly sealKey: string
   readonly leases: LeaseKeeper
-  readonly discarding: Discarding
+  readonly discarding: Discarding<WrittenHere>
   readonly reporter: Reporter | undefined
   readonly path: PathWatch
   readonly noted: (isNoted: true) => void

@@ -231,6 +231,7 @@ test('why a session could not start is told whole, however its log was cut', asy
   const displays: DisplayServer = {
     warm: 0,
     prelaunch: () => undefined,
+    discard: async () => undefined,
     start: () => Promise.reject(new DisplayError('DISPLAY_START_FAILED', message)),
     adopt: async () => [],
     [Symbol.asyncDispose]: async () => undefined,

@@ -1,7 +1,9 @@
 import type { Duplex } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import { Discarding } from '#apps/agent-client/index.ts'
 import type { HostToSite, SiteToHost } from '#core/agent/messages.ts'
+import { versionInHello } from '#core/agent/understood.ts'
 import type { DisplayServer } from '#core/broker/display.ts'
 import { encodeBase64url } from '#core/bytes/index.ts'
 import {
@@ -84,6 +86,7 @@ class Agent implements Host {
   readonly #channels: ChannelHost
   readonly #door: PeopleDoor
   readonly #relay: Relay
+  readonly #discarding: Discarding<string>
   readonly #measure: () => Promise<Load>
   readonly #timers: readonly NodeJS.Timeout[]
   #load: Load
@@ -120,6 +123,11 @@ class Agent implements Host {
     })
     this.#door = openPeopleDoor((transport) => this.accept(transport))
     this.#relay = createRelay({ dial, door: this.#door, log })
+    this.#discarding = new Discarding(
+      (account) => options.displays.discard(account),
+      (accounts) => tell({ kind: 'discarded', accounts }),
+      log,
+    )
     this.#timers = [
       setInterval(() => void this.#measureAndReport(), reportMs),
       setInterval(() => sessions.tick(), tickMs),
@@ -130,14 +138,16 @@ class Agent implements Host {
     const { capacity, version } = this.#options
     this.#tickets.reconnected()
     this.changed()
-    return [{ kind: 'hello', hostKey: this.#hostKey, capacity, version }, this.#report()]
+    const said = versionInHello(version)
+    return [{ kind: 'hello', hostKey: this.#hostKey, capacity, version: said }, this.#report()]
   }
 
-  receive({ draining, warm, sessions, gateways, tickets }: SiteToHost): void {
+  receive({ draining, warm, sessions, gateways, tickets, discard }: SiteToHost): void {
     if (this.#closing) return
     this.#options.displays.prelaunch(draining ? 0 : warm)
     this.#sessions.desire(sessions)
     this.#relay.desire(gateways)
+    this.#discarding.receive(discard)
     void this.#tickets.desire(tickets).then(() => this.changed())
   }
 
@@ -147,6 +157,7 @@ class Agent implements Host {
 
   /** The site hears soon. Whoever hears that a ticket can be used has heard before that its session is ready. */
   changed(): void {
+    this.#discarding.again()
     const wait = Math.max(firstChangeMs, this.#changedAt + changeMs - performance.now())
     this.#soon ??= setTimeout(() => {
       this.#soon = undefined
@@ -159,6 +170,7 @@ class Agent implements Host {
   async close(how: 'end-sessions' | 'keep-sessions'): Promise<void> {
     this.#closing = true
     this.#relay.close()
+    await this.#discarding.close()
     if (how === 'keep-sessions') this.#sessions.detachAll('HOST_RESTARTING')
     else await this.#sessions.endAll({ code: 'HOST_STOPPED', reason: 'The host was stopped' })
     this.#options.tell(this.#report())

@@ -44,7 +44,7 @@ test('an enrolled host serves its site, goes on while it is away, and ends its s
     tickets: [],
   }
   const first = await site.agent()
-  expect(await first.message()).toMatchObject({ kind: 'hello', capacity: 3, version: 'test' })
+  expect(await first.message()).toMatchObject({ kind: 'hello', capacity: 3, version: 'test+discard' })
   first.socket.send(JSON.stringify(desired))
   await untilSessions(first, ({ state }) => state === 'ready')
 

@@ -29,9 +29,12 @@ export const sealedTicket = z.strictObject({
   expiresAt: instant,
 })
 
+const account = z.string().regex(/^[a-z][a-z0-9-]{0,31}$/)
+export const mostAccounts = 100
+
 export const desiredSession = z.strictObject({
   id: uuid,
-  account: z.string().regex(/^[a-z][a-z0-9-]{0,31}$/),
+  account,
   fullName: z.string().max(100),
   program,
   width: z.int(),
@@ -56,6 +59,8 @@ export const siteToHost = z.discriminatedUnion('kind', [
     /** Every session this host shall run; it ends all others. */
     sessions: z.array(desiredSession).max(2000),
     tickets: z.array(sealedTicket).max(2000),
+    /** Accounts that are to go with their homes, without a session anywhere; more of them when these are gone. See `understood.ts`. */
+    discard: z.array(account).max(mostAccounts).optional(),
   }),
 ])
 export type SiteToHost = z.infer<typeof siteToHost>
@@ -96,6 +101,8 @@ export const hostToSite = z.discriminatedUnion('kind', [
     bytes: z.number(),
     passed: z.boolean(),
   }),
+  /** Of the accounts that were to go, those of which nothing is left here; again as long as it is told. */
+  z.strictObject({ kind: z.literal('discarded'), accounts: z.array(account).min(1).max(mostAccounts) }),
 ])
 export type HostToSite = z.infer<typeof hostToSite>
 

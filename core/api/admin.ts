@@ -96,9 +96,11 @@ export const deletionView = z.strictObject({
     .strictObject({
       /** That become nobody's. */
       endpoints: z.int(),
-      /** Whose home stays on these hosts. */
+      /** Whose home is on these hosts: kept, or removed by each when it hears of that. */
       account: z.string(),
       hosts: z.array(z.string()),
+      /** Of them those that cannot be told: revoked, or with a program that is too old. */
+      hostsOutOfReach: z.array(z.string()),
     })
     .optional(),
 })

@@ -56,7 +56,7 @@ const sentences: Readonly<Record<AuditKind, (entry: Teller) => string>> = {
   'replica-removed': (e) =>
     `${e.actor} removed the copy in the data centre of what ${e.named('person')} wrote on ${e.text('image')}:${e.text('version')}: ${e.text('reason')}`,
   'discard-asked': (e) =>
-    `${e.actor} had ${writtenBy(e)} discarded on ${e.named('endpoint')}, which does so when it hears of that`,
+    `${e.actor} had ${writtenBy(e)} discarded on ${e.named('endpoint') || `host ${e.named('host')}`}, which does so when it hears of that`,
   discarded: (e) => `${e.actor} said that ${writtenBy(e)} is there no more`,
   'trust-changed': (e) => `What is known of ${e.subject} changed: ${e.changes()}`,
   'evidence-refused': (e) => `Evidence of ${e.actor} was not taken: ${e.text('reason', e.text('code'))}`,
@@ -94,6 +94,7 @@ const fates: Readonly<Record<string, string>> = {
 }
 
 function writtenBy(e: Teller): string {
+  if (e.text('account') !== '') return `the home ${e.text('account')} of ${e.named('person')}`
   const workspace = e.text('workspace')
   return `what ${e.named('person')} wrote${workspace === '' ? '' : ` in virtual machines of ${workspace}`}`
 }

@@ -97,6 +97,12 @@ export interface DisplayServer {
    * @throws {DisplayError}
    */
   start(request: DisplayRequest, signal: AbortSignal): Promise<Display>
+  /**
+   * Removes an account with its home, while none of its sessions runs here. Idempotent; nothing of the home comes back when it resolves.
+   *
+   * @throws {DisplayError} DISPLAY_ACCOUNT_IN_USE, DISPLAY_ACCOUNT_FOREIGN, DISPLAY_ACCOUNT_FAILED
+   */
+  discard(account: string): Promise<void>
   /** Takes over what a dead agent left whole, and ends and cleans up everything else that it left. */
   adopt(): Promise<readonly Display[]>
   /** Ends warm displays and starts under way. Sessions go on, for the next agent to adopt. */
@@ -111,6 +117,7 @@ export type DisplayErrorCode =
   | 'DISPLAY_BAD_REQUEST'
   | 'DISPLAY_ACCOUNT_FOREIGN'
   | 'DISPLAY_ACCOUNT_FAILED'
+  | 'DISPLAY_ACCOUNT_IN_USE'
   | 'DISPLAY_START_FAILED'
   | 'DISPLAY_ENDED'
 

@@ -75,7 +75,12 @@ test('what a deletion leads to is said in numbers, and only what is', () => {
     leases: 2,
     overlays: { count: 1, sizeBytes: 5, outOfReach: 1 },
     replicas: { count: 3, sizeBytes: 7 },
-    person: { endpoints: 1, account: 'tc-nora-3f2a91', hosts: ['host-1', 'host-2'] },
+    person: {
+      endpoints: 1,
+      account: 'tc-nora-3f2a91',
+      hosts: ['host-1', 'host-2'],
+      hostsOutOfReach: ['host-2'],
+    },
   }
   expect(outlookSentences(some, 'keep', size)).toEqual([
     '1 running session ends at once.',
@@ -89,5 +94,9 @@ test('what a deletion leads to is said in numbers, and only what is', () => {
     '1 overlay of closed leases (5 B) on devices is discarded by each device as soon as it hears of that; until then it is there, sealed and without a key.',
     '1 of them stays until the device is upgraded or wiped: it was revoked, or its program is too old to be told.',
     '3 replicas in the data centre (7 B) are discarded for good.',
+  ])
+  expect(outlookSentences(some, 'discard', size).slice(-2)).toEqual([
+    'The home of the account tc-nora-3f2a91 on host-1, host-2 is removed by each host as soon as it hears of that.',
+    'It stays on host-2, which cannot be told, because it was revoked or its program is too old: upgrade that, or run there: userdel --remove tc-nora-3f2a91.',
   ])
 })

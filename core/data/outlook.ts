@@ -17,6 +17,7 @@ export function outlookSentences(
     overlays.count === 1 ? 'is' : 'are',
   ]
   const place = `of closed leases (${size(overlays.sizeBytes)}) on devices`
+  const { account = '', hosts = [], hostsOutOfReach = [] } = person ?? {}
   const written = person === undefined ? 'what local VMs wrote under them' : 'what was written under them'
   const fate = isGone ? 'is kept nowhere' : 'stays or goes as the policy said'
   const all: readonly (readonly [number, string])[] = [
@@ -41,8 +42,14 @@ export function outlookSentences(
     ],
     [person?.endpoints ?? 0, `${count(person?.endpoints ?? 0, 'device becomes', 'devices become')} nobody’s`],
     [
-      person?.hosts.length ?? 0,
-      `The home of the account ${person?.account ?? ''} stays on ${person?.hosts.join(', ') ?? ''}, where nobody else is given it`,
+      hosts.length,
+      isGone
+        ? `The home of the account ${account} on ${hosts.join(', ')} is removed by each host as soon as it hears of that`
+        : `The home of the account ${account} stays on ${hosts.join(', ')}, where nobody else is given it`,
+    ],
+    [
+      isGone ? hostsOutOfReach.length : 0,
+      `It stays on ${hostsOutOfReach.join(', ')}, which cannot be told, because it was revoked or its program is too old: upgrade that, or run there: userdel --remove ${account}`,
     ],
   ]
   const said = all.flatMap(([number, sentence]) => (number === 0 ? [] : [`${sentence}.`]))

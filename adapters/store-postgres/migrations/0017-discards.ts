@@ -15,4 +15,6 @@ const statements: readonly string[] = [
    select distinct l.endpoint_id, l.person_id, case when p.discards then '' else l.scope end
    from leases l join people p on p.id = l.person_id join workspaces w on w.id = l.workspace_id
    where l.overlay_at_start <> 'discard' and l.key_released_at is not null and (p.discards or (w.discards and l.scope <> ''))`,
+  `insert into discards (agent_id, person_id, scope)
+   select distinct s.host_id, s.person_id, '' from sessions s join people p on p.id = s.person_id where s.host_id is not null and p.discards`,
 ]

@@ -10,7 +10,7 @@ import { sizeText } from './image/store-options.ts'
 
 const options = { discard: { type: 'boolean' }, yes: { type: 'boolean' } } as const
 const afterwards =
-  'Says what that leads to and asks, unless --yes is given. What was written is kept, sealed; with --discard it goes, from devices as soon as they hear of that.'
+  'Says what that leads to and asks, unless --yes is given. What was written is kept, sealed; with --discard it goes, from devices and hosts as soon as they hear of that.'
 
 const deletePerson: Command = {
   synopsis: 'delete LOGIN [--discard] [--yes]',

@@ -325,6 +325,8 @@ export function deletionOf(isPerson: boolean): DeletionView {
     leases: 1,
     overlays: { count: 1, sizeBytes: 48 << 20, outOfReach: 0 },
     replicas: { count: 1, sizeBytes: 31 << 20 },
-    ...(isPerson ? { person: { endpoints: 1, account: 'tc-mei-3f2a91', hosts: ['host-1'] } } : {}),
+    ...(isPerson
+      ? { person: { endpoints: 1, account: 'tc-mei-3f2a91', hosts: ['host-1'], hostsOutOfReach: [] } }
+      : {}),
   }
 }

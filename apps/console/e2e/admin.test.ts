@@ -314,6 +314,7 @@ test('before a person or a workspace is deleted an admin reads what that leads t
   await sees(dialog, '1 running session ends at once.')
   await sees(dialog, /The home of the account tc-mia-\w+ stays on host-[12]/)
   await dialog.getByLabel('Discard it, on devices').check()
+  await sees(dialog, /The home of the account tc-mia-\w+ on host-[12].* is removed by each host as soon as/)
   await dialog.getByRole('button', { name: 'Cancel' }).click()
   await ada.getByRole('button', { name: 'Edit Mia Koch' }).click()
   await edit.getByRole('button', { name: 'Delete' }).click()

@@ -24,6 +24,8 @@ import {
   hostToSite,
   type SiteToHost,
 } from '#core/agent/messages.ts'
+import { understands } from '#core/agent/understood.ts'
+import { homesToDiscard, noteHomesDiscarded } from '../data/discards.ts'
 import { agentSilenceMs } from '../launches/deciding.ts'
 import { finishSession } from '../launches/live-sessions.ts'
 import { sessionNoticeOf } from '../launches/views.ts'
@@ -48,8 +50,9 @@ export function createHostLink(
   const { db } = site.store
   const known = new Map<string, Known>()
   let lastHeard = new Date(0)
+  let takesDiscards = false
   const push = coalesced(
-    async () => send(await desiredOf(site, id)),
+    async () => send(await desiredOf(site, id, takesDiscards)),
     (error) => logFailure(log, error),
   )
   const off = site.hints.on((hint) => {
@@ -65,7 +68,8 @@ export function createHostLink(
     lastHeard = new Date(site.now())
     switch (message.kind) {
       case 'hello':
-        await recordHostHello(db, id, Buffer.from(message.hostKey, 'base64url'), message.capacity, lastHeard)
+        takesDiscards = understands(message.version, 'discard')
+        await noteHello(site, id, message, lastHeard)
         return push.ask()
       case 'report': {
         const { cpuPercent, memoryFreeMiB, warm } = message
@@ -77,16 +81,12 @@ export function createHostLink(
       case 'armed':
         await armTicket(db, Buffer.from(message.ticketId, 'hex'), id, lastHeard)
         return site.hints.tell({ topic: 'ticket', id: message.ticketId })
-      case 'redeemed': {
-        const sessionId = await redeemTicket(db, Buffer.from(message.ticketId, 'hex'), id, lastHeard)
-        if (sessionId === undefined) return
-        await site.audit.record('ticket-redeemed', { type: 'host', id }, sessionId, {
-          ticket: message.ticketId,
-        })
-        return
-      }
+      case 'redeemed':
+        return noteRedeemed(site, id, message.ticketId, lastHeard)
       case 'clipboard':
         return noteClipboard(message, log)
+      case 'discarded':
+        return noteHomesDiscarded(site, id, message.accounts)
     }
   }
   return {
@@ -97,6 +97,26 @@ export function createHostLink(
       agentWentAway(db, id, lastHeard, new Date(site.now() - agentSilenceMs)).catch(() => {})
     },
   }
+}
+
+async function noteHello(
+  site: Site,
+  id: string,
+  { hostKey, capacity, version }: Extract<HostToSite, { kind: 'hello' }>,
+  at: Date,
+): Promise<void> {
+  await recordHostHello(site.store.db, id, {
+    host_key: Buffer.from(hostKey, 'base64url'),
+    capacity,
+    takes_discards: understands(version, 'discard'),
+    last_seen_at: at,
+  })
+}
+
+async function noteRedeemed(site: Site, id: string, ticket: string, at: Date): Promise<void> {
+  const sessionId = await redeemTicket(site.store.db, Buffer.from(ticket, 'hex'), id, at)
+  if (sessionId === undefined) return
+  await site.audit.record('ticket-redeemed', { type: 'host', id }, sessionId, { ticket })
 }
 
 function logFailure(log: Logger, error: unknown): void {
@@ -152,13 +172,14 @@ function changeOf(reported: HostSession): SessionChange {
   }
 }
 
-async function desiredOf(site: Site, hostId: string): Promise<SiteToHost> {
+async function desiredOf(site: Site, hostId: string, takesDiscards: boolean): Promise<SiteToHost> {
   const { db } = site.store
-  const [host, sessions, tickets, gateways] = await Promise.all([
+  const [host, sessions, tickets, gateways, discard] = await Promise.all([
     agentById(db, hostId),
     liveSessions(db, { hostId }),
     openTickets(db, hostId, new Date(site.now())),
     listAgents(db, 'gateway'),
+    takesDiscards ? homesToDiscard(site, hostId) : [],
   ])
   return {
     kind: 'desired',
@@ -174,6 +195,7 @@ async function desiredOf(site: Site, hostId: string): Promise<SiteToHost> {
       sealed: ticket.sealed.toString('base64url'),
       expiresAt: ticket.expires_at.toISOString(),
     })),
+    ...(discard.length === 0 ? {} : { discard }),
   }
 }
 

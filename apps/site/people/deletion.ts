@@ -105,7 +105,9 @@ export async function personOutlook(
     belongingsOf(site.store.db, person.id),
   ])
   const account = accountOf(site.accountsOf, person)
-  return { ...outlookOf(copies), person: { endpoints, account, hosts: [...hosts] } }
+  const isInReach = (host: (typeof hosts)[number]): boolean => host.takes_discards && host.revoked_at === null
+  const hostsOutOfReach = namesOf(hosts.filter((host) => !isInReach(host)))
+  return { ...outlookOf(copies), person: { endpoints, account, hosts: namesOf(hosts), hostsOutOfReach } }
 }
 
 export async function workspaceOutlook(site: Site, workspaceId: string): Promise<DeletionView> {
@@ -116,6 +118,10 @@ export async function workspaceOutlook(site: Site, workspaceId: string): Promise
 /** What was written on a disk is of its person and image: other workspaces open it, too. */
 function isOfWorkspace({ state, mode }: DataCopy): boolean {
   return mode === 'local-vm' || (state !== 'replicated' && state !== 'kept')
+}
+
+function namesOf(hosts: readonly { readonly name: string }[]): string[] {
+  return [...new Set(hosts.map(({ name }) => name))]
 }
 
 function outlookOf(copies: readonly DataCopy[]): DeletionView {

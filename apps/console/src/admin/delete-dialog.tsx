@@ -49,7 +49,7 @@ export function DeleteInstead({ onDelete }: { readonly onDelete: () => void }): 
 
 const fates = [
   ['keep', 'Keep what was written, sealed'],
-  ['discard', 'Discard it, on devices as soon as they hear of that'],
+  ['discard', 'Discard it, on devices and hosts as soon as they hear of that'],
 ] as const
 
 function DeleteForm(
