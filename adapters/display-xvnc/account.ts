@@ -137,7 +137,11 @@ async function add(
 async function numberOf(home: string, homesDir: string): Promise<readonly string[]> {
   const homes = await readdir(homesDir).catch(() => [])
   const owners = await Promise.all(
-    homes.map(async (name) => ({ home: join(homesDir, name), uid: (await lstat(join(homesDir, name))).uid })),
+    homes.map(async (name) => {
+      const home = join(homesDir, name)
+      // One may be discarded meanwhile.
+      return { home, uid: (await lstat(home).catch(() => undefined))?.uid ?? 0 }
+    }),
   )
   const people = owners.filter(({ uid }) => uid >= 1000 && uid < largestUid)
   const own = people.find((one) => one.home === home)
