@@ -19,13 +19,17 @@ import { isRight, parentOf, policyActions, policySchema } from './schema.ts'
 
 const now = 1_800_000_000_000
 
-function contextOf(values: Partial<Record<ClaimName, string>> = {}, groups = ['staff']): TrustContext {
+function contextOf(
+  values: Partial<Record<ClaimName, string>> = {},
+  groups = ['staff'],
+  id = 'nora',
+): TrustContext {
   const { 'network.zone': kind = 'inside', ...rest } = values
   const claims = Object.entries(rest).map(
     ([name, value]): Claim => ({ name, value, source: 'corroborated', observedAt: now }),
   )
   const zone = { name: 'here', kind: kind as 'inside' | 'outside' | 'hostile' }
-  return trustContext({ person: { id: 'nora', groups }, claims, zone, now })
+  return trustContext({ person: { id, groups }, claims, zone, now })
 }
 
 function decided(
@@ -339,6 +343,7 @@ const anyValues = fc
   )
   .map((pairs) => Object.fromEntries(pairs) as Partial<Record<ClaimName, string>>)
 const anyRequest = fc.record({
+  id: fc.constantFrom('nora', 'carl'),
   values: anyValues,
   zone: fc.constantFrom('inside', 'outside', 'hostile'),
   groups: fc.subarray(['a', 'b', 'c', 'd']),
@@ -348,14 +353,14 @@ const anyRequest = fc.record({
 type AnyRequest = typeof anyRequest extends fc.Arbitrary<infer T> ? T : never
 
 /** Asks Cedar itself, with every policy, the schema and the whole context. */
-function askPlainCedar({ values, zone, groups, collections, action }: AnyRequest): {
+function askPlainCedar({ id, values, zone, groups, collections, action }: AnyRequest): {
   readonly allowed: boolean
   readonly failed: boolean
   readonly policies: readonly string[]
 } {
   const { claims } = contextOf({ ...values, 'network.zone': zone })
   const answer = statefulIsAuthorized({
-    principal: { type: 'Person', id: 'nora' },
+    principal: { type: 'Person', id },
     action: { type: 'Action', id: action },
     resource: { type: 'Workspace', id: 'desk' },
     context: { ...nested(claims), ...(isRight(action) ? { mode: 'hosted-vm' } : {}) },
@@ -363,7 +368,7 @@ function askPlainCedar({ values, zone, groups, collections, action }: AnyRequest
     validateRequest: true,
     preparsedPolicySetId: 'plain',
     entities: [
-      { uid: { type: 'Person', id: 'nora' }, attrs: {}, parents: uids('Group', groups) },
+      { uid: { type: 'Person', id }, attrs: {}, parents: uids('Group', groups) },
       { uid: { type: 'Workspace', id: 'desk' }, attrs: {}, parents: uids('Collection', collections) },
     ],
   })
@@ -394,8 +399,8 @@ test('a slice decides as plain Cedar does with the whole set and the schema, fai
         staticPolicies: Object.fromEntries(texts.map((text, index) => [`p${index}`, text] as const)),
       })
       for (const request of requests) {
-        const { values, zone, groups, collections, action } = request
-        const { person, claims } = contextOf({ ...values, 'network.zone': zone }, groups)
+        const { id, values, zone, groups, collections, action } = request
+        const { person, claims } = contextOf({ ...values, 'network.zone': zone }, groups, id)
         const target = { id: 'desk', collections }
         const ours = ask(policy, { person, claims, target, action, mode: 'hosted-vm' })
         const plain = askPlainCedar(request)

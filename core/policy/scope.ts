@@ -8,10 +8,14 @@ import { entityKey } from './mentions.ts'
 import { type PolicyAction, parentOf, policyActions } from './schema.ts'
 
 /** Policies by what their scope names: action, then principal or group, then workspace or collection. */
-export type ScopeIndex = ReadonlyMap<
-  PolicyAction,
-  ReadonlyMap<string, ReadonlyMap<string, readonly Policy[]>>
->
+export type ScopeIndex = ReadonlyMap<PolicyAction, ReadonlyMap<string, ReadonlyMap<string, ScopedPolicies>>>
+
+/** Policies that a question is in the scope of all of or of none. */
+export interface ScopedPolicies {
+  /** By which they are known among those of one policy text; the same under every action that they stand under together. */
+  readonly key: number
+  readonly policies: readonly Policy[]
+}
 
 /** Who wants what, as far as a policy's scope can tell. */
 export interface Scope {
@@ -36,28 +40,30 @@ export function indexByScope(policies: readonly Policy[]): ScopeIndex {
       )
     }
   }
-  return index
+  const known = new Map<string, ScopedPolicies>()
+  const scoped = (some: readonly Policy[]): ScopedPolicies =>
+    entryOf(known, some.map(({ id }) => id).join(), () => ({ key: known.size, policies: some }))
+  return mapValues(index, (byPrincipal) =>
+    mapValues(byPrincipal, (byResource) => mapValues(byResource, scoped)),
+  )
 }
 
-/** @returns the policies whose scope matches, and a key that scopes with the same policies share */
+/** @returns the policies whose scope matches, scope by scope */
 export function policiesInScope(
   index: ScopeIndex,
   { action, principals, resources }: Scope,
-): { readonly key: string; readonly policies: () => readonly Policy[] } {
+): readonly ScopedPolicies[] {
   const byPrincipal = index.get(action)
-  const found: (readonly Policy[])[] = []
-  const keys: string[] = [action]
-  for (const principal of [anything, ...principals]) {
+  const found: ScopedPolicies[] = []
+  for (const principal of new Set([anything, ...principals])) {
     const byResource = byPrincipal?.get(principal)
     if (!byResource) continue
-    for (const resource of [anything, ...resources]) {
+    for (const resource of new Set([anything, ...resources])) {
       const policies = byResource.get(resource)
-      if (!policies) continue
-      found.push(policies)
-      keys.push(principal, resource)
+      if (policies) found.push(policies)
     }
   }
-  return { key: JSON.stringify(keys), policies: () => [...new Set(found.flat())] }
+  return found
 }
 
 /** The groups that a policy text names, in scopes or in conditions, by name. */
@@ -101,6 +107,10 @@ function entryOf<K, V>(map: Map<K, V>, key: K, create: () => V): V {
   const created = create()
   map.set(key, created)
   return created
+}
+
+function mapValues<K, V, W>(map: ReadonlyMap<K, V>, change: (value: V) => W): Map<K, W> {
+  return new Map(Array.from(map, ([key, value]) => [key, change(value)]))
 }
 
 function newMap<K, V>(): Map<K, V> {

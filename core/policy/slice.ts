@@ -2,9 +2,9 @@ import { type PolicyJson, preparsePolicySet } from '@cedar-policy/cedar-wasm/nod
 import { type ClaimName, claimNames } from '#core/trust/claims.ts'
 import type { CompiledPolicy, Policy } from './compile.ts'
 import type { Mentions } from './mentions.ts'
-import { policiesInScope, type Scope } from './scope.ts'
+import type { ScopedPolicies } from './scope.ts'
 
-/** The policies that can matter to a question, parsed inside Cedar. */
+/** The policies of one scope, parsed inside Cedar. */
 export interface Slice {
   readonly policies: ReadonlyMap<string, Policy>
   /** What of the claims the answer can depend on. */
@@ -15,6 +15,8 @@ export interface Slice {
   readonly entities: ReadonlySet<string> | undefined
   /** Name of the parsed set inside Cedar, good until another slice is asked for. */
   readonly cedarId: string
+  /** No other slice ever has it. */
+  readonly serial: number
 }
 
 /** Cedar never forgets a parsed set, it only overwrites: so names are used again and both of these are bounded. */
@@ -28,18 +30,13 @@ const maxParsedPolicies = 20_000
 const slices = new Map<string, Slice>()
 let parsedPolicies = 0
 let namesGiven = 0
+let slicesMade = 0
 const freeNames: string[] = []
 
-/**
- * The policies in scope of a question. One outside it can neither match nor fail, so the slice answers as the whole
- * set would.
- *
- * @returns undefined when Cedar does not parse them
- */
-export function sliceFor({ digest, index }: CompiledPolicy, scope: Scope): Slice | undefined {
-  const { key, policies } = policiesInScope(index, scope)
+/** @returns undefined when Cedar does not parse them */
+export function sliceFor({ digest }: CompiledPolicy, { key, policies }: ScopedPolicies): Slice | undefined {
   const fullKey = `${digest} ${key}`
-  const slice = slices.get(fullKey) ?? parseSlice(policies())
+  const slice = slices.get(fullKey) ?? parseSlice(policies)
   if (slice === undefined) return undefined
   // The last used stands last.
   slices.delete(fullKey)
@@ -69,6 +66,7 @@ function parseSlice(policies: readonly Policy[]): Slice | undefined {
       ? new Set(mentions.flatMap((one) => [...one.entities]))
       : undefined,
     cedarId,
+    serial: slicesMade++,
   }
 }
 
