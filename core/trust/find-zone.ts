@@ -1,5 +1,5 @@
-import { contains, formatAddress, type IpAddress } from './address.ts'
-import { defaultZone, type Zone, type ZoneDefinition, type ZoneMap } from './zone.ts'
+import { formatAddress, type IpAddress } from './address.ts'
+import { defaultZone, placedZone, type Zone, type ZoneDefinition, type ZoneMap } from './zone.ts'
 
 /** What became of the last word of a beacon that an endpoint brought. */
 export type BeaconSeen =
@@ -41,12 +41,12 @@ export const beaconMaxAgeMs = 120_000
  * @param seen.now Unix time, ms
  */
 export function findZone(
-  { ranges }: ZoneMap,
+  zones: ZoneMap,
   address: IpAddress,
   seen: { readonly beacon?: BeaconSeen | undefined; readonly now: number },
 ): ZoneFinding {
-  const found = ranges.find(({ network }) => contains(network, address))
-  const hasVpn = ranges.some(({ definition }) => definition.vpn === true)
+  const found = placedZone(zones, address)
+  const { hasVpn } = zones
   const where = formatAddress(address)
   if (found === undefined)
     return {

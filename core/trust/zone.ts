@@ -29,14 +29,20 @@ export interface ZoneDefinition extends Zone {
   readonly beacon?: ZoneBeacon | undefined
 }
 
+/** The zone of a network, and how it was defined. */
+export interface PlacedZone {
+  readonly zone: Zone
+  readonly definition: ZoneDefinition
+}
+
 /** Zones ready for look-up, made only by `compileZones`. */
 export interface ZoneMap {
-  /** Longest prefix first. */
-  readonly ranges: readonly {
-    readonly network: Network
-    readonly zone: Zone
-    readonly definition: ZoneDefinition
-  }[]
+  /** By network, as `keyOf` names it. */
+  readonly places: ReadonlyMap<string, PlacedZone>
+  /** The lengths of all their prefixes, the longest first: a look-up asks once for each, not for each network. */
+  readonly prefixes: readonly number[]
+  /** Whether one of them is where the VPN arrives. */
+  readonly hasVpn: boolean
 }
 
 export type ZoneErrorCode =
@@ -62,31 +68,50 @@ export function compileZones(definitions: readonly ZoneDefinition[]): ZoneMap {
   const count = definitions.reduce((sum, { networks }) => sum + networks.length, 0)
   if (count > maxNetworks)
     throw new ZoneError('ZONE_TOO_MANY', `expected at most ${maxNetworks} networks, got ${count}`)
-  const owners = new Map<string, string>()
-  const ranges = definitions.flatMap((definition) => {
+  const places = new Map<string, PlacedZone>()
+  const prefixes = new Set<number>()
+  for (const definition of definitions) {
     const { name, kind, networks, beacon } = definition
     if (beacon !== undefined && kind !== 'inside')
       throw new ZoneError('ZONE_BEACON_MISPLACED', `zone ${name} is ${kind} and asks for a beacon`, {
         remedy: 'Let only an inside zone ask for a beacon: without its word a zone counts as outside.',
       })
-    return networks.map((text) => {
+    for (const text of networks) {
       const network = parseNetwork(text)
-      const key = `${network.family} ${network.bits} ${network.prefix}`
-      const owner = owners.get(key)
+      const key = keyOf(network, network.prefix)
+      const owner = places.get(key)?.zone.name
       if (owner !== undefined)
         throw new ZoneError('ZONE_AMBIGUOUS', `${text} is in zone ${name} and already in zone ${owner}`, {
           remedy: 'Name each network in one zone only; a longer prefix inside a shorter one is fine.',
         })
-      owners.set(key, name)
-      return { network, zone: { name, kind }, definition }
-    })
-  })
-  return { ranges: ranges.toSorted((a, b) => b.network.prefix - a.network.prefix) }
+      places.set(key, { zone: { name, kind }, definition })
+      prefixes.add(network.prefix)
+    }
+  }
+  return {
+    places,
+    prefixes: [...prefixes].toSorted((a, b) => b - a),
+    hasVpn: definitions.some(({ vpn, networks }) => vpn === true && networks.length > 0),
+  }
+}
+
+/** @returns the zone of the longest prefix that holds the address */
+export function placedZone({ places, prefixes }: ZoneMap, address: IpAddress): PlacedZone | undefined {
+  for (const prefix of prefixes) {
+    const found = places.get(keyOf(address, prefix))
+    if (found !== undefined) return found
+  }
+  return undefined
 }
 
 /** @returns the zone of the longest prefix that holds the address, else the default zone: what the address alone says */
-export function zoneOf({ ranges }: ZoneMap, address: IpAddress): Zone {
-  return ranges.find(({ network }) => contains(network, address))?.zone ?? defaultZone
+export function zoneOf(zones: ZoneMap, address: IpAddress): Zone {
+  return placedZone(zones, address)?.zone ?? defaultZone
+}
+
+/** Of the network with that prefix in which the address lies; one that is longer than the address is nobody's. */
+function keyOf({ family, bits }: IpAddress, prefix: number): string {
+  return `${family} ${prefix} ${bits >> BigInt((family === 4 ? 32 : 128) - prefix)}`
 }
 
 /** What the site sees of a connection. */
