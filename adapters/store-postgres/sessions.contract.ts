@@ -202,6 +202,16 @@ export function sessionsContract(store: StoreUnderTest): void {
       expect(again).toEqual([third!.id])
     })
 
+    test('what somebody asked for comes before a sweep, which does not put it off', async () => {
+      const { id, person_id } = sessions[7]!
+      await requestRedecisions(db, 'sweep', new Date())
+      await requestRedecisions(db, 'evidence', new Date(), { personId: person_id })
+      await requestRedecisions(db, 'sweep', new Date())
+      const [first, ...others] = await workAll(db)
+      expect(first).toEqual({ id, cause: 'evidence' })
+      expect(others).toHaveLength(19)
+    })
+
     test('one that fails is left and the rest are done', async () => {
       await requestRedecisions(db, 'policy', new Date())
       const bad = sessions[5]!.id

@@ -229,7 +229,10 @@ export async function dueSessions(db: Db, now: Date): Promise<readonly string[]>
   return rows.map(({ id }) => id)
 }
 
-/** Asks for every live session that `filter` names to be decided again. Rows are locked in one order. */
+/**
+ * Asks for every live session that `filter` names to be decided again. Rows are locked in one order. What somebody asked for is not put off
+ * by a sweep.
+ */
 export async function requestRedecisions(
   db: Queries,
   cause: string,
@@ -272,16 +275,19 @@ export async function requestRedecisions(
       return query
     })
     .onConflict((conflict) =>
-      conflict.column('session_id').doUpdateSet((eb) => ({
-        cause: eb.ref('excluded.cause'),
-        requested_at: eb.ref('excluded.requested_at'),
-      })),
+      conflict
+        .column('session_id')
+        .doUpdateSet((eb) => ({
+          cause: eb.ref('excluded.cause'),
+          requested_at: eb.ref('excluded.requested_at'),
+        }))
+        .where('excluded.cause', '<>', 'sweep'),
     )
     .execute()
 }
 
 /**
- * Takes requested re-decisions, works them, and only then removes them: a node that dies leaves them to another,
+ * Takes requested re-decisions, those of a sweep last, works them, and only then removes them: a node that dies leaves them to another,
  * and so does work that fails. A request for a session that is being worked waits until that is over, then stands anew.
  *
  * @returns how many were worked
@@ -295,6 +301,7 @@ export async function workRedecisions(
     const rows = await tx
       .selectFrom('redecisions')
       .selectAll()
+      .orderBy(sql`cause = 'sweep'`)
       .orderBy('requested_at')
       .limit(50)
       .forUpdate()

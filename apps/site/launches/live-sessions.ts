@@ -57,8 +57,10 @@ export async function watchSessions(site: Site, signal: AbortSignal): Promise<vo
   let lastSweep = site.now()
   while (!signal.aborted) {
     woken = Promise.withResolvers<void>()
+    let worked = 0
     try {
-      while ((await workRedecisions(site.store.db, (id, cause) => redecide(site, id, cause))) > 0);
+      // Not all at once: a sweep of very many takes minutes, and what is over ends in between.
+      worked = await workRedecisions(site.store.db, (id, cause) => redecide(site, id, cause))
       await endDueSessions(site)
       await endDueLeases(site)
       // Claims grow old without anybody telling: look at everything once a minute.
@@ -70,7 +72,7 @@ export async function watchSessions(site: Site, signal: AbortSignal): Promise<vo
       if (!isAway(error)) site.log.error({ err: error }, 'sessions could not be looked after')
       await sleep(500)
     }
-    await soonerOf(woken.promise, 1_000)
+    if (worked === 0) await soonerOf(woken.promise, 1_000)
   }
   off()
 }
