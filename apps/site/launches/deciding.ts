@@ -128,15 +128,16 @@ export async function readAvailability(
   endpoint: AgentRow | undefined,
 ): Promise<(workspace: WorkspaceDefinition) => Promise<Availability>> {
   const [hosts, keys] = await Promise.all([hostsThere(site), imagesWithKey(site.store.db)])
+  const find = findEachOnce(site, endpoint)
   return async (workspace) => {
     if (!isThere(workspace)) return () => noSuch
     const room = rankPool(hosts, workspace.pool).length > 0 ? undefined : full
     const disk =
       workspace.modes.includes('streamed-disk') || workspace.modes.includes('local-vm')
-        ? await whyNoDisk(site, workspace, endpoint, keys)
+        ? await whyNoDisk(site, workspace, endpoint, keys, find)
         : unbuilt
     const vm = workspace.modes.includes('local-vm')
-      ? ((await whyNoVm(site, workspace, endpoint)) ?? disk)
+      ? ((await whyNoVm(site, workspace, find)) ?? disk)
       : unbuilt
     return (mode) => {
       if (mode === 'hosted-shared') return room
@@ -153,16 +154,31 @@ function targetOf(endpoint: AgentRow | undefined): Parameters<Site['findRelease'
   return endpoint === undefined ? noEndpoint : { id: endpoint.id, groups: [endpoint.pool] }
 }
 
+type Find = (disk: Disk) => ReturnType<Site['findRelease']>
+type Disk = NonNullable<WorkspaceDefinition['disk']>
+
+/** Many workspaces have the same disk: what an endpoint would be given of it is asked once for all of them. */
+function findEachOnce(site: Site, endpoint: AgentRow | undefined): Find {
+  const found = new Map<string, ReturnType<Find>>()
+  return (disk) => {
+    const key = `${disk.image}:${disk.channel}`
+    const release = found.get(key) ?? site.findRelease(disk, targetOf(endpoint))
+    found.set(key, release)
+    return release
+  }
+}
+
 /** What is the site's own to mend comes first: while that is missing, no device of the person's makes a difference. */
 async function whyNoDisk(
   site: Site,
   { disk }: WorkspaceDefinition,
   endpoint: AgentRow | undefined,
   keys: ReadonlySet<string>,
+  find: Find,
 ): Promise<Unavailable | undefined> {
   if (disk === undefined) return unbuilt
   const { image } = disk
-  if ((await site.findRelease(disk, targetOf(endpoint))) === undefined)
+  if ((await find(disk)) === undefined)
     return { code: 'NO_RELEASE', reason: await whyNoRelease(site, disk, endpoint) }
   if (!keys.has(image))
     return { code: 'NO_RELEASE', reason: `The key of ${image} was not deposited with this site` }
@@ -172,11 +188,7 @@ async function whyNoDisk(
     : { code: 'NO_ENDPOINT', reason: 'The agent of this device is not connected to the site' }
 }
 
-async function whyNoRelease(
-  site: Site,
-  disk: NonNullable<WorkspaceDefinition['disk']>,
-  endpoint: AgentRow | undefined,
-): Promise<string> {
+async function whyNoRelease(site: Site, disk: Disk, endpoint: AgentRow | undefined): Promise<string> {
   const { image, channel } = disk
   const [others, given] = await Promise.all([
     site.findRelease(disk, noEndpoint),
@@ -191,9 +203,9 @@ async function whyNoRelease(
 async function whyNoVm(
   site: Site,
   { disk }: WorkspaceDefinition,
-  endpoint: AgentRow | undefined,
+  find: Find,
 ): Promise<Unavailable | undefined> {
-  const release = disk && (await site.findRelease(disk, targetOf(endpoint)))
+  const release = disk && (await find(disk))
   if (release === undefined || (await describesVm(site, release))) return undefined
   const reason = `The release ${release.name}:${release.version} describes no virtual machine`
   return { code: 'NO_RELEASE', reason }
