@@ -64,6 +64,16 @@ export function textOf(id: string): RawBuilder<string> {
   return sql`${sql.ref(id)}::text collate "C"`
 }
 
+/** Of the rows that `which` finds in a table a part, found before anything is joined to them: they may be many, and long. */
+function partOf(
+  table: 'leases' | 'sessions',
+  { after = '', ...about }: CopyPart,
+  which: RawBuilder<unknown>,
+): RawBuilder<string> {
+  return sql`(select n.id from ${sql.table(table)} n where ${which} and ${isCopyOf(about, 'n')} and ${textOf('n.id')} > ${after}
+    order by ${textOf('n.id')} limit ${copiesAtOnce})`
+}
+
 /** True for copies that are looked for. @param table that says whose they are */
 export function isCopyOf({ personId, workspaceId }: CopyFilter, table: string): RawBuilder<boolean> {
   const person = personId === undefined ? sql`true` : sql`${sql.ref(`${table}.person_id`)} = ${personId}`
@@ -73,10 +83,7 @@ export function isCopyOf({ personId, workspaceId }: CopyFilter, table: string): 
 }
 
 /** Sessions on hosts that have not ended. */
-export async function hostedCopies(
-  db: Db,
-  { after = '', ...about }: CopyPart = {},
-): Promise<readonly HostedCopyRow[]> {
+export async function hostedCopies(db: Db, part: CopyPart = {}): Promise<readonly HostedCopyRow[]> {
   const rows = await db
     .selectFrom('sessions as s')
     .innerJoin('people as p', 'p.id', 's.person_id')
@@ -91,16 +98,17 @@ export async function hostedCopies(
     .select(['m.name as machine_name', 'm.last_seen_at as machine_seen_at'])
     .select(['m.revoked_at as machine_revoked_at', 'b.address as web_address'])
     .select(['v.address as agent_address', 'v.beacon'])
-    .where('s.state', 'in', live)
-    .where(isCopyOf(about, 's'))
-    .where(textOf('s.id'), '>', after)
+    .where(
+      's.id',
+      'in',
+      partOf('sessions', part, sql`n.state in (${sql.join(live)}) and n.host_id is not null`),
+    )
     .orderBy(textOf('s.id'))
-    .limit(copiesAtOnce)
     .execute()
   return rows
 }
 
-function leased(db: Db, about: CopyFilter) {
+function leased(db: Db) {
   return db
     .selectFrom('leases as l')
     .innerJoin('sessions as s', 's.id', 'l.session_id')
@@ -115,19 +123,13 @@ function leased(db: Db, about: CopyFilter) {
     .select(['m.name as machine_name', 'm.last_seen_at as machine_seen_at'])
     .select(['m.revoked_at as machine_revoked_at', 'b.address as web_address'])
     .select(['v.address as agent_address', 'v.beacon'])
-    .where(isCopyOf(about, 'l'))
+    .orderBy(textOf('l.id'))
 }
 
 /** Leases under which something may still be read. */
-export async function leasedCopies(
-  db: Db,
-  { after = '', ...about }: CopyPart = {},
-): Promise<readonly LeasedCopyRow[]> {
-  return leased(db, about)
-    .where('l.state', 'in', openLeaseStates)
-    .where(textOf('l.id'), '>', after)
-    .orderBy(textOf('l.id'))
-    .limit(copiesAtOnce)
+export async function leasedCopies(db: Db, part: CopyPart = {}): Promise<readonly LeasedCopyRow[]> {
+  return leased(db)
+    .where('l.id', 'in', partOf('leases', part, sql`n.state in (${sql.join(openLeaseStates)})`))
     .execute()
 }
 
@@ -135,14 +137,10 @@ export async function leasedCopies(
 export async function pausedCopies(
   db: Db,
   since: Date,
-  { after = '', ...about }: CopyPart = {},
+  part: CopyPart = {},
 ): Promise<readonly LeasedCopyRow[]> {
-  return leased(db, about)
-    .where('l.state', '=', 'ended')
-    .where('l.paused_at', '>', since)
-    .where(textOf('l.id'), '>', after)
-    .orderBy(textOf('l.id'))
-    .limit(copiesAtOnce)
+  return leased(db)
+    .where('l.id', 'in', partOf('leases', part, sql`n.state = 'ended' and n.paused_at > ${since}`))
     .execute()
 }
 
@@ -157,10 +155,11 @@ export async function keptCopies(
   pausedSince: Date,
   { after = '', ...about }: CopyPart = {},
 ): Promise<readonly KeptCopyRow[]> {
-  const last = sql<{ id: string; written: string }>`
-    (select (array_agg(k.id order by k.ended_at desc))[1] as id, sum(k.written)::text as written
+  const last = sql`
+    (select (array_agg(k.id order by k.ended_at desc))[1] as id, k.person_id,
+      (array_agg(k.workspace_id order by k.ended_at desc))[1] as workspace_id, sum(k.written)::text as written
     from (
-      select l.*, ${bytesWritten('l')} as written,
+      select l.id, l.endpoint_id, l.person_id, l.workspace_id, l.scope, l.image, l.version, l.ended_at, ${bytesWritten('l')} as written,
         max(l.ended_at) filter (where l.overlay = 'discard' and l.ended_at <= l.expires_at) over same as discarded_at,
         bool_or(l.state <> 'ended' or coalesce(l.paused_at > ${pausedSince}, false)) over same as is_open
       from leases l
@@ -169,8 +168,11 @@ export async function keptCopies(
     ) k
     where not k.is_open and k.written > 0 and (k.discarded_at is null or k.ended_at > k.discarded_at)
     group by k.endpoint_id, k.person_id, k.scope, k.image, k.version)`
-  return leased(db, about)
-    .innerJoin(last.as('k'), (join) => join.onRef('k.id', '=', 'l.id'))
+  const part = sql<{ id: string; written: string }>`
+    (select n.id, n.written from ${last} n where ${isCopyOf(about, 'n')} and ${textOf('n.id')} > ${after}
+    order by ${textOf('n.id')} limit ${copiesAtOnce})`
+  return leased(db)
+    .innerJoin(part.as('k'), (join) => join.onRef('k.id', '=', 'l.id'))
     .select(['k.written', 'm.takes_discards as machine_takes_discards'])
     .select(
       sql<boolean>`exists (select from discards d where d.done_at is null and d.agent_id = l.endpoint_id
@@ -178,8 +180,5 @@ export async function keptCopies(
     )
     .where('l.overlay_at_start', '<>', 'discard')
     .where(sql<boolean>`not l.superseded`)
-    .where(textOf('l.id'), '>', after)
-    .orderBy(textOf('l.id'))
-    .limit(copiesAtOnce)
     .execute()
 }

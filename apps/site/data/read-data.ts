@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import {
   type CopyFilter,
   type CopyPart,
@@ -13,6 +14,7 @@ import { addToSummary, choosing, emptySummary } from '#core/data/index.ts'
 import { pausedSince } from '#core/lease/index.ts'
 import { readRules } from '../launches/rules.ts'
 import type { Site } from '../site.ts'
+import { asOne } from '../turns.ts'
 import {
   hostedCopyOf,
   keptCopyOf,
@@ -23,33 +25,61 @@ import {
 } from './data-copies.ts'
 
 /**
- * Copies of data as the site knows them now: what runs on hosts, what endpoints hold, what was left on them, and replicas of it.
- *
- * All of them are counted and looked at, a part at a time: in which zone a copy is seen is not known to the database.
+ * Answers who asks where data is. All copies are counted and looked at, a part at a time: in which zone a copy is seen is not known to the
+ * database. Of a large site that takes seconds, so there is one look at a time, for all who have asked by then, and after it as long a rest:
+ * pages ask whenever anything changes.
  */
-export async function readData(site: Site, query: DataQuery): Promise<DataAnswer> {
-  const { after = '', limit } = query
+export function dataReader(site: Site): (query: DataQuery) => Promise<DataAnswer> {
+  let restUntil = 0
+  const look = asOne(async (queries: readonly string[]) => {
+    await sleep(Math.max(0, restUntil - performance.now()))
+    const began = performance.now()
+    const answers = await readData(site, queries)
+    restUntil = 2 * performance.now() - began
+    return answers
+  })
+  return async (query) => {
+    const answer = await look(JSON.stringify(query))
+    if (answer === undefined) throw new TypeError('expected an answer to each question')
+    return answer
+  }
+}
+
+/** Copies of data as the site knows them now: what runs on hosts, what endpoints hold, what was left on them, and replicas of it. */
+async function readData(site: Site, queries: readonly string[]): Promise<ReadonlyMap<string, DataAnswer>> {
   const sight: Sight = { now: site.now(), rules: await readRules(site.store.db) }
-  const isChosen = choosing(query)
+  const at = new Date(sight.now).toISOString()
   const summary = emptySummary()
+  const chosen = queries.map((query) => [query, choosePage(JSON.parse(query) as DataQuery)] as const)
+  for await (const placed of everyCopy(site, sight, {})) {
+    addToSummary(summary, placed.copy)
+    for (const [, page] of chosen) page.add(placed)
+  }
+  return new Map(chosen.map(([query, page]) => [query, { at, ...page.read(), summary }]))
+}
+
+/** Gathers the page that was asked for. */
+function choosePage({ after = '', limit, ...which }: DataQuery) {
+  const isChosen = choosing(which)
   const page: Placed[] = []
   let found = 0
   let isMore = false
-  for await (const placed of everyCopy(site, sight, {})) {
-    addToSummary(summary, placed.copy)
-    if (!isChosen(placed.copy)) continue
-    found += 1
-    if (placed.place <= after) continue
-    if (page.length < limit) page.push(placed)
-    else isMore = true
-  }
-  const next = isMore ? page.at(-1)?.place : undefined
   return {
-    at: new Date(sight.now).toISOString(),
-    copies: page.toSorted(byAge).map(({ copy }) => copy),
-    found,
-    ...(next === undefined ? {} : { next }),
-    summary,
+    add: (placed: Placed): void => {
+      if (!isChosen(placed.copy)) return
+      found += 1
+      if (placed.place <= after) return
+      if (page.length < limit) page.push(placed)
+      else isMore = true
+    },
+    read: (): Pick<DataAnswer, 'copies' | 'found' | 'next'> => {
+      const next = isMore ? page.at(-1)?.place : undefined
+      return {
+        copies: page.toSorted(byAge).map(({ copy }) => copy),
+        found,
+        ...(next === undefined ? {} : { next }),
+      }
+    },
   }
 }
 

@@ -13,7 +13,7 @@ import {
 } from '#core/api/data.ts'
 import { uuid } from '#core/api/words.ts'
 import { formatTlogProof } from '#core/audit/index.ts'
-import { readData } from '../data/read-data.ts'
+import { dataReader } from '../data/read-data.ts'
 import { removeReplica } from '../data/replicas.ts'
 import { readTimeline } from '../data/timeline.ts'
 import { withdrawByAdmin } from '../data/withdrawing.ts'
@@ -61,10 +61,11 @@ export function dataRoutes(app: Api, site: Site): void {
 }
 
 function lookRoutes(app: Api, site: Site): void {
+  const readData = dataReader(site)
   app.get(
     '/data',
     { config: auditor, schema: { querystring: dataQuery, response: { 200: dataAnswer } } },
-    ({ query }) => readData(site, query),
+    ({ query }) => readData(query),
   )
 
   app.get(
