@@ -28,6 +28,7 @@ import {
   openTickets,
   pausedCopies,
   pausedLeases,
+  proveEntry,
   requestRedecisions,
   type Store,
   sessionsOfDeleted,
@@ -66,7 +67,16 @@ const before = [
 const history = 20_000
 const endpoints = 5_000
 /** Tables that only grow, and the one in which very many endpoints are beside few hosts. */
-const long = ['sessions', 'leases', 'decisions', 'alarms', 'agents', 'audit_entries', 'audit_subjects']
+const long = [
+  'sessions',
+  'leases',
+  'decisions',
+  'alarms',
+  'agents',
+  'audit_entries',
+  'audit_hashes',
+  'audit_subjects',
+]
 
 let folder: string
 let server: EmbeddedPostgres
@@ -126,6 +136,7 @@ const asked: Readonly<Record<string, (db: Db) => Promise<unknown>>> = {
   'tickets of a host': (on) => openTickets(on, randomUUID(), new Date()),
   'when the brake was last on': (on) => lastAlarm(on, 'brake'),
   'the latest decisions': (on) => listDecisions(on, { limit: 50 }),
+  'the proof of an entry of the log': (on) => proveEntry(on, 7n),
   'copies on hosts': hostedCopies,
   'copies that endpoints hold': leasedCopies,
   'copies in memory': (on) => pausedCopies(on, new Date(0)),
@@ -303,6 +314,10 @@ const made: readonly string[] = [
   `update leases set paused_at = now() where id in (select lease from past where n % 1000 = 500)`,
   `insert into decisions (id, at, person_id, workspace_id, cause, zone, decision, audit_index)
    select gen_random_uuid(), at, person, 'desk', 'launch', 'office', '{}', n from past`,
+  `insert into audit_entries (index, entry) select n, '' from generate_series(0, ${history - 1}) n`,
+  `insert into audit_hashes (level, index, hash)
+   select level, n, '' from generate_series(0, 1) level, generate_series(0, ${history} / (256 ^ level)::int - 1) n`,
+  `insert into audit_head (size, frontier, checkpoint) values (${history}, '', '')`,
   `insert into alarms (id, key, kind, message, remedy, raised_at, ended_at)
    select gen_random_uuid(), 'verifier-' || n, 'verifier', '', '', at, at from past`,
 ]

@@ -66,7 +66,10 @@ export async function proveEntry(db: Db, index: bigint): Promise<EntryProof | un
   return { index, entry, proof, checkpoint: head.checkpoint }
 }
 
-/** Level L keeps the roots of every 256^L entries: what lies between is hashed from the ones below. */
+/**
+ * Level L keeps the roots of every 256^L entries: what lies between is hashed from the ones below. Each range is looked up by itself: all
+ * hashes that there are would be read for a join.
+ */
 async function readSubtrees(db: Db, subtrees: readonly Subtree[]): Promise<readonly Hash[]> {
   const ranges = subtrees.map(({ height, index }) => {
     const width = 1n << BigInt(height % tileBits)
@@ -76,7 +79,8 @@ async function readSubtrees(db: Db, subtrees: readonly Subtree[]): Promise<reado
     select r.at, h.hash
     from unnest(${ranges.map(({ level }) => level)}::smallint[], ${ranges.map(({ first }) => String(first))}::bigint[],
       ${ranges.map(({ end }) => String(end))}::bigint[]) with ordinality as r(level, first, past, at)
-    join audit_hashes h on h.level = r.level and h.index >= r.first and h.index < r.past
+    cross join lateral (select index, hash from audit_hashes a where a.level = r.level and a.index >= r.first and a.index < r.past
+      order by index limit ${TILE_WIDTH}) h
     order by r.at, h.index`.execute(db)
   return ranges.map((_, at) =>
     treeHash(rows.filter((row) => Number(row.at) === at + 1).map(({ hash }) => hash)),
