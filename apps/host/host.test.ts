@@ -1,6 +1,7 @@
 import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { deflateSync } from 'node:zlib'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { HostToSite } from '#core/agent/messages.ts'
 import { DisplayError, type DisplayServer } from '#core/broker/display.ts'
@@ -188,6 +189,29 @@ test('a session that cannot start is reported with the reason', async () => {
     end: { code: 'DISPLAY_ACCOUNT_FOREIGN' },
   })
   rig.drop(session.id)
+})
+
+test('a viewer whose every word is dear keeps nobody else on this host waiting for all of them', async () => {
+  const session = rig.add()
+  const other = await openViewer(rig, rig.add().id)
+  const greedy = await openViewer(rig, session.id)
+  // Some three hundred bytes that unpack to as many as may be copied at once, in as many copies as a channel holds.
+  const text = Buffer.alloc(session.obligations.clipboardMaxBytes)
+  text.writeUInt32BE(text.length - 4)
+  const packed = deflateSync(text)
+  const head = Buffer.from([6, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 1])
+  head.writeInt32BE(-(4 + packed.length), 4)
+  const copies = Math.floor(defaultReplayBytes / (head.length + packed.length))
+  greedy.channel.send(Buffer.concat(Array<Buffer>(copies).fill(Buffer.concat([head, packed]))))
+  await typeUntilFile(rig, other, 'meanwhile', 'x')
+  const told = () =>
+    rig.said.flatMap((one) => (one.kind === 'clipboard' && one.sessionId === session.id ? [one.bytes] : []))
+  // They are told of once a second.
+  const before = told().length
+  await until(() => told().length > before)
+  expect(told().reduce((sum, bytes) => sum + bytes, 0)).toBeLessThan(copies * (text.length - 4))
+  rig.desire({ sessions: [] })
+  await until(() => rig.reported.length === 0)
 })
 
 test('a viewer that breaks the protocol is dropped, and the session goes on', async () => {

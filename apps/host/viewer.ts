@@ -10,6 +10,8 @@ import { encodeNotice, rfbRightsOf } from './rights.ts'
 const readBytes = 128 * 1024
 /** A display that hung up is usually ending, and then the session has a reason to tell. */
 const hangUpMs = 3_000
+/** What a viewer says may take this processor at once; one that says more, such as text that unpacks to thousands of times its size, waits as long again. */
+const busyMs = 10
 
 export interface ViewerEvents {
   /** A connection of the person's came or was lost; a channel waits a while for the next one. */
@@ -52,6 +54,7 @@ class Joint implements Viewer {
   #frozen = false
   #full = false
   #hangUp: NodeJS.Timeout | undefined
+  #resting: NodeJS.Timeout | undefined
   #gone = false
 
   constructor(
@@ -79,10 +82,8 @@ class Joint implements Viewer {
     this.#socket.once('close', () => {
       if (!this.#gone) this.#hangUp = setTimeout(() => this.end('VIEWER_DISPLAY_LOST'), hangUpMs)
     })
-    this.#socket.on('drain', () => {
-      channel.onData = this.#fromClient
-    })
-    channel.onData = this.#fromClient
+    this.#socket.on('drain', () => this.#listen())
+    this.#listen()
     channel.onState = (state, reason) => {
       if (state === 'closed') this.#leave(reason ?? 'CHANNEL_CLOSED')
       else if (!this.#gone) events.connected(state === 'open')
@@ -112,7 +113,24 @@ class Joint implements Viewer {
     return this.#gone || (!this.#frozen && !this.#full)
   }
 
-  readonly #fromClient = (bytes: Uint8Array): void => this.#pass(() => this.#filter.fromClient(bytes))
+  /** INVARIANT: everybody's sessions on this host share one thread, and no viewer can keep more than half of it. */
+  readonly #fromClient = (bytes: Uint8Array): void => {
+    const began = process.threadCpuUsage()
+    this.#pass(() => this.#filter.fromClient(bytes))
+    const { user, system } = process.threadCpuUsage(began)
+    const tookMs = (user + system) / 1000
+    if (tookMs < busyMs || this.#gone) return
+    this.#channel.onData = null
+    this.#resting = setTimeout(() => {
+      this.#resting = undefined
+      this.#listen()
+    }, tookMs)
+  }
+
+  #listen(): void {
+    const isHeld = this.#gone || this.#resting !== undefined || this.#socket.writableNeedDrain
+    if (!isHeld) this.#channel.onData = this.#fromClient
+  }
 
   #setFrozen(frozen: boolean): void {
     this.#frozen = frozen
@@ -176,6 +194,7 @@ class Joint implements Viewer {
     if (this.#gone) return
     this.#gone = true
     clearTimeout(this.#hangUp)
+    clearTimeout(this.#resting)
     this.#channel.onData = null
     this.#leaveDisplay()
     this.#events.gone(code, cause)
