@@ -159,10 +159,16 @@ test('a newer viewer takes the place of the older', async () => {
   await until(() => rig.reported.length === 0)
 })
 
-test('a session that nobody uses ends, and is reported until the site has seen it', async () => {
+test('a session that nobody uses ends, after a warning, and is reported until the site has seen it', async () => {
   const session = rig.add()
   const viewer = await openViewer(rig, session.id)
-  rig.skew = 30 * 60_000
+  // A minute before its person is told, and a key keeps it.
+  rig.skew = 29 * 60_000
+  await until(() => viewer.notices.at(-1)?.end?.code === 'SESSION_IDLE')
+  viewer.press(0xffe1)
+  await until(() => viewer.notices.at(-1)?.end === undefined)
+  expect(viewer.closedBy).toBeUndefined()
+  rig.skew = 59 * 60_000
   expect(await until(() => viewer.closedBy)).toBe('SESSION_IDLE')
   rig.skew = 0
   expect(viewer.notices.at(-1)).toMatchObject({ state: 'ended', end: { code: 'SESSION_IDLE' } })

@@ -1,4 +1,5 @@
 import type { DesiredSession } from '#core/agent/messages.ts'
+import type { SessionNotice } from '#core/api/person.ts'
 
 /** Where a session of this host is; `ended` ones are kept until the site has seen that they ended. */
 export type Phase = 'starting' | 'ready' | 'ending' | 'ended'
@@ -29,6 +30,8 @@ export type Step =
   | { readonly step: 'end'; readonly id: string; readonly ending: Ending }
   | { readonly step: 'forget'; readonly id: string }
 
+const minuteMs = 60_000
+
 /**
  * What to do so that what runs becomes what is desired. Pure, and done when it gives no steps.
  *
@@ -54,6 +57,29 @@ export function plan(
   return [...kept, ...added.map((session) => add(session, free-- > 0))]
 }
 
+/** How long before its end a person is told: to save their work, or to show that they are there. */
+const saveMs = 5 * minuteMs
+const stirMs = minuteMs
+
+/** The limit that a session which is used reaches soon, as its person is told. `now`: Unix time, ms. */
+export function endingSoon(session: DesiredSession, activeAt: number, now: number): SessionNotice['end'] {
+  const overAt = Date.parse(session.endsAt)
+  const idleMs = session.obligations.idleMinutes * minuteMs
+  const idleAt = activeAt + idleMs
+  if (idleAt < overAt && idleAt - Math.min(stirMs, idleMs / 2) <= now) {
+    return {
+      code: 'SESSION_IDLE',
+      reason: 'Nobody uses it',
+      remedy: 'Press a key or move the pointer, and it goes on',
+      unlocks: [],
+      at: new Date(idleAt).toISOString(),
+    }
+  }
+  if (overAt - saveMs > now) return undefined
+  const remedy = 'Save your work; a new session can be opened then'
+  return { code: 'SESSION_OVER', reason: 'Its time is up', remedy, unlocks: [], at: session.endsAt }
+}
+
 /** The limits that a host keeps by itself, whether or not the site is there. */
 function limitReached(session: DesiredSession, facts: SessionFacts, now: number): Ending | undefined {
   const { notice, obligations } = session
@@ -62,10 +88,10 @@ function limitReached(session: DesiredSession, facts: SessionFacts, now: number)
   }
   if (Date.parse(session.endsAt) <= now) return { code: 'SESSION_OVER', reason: 'Its time was up' }
   if (facts.phase !== 'ready') return undefined
-  if (facts.activeAt + obligations.idleMinutes * 60_000 <= now) {
+  if (facts.activeAt + obligations.idleMinutes * minuteMs <= now) {
     return { code: 'SESSION_IDLE', reason: `Nobody used it for ${minutes(obligations.idleMinutes)}` }
   }
-  if (facts.aloneSince !== undefined && facts.aloneSince + obligations.disconnectMinutes * 60_000 <= now) {
+  if (facts.aloneSince !== undefined && facts.aloneSince + obligations.disconnectMinutes * minuteMs <= now) {
     return {
       code: 'SESSION_DISCONNECTED',
       reason: `Nobody was connected for ${minutes(obligations.disconnectMinutes)}`,

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { DesiredSession } from '#core/agent/messages.ts'
-import { type Phase, plan, type SessionFacts, type Step } from './plan.ts'
+import { endingSoon, type Phase, plan, type SessionFacts, type Step } from './plan.ts'
 
 const now = 1_000_000_000_000
 const minuteMs = 60_000
@@ -99,6 +99,21 @@ test('a frozen session ends at its hour, whether or not the site is there', () =
   const running = facts('a', 'ready', { desired: session })
   expect(plan([session], [running], 1, now)).toMatchObject([{ step: 'end', ending: { code: 'TRUST_LOST' } }])
   expect(plan([session], [running], 1, now - 1)).toEqual([])
+})
+
+test.each([
+  ['SESSION_IDLE', 9 * minuteMs, {}],
+  ['SESSION_IDLE', 30_000, { obligations: { ...obligations, idleMinutes: 1 } }],
+  ['SESSION_OVER', 0, { endsAt: new Date(now + 5 * minuteMs).toISOString() }],
+] as const)('a person is told before a limit ends their session: %s', (code, quietMs, change) => {
+  const session = desired('a', change)
+  const told = endingSoon(session, now - quietMs, now)
+  expect(told?.code).toBe(code)
+  expect(endingSoon(session, now - quietMs, now - 1)).toBeUndefined()
+  const running = facts('a', 'ready', { desired: session, activeAt: now - quietMs, aloneSince: undefined })
+  expect(plan([session], [running], 1, Date.parse(told?.at ?? ''))).toMatchObject([
+    { step: 'end', ending: { code } },
+  ])
 })
 
 const ids = fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f')

@@ -7,7 +7,7 @@ import type { Display, DisplayEnd, DisplayServer } from '#core/broker/display.ts
 import type { Channel } from '#core/channel/index.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
 import { type ClipboardTally, createClipboardTally } from './clipboard-tally.ts'
-import type { Ending, Phase, SessionFacts } from './plan.ts'
+import { type Ending, endingSoon, type Phase, type SessionFacts } from './plan.ts'
 import { clipboardOf } from './rights.ts'
 import { openViewer, type Viewer } from './viewer.ts'
 
@@ -46,6 +46,8 @@ export class Session {
   #inputAt: number | undefined
   #readyAt = 0
   #aloneSince: number | undefined
+  /** Why the person was last told that the session ends soon. */
+  #toldEnd: string | undefined
 
   private constructor(id: string, around: SessionSurroundings) {
     this.id = id
@@ -101,7 +103,7 @@ export class Session {
   /** Makes the site's word so, in place. */
   apply(desired: DesiredSession): void {
     this.#desired = desired
-    this.#viewer?.apply(desired, this.#around.now())
+    this.#viewer?.apply(this.#shown(desired), this.#around.now())
     void this.#switchClipboard()
   }
 
@@ -112,7 +114,7 @@ export class Session {
     }
     this.#viewer?.end('SESSION_OPENED_ELSEWHERE')
     let viewer: Viewer | undefined = undefined
-    viewer = openViewer(channel, this.#display.socketPath, this.#desired, this.#around.now(), {
+    viewer = openViewer(channel, this.#display.socketPath, this.#shown(this.#desired), this.#around.now(), {
       connected: (connected) => this.#connected(connected),
       input: () => {
         this.#inputAt = this.#around.now()
@@ -135,9 +137,13 @@ export class Session {
     this.#viewer?.end(code)
   }
 
-  /** Call every second: the watermark's clock, and what has passed the clipboard since. */
+  /** Call every second: the watermark's clock, whether a limit is near, and what has passed the clipboard since. */
   tick(newMinute: boolean): void {
-    if (newMinute && this.#desired !== undefined) this.#viewer?.apply(this.#desired, this.#around.now())
+    const shown = this.#desired && this.#shown(this.#desired)
+    const end = shown?.notice.end?.code
+    if (shown !== undefined && (newMinute || end !== this.#toldEnd))
+      this.#viewer?.apply(shown, this.#around.now())
+    this.#toldEnd = end
     for (const message of this.#clipboard.take()) this.#around.tell(message)
   }
 
@@ -199,6 +205,12 @@ export class Session {
     this.tick(false)
     this.#log.info({ code: ending.code }, 'session ended')
     this.#around.changed()
+  }
+
+  /** As the person is told: a limit that is near, too. */
+  #shown(desired: DesiredSession): DesiredSession {
+    const end = desired.notice.end ?? endingSoon(desired, this.facts.activeAt, this.#around.now())
+    return { ...desired, notice: { ...desired.notice, end } }
   }
 
   #connected(connected: boolean): void {
