@@ -25,6 +25,8 @@ export interface Cgroups {
   processes(id: string): Promise<readonly number[]>
   /** Bytes without file cache that the kernel would drop first; undefined when nobody counts them. */
   memory(id: string): Promise<number | undefined>
+  /** True when the kernel has killed some process of it for want of memory. */
+  starved(id: string): Promise<boolean>
   /** Ends every process in it and removes it; idempotent. */
   kill(id: string): Promise<void>
   /** Sessions that have a cgroup. */
@@ -88,6 +90,7 @@ function cgroupsIn(roots: CgroupMounts): Cgroups {
     },
     limit: (id, limits) => setLimits(roots, id, limits),
     memory: (id) => workingSet(roots, id),
+    starved: (id) => wasStarved(roots, id),
     async kill(id) {
       if (tracker !== undefined) await end(roots, tracker, id)
       for (const root of all) await remove(join(root, id))
@@ -154,6 +157,13 @@ async function workingSet(roots: CgroupMounts, id: string): Promise<number | und
   } catch {
     return undefined
   }
+}
+
+/** Spec: Linux cgroup-v2.rst memory.events oom_kill; version 1 the same in memory.oom_control. */
+async function wasStarved({ memory, unified }: CgroupMounts, id: string): Promise<boolean> {
+  const file = memory === undefined ? 'memory.events' : 'memory.oom_control'
+  const text = await readFile(join(memory ?? unified ?? '', id, file), 'utf8').catch(() => '')
+  return /^oom_kill [1-9]/m.test(text)
 }
 
 /** cgroup.kill where the kernel has it; else freeze, so that nothing forks meanwhile, kill and thaw. */

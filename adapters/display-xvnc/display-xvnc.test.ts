@@ -348,13 +348,14 @@ test('an abandoned start leaves nothing', async () => {
   expect(await displays()).toEqual([])
 })
 
-test('the memory limit ends a hog and spares its display', async () => {
+test('the memory limit ends a hog and spares its display; where the hog is the application, the session says why it ends', async () => {
   const hog = 'tail /dev/zero; : >"$HOME/survived"; exec sleep 1000'
-  const start = application('one', ['sh', '-c', hog])
-  const display = await (await serve()).start(
-    { ...start, limits: { ...start.limits, memoryMiB: 256 } },
-    never,
-  )
+  const server = await serve()
+  const start = (id: string, command: string[]) => {
+    const request = application(id, command)
+    return server.start({ ...request, limits: { ...request.limits, memoryMiB: 256 } }, never)
+  }
+  const display = await start('one', ['sh', '-c', hog])
   await until(async () =>
     stat(join(folder, 'homes', accounts[0]!, 'survived')).then(
       () => true,
@@ -362,6 +363,9 @@ test('the memory limit ends a hog and spares its display', async () => {
     ),
   )
   expect(await probe(display.socketPath, AbortSignal.timeout(5000))).toEqual({ width: 1280, height: 800 })
+  expect((await (await start('two', ['sh', '-c', 'sleep 1; exec tail /dev/zero'])).ended).reason).toBe(
+    'out-of-memory',
+  )
 })
 
 test('the process limit stops a program that only forks', async () => {

@@ -115,12 +115,15 @@ export function openSession(
     if (ending) return
     ending = true
     clearInterval(timer)
+    const wasKilled = reason !== 'stopped' && children.some(({ signalCode }) => signalCode === 'SIGKILL')
+    const starved = wasKilled && (await context.cgroups.starved(state.id))
     const log = await lastLines(context, state.id)
     await endDisplay(context, state.id, state).catch((error: unknown) =>
       context.log.warn({ sessionId, error }, 'something of the session is left'),
     )
-    context.log.info({ sessionId, reason }, 'session ended')
-    resolve({ reason, log })
+    const end = { reason: starved ? ('out-of-memory' as const) : reason, log }
+    context.log.info({ sessionId, reason: end.reason }, 'session ended')
+    resolve(end)
   }
   const look = async (): Promise<void> => {
     if (context.closing.aborted) clearInterval(timer)

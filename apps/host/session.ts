@@ -253,8 +253,10 @@ export class Session {
   }
 }
 
-function endingOf(end: DisplayEnd): Ending {
-  return end.reason === 'display-died'
-    ? { code: 'DISPLAY_ENDED', reason: 'The display server ended unexpectedly' }
+function endingOf({ reason }: DisplayEnd): Ending {
+  if (reason === 'display-died')
+    return { code: 'DISPLAY_ENDED', reason: 'The display server ended unexpectedly' }
+  return reason === 'out-of-memory'
+    ? { code: 'SESSION_OUT_OF_MEMORY', reason: 'It needed more memory than it may use' }
     : { code: 'SESSION_PROGRAM_ENDED', reason: 'The program was closed' }
 }

@@ -70,7 +70,7 @@ export const hostSession = z.strictObject({
   state: z.enum(['starting', 'ready', 'ended']),
   connected: z.boolean(),
   lastInputAt: instant.optional(),
-  /** For `ended`: DISPLAY_…, SESSION_IDLE, SESSION_DISCONNECTED, SESSION_OVER, SESSION_PROGRAM_ENDED, … */
+  /** For `ended`: DISPLAY_…, SESSION_IDLE, SESSION_DISCONNECTED, SESSION_OVER, SESSION_PROGRAM_ENDED, SESSION_OUT_OF_MEMORY, … */
   end: z.strictObject({ code: agentText(100), reason: agentText(500) }).optional(),
 })
 export type HostSession = z.infer<typeof hostSession>

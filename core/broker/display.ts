@@ -36,8 +36,8 @@ export const displayStartMs = 15_000
 
 /** Why a display is gone. */
 export interface DisplayEnd {
-  /** The program quit by itself; the display server died; somebody called `stop`. */
-  readonly reason: 'program-quit' | 'display-died' | 'stopped'
+  /** The program quit by itself; the kernel killed it, or the display server, for want of memory; the display server died; somebody called `stop`. */
+  readonly reason: 'program-quit' | 'out-of-memory' | 'display-died' | 'stopped'
   /** Last lines that the display and its programs wrote. */
   readonly log: string
 }
