@@ -78,6 +78,38 @@ test('a session opened in another browser moves there; the first one says so and
   for (const page of [first, second]) await page.context().close()
 })
 
+test('the keyboard of a phone types each word once, though it tells of it again with every letter', async () => {
+  const phone = await visitors.visit({
+    viewport: { width: 390, height: 844 },
+    isMobile: true,
+    hasTouch: true,
+  })
+  await signInAt(phone, 'nora')
+  await tileOf(phone, 'Linux desktop').getByRole('button', { name: 'Open' }).tap()
+  await untilLive(phone)
+  const handle = phone.getByRole('button', { name: 'Session controls' })
+  if ((await handle.getAttribute('aria-expanded')) !== 'true') await handle.tap()
+  await phone.getByRole('button', { name: 'Keyboard' }).tap()
+  const ime = await phone.context().newCDPSession(phone)
+  const compose = async (word: string): Promise<void> => {
+    for (let end = 1; end <= word.length; end += 1)
+      await ime.send('Input.imeSetComposition', {
+        text: word.slice(0, end),
+        selectionStart: end,
+        selectionEnd: end,
+      })
+    await phone.keyboard.insertText(word)
+  }
+  await untilDrawn(phone, 27, async () => {
+    await compose('echo')
+    await phone.keyboard.insertText(' n=1')
+    for (const key of ['Backspace', '2', '7']) await phone.keyboard.press(key)
+    await phone.keyboard.insertText(` > n; . ./n; ${barOf('n')}`)
+    await phone.keyboard.press('Enter')
+  })
+  await phone.context().close()
+})
+
 test('a published application fills the session and nothing else is there', async () => {
   const page = await visitors.visit({ viewport: { width: 1000, height: 700 } })
   await signInAt(page, 'nora')
