@@ -117,6 +117,11 @@ export class ChannelEnd implements Channel {
     }
   }
 
+  probe(): void {
+    if (this.#link === undefined) this.#options.interrupted()
+    else this.#keepAlive.hurry()
+  }
+
   close(reason: string): void {
     this.#close(reason, reason)
   }

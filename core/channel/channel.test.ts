@@ -504,6 +504,41 @@ test('a silent connection is given up', async () => {
   expect(made.log.states[1]).toBe('interrupted: CHANNEL_SILENT')
 })
 
+test('when the network may have changed, a dead connection is found soon, and the next one is not waited for', async () => {
+  const scheduler = new ManualScheduler()
+  let silent = false
+  let heard = 0
+  const made = await rig({
+    scheduler,
+    tampers: (dial) => {
+      if (dial > 0) return dial === 1 ? 'refuse' : undefined
+      return (message, direction) => {
+        if (direction === 'down') heard += 1
+        return silent && direction === 'down' ? [] : [message]
+      }
+    },
+  })
+  await open(made)
+  const before = heard
+  made.client.probe()
+  await until(() => heard > before)
+  await new Promise((resolve) => setTimeout(resolve, 0))
+  scheduler.advance(5_000)
+  expect(made.client.state).toBe('open')
+
+  silent = true
+  made.client.probe()
+  scheduler.advance(5_000)
+  expect(made.client.state).toBe('interrupted')
+  for (const wires of [2, 3]) {
+    await until(() => {
+      made.client.probe()
+      return made.wires.length === wires
+    })
+  }
+  await until(() => made.client.state === 'open')
+})
+
 test('an end whose peer never acknowledges holds a bounded amount and then ends', async () => {
   const made = await rig({ replayBytes: 1 << 20 })
   const host = await open(made)

@@ -17,6 +17,8 @@ export interface Channel {
   drained(signal?: AbortSignal): Promise<void>
   /** Sends a message that is kept whole, in order with the data. At most 65518 bytes, or CHANNEL_OPTIONS is thrown. */
   notice(data: Uint8Array): void
+  /** The network may be another one now: the other end is asked for a sign of life, or if there is no transport, one is tried at once. */
+  probe(): void
   /** Ends the channel; data sent before still arrives when the transport is there. The reason is cut at 1024 bytes. */
   close(reason: string): void
   /** Round-trip time to the other end, smoothed. */

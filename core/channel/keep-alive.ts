@@ -34,6 +34,13 @@ export class KeepAlive {
     this.#tick()
   }
 
+  /** Pings at once, and waits no longer than one interval. */
+  hurry(): void {
+    this.#cancel?.()
+    this.#silentIntervals = maximumSilentIntervals - 1
+    this.#tick()
+  }
+
   stop(): void {
     this.#cancel?.()
     this.#cancel = undefined

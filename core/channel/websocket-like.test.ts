@@ -32,6 +32,7 @@ function handChannel(): Channel & { state: Channel['state']; readonly sent: stri
     send: (data) => sent.push(Buffer.from(data).toString()) > 0,
     drained: async () => undefined,
     notice: () => undefined,
+    probe: () => undefined,
     close(reason) {
       this.state = 'closed'
       this.onState?.('closed', reason)

@@ -14,6 +14,14 @@ export class SessionLink extends ScreenLink {
   #channel: Channel | undefined
   #quality = initialQuality
 
+  override start(): void {
+    super.start()
+    // A network came back, or the computer woke up: the connection may be dead without a word.
+    const probe = (): void => this.#channel?.probe()
+    window.addEventListener('online', probe, { signal: this.signal })
+    document.addEventListener('visibilitychange', probe, { signal: this.signal })
+  }
+
   protected override async follow(round: number): Promise<void> {
     const opened = await (round === 0 ? deliveryOf : freshDelivery)(this.id, this.signal)
     if (this.done) return
