@@ -27,6 +27,7 @@ declare const document: {
     listener: (event: { readonly violatedDirective: string; readonly blockedURI: string }) => void,
   ): void
 }
+declare function dispatchEvent(event: Event): boolean
 declare function getComputedStyle(element: object): {
   readonly backgroundColor: string
   readonly borderBottomColor: string

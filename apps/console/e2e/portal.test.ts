@@ -1,4 +1,4 @@
-import type { Locator, Page } from 'playwright-core'
+import type { Locator, Page, WebSocketRoute } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { passwordOf, type RunningSite, startSite } from '../../../interop/running-site.rig.ts'
@@ -18,6 +18,25 @@ afterAll(async () => {
 
 const lineUnder = (link: Locator) => link.evaluate((it) => getComputedStyle(it).borderBottomColor)
 const tileOf = (page: Page, name: string) => page.getByRole('article', { name })
+
+/** A page's connections to gateways: they are lost, and no other can be made, until there is a network again. Call before it makes any. */
+async function gatewaysOf(page: Page): Promise<{ lose(): Promise<void>; find(): void }> {
+  const open: WebSocketRoute[] = []
+  let isLost = false
+  await page.routeWebSocket(/\/channel$/, (here) => {
+    if (isLost) void here.close()
+    else open.push(here, here.connectToServer())
+  })
+  return {
+    lose: async () => {
+      isLost = true
+      for (const end of open) await end.close()
+    },
+    find: () => {
+      isLost = false
+    },
+  }
+}
 
 test('a wrong password says so, stays on the page and keeps the user name', async () => {
   const page = await visitors.visit()
@@ -59,6 +78,7 @@ test('the keyboard alone leads from the sign-in into a session and back', async 
 
 test('a session opened in another browser moves there; the first one says so and can bring it back', async () => {
   const [first, second] = await Promise.all([visitors.visit(), visitors.visit()])
+  const network = await gatewaysOf(first)
   await signInAt(first, 'carl')
   await tileOf(first, 'Linux desktop').getByRole('button', { name: 'Open' }).click()
   await untilLive(first)
@@ -75,6 +95,17 @@ test('a session opened in another browser moves there; the first one says so and
   await first.getByRole('button', { name: 'Bring it back here' }).click()
   await untilLive(first)
   await second.getByRole('heading', { name: 'Opened elsewhere' }).waitFor()
+
+  // Nor does one that comes back from a lost network take it away.
+  await network.lose()
+  await second.getByRole('button', { name: 'Bring it back here' }).click()
+  await untilLive(second)
+  await sees(first.locator('.veil'), 'Reconnecting…')
+  network.find()
+  await first.evaluate(() => dispatchEvent(new Event('online')))
+  await first.getByRole('heading', { name: 'Opened elsewhere' }).waitFor()
+  await typeLine(second, barOf('n'))
+  await untilBar(second, 31)
   for (const page of [first, second]) await page.context().close()
 })
 

@@ -1,6 +1,7 @@
 import { type SessionView, sessionNotice } from '#core/api/person.ts'
 import { decodeBase64url } from '#core/bytes/index.ts'
 import { type Channel, ChannelSocket, type ChannelState, connectChannel } from '#core/channel/index.ts'
+import { api } from '../api/api.ts'
 import { GatewayError, gatewayDialer } from './gateway-dial.ts'
 import { deliveryOf, freshDelivery, type OpenedDelivery } from './open-workspace.ts'
 import { initialQuality, nextQuality } from './quality.ts'
@@ -23,6 +24,11 @@ export class SessionLink extends ScreenLink {
   }
 
   protected override async follow(round: number): Promise<void> {
+    // Whoever opened it elsewhere while this page was away keeps it. The site may hear a moment later that this one is gone.
+    if (round > 0 && (await api.session(this.id)).connected) {
+      if (round > 2) this.update({ phase: 'elsewhere' })
+      return
+    }
     const opened = await (round === 0 ? deliveryOf : freshDelivery)(this.id, this.signal)
     if (this.done) return
     this.adopt(opened.delivery.session)
