@@ -33,7 +33,7 @@ declare function getComputedStyle(element: object): {
   readonly borderBottomColor: string
 }
 interface Navigator {
-  readonly clipboard: { readText(): Promise<string> }
+  readonly clipboard: { readText(): Promise<string>; writeText(text: string): Promise<void> }
 }
 declare class MutationObserver {
   constructor(listener: () => void)

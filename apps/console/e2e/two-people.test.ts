@@ -32,6 +32,7 @@ let visitors: Visitors
 let admin: SignedInClient
 let nora: Page
 let copies: string
+const brought = 'Øst 3, Łódź, ward №7'
 /** Addresses of the gateways that nora's browser was connected to, in order. */
 const gateways: string[] = []
 
@@ -87,6 +88,7 @@ test('two people of different trust are offered the same workspace on different 
 })
 
 test('what is typed into the terminal of a hosted desktop comes back on the screen', async () => {
+  await nora.evaluate((text) => navigator.clipboard.writeText(text), brought)
   await tileOf(nora).getByRole('button', { name: 'Open' }).click()
   await untilLive(nora)
   // The bar needs what is typed first: a line whose beginning was lost draws another one.
@@ -96,7 +98,10 @@ test('what is typed into the terminal of a hosted desktop comes back on the scre
   expect(await readFile(join(await homeOf('nora'), 'answer'), 'utf8')).toBe('42\n')
 })
 
-test('what is copied in the session arrives on the person’s clipboard', async () => {
+test('what the person had copied before is on the session’s clipboard, and what is copied there arrives on theirs', async () => {
+  await typeLine(nora, `xclip -o -selection clipboard > ~/brought; ${barOf('15+2')}`)
+  await untilBar(nora, 17)
+  expect(await readFile(join(await homeOf('nora'), 'brought'), 'utf8')).toBe(brought)
   await typeLine(nora, 'printf "ward list" | xclip -selection clipboard')
   await openPanel(nora, 'Clipboard')
   const received = nora.getByLabel('From the session')

@@ -42,8 +42,7 @@ export function ClipboardPanel(props: {
               className="button button-small"
               disabled={text === ''}
               onClick={() => {
-                clipboard.send(text)
-                setSent(text)
+                if (clipboard.send(text)) setSent(text)
               }}
             >
               Send to session

@@ -21,6 +21,10 @@ declare module '@novnc/novnc' {
       type: Name,
       listener: (event: RfbEvents[Name]) => void,
     ): void
+    removeEventListener<Name extends keyof RfbEvents>(
+      type: Name,
+      listener: (event: RfbEvents[Name]) => void,
+    ): void
     disconnect(): void
     focus(options?: FocusOptions): void
     blur(): void

@@ -29,7 +29,7 @@ export function Toolbar(props: {
   const bar = useRef<HTMLDivElement>(null)
   const { shown, toggle, hold, release } = useToolbarVisibility(bar, panel !== undefined || ending, back)
   const choice = useQuality(viewer, state.quality)
-  const clipboard = useClipboard(viewer, conditions, onNotice)
+  const clipboard = useClipboard(state.phase === 'live' ? viewer : undefined, conditions, onNotice)
   const fullscreen = useFullscreen()
   const restrictions = conditions?.restrictions ?? []
   // Between it and its picture is no network that could be good or bad.

@@ -8,7 +8,8 @@ export interface SessionClipboard {
   readonly received: string
   /** The text is on this computer's clipboard already. */
   readonly copied: boolean
-  readonly send: (text: string) => void
+  /** False when it was not. */
+  readonly send: (text: string) => boolean
   /** This computer's clipboard follows by itself. */
   readonly automatic: boolean
   /** Asks the browser for permission. */
@@ -18,6 +19,8 @@ export interface SessionClipboard {
 /**
  * Joins the clipboards of this computer and of the session, as far as the browser permits it. What policy permits is
  * enforced by the host: here it only decides what is worth trying.
+ *
+ * @param viewer once there is a picture: before that it sends no text, or none but Latin
  */
 export function useClipboard(
   viewer: RFB | undefined,
@@ -30,14 +33,16 @@ export function useClipboard(
   /** What both sides hold, so that a text does not travel in circles. */
   const common = useRef('')
 
-  function send(text: string): void {
+  function send(text: string): boolean {
     const maximum = conditions?.obligations.clipboardMaxBytes ?? 0
-    if (new TextEncoder().encode(text).length > maximum) {
+    if (sizeOnWire(text) > maximum) {
       onNotice(`Not copied: the policy allows ${size(maximum)} at a time.`)
-      return
+      return false
     }
+    if (viewer === undefined) return false
     common.current = text
-    viewer?.clipboardPasteFrom(text)
+    viewer.clipboardPasteFrom(text)
+    return true
   }
 
   const receive = useEffectEvent(async (text: string) => {
@@ -46,21 +51,24 @@ export function useClipboard(
     setCopied(await tryWrite(text))
   })
   useEffect(() => {
-    viewer?.addEventListener('clipboard', ({ detail }) => void receive(detail.text))
+    const hear = ({ detail }: { readonly detail: { readonly text: string } }): void =>
+      void receive(detail.text)
+    viewer?.addEventListener('clipboard', hear)
+    return () => viewer?.removeEventListener('clipboard', hear)
   }, [viewer])
 
   const follow = useEffectEvent(async () => {
-    if (!automatic || conditions?.rights.includes('clipboard-in') !== true || !document.hasFocus()) return
+    if (conditions?.rights.includes('clipboard-in') !== true || !document.hasFocus()) return
     const text = await tryRead()
     if (text !== '' && text !== common.current) send(text)
   })
   useEffect(() => {
-    if (viewer === undefined) return undefined
+    if (viewer === undefined || !automatic) return undefined
     const onFocus = (): void => void follow()
     onFocus()
     window.addEventListener('focus', onFocus)
     return () => window.removeEventListener('focus', onFocus)
-  }, [viewer])
+  }, [viewer, automatic])
   useEffect(() => {
     queryRead().then(setAutomatic, () => undefined)
   }, [])
@@ -73,6 +81,11 @@ export function useClipboard(
   }
 
   return { received, copied, send, automatic, makeAutomatic }
+}
+
+/** As the host counts it. Source: rfbproto "Extended Clipboard": UTF-8, lines end with CR LF, the text with a zero byte */
+function sizeOnWire(text: string): number {
+  return new TextEncoder().encode(text.replace(/\r\n|\r|\n/g, '\r\n')).length + 1
 }
 
 async function queryRead(): Promise<boolean> {
