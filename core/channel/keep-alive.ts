@@ -24,8 +24,10 @@ export class KeepAlive {
     this.#events = events
   }
 
+  /** At least what the present one takes. */
   get rttMs(): number | undefined {
-    return this.#rttMs
+    if (this.#rttMs === undefined || this.#sentAt === undefined) return this.#rttMs
+    return Math.max(this.#rttMs, this.#scheduler.now() - this.#sentAt)
   }
 
   /** Pings at once and then regularly. */
@@ -61,8 +63,11 @@ export class KeepAlive {
   #tick(): void {
     if (this.#silentIntervals === maximumSilentIntervals) return this.#events.silent()
     this.#silentIntervals += 1
-    this.#number += 1n
-    this.#sentAt = this.#scheduler.now()
+    // One that is not answered yet is asked again: what fills a slow way must not hide how slow it is.
+    if (this.#sentAt === undefined) {
+      this.#number += 1n
+      this.#sentAt = this.#scheduler.now()
+    }
     this.#cancel = this.#scheduler.after(intervalMs, () => this.#tick())
     this.#events.ping(this.#number)
   }
