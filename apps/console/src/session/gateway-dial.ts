@@ -30,7 +30,7 @@ export interface GatewayDialer {
 }
 
 /**
- * Gateways in random order, the next one after a failure. Expired routes are asked of the site again; while the
+ * Gateways in random order, each time the next one. Expired routes are asked of the site again; while the
  * site is away the cached ones are tried all the same.
  */
 export function gatewayDialer(sessionId: string, delivered: readonly Route[]): GatewayDialer {
@@ -50,9 +50,10 @@ export function gatewayDialer(sessionId: string, delivered: readonly Route[]): G
       await freshRoutes()
       for (const route of routes) {
         signal?.throwIfAborted()
+        // Also after one that could be reached: who dials again has lost it.
+        routes = [...routes.slice(1), route]
         const socket = await openSocket(route, signal)
         if (socket !== undefined) return webSocketTransport(socket)
-        routes = [...routes.slice(1), route]
       }
       if (blocked) throw new GatewayError('GATEWAY_NEW', 'This page is older than the gateways of this site.')
       throw new GatewayError('GATEWAY_UNREACHABLE', 'No gateway of this site can be reached.', {
