@@ -246,9 +246,8 @@ test('a certificate past half of its life is renewed with a new key, and used fr
 })
 
 test('who is refused asks less and less often, but at once with another identity; who is told to wait does not', async () => {
-  const said = (siteCode: string) => isRefusal(new AgentError('AGENT_SITE_REFUSED', '', { siteCode }))
-  expect(['ENDPOINT_REFUSED', 'NOT_ALLOWED', 'TPM_QUOTE_FORGED'].map(said)).not.toContain(false)
-  expect(['SITE_BUSY', 'TOO_FAST'].map(said)).not.toContain(true)
+  expect(['ENDPOINT_REFUSED', 'NOT_ALLOWED', 'TPM_QUOTE_FORGED'].map(isRefusalWith)).not.toContain(false)
+  expect(['SITE_BUSY', 'TOO_FAST'].map(isRefusalWith)).not.toContain(true)
   expect(backoff(20, 600_000)).toBeGreaterThan(backoff(20))
   const waiting = untilAnother(dir(), 3_600_000, stop.signal)
   await enrol()
@@ -276,6 +275,10 @@ test('a file that several replace at once is whole, and nothing else is left', a
   await expect(replaceFile(join(folder, 'state/taken'), '1')).rejects.toThrow()
   expect((await readdir(join(folder, 'state'))).toSorted()).toEqual(['count.json', 'taken'])
 })
+
+function isRefusalWith(siteCode: string): boolean {
+  return isRefusal(new AgentError('AGENT_SITE_REFUSED', '', { siteCode }))
+}
 
 function dir(): string {
   return join(folder, 'agent')

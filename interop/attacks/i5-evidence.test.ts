@@ -119,10 +119,6 @@ test('an endpoint that was told more than the database holds shows that it was p
     ])
     return Number(rows[0]?.['sequence'])
   }
-  const told = async () =>
-    (await entries()).filter(
-      ({ kind, data }) => kind === 'alarm-raised' && JSON.stringify(data).includes('put-back'),
-    )
   const isGone = async () =>
     (
       await database.rows(
@@ -133,7 +129,7 @@ test('an endpoint that was told more than the database holds shows that it was p
   await report(6)
   await until(async () => (await stored()) === 6, 'it is written')
   await until(isGone, 'its connection is over')
-  expect(await told()).toEqual([])
+  expect(await alarmsOfPutBack()).toEqual([])
   for (const _ of ['restored', 'once more']) {
     await database.rows('update endpoint_evidence set sequence = 1, basis = 0 where endpoint_id = $1', [
       mine.id,
@@ -142,7 +138,7 @@ test('an endpoint that was told more than the database holds shows that it was p
     await until(async () => (await stored()) === sequence, 'it is taken all the same')
     await until(isGone, 'its connection is over')
     await database.rows(`update alarms set ended_at = now(), ended_by = 'ada' where key = 'put-back'`)
-    expect(await told()).toHaveLength(1)
+    expect(await alarmsOfPutBack()).toHaveLength(1)
   }
 })
 
@@ -452,6 +448,12 @@ async function claimsOf(id: string): Promise<Readonly<Record<string, EndpointCla
 async function endpointOf(id: string) {
   const { endpoints } = await ada.get('/endpoints', endpointsAnswer)
   return endpoints.find((one) => one.id === id)
+}
+
+async function alarmsOfPutBack() {
+  return (await entries()).filter(
+    ({ kind, data }) => kind === 'alarm-raised' && JSON.stringify(data).includes('put-back'),
+  )
 }
 
 async function entries() {
