@@ -24,9 +24,10 @@ export class SessionLink extends ScreenLink {
   }
 
   protected override async follow(round: number): Promise<void> {
-    // Whoever opened it elsewhere while this page was away keeps it. The site may hear a moment later that this one is gone.
+    // Whoever opened it elsewhere while this page was away keeps it. That this one is gone the site hears some seconds later of a host that
+    // begins anew.
     if (round > 0 && (await api.session(this.id)).connected) {
-      if (round > 2) this.update({ phase: 'elsewhere' })
+      if (round > 4) this.update({ phase: 'elsewhere' })
       return
     }
     const opened = await (round === 0 ? deliveryOf : freshDelivery)(this.id, this.signal)
