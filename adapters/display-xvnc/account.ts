@@ -87,9 +87,12 @@ async function find(name: string, home: string): Promise<Account | undefined> {
   const fields = lines.find((line) => line[0] === name) ?? (await findElsewhere(name))
   if (fields === undefined) return undefined
   const [, , uid = '', gid = '', gecos = '', itsHome = ''] = fields
-  if (gecos.split(',')[4] !== marker || itsHome !== home || Number(uid) < 1000)
+  const isMade = gecos.split(',')[4] === marker
+  if (!isMade || itsHome !== home || Number(uid) < 1000)
     throw new DisplayError('DISPLAY_ACCOUNT_FOREIGN', `the account ${name} was not made by this host agent`, {
-      remedy: `Remove the account ${name} from this machine, or give the site another account prefix.`,
+      remedy: isMade
+        ? `Its home is ${itsHome}, not ${home}. If the site was moved from there: userdel ${name}. What is in homes stays, and goes on under this name.`
+        : `Have the account ${name} renamed or removed on this machine.`,
     })
   return { name, uid: Number(uid), gid: Number(gid), home }
 }
