@@ -271,12 +271,18 @@ test('an endpoint has no more leases open than it can be told of in one message'
   })
   await until(async () => (await stateOf(lease.id)) === 'held', 'it is held')
   const copies = `select gen_random_uuid() as session_id, gen_random_uuid() as id from generate_series(1, ${maxOpenLeases})`
+  const [given] = await database.rows(
+    `select string_agg(quote_ident(column_name), ', ') as columns from information_schema.columns
+     where table_name = 'leases' and is_generated = 'NEVER'`,
+  )
+  const columns = String(given?.['columns'])
   await database.rows(
     `with copies as materialized (${copies}), made as (
        insert into sessions select (jsonb_populate_record(s, jsonb_build_object('id', c.session_id, 'state', 'ended'))).*
        from sessions s, copies c where s.id = $1 returning id)
-     insert into leases select (jsonb_populate_record(l, jsonb_build_object('id', c.id, 'session_id', c.session_id))).*
-     from leases l, copies c where l.id = $2 and exists (select from made)`,
+     insert into leases (${columns}) select ${columns} from (
+       select (jsonb_populate_record(l, jsonb_build_object('id', c.id, 'session_id', c.session_id))).*
+       from leases l, copies c where l.id = $2 and exists (select from made)) copied`,
     [session.id, lease.id],
   )
   const refused = { code: 'LAUNCH_NO_ROOM', remedy: expect.any(String) }

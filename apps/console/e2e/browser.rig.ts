@@ -72,12 +72,22 @@ async function visit(
   context.setDefaultTimeout(20_000)
   await reportViolations(context)
   const page = await context.newPage()
+  const goto = page.goto.bind(page)
+  page.goto = async (...asked) => {
+    await page.waitForFunction(isAtRest)
+    return goto(...asked)
+  }
   page.on('pageerror', (error) => complaints.push(`${page.url()}: ${error.message}`))
   page.on('console', (message) => {
     if (message.type() === 'error' && !isAnswer(message.text()))
       complaints.push(`${page.url()}: ${message.text()}`)
   })
   return page
+}
+
+/** A dialog that was closed takes its entry of the history away a moment later, quicker than people but not than tests go elsewhere. */
+function isAtRest(): boolean {
+  return history.state !== 'layer' || document.querySelector('dialog[open]') !== null
 }
 
 /** Chromium logs each refused request and each lost connection as an error, though the page handles them. */
