@@ -46,7 +46,7 @@ test('a site without demo content prints a link that makes the first admin, once
     `insert into people (id, login, name, groups, created_at) values ($1, $2, '', '{}', now())`,
     [randomUUID(), firstAdmin.login],
   )
-  await expect(setup(token)).rejects.toMatchObject({ code: 'CONFLICT', remedy: 'Choose another login.' })
+  await expect(setup(token)).rejects.toMatchObject({ code: 'CONFLICT', remedy: 'Choose another user name.' })
   await database.rows('delete from people')
   await setup(token)
   await expect(setup(token)).rejects.toMatchObject({ code: 'CONFLICT' })

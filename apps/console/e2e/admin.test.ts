@@ -269,7 +269,7 @@ test('an admin adds a person who can sign in; what is missing is said where it i
   await dialog.getByLabel('First password').fill('velvet-compass-31')
   await dialog.getByRole('button', { name: 'Add' }).click()
   await dialog.locator('input[name=login]:focus').waitFor()
-  await expectWrong(login, 'There is a person called nora already. Choose another login.')
+  await expectWrong(login, 'There is a person called nora already. Choose another user name.')
   await login.fill('mia')
   expect(await login.getAttribute('aria-invalid')).toBeNull()
 

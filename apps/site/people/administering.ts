@@ -40,7 +40,7 @@ export async function createPerson(
   actor: AuditActor,
 ): Promise<PersonRow> {
   const taken = new SiteError('CONFLICT', `there is a person called ${wish.login} already`, {
-    remedy: 'Choose another login.',
+    remedy: 'Choose another user name.',
     field: 'login',
   })
   // Before it is written down: of two at once the later one is refused below.
