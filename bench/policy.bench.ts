@@ -40,7 +40,7 @@ const policyText = [...texts, rightsText].join('\n')
 
 method(
   `${count} policies; a decision is one mode of one workspace for one of 100 people, plain Cedar gets the whole set ` +
-    'parsed beforehand and the whole context; a launch is six modes, all refused, with their unlocks; wall time.',
+    'parsed beforehand and the whole context; a launch is six modes, all refused, with their unlocks; what was answered before is remembered, as on a site; wall time.',
 )
 beUrgent()
 const started = performance.now()
