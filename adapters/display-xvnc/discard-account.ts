@@ -1,6 +1,7 @@
 import { lstat, open, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DisplayError } from '#core/broker/display.ts'
+import { parseMountInfo } from '#core/posture/index.ts'
 import { removeAccount } from './account.ts'
 
 /**
@@ -17,24 +18,14 @@ export async function discardAccount(name: string, homesDir: string): Promise<vo
   })
   if (found?.isDirectory() === false)
     throw unfit(`expected a directory at ${home}`, 'Remove it there by hand.')
-  const inside = mountPoints(await readFile('/proc/self/mountinfo', 'utf8')).find(
-    (point) => point === home || point.startsWith(`${home}/`),
-  )
+  const inside = parseMountInfo(await readFile('/proc/self/mountinfo', 'utf8')).find(
+    ({ mountPoint }) => mountPoint === home || mountPoint.startsWith(`${home}/`),
+  )?.mountPoint
   if (inside !== undefined) throw unfit(`something is mounted at ${inside}`, `Run: umount '${inside}'`)
   await removeAccount(name, homesDir)
   await rm(home, { recursive: true, force: true })
   await using folder = await open(homesDir)
   await folder.sync()
-}
-
-/** Source: proc_pid_mountinfo(5): the fifth field; blanks and backslashes are octal */
-function mountPoints(mountinfo: string): readonly string[] {
-  return mountinfo.split('\n').flatMap((line) => {
-    const point = line.split(' ')[4]
-    return point === undefined
-      ? []
-      : [point.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)))]
-  })
 }
 
 function unfit(message: string, remedy: string): DisplayError {

@@ -68,8 +68,7 @@ export function createHostLink(
     lastHeard = new Date(site.now())
     switch (message.kind) {
       case 'hello':
-        takesDiscards = understands(message.version, 'discard')
-        await noteHello(site, id, message, lastHeard)
+        takesDiscards = await noteHello(site, id, message, lastHeard)
         return push.ask()
       case 'report': {
         const { cpuPercent, memoryFreeMiB, warm } = message
@@ -99,18 +98,17 @@ export function createHostLink(
   }
 }
 
+/** @returns whether it understands what it shall discard */
 async function noteHello(
   site: Site,
   id: string,
   { hostKey, capacity, version }: Extract<HostToSite, { kind: 'hello' }>,
   at: Date,
-): Promise<void> {
-  await recordHostHello(site.store.db, id, {
-    host_key: Buffer.from(hostKey, 'base64url'),
-    capacity,
-    takes_discards: understands(version, 'discard'),
-    last_seen_at: at,
-  })
+): Promise<boolean> {
+  const takes_discards = understands(version, 'discard')
+  const host_key = Buffer.from(hostKey, 'base64url')
+  await recordHostHello(site.store.db, id, { host_key, capacity, takes_discards, last_seen_at: at })
+  return takes_discards
 }
 
 async function noteRedeemed(site: Site, id: string, ticket: string, at: Date): Promise<void> {
