@@ -13,6 +13,7 @@ import {
   type TlsIdentity,
 } from '#adapters/pki-x509/index.ts'
 import { type AgentRow, isAway, livingAgents } from '#adapters/store-postgres/index.ts'
+import { type OffloadedSocket, offloadable } from '#adapters/tls-offload/index.ts'
 import { agentPath } from '#core/agent/messages.ts'
 import { renewAnswer, renewRequest } from '#core/api/admin.ts'
 import { type LeaseKeyAnswer, leaseKeyRequest } from '#core/api/lease.ts'
@@ -69,10 +70,11 @@ export function createAgentPort(
   signal: AbortSignal,
 ): Server {
   const server = createServer(
-    // Node copies the names of protocols for each connection, into memory that 64 KiB of others' then hang on.
-    { ...serverTls(tls, site.authority.rootPem), ALPNProtocols: [], maxHeaderSize: 16_384 },
+    { ...serverTls(tls, site.authority.rootPem), maxHeaderSize: 16_384 },
     (request, response) => void answer(site, request, response),
   )
+  // Agents are many and say little.
+  const takeOver = offloadable(server)
   const sockets = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
@@ -80,14 +82,18 @@ export function createAgentPort(
   })
   const links = new Map<WebSocket, Connected>()
   const kindOf = asOne((ids: readonly string[]) => livingAgents(site.store.db, ids))
-  const admitAndServe = async (request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
+  const serveWhenAdmitted = async (
+    arrival: Arrival,
+    request: IncomingMessage,
+    head: Buffer,
+  ): Promise<void> => {
+    const { peer, socket } = arrival
     // Nobody else listens until the upgrade is done: a peer that resets meanwhile must not end the process.
     socket.on('error', () => socket.destroy())
-    const peer = await admit(site, request, socket, kindOf)
-    if (peer === undefined) return
+    if (!(await isAdmitted(site, arrival, kindOf))) return
     sockets.handleUpgrade(request, socket, head, (ws) => {
       ws.once('close', () => links.delete(ws))
-      const connected = { peer, link: serve(site, desk, ws, peer, socket, signal) }
+      const connected = { peer, link: serve(site, desk, ws, arrival, signal) }
       links.set(ws, connected)
       // Who was revoked while it was admitted was not among the links that were dropped.
       void unlessAway(site, async () => {
@@ -95,7 +101,10 @@ export function createAgentPort(
       })
     })
   }
-  server.on('upgrade', (request, socket, head) => void admitAndServe(request, socket, head))
+  server.on('upgrade', (request, socket, head) => {
+    const arrival = arrivalOf(site, request, socket, takeOver)
+    if (arrival !== undefined) void serveWhenAdmitted(arrival, request, head)
+  })
   const off = site.hints.on((hint) => {
     if (hint.topic === 'agents' || hint.topic === 'lost') void dropRevoked(site, links)
   })
@@ -113,25 +122,55 @@ interface Connected {
   readonly link: AgentLink
 }
 
-async function admit(
+/** An agent that has proven who it is, and its connection. */
+interface Arrival extends Pick<EndpointConnection, 'publicKey' | 'provenUntil' | 'exporter'> {
+  readonly peer: PeerIdentity
+  readonly socket: OffloadedSocket
+}
+
+/** INVARIANT: what the handshake proved is read from OpenSSL before it lets go of the connection. */
+function arrivalOf(
   site: Site,
   request: IncomingMessage,
   socket: Duplex,
-  kindOf: (agentId: string) => Promise<AgentRow['kind'] | undefined>,
-): Promise<PeerIdentity | undefined> {
+  takeOver: (socket: TLSSocket) => OffloadedSocket,
+): Arrival | undefined {
   try {
     if (request.url !== agentPath) throw new Error('unknown path')
+    if (!(socket instanceof TLSSocket)) throw new Error('an agent speaks TLS')
+    const certificate = socket.getPeerX509Certificate()
+    if (certificate === undefined) throw new Error('an agent proves a certificate')
     const peer = provenPeer(site, socket)
-    if ((await kindOf(peer.id)) !== peer.role)
-      throw new Error(`${peer.role} ${peer.id} is unknown or revoked`)
-    return peer
+    const { publicKey, validToDate: provenUntil } = certificate
+    const exporter = channelBinding(socket)
+    return { peer, publicKey, provenUntil, exporter, socket: takeOver(socket) }
   } catch (error) {
-    site.log.warn({ err: error }, 'an agent was turned away')
-    socket.end(
-      `HTTP/1.1 ${isAway(error) ? '503 Service Unavailable' : '403 Forbidden'}\r\nConnection: close\r\n\r\n`,
-    )
+    turnAway(site, socket, error)
     return undefined
   }
+}
+
+async function isAdmitted(
+  site: Site,
+  { peer, socket }: Arrival,
+  kindOf: (agentId: string) => Promise<AgentRow['kind'] | undefined>,
+): Promise<boolean> {
+  try {
+    if ((await kindOf(peer.id)) !== peer.role)
+      throw new Error(`${peer.role} ${peer.id} is unknown or revoked`)
+    return true
+  } catch (error) {
+    turnAway(site, socket, error)
+    return false
+  }
+}
+
+function turnAway(site: Site, socket: Duplex, error: unknown): void {
+  site.log.warn({ err: error }, 'an agent was turned away')
+  socket.on('error', () => socket.destroy())
+  socket.end(
+    `HTTP/1.1 ${isAway(error) ? '503 Service Unavailable' : '403 Forbidden'}\r\nConnection: close\r\n\r\n`,
+  )
 }
 
 function provenPeer(site: Site, socket: Duplex): PeerIdentity {
@@ -143,10 +182,10 @@ function serve(
   site: Site,
   desk: EvidenceDesk,
   ws: WebSocket,
-  peer: PeerIdentity,
-  socket: Duplex,
+  arrival: Arrival,
   signal: AbortSignal,
 ): AgentLink {
+  const { peer } = arrival
   const log = site.log.child({ [peer.role]: peer.id })
   const isEndpoint = peer.role === 'endpoint'
   let alive = true
@@ -163,7 +202,7 @@ function serve(
     ws.send(JSON.stringify(message))
     if (isEndpoint) timer.refresh()
   }
-  const link = linkOf(site, desk, peer, socket, send, log)
+  const link = linkOf(site, desk, arrival, send, log)
   ws.on('pong', () => {
     alive = true
     link.alive?.()
@@ -186,29 +225,29 @@ function serve(
 function linkOf(
   site: Site,
   desk: EvidenceDesk,
-  { role, id }: PeerIdentity,
-  socket: Duplex,
+  arrival: Arrival,
   send: (message: unknown) => void,
   log: Logger,
 ): AgentLink {
+  const { role, id } = arrival.peer
   if (role === 'host') return createHostLink(site, id, send, log)
   if (role === 'gateway') return createGatewayLink(site, id, send, log)
-  const end = (): void => void socket.destroy()
-  return createEndpointLink(site, connectionOf(site, id, socket), desk, { send, end }, log)
+  const end = (): void => void arrival.socket.destroy()
+  return createEndpointLink(site, connectionOf(site, arrival), desk, { send, end }, log)
 }
 
 /** A proxy of ours before this port hides from where an endpoint comes. */
-function connectionOf(site: Site, endpointId: string, socket: Duplex): EndpointConnection {
-  if (!(socket instanceof TLSSocket)) throw new Error('an agent speaks TLS')
-  const certificate = socket.getPeerX509Certificate()
-  if (certificate === undefined) throw new Error('an agent proves a certificate')
+function connectionOf(
+  site: Site,
+  { peer, publicKey, provenUntil, exporter, socket }: Arrival,
+): EndpointConnection {
   const address = parseAddress((socket.remoteAddress ?? '').replace(/%[\w.-]+$/, ''))
   const isProxy = site.trustedProxies.some((proxy) => contains(proxy, address))
   return {
-    endpointId,
-    publicKey: certificate.publicKey,
-    provenUntil: certificate.validToDate,
-    exporter: channelBinding(socket),
+    endpointId: peer.id,
+    publicKey,
+    provenUntil,
+    exporter,
     address: isProxy ? '' : formatAddress(address),
   }
 }

@@ -1,0 +1,2 @@
+export { offloadable } from './offload.ts'
+export { OffloadedSocket } from './offloaded-socket.ts'
