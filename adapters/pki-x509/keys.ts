@@ -1,5 +1,6 @@
 import {
   createPrivateKey,
+  createPublicKey,
   generateKeyPairSync,
   type KeyObject,
   randomBytes,
@@ -79,4 +80,9 @@ function exportKey(key: KeyObject): string {
 /** SubjectPublicKeyInfo, DER. */
 export function exportPublic(key: KeyObject): Uint8Array<ArrayBuffer> {
   return new Uint8Array(key.export({ format: 'der', type: 'spki' }))
+}
+
+/** @param spki SubjectPublicKeyInfo, DER */
+export function publicKeyOf(spki: Uint8Array): KeyObject {
+  return createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' })
 }

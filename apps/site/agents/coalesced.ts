@@ -18,19 +18,19 @@ export function coalesced(
   failed: (error: unknown) => void,
   retryMs = 1_000,
 ): Coalesced {
-  const stopped = new AbortController()
+  let isStopped = false
   let isRunning = false
   let isAsked = false
   const run = async (): Promise<void> => {
     isRunning = true
-    while (isAsked && !stopped.signal.aborted) {
+    while (isAsked && !isStopped) {
       isAsked = false
       try {
         await work()
       } catch (error) {
         isAsked = true
         failed(error)
-        await sleep(retryMs, undefined, { signal: stopped.signal }).catch(() => undefined)
+        await sleep(retryMs, undefined, { ref: false })
       }
     }
     isRunning = false
@@ -40,6 +40,8 @@ export function coalesced(
       isAsked = true
       if (!isRunning) void run()
     },
-    stop: () => stopped.abort(),
+    stop: () => {
+      isStopped = true
+    },
   }
 }

@@ -11,7 +11,6 @@ import {
   decodePublicArea,
   decodeQuote,
   isSameBoot,
-  type PublicArea,
   requireMatch,
   TpmError,
   type VerifiedQuote,
@@ -52,8 +51,8 @@ export async function attest(
 
 /** What the last quote of an endpoint's TPM told. As a rule the next one tells the same, and nobody need be asked what is known of its boots. */
 export interface LastQuote {
-  /** Of the key that signs them. */
-  readonly publicArea: PublicArea
+  /** Of the key that signs them: TPMT_PUBLIC, of which OpenSSL would make kilobytes. */
+  readonly akPublic: Uint8Array
   /** Hex. */
   readonly pcrDigest: string
   readonly attested: Attested
@@ -74,7 +73,7 @@ export async function attestAgain(
   extraData: Uint8Array,
 ): Promise<LastQuote | undefined> {
   if (last !== undefined && attestation.eventLog === undefined) {
-    const { pcrDigest, clockInfo } = quoteOf(last.publicArea, attestation, extraData)
+    const { pcrDigest, clockInfo } = quoteOf(last.akPublic, attestation, extraData)
     const isSame = clockInfo.resetCount === last.attested.resetCount
     if (isSame && hexOf(pcrDigest) === last.pcrDigest) return last
   }
@@ -82,9 +81,9 @@ export async function attestAgain(
   if (endpoint === undefined) return undefined
   const attested = await attest(site, endpoint, attestation, extraData)
   // Copied: a piece of a row, kept for as long as the connection, would keep the 64 KiB that it was read into.
-  const publicArea = decodePublicArea(Uint8Array.from(akPublicOf(endpoint)))
+  const akPublic = Uint8Array.from(akPublicOf(endpoint))
   const { pcrDigest } = decodeQuote(bytesOf(attestation.quote))
-  return { publicArea, pcrDigest: hexOf(pcrDigest), attested }
+  return { akPublic, pcrDigest: hexOf(pcrDigest), attested }
 }
 
 /** @throws {TpmError} TPM_NOT_ENROLLED */
@@ -130,21 +129,21 @@ export function verifyBoot(
   attestation: Attestation,
   extraData: Uint8Array,
 ): QuotedBoot {
-  const { pcrs, clockInfo } = quoteOf(decodePublicArea(akPublic), attestation, extraData)
+  const { pcrs, clockInfo } = quoteOf(akPublic, attestation, extraData)
   const log = attestation.eventLog === undefined ? undefined : decodeEventLog(bytesOf(attestation.eventLog))
   if (log !== undefined) requireMatch(log, pcrs)
   return { boot: bootOf(pcrs, log), resetCount: clockInfo.resetCount }
 }
 
 function quoteOf(
-  publicArea: PublicArea,
+  akPublic: Uint8Array,
   { quote, signature, pcrs }: Attestation,
   extraData: Uint8Array,
 ): VerifiedQuote {
   return verifyQuote({
     attest: bytesOf(quote),
     signature: bytesOf(signature),
-    publicArea,
+    publicArea: decodePublicArea(akPublic),
     extraData,
     pcrs: bytesOf(pcrs),
   })

@@ -1,4 +1,5 @@
-import { createHash, createHmac, createPublicKey, hkdfSync, verify } from 'node:crypto'
+import { createHash, createHmac, hkdfSync, verify } from 'node:crypto'
+import { publicKeyOf } from '#adapters/pki-x509/index.ts'
 import {
   type AgentRow,
   agentById,
@@ -81,7 +82,7 @@ const tryAgain = 'It asks again by itself.'
 const enrolIt = 'Enrol it again: what it keeps stays.'
 
 function isSigned(statement: Buffer, { public_key: key }: EndpointKeyRow, signature: Uint8Array): boolean {
-  return verify('sha256', statement, createPublicKey({ key, format: 'der', type: 'spki' }), signature)
+  return verify('sha256', statement, publicKeyOf(key), signature)
 }
 
 /** @throws {SiteError} ENDPOINT_REFUSED */

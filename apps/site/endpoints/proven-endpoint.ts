@@ -1,4 +1,4 @@
-import { createPublicKey } from 'node:crypto'
+import { publicKeyOf } from '#adapters/pki-x509/index.ts'
 import { type AgentRow, agentById, endpointKeys, evidenceOf } from '#adapters/store-postgres/index.ts'
 import {
   claimedEndpoint,
@@ -62,7 +62,7 @@ export async function provenEndpoint(
       endpointKeys(site.store.db, id, new Date(now)),
     ])
     if (endpoint?.kind !== 'endpoint') throw refused('no such endpoint is enrolled here')
-    const keys = known.map((key) => createPublicKey({ key, format: 'der', type: 'spki' }))
+    const keys = known.map(publicKeyOf)
     const said = verifyEndpointProof(endpointProof, {
       keys,
       siteId: site.siteId,

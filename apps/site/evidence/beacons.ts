@@ -1,4 +1,4 @@
-import { createPublicKey, type KeyObject } from 'node:crypto'
+import { publicKeyOf } from '#adapters/pki-x509/index.ts'
 import { endpointKeys, readZones } from '#adapters/store-postgres/index.ts'
 import type { BeaconToAsk } from '#core/agent/endpoint-messages.ts'
 import { BeaconError, keyThumbprint, verifyBeacon } from '#core/beacon/index.ts'
@@ -13,7 +13,7 @@ export interface Beacons {
   /** @returns what became of the word of a beacon that the statement brings; undefined when its zone asks for none */
   seenIn(
     statement: EvidenceStatement,
-    connection: { readonly address: string; readonly publicKey: KeyObject },
+    connection: { readonly address: string; readonly publicKey: Uint8Array },
   ): Promise<BeaconSeen | undefined>
 }
 
@@ -48,12 +48,11 @@ export function createBeacons(site: Site): Beacons {
       const at = site.now()
       // Its certificate may have been renewed since it connected.
       const renewed = await endpointKeys(site.store.db, endpoint, new Date(at))
-      const keys = renewed.map((der) => createPublicKey({ key: der, format: 'der', type: 'spki' }))
       try {
         const { rttMs } = verifyBeacon(beacon, {
           nonce,
           endpointId: endpoint,
-          thumbprints: [publicKey, ...keys].map(keyThumbprint),
+          thumbprints: [publicKey, ...renewed].map((spki) => keyThumbprint(publicKeyOf(spki))),
           key,
           maxRttMs,
           nowMs: at,

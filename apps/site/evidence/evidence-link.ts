@@ -1,5 +1,6 @@
-import { createPublicKey, hash, type KeyObject, randomBytes } from 'node:crypto'
+import { hash, type KeyObject, randomBytes } from 'node:crypto'
 import type { Logger } from 'pino'
+import { publicKeyOf } from '#adapters/pki-x509/index.ts'
 import { endpointKeys, evidenceOf, statementsOf } from '#adapters/store-postgres/index.ts'
 import type { EvidenceMessage, SiteToEndpoint } from '#core/agent/endpoint-messages.ts'
 import {
@@ -32,8 +33,8 @@ const detailMs = 15 * 60_000
 
 export interface ReportingConnection {
   readonly endpointId: string
-  /** Of the certificate that the connection was opened with. */
-  readonly publicKey: KeyObject
+  /** Of the certificate that the connection was opened with: SubjectPublicKeyInfo, of which OpenSSL would make kilobytes. */
+  readonly publicKey: Uint8Array
   /** Of this end of the connection; undefined when it cannot be compared. */
   readonly exporter: string | undefined
   /** From where it comes. */
@@ -200,13 +201,12 @@ export class DeskLink implements EvidenceLink {
       nowMs: receivedAt,
     }
     try {
-      return acceptEvidence(statement, { ...expected, keys: [publicKey] })
+      return acceptEvidence(statement, { ...expected, keys: [publicKeyOf(publicKey)] })
     } catch (error) {
       if (!(error instanceof EvidenceError) || error.code !== 'EVIDENCE_FORGED') throw error
       // Its certificate was renewed since it connected.
       const rows = await endpointKeys(site.store.db, endpointId, new Date(site.now()))
-      const keys = rows.map((key) => createPublicKey({ key, format: 'der', type: 'spki' }))
-      return acceptEvidence(statement, { ...expected, keys })
+      return acceptEvidence(statement, { ...expected, keys: rows.map(publicKeyOf) })
     }
   }
 

@@ -1,4 +1,5 @@
-import { createHmac, createPublicKey, randomBytes } from 'node:crypto'
+import { createHmac, randomBytes } from 'node:crypto'
+import { publicKeyOf } from '#adapters/pki-x509/index.ts'
 import { agentById, endpointKeys, evidenceOf } from '#adapters/store-postgres/index.ts'
 import { constantTimeEqual } from '#core/bytes/index.ts'
 import { EvidenceError, seenWith, verifyEvidence } from '#core/evidence/index.ts'
@@ -42,11 +43,7 @@ export async function takePathEvidence(
   ])
   if (endpoint?.kind !== 'endpoint' || endpoint.revoked_at !== null)
     throw refused('no such endpoint is enrolled here')
-  const said = verified(
-    statement,
-    endpointId,
-    keys.map((key) => createPublicKey({ key, format: 'der', type: 'spki' })),
-  )
+  const said = verified(statement, endpointId, keys.map(publicKeyOf))
   if (said.site !== site.siteId) throw refused('the evidence is for another site')
   const challengedAt = freshTimeOf(site, endpointId, said.nonce)
   const { interception } = seenWith(said, { exporter, nowMs })
