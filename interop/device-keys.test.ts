@@ -17,6 +17,7 @@ import type { Observation } from '#core/evidence/index.ts'
 import { logOf, measured, variable } from '#core/tpm/event-log.fixture.ts'
 import { type Attestation, attestation, EV, quotedPcrs } from '#core/tpm/index.ts'
 import { startTpmSite, type TpmSite, wasOff } from './device-keys.rig.ts'
+import { startLossyWay } from './lost-answers.rig.ts'
 import { passwordOf, until } from './running-site.rig.ts'
 import { openDatabase } from './site-database.rig.ts'
 
@@ -84,6 +85,35 @@ test.each(['a key file', 'a TPM'])(
     expect(entries.some(({ text }) => /"expiredAt":/.test(String(text)) && String(text).includes(name))).toBe(
       true,
     )
+  },
+)
+
+test.each(['a key file', 'a TPM'])(
+  'a machine known by %s that never heard the answer to a renewal, and was off then, comes back',
+  async (known) => {
+    const name = `lost-${known.endsWith('TPM') ? 'tpm' : 'file'}`
+    const enrolled = await at.enrol(name, known === 'a TPM' ? { tcti: at.tpm.tcti } : 'none')
+    const { dir, identity } = enrolled
+    await using database = await openDatabase(at.site)
+    const keys = (set: string) =>
+      database.rows(`update endpoint_keys set ${set} where endpoint_id = $1 returning 1`, [identity.id])
+    // As if half of its life had passed.
+    await keys(`expires_at = expires_at - interval '12 hours'`)
+    await using way = await startLossyWay(Number(new URL(identity.agentUrl).port))
+    const elsewhere = { ...identity, agentUrl: `https://127.0.0.1:${way.port}` }
+    // However often it asks, the site hears of one more key.
+    for (let tries = 0; tries < 4; tries++)
+      await expect(renewIdentity(dir, elsewhere)).rejects.toMatchObject({ code: 'AGENT_SITE_AWAY' })
+    expect(await keys('expires_at = expires_at')).toHaveLength(2)
+    expect(await readIdentity(dir)).toEqual(identity)
+    await wasOff(at, enrolled, 5)
+    await using agent = await startEndpointAgent({ dir, version: 'test', log: silent })
+    expect(await agent.untilConnected(30_000)).toBe(true)
+    await until(
+      async () => (await keys('expires_at = expires_at')).length === 3,
+      'it has a key of its own again',
+    )
+    expect(await at.view(identity.id)).toMatchObject({ name })
   },
 )
 

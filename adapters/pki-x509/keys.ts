@@ -30,7 +30,12 @@ export interface IdentityKey {
 
 /** Makes a key and a certificate request for it. The private key need never leave the machine. */
 export async function createIdentityKey(): Promise<IdentityKey> {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: keyAlgorithm.namedCurve })
+  return requestFor(generateKeyPairSync('ec', { namedCurve: keyAlgorithm.namedCurve }).privateKey)
+}
+
+/** @param privateKey as `createIdentityKey` has made it */
+export async function requestFor(privateKey: KeyObject): Promise<IdentityKey> {
+  const publicKey = createPublicKey(privateKey)
   const keys = {
     privateKey: signingKey(privateKey),
     publicKey: publicKey.toCryptoKey(keyAlgorithm, true, ['verify']),

@@ -44,7 +44,7 @@ export async function requireReplaceable(
 
 /** What was said and sealed under an identity is no use to the next. Nothing else is removed. */
 export async function forgetIdentity(dir: string): Promise<void> {
-  for (const name of ['evidence.json', 'seal-key']) await rm(join(dir, name), { force: true })
+  for (const name of ['evidence.json', 'seal-key', 'next-key']) await rm(join(dir, name), { force: true })
 }
 
 /** A TPM holds few keys. */

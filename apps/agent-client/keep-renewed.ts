@@ -10,6 +10,7 @@ import type { AgentLog } from './agent-log.ts'
 import { backoff } from './backoff.ts'
 import { comeBack } from './come-back.ts'
 import { checkCertificate } from './enrol-agent.ts'
+import { forgetNextKey, nextKey } from './next-key.ts'
 import { quoteOver } from './quote-over.ts'
 import { postJson } from './request-json.ts'
 import { saidOnce } from './said-once.ts'
@@ -89,7 +90,8 @@ export async function renewIdentity(
   signal?: AbortSignal,
 ): Promise<AgentIdentity> {
   const { rootPem, siteId, agentUrl } = identity
-  const { requestPem, privateKeyPem } = await createIdentityKey()
+  const isEndpoint = identity.kind === 'endpoint'
+  const { requestPem, privateKeyPem } = await (isEndpoint ? nextKey(dir, identity) : createIdentityKey())
   const attestation = await quoteOver(identity, requestHash(requestPem), { withLog: false }, signal)
   const { certificate } = await postJson(
     new URL('/renew', agentUrl),
@@ -101,6 +103,7 @@ export async function renewIdentity(
   const renewed = { ...identity, chainPem: certificate, privateKeyPem }
   checkCertificate(renewed)
   await writeIdentity(dir, renewed)
+  if (isEndpoint) await forgetNextKey(dir)
   return renewed
 }
 
