@@ -11,6 +11,8 @@ export type OverlayFileErrorCode =
   | 'OVERLAY_FILES_DAMAGED'
   /** The system lost data that it had taken; only what was flushed before can be relied on. */
   | 'OVERLAY_NOT_DURABLE'
+  /** It is behind a link, where removing it removes the link alone. */
+  | 'OVERLAY_ELSEWHERE'
   /** The program `flock` is missing. */
   | 'OVERLAY_NO_LOCK'
 

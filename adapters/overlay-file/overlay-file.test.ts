@@ -9,8 +9,10 @@ import {
   open,
   readdir,
   readFile,
+  rename,
   rm,
   stat,
+  symlink,
   truncate,
   writeFile,
 } from 'node:fs/promises'
@@ -85,6 +87,21 @@ test('kept overlays are discarded together, and none of them while one is open',
   await discardKept(join(folder, 'nobody', 'ever'))
   expect(await readdir(folder)).toEqual(['nora'])
   expect((await readdir(join(folder, 'nora', 'office', '1'))).toSorted()).toEqual(['data', 'journal', 'lock'])
+})
+
+test('what lies behind a link does not count as discarded', async () => {
+  const [there, away] = [join(folder, 'ada'), join(folder, 'bigger-disk')]
+  await (await openKept('ada/office/1'))[Symbol.asyncDispose]()
+  for (const moved of [there, join(there, 'office')]) {
+    await rename(moved, away)
+    await symlink(away, moved)
+    await expect(discardKept(there)).rejects.toMatchObject({ code: 'OVERLAY_ELSEWHERE' })
+    expect(await readdir(join(there, 'office', '1'))).toContain('data')
+    await rm(moved)
+    await rename(away, moved)
+  }
+  await discardKept(there)
+  expect(await readdir(folder)).toEqual([])
 })
 
 test('the key of a discarded overlay is with the runtime only', async () => {

@@ -6,7 +6,7 @@ import type { WrittenHere } from '#core/agent/endpoint-messages.ts'
  * Removes what one person wrote and kept on this endpoint.
  *
  * @param dir the endpoint's state
- * @throws {OverlayFileError} OVERLAY_IN_USE, OVERLAY_NO_LOCK
+ * @throws {OverlayFileError} OVERLAY_IN_USE, OVERLAY_ELSEWHERE, OVERLAY_NO_LOCK
  */
 export async function discardWritten(dir: string, { personId, workspaceId }: WrittenHere): Promise<void> {
   const vms = join(dir, 'vms', personId)
