@@ -141,6 +141,29 @@ test('the keyboard of a phone types each word once, though it tells of it again 
   await phone.context().close()
 })
 
+test('a letter that is composed of an accent and another key is typed once, and nothing of how it came to be', async () => {
+  const page = await visitors.visit()
+  await signInAt(page, 'carl')
+  await tileOf(page, 'Terminal').getByRole('button', { name: 'Open' }).click()
+  await untilLive(page)
+  const ime = await page.context().newCDPSession(page)
+  const composing = { key: 'Process', windowsVirtualKeyCode: 229 }
+  const keys = (line: string) => page.keyboard.type(line, { delay: 5 })
+  await untilDrawn(page, 37, async () => {
+    await keys('w=')
+    for (const [code, text] of [
+      ['Quote', '´'],
+      ['KeyE', 'é'],
+    ] as const) {
+      await ime.send('Input.dispatchKeyEvent', { type: 'rawKeyDown', code, ...composing })
+      await ime.send('Input.imeSetComposition', { text, selectionStart: 1, selectionEnd: 1 })
+    }
+    await ime.send('Input.insertText', { text: 'é' })
+    await keys(`; [ "$w" = "$(printf '\\303\\251')" ] && ${barOf('37')}\n`)
+  })
+  await page.context().close()
+})
+
 test('a published application fills the session and nothing else is there', async () => {
   const page = await visitors.visit({ viewport: { width: 1000, height: 700 } })
   await signInAt(page, 'nora')

@@ -24,7 +24,7 @@ export class DeviceLink extends ScreenLink {
       socket.addEventListener('close', () => resolve(), { once: true })
       this.#socket = socket
       return socket
-    }, false)
+    }, true)
     if (this.done) this.hangUp()
     await closed
     this.interrupted()

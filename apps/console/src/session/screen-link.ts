@@ -5,6 +5,7 @@ import { ApiError } from '../api/errors.ts'
 import { listen } from '../api/events.ts'
 import { createStore, type Store } from '../ui/store.ts'
 import { type RightsAfter, type RightsBefore, rightsChanges } from '../words.ts'
+import { composeTyping } from './composed-typing.ts'
 import { initialQuality, type LinkQuality } from './quality.ts'
 import { awaitFirstPixel, keepPicture, loadViewer } from './viewer.ts'
 
@@ -103,12 +104,16 @@ export abstract class ScreenLink {
     this.state.set({ ...this.state.get(), ...change })
   }
 
-  /** @param socket made once the viewer is there to hear what comes first */
-  protected async view(socket: () => object, resizes: boolean): Promise<void> {
+  /**
+   * @param socket made once the viewer is there to hear what comes first
+   * @param isMachine the screen of a whole machine: it has its own size, and composes of the keys what its own keyboard says
+   */
+  protected async view(socket: () => object, isMachine: boolean): Promise<void> {
     const Viewer = await loadViewer()
     const viewer = new Viewer(this.#screen, socket(), { shared: true })
     viewer.scaleViewport = true
-    viewer.resizeSession = resizes
+    viewer.resizeSession = !isMachine
+    if (!isMachine) composeTyping(viewer, this.#screen)
     viewer.viewOnly = this.state.get().conditions?.rights.includes('input') === false
     viewer.background = 'transparent'
     this.update({ viewer })

@@ -69,7 +69,7 @@ export class SessionLink extends ScreenLink {
     channel.onNotice = (bytes) => this.#notice(bytes)
     const closed = this.#watch(channel)
     const socket = new ChannelSocket(channel)
-    await this.view(() => socket, true)
+    await this.view(() => socket, false)
     const timer = setInterval(() => this.#measure(channel), measureMs)
     try {
       await closed

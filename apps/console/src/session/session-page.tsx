@@ -1,4 +1,4 @@
-import { type ReactElement, useEffect, useRef, useState } from 'react'
+import { type FocusEvent, type ReactElement, useEffect, useRef, useState } from 'react'
 import { createStore, useStore } from '../ui/store.ts'
 import { DeviceLink } from './device-link.ts'
 import { EndCountdown } from './end-countdown.tsx'
@@ -122,6 +122,6 @@ function Unreached({ addresses }: { readonly addresses: readonly string[] }): Re
  * noVNC lets go of held keys only when the window loses the focus. When the focus moves to the toolbar the modifiers
  * of the shortcut would stay down in the session, so it is told the same.
  */
-function releaseKeys(): void {
-  window.dispatchEvent(new Event('blur'))
+function releaseKeys({ currentTarget, relatedTarget }: FocusEvent): void {
+  if (!currentTarget.contains(relatedTarget)) window.dispatchEvent(new Event('blur'))
 }
