@@ -127,6 +127,21 @@ test('the clipboard out of the session is cut live and given back', async () => 
   await until(() => rig.reported.length === 0)
 })
 
+test('a person is told of a copy that is too large to leave the session', async () => {
+  const session = rig.add()
+  rig.change(session.id, { obligations: { ...session.obligations, clipboardMaxBytes: 4 } })
+  const viewer = await openViewer(rig, session.id)
+  await typeUntilFile(rig, viewer, 'started', 'x')
+  viewer.type('printf fits | xclip -selection clipboard\n')
+  await until(() => viewer.clipboard.includes('fits'))
+  expect(viewer.copiesKept).toBe(0)
+  viewer.type('printf large | xclip -selection clipboard\n')
+  await until(() => viewer.copiesKept > 0)
+  expect(viewer.clipboard).not.toContain('large')
+  rig.drop(session.id)
+  await until(() => rig.reported.length === 0)
+})
+
 test('a frozen session shows and takes nothing, and goes on when it is thawed', async () => {
   const session = rig.add()
   const viewer = await openViewer(rig, session.id)

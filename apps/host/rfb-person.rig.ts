@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type SessionNotice, sessionNotice } from '#core/api/person.ts'
+import { copyNotice, type SessionNotice, sessionNotice } from '#core/api/person.ts'
 import { decodeUtf8 } from '#core/bytes/index.ts'
 import type { Channel } from '#core/channel/index.ts'
 import { type Rig, until } from './host.rig.ts'
@@ -35,6 +35,8 @@ export class RfbPerson {
   readonly channel: Channel
   readonly notices: SessionNotice[] = []
   readonly clipboard: string[] = []
+  /** How often copies were said to be too large. */
+  copiesKept = 0
   /** Rectangles of picture that came. */
   pictures = 0
   /** Gets the pixels of each rectangle: blue, green, red, nothing. */
@@ -46,7 +48,11 @@ export class RfbPerson {
 
   constructor(channel: Channel) {
     this.channel = channel
-    channel.onNotice = (bytes) => this.notices.push(sessionNotice.parse(JSON.parse(decodeUtf8(bytes))))
+    channel.onNotice = (bytes) => {
+      const content: unknown = JSON.parse(decodeUtf8(bytes))
+      if (copyNotice.safeParse(content).success) this.copiesKept += 1
+      else this.notices.push(sessionNotice.parse(content))
+    }
     channel.onState = (state, reason) => {
       if (state === 'closed') this.closedBy = reason ?? ''
       this.#wake()

@@ -48,6 +48,8 @@ export class Session {
   #aloneSince: number | undefined
   /** Why the person was last told that the session ends soon. */
   #toldEnd: string | undefined
+  /** A copy was too large to leave, and the person has not been told yet. */
+  #copyKept = false
 
   private constructor(id: string, around: SessionSurroundings) {
     this.id = id
@@ -119,8 +121,11 @@ export class Session {
       input: () => {
         this.#inputAt = this.#around.now()
       },
-      clipboard: ({ kind, direction, bytes }) =>
-        this.#clipboard.add(direction, bytes, kind === 'clipboard-passed'),
+      clipboard: (event) => {
+        const { kind, direction, bytes } = event
+        this.#clipboard.add(direction, bytes, kind === 'clipboard-passed')
+        if (kind === 'clipboard-blocked' && direction === 'out' && event.why === 'size') this.#copyKept = true
+      },
       gone: (code, cause) => {
         this.#log.info({ code, ...(cause !== undefined && { err: cause }) }, 'viewer gone')
         // A viewer that was replaced goes after its successor has come.
@@ -144,6 +149,9 @@ export class Session {
     if (shown !== undefined && (newMinute || end !== this.#toldEnd))
       this.#viewer?.apply(shown, this.#around.now())
     this.#toldEnd = end
+    // Not for each: a program that floods the clipboard would fill the channel.
+    if (this.#copyKept) this.#viewer?.tell({ kind: 'copy-too-large' })
+    this.#copyKept = false
     for (const message of this.#clipboard.take()) this.#around.tell(message)
   }
 

@@ -1,7 +1,8 @@
 import { connect, type Socket } from 'node:net'
 import { constants, inflateSync } from 'node:zlib'
 import type { DesiredSession } from '#core/agent/messages.ts'
-import type { SessionNotice } from '#core/api/person.ts'
+import type { CopyNotice, SessionNotice } from '#core/api/person.ts'
+import { encodeUtf8 } from '#core/bytes/index.ts'
 import type { Channel } from '#core/channel/index.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
 import { createRfbFilter, type RfbEvent, type RfbFilter, type RfbOutput } from '#core/rfb/index.ts'
@@ -27,6 +28,7 @@ export interface ViewerEvents {
 export interface Viewer {
   /** Rights, freezing and the notice, in place and at once. */
   apply(session: DesiredSession, now: number): void
+  tell(notice: CopyNotice): void
   /** Tells why, then closes the channel with `code`. */
   end(code: string, notice?: SessionNotice): void
 }
@@ -99,6 +101,10 @@ class Joint implements Viewer {
     if (notice === this.#notice) return
     this.#notice = notice
     this.#channel.notice(encodeNotice(session.notice))
+  }
+
+  tell(notice: CopyNotice): void {
+    this.#channel.notice(encodeUtf8(JSON.stringify(notice)))
   }
 
   end(code: string, notice?: SessionNotice): void {

@@ -247,3 +247,7 @@ export const sessionNotice = z.strictObject({
     .optional(),
 })
 export type SessionNotice = z.infer<typeof sessionNotice>
+
+/** What a host sends the viewer besides: a text that was copied in the session is larger than the conditions allow, and was kept there. */
+export const copyNotice = z.strictObject({ kind: z.literal('copy-too-large') })
+export type CopyNotice = z.infer<typeof copyNotice>

@@ -8,7 +8,7 @@ import { z } from 'zod'
 import { runApplication } from '#apps/endpoint/deliver-disk.ts'
 import { runDirectory } from '#apps/endpoint/disk/run-dir.ts'
 import { callJson } from '#apps/site-client/call.ts'
-import { type HostedDelivery, route, sessionNotice } from '#core/api/person.ts'
+import { copyNotice, type HostedDelivery, route, sessionNotice } from '#core/api/person.ts'
 import { type Channel, connectChannel, type Transport } from '#core/channel/index.ts'
 import { CliError } from '../cli-error.ts'
 import { type Command, type Output, type Parsed, parse } from '../command.ts'
@@ -163,7 +163,10 @@ async function offer(
     out.signal.addEventListener('abort', () => channel.close('left'), { once: true })
   })
   channel.onNotice = (data) => {
-    const notice = sessionNotice.parse(JSON.parse(new TextDecoder().decode(data)))
+    const content: unknown = JSON.parse(new TextDecoder().decode(data))
+    if (copyNotice.safeParse(content).success)
+      return out.say('What was copied stays in the session: it is larger than the policy allows.')
+    const notice = sessionNotice.parse(content)
     if (notice.end !== undefined) out.say(`This session ends: ${notice.end.reason}`)
   }
   void viewer.then((socket) => joinViewer(channel, socket))

@@ -42,7 +42,7 @@ const longestPauseMs = 8000
  */
 export abstract class ScreenLink {
   readonly state: Store<LinkState> = createStore<LinkState>(initialState)
-  /** Told about each change of rights while the session runs, as sentences. */
+  /** Told what the person should know while the session runs, such as each change of rights, as sentences. */
   onChanges: (sentences: readonly string[]) => void = () => undefined
 
   protected readonly id: string

@@ -1,7 +1,8 @@
-import { type SessionView, sessionNotice } from '#core/api/person.ts'
+import { copyNotice, type SessionView, sessionNotice } from '#core/api/person.ts'
 import { decodeBase64url } from '#core/bytes/index.ts'
 import { type Channel, ChannelSocket, type ChannelState, connectChannel } from '#core/channel/index.ts'
 import { api } from '../api/api.ts'
+import { size } from '../words.ts'
 import { GatewayError, gatewayDialer } from './gateway-dial.ts'
 import { deliveryOf, freshDelivery, type OpenedDelivery } from './open-workspace.ts'
 import { initialQuality, nextQuality } from './quality.ts'
@@ -101,9 +102,15 @@ export class SessionLink extends ScreenLink {
   }
 
   #notice(bytes: Uint8Array): void {
-    const notice = sessionNotice.safeParse(parseJson(bytes))
+    const content = parseJson(bytes)
+    const { conditions } = this.state.get()
+    if (copyNotice.safeParse(content).success && conditions !== undefined) {
+      const most = size(conditions.obligations.clipboardMaxBytes)
+      this.onChanges([`What you copied stays in the session: the policy allows ${most} at a time.`])
+    }
+    const notice = sessionNotice.safeParse(content)
     if (!notice.success) return
-    this.tell(this.state.get().conditions, notice.data)
+    this.tell(conditions, notice.data)
     this.permit(notice.data)
   }
 }

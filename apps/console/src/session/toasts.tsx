@@ -15,7 +15,8 @@ export function useToasts(): { toasts: readonly Toast[]; show: (text: string) =>
   const show = useCallback((text: string) => {
     lastId += 1
     const id = lastId
-    setToasts((before) => [...before.slice(-3), { id, text }])
+    // What is said again is not said twice beside each other.
+    setToasts((before) => [...before.filter((toast) => toast.text !== text).slice(-3), { id, text }])
     setTimeout(() => setToasts((before) => before.filter((toast) => toast.id !== id)), shownMs)
   }, [])
   return { toasts, show }
