@@ -27,6 +27,7 @@ declare const document: {
     listener: (event: { readonly violatedDirective: string; readonly blockedURI: string }) => void,
   ): void
 }
+declare const visualViewport: { dispatchEvent(event: Event): boolean }
 declare const history: { readonly state: unknown }
 declare function dispatchEvent(event: Event): boolean
 declare function getComputedStyle(element: object): {

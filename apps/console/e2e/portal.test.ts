@@ -138,6 +138,24 @@ test('the keyboard of a phone types each word once, though it tells of it again 
     await phone.keyboard.insertText(` > n; . ./n; ${barOf('n')}`)
     await phone.keyboard.press('Enter')
   })
+
+  // It covers the lower half: what was touched stays in sight, and the desktop keeps its size.
+  const canvas = phone.locator('.screen canvas')
+  const sizeOf = () => Promise.all(['width', 'height'].map((name) => canvas.getAttribute(name)))
+  const before = await sizeOf()
+  const cover = (height: number) =>
+    phone.evaluate((height) => {
+      Object.defineProperty(visualViewport, 'height', { configurable: true, value: height })
+      visualViewport.dispatchEvent(new Event('resize'))
+    }, height)
+  await canvas.tap({ position: { x: 200, y: 800 } })
+  await cover(422)
+  const box = await canvas.boundingBox()
+  expect(box?.y).toBe(-(844 - 422))
+  expect(box?.height).toBe(844)
+  await cover(844)
+  expect(await canvas.boundingBox()).toMatchObject({ y: 0, height: 844 })
+  expect(await sizeOf()).toEqual(before)
   await phone.context().close()
 })
 

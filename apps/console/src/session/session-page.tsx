@@ -7,6 +7,7 @@ import { SessionLink } from './session-link.ts'
 import { SessionElsewhere, SessionFailed, SessionOver } from './session-over.tsx'
 import { Toasts, useToasts } from './toasts.tsx'
 import { Toolbar } from './toolbar.tsx'
+import { useKeyboardRoom } from './use-keyboard-room.ts'
 
 const nothing = createStore(initialState)
 
@@ -30,11 +31,13 @@ function WholeScreen(props: {
   readonly Link: new (id: string, screen: HTMLElement, still: HTMLCanvasElement) => ScreenLink
 }): ReactElement {
   const { id, Link } = props
+  const page = useRef<HTMLElement>(null)
   const screen = useRef<HTMLDivElement>(null)
   const still = useRef<HTMLCanvasElement>(null)
   const [link, setLink] = useState<ScreenLink>()
   const state = useStore(link?.state ?? nothing)
   const { toasts, show } = useToasts()
+  useKeyboardRoom(page)
 
   useEffect(() => {
     if (screen.current === null || still.current === null) return undefined
@@ -56,7 +59,7 @@ function WholeScreen(props: {
   if (phase === 'elsewhere' && session !== undefined) return <SessionElsewhere session={session} />
   if (phase === 'failed') return <SessionFailed error={error} />
   return (
-    <main className={`session session-${phase}`} aria-label={session?.workspace.name ?? 'Session'}>
+    <main ref={page} className={`session session-${phase}`} aria-label={session?.workspace.name ?? 'Session'}>
       <canvas className="still" ref={still} aria-hidden="true" hidden={phase !== 'interrupted'} />
       <div
         className="screen"
