@@ -6,7 +6,7 @@ import type { z } from 'zod'
 import { channelBinding, isUnknownAuthority, whyUnreachable } from '#adapters/pki-x509/index.ts'
 import type { EndpointCredentials } from '#apps/endpoint/endpoint-agent.ts'
 import { apiError } from '#core/api/words.ts'
-import { CodedError } from '#core/errors/coded-error.ts'
+import { CodedError, type CodedErrorOptions } from '#core/errors/coded-error.ts'
 import {
   attestationHeader,
   endpointProofHeader,
@@ -16,7 +16,19 @@ import {
 import { makeProof, type ProofKeyPair, proofHeader } from '#core/identity/proof.ts'
 
 /** A refusal of the site, with the site's own code. */
-export class ApiRefusal extends CodedError {}
+export class ApiRefusal extends CodedError {
+  /** Seconds after which asking again makes sense; undefined where the site does not say so. */
+  readonly retryAfter: number | undefined
+
+  constructor(
+    code: string,
+    message: string,
+    { retryAfter, ...options }: CodedErrorOptions & { readonly retryAfter?: number | undefined } = {},
+  ) {
+    super(code, message, options)
+    this.retryAfter = retryAfter
+  }
+}
 
 /** Nobody answers where the site should be, or somebody else does. */
 export class SiteAwayError extends CodedError<'SITE_AWAY'> {
@@ -234,11 +246,11 @@ export function away({ url }: Pick<SiteAddress, 'url'>, cause: unknown): SiteAwa
 
 function refusalOf({ status, body }: Answer, { url }: SiteAddress, credentials?: Credentials): Error {
   try {
-    const { code, message, remedy: ofSite } = apiError.parse(JSON.parse(String(body)))
+    const { code, message, remedy: ofSite, retryAfter } = apiError.parse(JSON.parse(String(body)))
     // Without a cookie it is somebody else's sign-in that is over, such as that of the browser which handed a launch over.
     const isOwn = code === 'NOT_SIGNED_IN' && (credentials?.cookie ?? '') !== ''
     const remedy = isOwn ? `Run: trustcast login ${url}` : ofSite
-    return new ApiRefusal(code, message, remedy === undefined ? {} : { remedy })
+    return new ApiRefusal(code, message, { retryAfter, ...(remedy === undefined ? {} : { remedy }) })
   } catch (cause) {
     return new SiteAwayError('SITE_AWAY', `the site answered ${status} with something else than JSON`, {
       cause,

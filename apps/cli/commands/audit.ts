@@ -1,23 +1,22 @@
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { z } from 'zod'
-import { ApiRefusal, call, callJson } from '#apps/site-client/call.ts'
 import {
-  changedTiles,
   decodeEntry,
   decodeEntryBundle,
-  openCheckpoint,
-  parseVerifierKey,
+  type FileReader,
+  type LogVerdict,
   TILE_WIDTH,
   tilePath,
+  type VerifyOptions,
   verifyLog,
 } from '#core/audit/index.ts'
-import { CliError, usage } from '../cli-error.ts'
+import { usage } from '../cli-error.ts'
 import { type Command, type Output, type Parsed, parse } from '../command.ts'
-import { type Login, readLogin } from '../login-file.ts'
+import { readLogin } from '../login-file.ts'
 import { printable } from '../printable.ts'
+import { progressLine } from '../progress.ts'
 import { readText } from '../read-text.ts'
 import { showAbout } from './audit-about.ts'
+import { exportLog } from './audit-export.ts'
+import { checkpointOf, fromDirectory, fromSite, keyOf, mustRead } from './audit-files.ts'
 import { fetchProof, verifyProof } from './audit-proof.ts'
 
 export const audit: Command = {
@@ -28,15 +27,15 @@ export const audit: Command = {
   run: async (args, out) => {
     const [action, ...rest] = args
     if (action === 'show') return show(rest, out)
-    if (action === 'export') return exportLog(rest, out)
+    if (action === 'export') {
+      const [dir = ''] = parse(rest, {}, [1, 1]).positionals
+      return exportLog(await readLogin(), dir, out)
+    }
     if (action === 'verify') return verify(rest, out)
     if (action === 'proof') return proof(rest, out)
     throw usage(`expected show, export, verify or proof, got ${JSON.stringify(action ?? 'nothing')}`)
   },
 }
-
-const keyAnswer = z.strictObject({ key: z.string() })
-type Read = (path: string) => Promise<Uint8Array | undefined>
 
 async function show(args: readonly string[], out: Output): Promise<void> {
   const words = parse(args, { last: { type: 'string' }, about: { type: 'string' } }, [0, 1])
@@ -52,7 +51,12 @@ async function show(args: readonly string[], out: Output): Promise<void> {
 }
 
 /** @param given of a copy its own is taken: whether to believe it is for `verify` to say */
-async function showLast(read: Read, given: string | undefined, last: number, out: Output): Promise<void> {
+async function showLast(
+  read: FileReader,
+  given: string | undefined,
+  last: number,
+  out: Output,
+): Promise<void> {
   const key = given ?? String(await mustRead(read, 'key')).trim()
   const { size } = await checkpointOf(read, key)
   const entries: { index: string; entry: ReturnType<typeof decodeEntry> }[] = []
@@ -74,63 +78,6 @@ async function showLast(read: Read, given: string | undefined, last: number, out
         ),
       )
       .join('\n'),
-  )
-}
-
-async function exportLog(args: readonly string[], out: Output): Promise<void> {
-  const { positionals } = parse(args, {}, [1, 1])
-  const [dir = ''] = positionals
-  const login = await readLogin()
-  const read = fromSite(login)
-  const key = await keyOf(login)
-  const { size, note } = await checkpointOf(read, key)
-  const tiles = Array.from(changedTiles(0n, size), tilePath)
-  const arriving = join(dir, '.arriving')
-  await rm(arriving, { recursive: true, force: true })
-  try {
-    for (const [index, path] of tiles.entries()) {
-      await keep(arriving, path, await mustRead(read, path))
-      if ((index + 1) % 100 === 0) out.say(`${index + 1} files`)
-    }
-    await keep(arriving, 'key', Buffer.from(`${key}\n`))
-    await keep(arriving, 'checkpoint', note)
-    await requireContinued(dir, arriving, key)
-    // The checkpoint last: a copy with one is a whole copy.
-    for (const path of [...tiles, 'key', 'checkpoint']) {
-      await mkdir(dirname(join(dir, path)), { recursive: true })
-      await rename(join(arriving, path), join(dir, path))
-    }
-  } finally {
-    await rm(arriving, { recursive: true, force: true })
-  }
-  out.result(
-    { size: String(size), files: tiles.length, key },
-    () => `${size} entries in ${dir}\nVerify with: trustcast audit verify ${dir} --key '${key}'`,
-  )
-}
-
-/**
- * A copy is evidence: only a log that goes on from it, under the same key, takes its place.
- *
- * @throws {CliError} CLI_OTHER_LOG
- */
-async function requireContinued(dir: string, arriving: string, key: string): Promise<void> {
-  const kept = fromDirectory(dir)
-  const [ownKey, checkpoint] = await Promise.all([kept('key'), kept('checkpoint')])
-  if (ownKey === undefined && checkpoint === undefined) return
-  const verdict = await verifyLog({
-    read: fromDirectory(arriving),
-    publicKey: ownKey === undefined ? key : String(ownKey).trim(),
-    ...(checkpoint === undefined ? {} : { trusted: String(checkpoint) }),
-  })
-  if (verdict.ok) return
-  const why = `${verdict.code}: ${verdict.message}`
-  throw new CliError(
-    'CLI_OTHER_LOG',
-    `the log does not go on from the copy in ${dir}, which stays (${why})`,
-    {
-      remedy: `Keep that copy. Export into another folder, and compare: trustcast audit verify --against ${dir}`,
-    },
   )
 }
 
@@ -156,7 +103,7 @@ async function verify(args: readonly string[], out: Output): Promise<void> {
   }
   const trusted = words.text('checkpoint')
   const against = words.text('against')
-  const verdict = await verifyLog({
+  const verdict = await verdictOn({
     read: login === undefined ? fromDirectory(dir ?? '.') : fromSite(login),
     publicKey: key,
     ...(trusted === undefined ? {} : { trusted: await readText(trusted) }),
@@ -184,6 +131,15 @@ async function verify(args: readonly string[], out: Output): Promise<void> {
   )
 }
 
+/** Tells meanwhile how far it is. */
+async function verdictOn(options: VerifyOptions): Promise<LogVerdict> {
+  using progress = progressLine()
+  return await verifyLog({
+    ...options,
+    onProgress: (verified, size) => progress.show(`${verified} of ${size} entries verified`),
+  })
+}
+
 /** Whoever can write another log can name another key for it. */
 function ownKeyWarning(key: string): string {
   return `The key came from the site that is judged. Compare it with the one that you have from its admins, or give that by --key:\n  ${key}`
@@ -206,47 +162,4 @@ async function verifyOne(words: Parsed, file: string, out: Output): Promise<void
 async function proof(args: readonly string[], out: Output): Promise<void> {
   const [index = '', file] = parse(args, {}, [1, 2]).positionals
   return fetchProof(await readLogin(), index, file, out)
-}
-
-function fromSite({ site, credentials }: Login): Read {
-  return async (path) => {
-    try {
-      return (await call(site, { method: 'GET', path: `/api/v1/audit/${path}` }, credentials)).body
-    } catch (error) {
-      if (error instanceof ApiRefusal && error.code === 'NOT_FOUND') return undefined
-      throw error
-    }
-  }
-}
-
-function fromDirectory(dir: string): Read {
-  return async (path) =>
-    readFile(join(dir, path)).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined
-      throw error
-    })
-}
-
-async function keyOf({ site, credentials }: Login): Promise<string> {
-  return (await callJson(site, { method: 'GET', path: '/api/v1/audit/key' }, keyAnswer, credentials)).key
-}
-
-async function checkpointOf(
-  read: Read,
-  key: string,
-): Promise<{ readonly size: bigint; readonly note: Uint8Array }> {
-  const note = await mustRead(read, 'checkpoint')
-  return { size: openCheckpoint(note, parseVerifierKey(key)).size, note }
-}
-
-async function mustRead(read: Read, path: string): Promise<Uint8Array> {
-  const bytes = await read(path)
-  if (bytes === undefined) throw new CliError('CLI_FILE_MISSING', `the log has no ${path}`)
-  return bytes
-}
-
-async function keep(dir: string, path: string, bytes: Uint8Array): Promise<void> {
-  const file = join(dir, path)
-  await mkdir(dirname(file), { recursive: true })
-  await writeFile(file, bytes)
 }
