@@ -40,6 +40,21 @@ test('a site of another version is told from one that is broken', async () => {
   })
 }, 20_000)
 
+test('a refusal of a newer site keeps its code and its remedy, whatever else stands beside them', async () => {
+  const refusal = { code: 'CONFLICT', message: 'changed since', remedy: 'Look again.', newer: { to: 'come' } }
+  const body = JSON.stringify(refusal)
+  await using site = await serve((socket) => {
+    socket.once('data', () =>
+      socket.end(`HTTP/1.1 409 Conflict\r\ncontent-length: ${body.length}\r\n\r\n${body}`),
+    )
+  })
+  await expect(callJson(site, { method: 'GET', path: '/api/v1/old' }, z.unknown())).rejects.toMatchObject({
+    code: 'CONFLICT',
+    message: 'changed since',
+    remedy: 'Look again.',
+  })
+}, 20_000)
+
 async function serve(answer: (socket: TLSSocket) => void): Promise<SiteAddress & AsyncDisposable> {
   const pki = await makePki()
   const [cert, key] = await Promise.all([pki.server.cert, pki.server.key].map((path) => readFile(path)))

@@ -1,7 +1,7 @@
 import { type RequestOptions, request } from 'node:https'
 import type { z } from 'zod'
 import { whyUnreachable } from '#adapters/pki-x509/index.ts'
-import { apiError } from '#core/api/words.ts'
+import { apiRefusal } from '#core/api/words.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
 import { AgentError } from './agent-error.ts'
 
@@ -69,7 +69,7 @@ async function exchange(
 }
 
 function refusal(url: URL, status: number, text: string): AgentError {
-  const { success, data } = apiError.safeParse(parse(text))
+  const { success, data } = apiRefusal.safeParse(parse(text))
   if (!success) return new AgentError('AGENT_SITE_REFUSED', `${url.href} answered ${status}`)
   const { code, message, remedy } = data
   return new AgentError('AGENT_SITE_REFUSED', `the site refused: ${code}: ${message}`, {

@@ -10,7 +10,7 @@ import {
   deviceLaunchAnswer,
   deviceStatus,
 } from '#core/api/handoff.ts'
-import { apiError } from '#core/api/words.ts'
+import { apiRefusal } from '#core/api/words.ts'
 import { CliError } from './cli-error.ts'
 
 /** Talks to the service of this endpoint over its unix socket. */
@@ -48,7 +48,7 @@ async function ask<T>(
   const text = body === undefined ? '' : JSON.stringify(body)
   const { status, answer } = await send(method, path, text)
   if (status === 200) return schema.parse(JSON.parse(answer))
-  const { code, message, remedy } = apiError.parse(JSON.parse(answer))
+  const { code, message, remedy } = apiRefusal.parse(JSON.parse(answer))
   throw new ApiRefusal(code, message, remedy === undefined ? {} : { remedy })
 }
 

@@ -5,7 +5,7 @@ import { connect, createSecureContext, getCACertificates, type SecureContext, ty
 import type { z } from 'zod'
 import { channelBinding, isUnknownAuthority, whyUnreachable } from '#adapters/pki-x509/index.ts'
 import type { EndpointCredentials } from '#apps/endpoint/endpoint-agent.ts'
-import { apiError } from '#core/api/words.ts'
+import { apiRefusal } from '#core/api/words.ts'
 import { CodedError, type CodedErrorOptions } from '#core/errors/coded-error.ts'
 import {
   attestationHeader,
@@ -246,7 +246,7 @@ export function away({ url }: Pick<SiteAddress, 'url'>, cause: unknown): SiteAwa
 
 function refusalOf({ status, body }: Answer, { url }: SiteAddress, credentials?: Credentials): Error {
   try {
-    const { code, message, remedy: ofSite, retryAfter } = apiError.parse(JSON.parse(String(body)))
+    const { code, message, remedy: ofSite, retryAfter } = apiRefusal.parse(JSON.parse(String(body)))
     // Without a cookie it is somebody else's sign-in that is over, such as that of the browser which handed a launch over.
     const isOwn = code === 'NOT_SIGNED_IN' && (credentials?.cookie ?? '') !== ''
     const remedy = isOwn ? `Run: trustcast login ${url}` : ofSite

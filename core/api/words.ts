@@ -103,15 +103,22 @@ export const decision = z.strictObject({
 })
 export type DecisionView = z.infer<typeof decision>
 
-/** Every failing answer of the API. */
-export const apiError = z.strictObject({
+/**
+ * What programs read of a failing answer. Not strict: a program is often older than its site, and whatever a newer one says
+ * beside these, its person is to learn why they were refused.
+ */
+export const apiRefusal = z.object({
   code: z.string(),
   message: z.string(),
   remedy: z.string().optional(),
-  /** Which value of the request it is about: `groups/1`. */
-  field: z.string().optional(),
   /** Seconds after which trying again makes sense. */
   retryAfter: z.number().optional(),
+})
+
+/** Every failing answer of the API. */
+export const apiError = apiRefusal.extend({
+  /** Which value of the request it is about: `groups/1`. */
+  field: z.string().optional(),
   /** For a refused launch: the decision that refused it. */
   decision: decision.optional(),
 })

@@ -1,7 +1,7 @@
 import { Agent, type RequestOptions, request } from 'node:https'
 import { clientTls } from '#adapters/pki-x509/index.ts'
 import { type AgentIdentity, readIdentity } from '#apps/agent-client/index.ts'
-import { apiError } from '#core/api/words.ts'
+import { apiRefusal } from '#core/api/words.ts'
 import {
   longestManifestBytes,
   longestSealedBytes,
@@ -118,7 +118,7 @@ async function exchange(url: URL, options: RequestOptions, wish: Wish): Promise<
 }
 
 function refusalOf(url: URL, status: number, bytes: Uint8Array): ReplicaError {
-  const { data } = apiError.safeParse(parse(String(bytes)))
+  const { data } = apiRefusal.safeParse(parse(String(bytes)))
   if (data === undefined || status >= 500) return unreachable(url, new Error(`it answered ${status}`))
   const { code, message, remedy } = data
   const options = remedy === undefined ? {} : { remedy }
