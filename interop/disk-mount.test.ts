@@ -397,6 +397,25 @@ test('whenever the process is killed while it mounts, nothing is left', async ()
   }
 })
 
+test('a process that is killed as soon as it has a loop device leaves none', async () => {
+  for (let turn = 0; turn < 5; turn++) {
+    const options = { name: 'disk', format: 'raw', runDir, image: join(images, 'plain.img'), writable: true }
+    const words = JSON.stringify({ ...options, mount: { dir, readOnly: false } })
+    const child = spawn(process.execPath, [rig, words], { stdio: ['pipe', 'ignore', 'inherit'] })
+    await expect.poll(() => readRecords(runDir), { interval: 1 }).not.toEqual([])
+    const [record] = await readRecords(runDir)
+    const shown = join(folderOf(runDir, record?.id ?? '').path, 'nbd/nbd')
+    let loop: string | undefined
+    while (loop === undefined && child.exitCode === null) [loop] = await loopsOver(shown)
+    child.kill('SIGKILL')
+    await ended(child)
+    await listDisks(runDir)
+    await expect.poll(leftoverProcesses).toEqual([])
+    // What was over a file of nbdfuse is over one without a folder when that is gone.
+    await expect.poll(async () => [shown, '/nbd'].includes((await fileUnder(loop ?? '')) ?? '')).toBe(false)
+  }
+})
+
 test('a service and all that it started are killed at once in a mount namespace of their own: nothing waits, nothing is left', async () => {
   const options: RigOptions = {
     name: 'disk',

@@ -5,8 +5,11 @@ import { mountFilesystem } from './filesystem.ts'
 import { MountError } from './mount-error.ts'
 import { loadState, type MountState, saveState } from './mount-state.ts'
 import { mountAt } from './mount-table.ts'
-import { requireTools, run } from './tools.ts'
+import { attempt, requireTools, run } from './tools.ts'
 import { type Unmounted, undo, unmountLeftovers } from './undo.ts'
+
+/** Loop devices that others may take before us. */
+const mostTries = 100
 
 export interface MountOptions extends Export {
   /** Where the file system appears: an empty directory, or one that does not exist yet. */
@@ -135,7 +138,10 @@ async function kernelDevice(
 }
 
 /**
- * A loop device is picked by the kernel; the kernel looks at no partitions, so a part is given by its place.
+ * Puts a loop device over a file or device. The kernel looks at no partitions, so a part is given by its place.
+ *
+ * INVARIANT: a loop device is remembered before it is ours. Once nbdfuse is gone, nothing in the kernel says whose it was. The kernel gives
+ * one to one process only: who comes second tries the next.
  *
  * @param backing.pid who sees it there; absent: everybody
  */
@@ -145,14 +151,15 @@ async function loopOver(
   remember: Remember,
 ): Promise<string> {
   const size = sizeBytes === undefined ? [] : ['--sizelimit', String(sizeBytes)]
-  const words = ['--show', '--find', '--offset', String(offset), ...size]
-  if (readOnly) words.push('--read-only')
-  words.push(path)
-  const device =
-    pid === undefined
-      ? await run('losetup', words, signal)
-      : await run('nsenter', ['--target', String(pid), '--mount', 'losetup', ...words], signal)
-  const loop = device.trim()
-  await remember({ loop })
-  return loop
+  const words = ['--offset', String(offset), ...size, ...(readOnly ? ['--read-only'] : [])]
+  const there = pid === undefined ? [] : ['--target', String(pid), '--mount', 'losetup']
+  for (let tries = 1; ; tries += 1) {
+    const loop = (await run('losetup', ['--find'], signal)).trim()
+    await remember({ loop })
+    const tool = pid === undefined ? 'losetup' : 'nsenter'
+    const { status, words: said } = await attempt(tool, [...there, ...words, loop, path], signal)
+    if (status === 0) return loop
+    if (!said.includes('busy') || tries === mostTries)
+      throw new MountError('MOUNT_FAILED', `losetup ended with ${status}: ${said}`)
+  }
 }
