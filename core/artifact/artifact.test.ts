@@ -105,6 +105,27 @@ test('a disk with more data than an image can name is refused before any of it i
   })
 })
 
+test('packs are as large as what a disk holds asks for, not its size', async () => {
+  const store = memoryStore()
+  const dataBytes = 9 * 2 ** 20
+  const thin: BlockDevice = {
+    ...memoryDevice(new Uint8Array(0), false),
+    sizeBytes: 2n ** 41n,
+    extents: async (offset, length) =>
+      offset === 0n
+        ? [
+            { kind: 'data', length: dataBytes },
+            { kind: 'hole', length: length - dataBytes },
+          ]
+        : [{ kind: 'hole', length }],
+    read: async (offset, length) => noise(length, Number(offset) + 1),
+  }
+  const { bytesStored } = await importDevice(thin, store)
+  expect(bytesStored).toBeGreaterThan(dataBytes)
+  const sizes = [...store.blobs.values()].map(({ length }) => length)
+  expect(Math.max(...sizes)).toBeLessThan(5 * 2 ** 20)
+})
+
 test('as many packs as an index may name, and the rest of an image, have room in an OCI manifest', () => {
   const layer = { mediaType: mediaTypes.pack, digest: digestOf(new Uint8Array(0)), size: 272_629_760 }
   expect(

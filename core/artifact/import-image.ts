@@ -107,8 +107,7 @@ export async function importImage(options: ImportOptions): Promise<ImportedImage
   requireSectors(shape.sizeBytes, about.sectorBytes)
   // What cannot be signed in the end is found before anything is stored.
   encodeManifest(manifestOf(options, shape, { merkleRoot: '0'.repeat(64), storedChunks: 0, storedBytes: 0 }))
-  await requireImportable(source, signal)
-  const placer = new ChunkPlacer(options, packBytesFor(shape.sizeBytes))
+  const placer = new ChunkPlacer(options, packBytesFor(await countData(source, shape, signal)))
   const pipeline = new Pipeline<SealedChunk>(sealer.width * 4, (number, sealed) =>
     placer.place(number, sealed),
   )
@@ -128,6 +127,8 @@ export async function importImage(options: ImportOptions): Promise<ImportedImage
   const named = await nameImage(options, shape, chunks, packSizes)
   return { ...named, chunks: chunks.size, reusedChunks: placer.reused, bytesStored: placer.bytesStored }
 }
+
+type Shape = Pick<ImageManifest, 'sizeBytes' | 'chunkBytes'>
 
 /** Finds a place for each chunk: where the store has it already, where this import has put it, or in a new pack. */
 class ChunkPlacer {
@@ -182,9 +183,9 @@ class ChunkPlacer {
 }
 
 /** Few enough packs for an index and an OCI manifest, and none smaller than registries like to read. */
-function packBytesFor(sizeBytes: number): number {
+function packBytesFor(dataBytes: number): number {
   let packBytes = 4_194_304
-  while (packBytes * 8192 < sizeBytes && packBytes < largestPackBytes) packBytes *= 2
+  while (packBytes * 8192 < dataBytes && packBytes < largestPackBytes) packBytes *= 2
   return packBytes
 }
 
@@ -208,7 +209,7 @@ function hexOf(digest: Uint8Array): string {
 
 function manifestOf(
   { reference, about, key }: ImportOptions,
-  shape: Pick<ImageManifest, 'sizeBytes' | 'chunkBytes'>,
+  shape: Shape,
   stored: Pick<ImageManifest, 'merkleRoot' | 'storedChunks' | 'storedBytes'>,
 ): ImageManifest {
   return { schema: 1, ...reference, ...about, ...shape, ...stored, keyId: keyIdOf(key) }
@@ -216,7 +217,7 @@ function manifestOf(
 
 async function nameImage(
   options: ImportOptions,
-  shape: Pick<ImageManifest, 'sizeBytes' | 'chunkBytes'>,
+  shape: Shape,
   chunks: ReadonlyMap<number, StoredChunk>,
   sizes: ReadonlyMap<BlobDigest, number>,
 ): Promise<Pick<ImportedImage, 'manifest' | 'manifestDigest' | 'bytesTotal'>> {
@@ -246,28 +247,23 @@ async function putBlob(store: BlobStore, mediaType: string, bytes: Uint8Array, s
   return { mediaType, digest, size: bytes.length }
 }
 
-/** The parts of a disk that may hold something, in whole chunks. */
+/** What a disk may hold in whole chunks. */
 async function* dataOf(
   source: BlockDevice,
-  { sizeBytes, chunkBytes }: Pick<ImageManifest, 'sizeBytes' | 'chunkBytes'>,
+  shape: Shape,
   signal: AbortSignal,
 ): AsyncGenerator<{ readonly offset: number; readonly bytes: Uint8Array }, void, undefined> {
-  let covered = 0
-  for await (const { from, to } of dataRanges(source, sizeBytes, signal)) {
-    // Out to the borders of chunks, without what the range before has covered already.
-    const start = Math.max(Math.floor(from / chunkBytes) * chunkBytes, covered)
-    const end = Math.min(Math.ceil(to / chunkBytes) * chunkBytes, sizeBytes)
+  for await (const { from, to } of dataRanges(source, shape, signal)) {
     const read = (at: number): Promise<Uint8Array> =>
-      source.read(BigInt(at), Math.min(readBytes, end - at), signal)
-    let next = start < end ? read(start) : undefined
-    for (let offset = start; next !== undefined; offset += readBytes) {
+      source.read(BigInt(at), Math.min(readBytes, to - at), signal)
+    let next: Promise<Uint8Array> | undefined = read(from)
+    for (let offset = from; next !== undefined; offset += readBytes) {
       const bytes = await next
       // The next part is read while this one is worked on.
-      next = offset + readBytes < end ? read(offset + readBytes) : undefined
+      next = offset + readBytes < to ? read(offset + readBytes) : undefined
       next?.catch(() => {})
       yield { offset, bytes }
     }
-    covered = Math.max(covered, end)
   }
 }
 
@@ -283,12 +279,15 @@ function requireSectors(sizeBytes: number, sectorBytes: number): void {
   )
 }
 
-/** Looks through the source's tables, which it reads as they are needed: what is wrong late in them is found before anything is stored. */
-async function requireImportable(source: BlockDevice, signal: AbortSignal): Promise<void> {
+/**
+ * Looks through the source's tables, which it reads as they are needed: what is wrong late in them is found before anything is stored.
+ *
+ * @returns bytes of the chunks that may hold something
+ */
+async function countData(source: BlockDevice, shape: Shape, signal: AbortSignal): Promise<number> {
   let dataBytes = 0
-  for await (const { from, to } of dataRanges(source, Number(source.sizeBytes), signal))
-    dataBytes += to - from
-  if (dataBytes <= mostPacks * largestPackBytes) return
+  for await (const { from, to } of dataRanges(source, shape, signal)) dataBytes += to - from
+  if (dataBytes <= mostPacks * largestPackBytes) return dataBytes
   throw new ArtifactError(
     'ARTIFACT_BAD_INPUT',
     `expected a disk with at most ${mostPacks * largestPackBytes} bytes of data, got ${dataBytes}`,
@@ -296,17 +295,24 @@ async function requireImportable(source: BlockDevice, signal: AbortSignal): Prom
   )
 }
 
+/** The parts of a disk that may hold something, out to the borders of chunks, each chunk once. */
 async function* dataRanges(
   source: BlockDevice,
-  sizeBytes: number,
+  { sizeBytes, chunkBytes }: Shape,
   signal: AbortSignal,
 ): AsyncGenerator<{ readonly from: number; readonly to: number }, void, undefined> {
+  let covered = 0
   for (let at = 0; at < sizeBytes; ) {
     signal.throwIfAborted()
     const length = Math.min(stepBytes, sizeBytes - at)
     for (const extent of await source.extents(BigInt(at), length, signal)) {
-      if (extent.kind === 'data') yield { from: at, to: at + extent.length }
-      at += extent.length
+      const end = at + extent.length
+      if (extent.kind === 'data') {
+        const from = Math.max(Math.floor(at / chunkBytes) * chunkBytes, covered)
+        covered = Math.max(Math.min(Math.ceil(end / chunkBytes) * chunkBytes, sizeBytes), covered)
+        if (from < covered) yield { from, to: covered }
+      }
+      at = end
     }
   }
 }

@@ -2,8 +2,10 @@ import { type BlobDigest, type BlobStore, digestOf } from '#core/blobs/index.ts'
 import type { StoredChunk } from './build-index.ts'
 import type { ImportJournal, SealedChunk } from './import-image.ts'
 
-/** Packs on their way to the store at once. */
-const parallel = 4
+/** Packs on their way to the store at once, at most. */
+const mostParallel = 4
+/** Of those, if they are large: the time of one is enough for the next to fill. */
+const parallelBytes = 67_108_864
 
 interface OpenPack {
   readonly parts: Uint8Array[]
@@ -20,6 +22,7 @@ interface OpenPack {
 export class PackWriter {
   readonly #store: BlobStore
   readonly #packBytes: number
+  readonly #parallel: number
   readonly #journal: ImportJournal
   readonly #signal: AbortSignal
   readonly #sizes = new Map<BlobDigest, number>()
@@ -36,6 +39,7 @@ export class PackWriter {
   }) {
     this.#store = options.store
     this.#packBytes = options.packBytes
+    this.#parallel = Math.max(2, Math.min(mostParallel, Math.floor(parallelBytes / options.packBytes)))
     this.#journal = options.journal
     this.#signal = options.signal
   }
@@ -48,7 +52,7 @@ export class PackWriter {
   /** Waits while much is on its way already. @throws what went wrong on it */
   async room(): Promise<void> {
     this.#signal.throwIfAborted()
-    while (this.#sending.size >= parallel) await Promise.race(this.#sending)
+    while (this.#sending.size >= this.#parallel) await Promise.race(this.#sending)
     if (this.#failure !== undefined) throw this.#failure.error
   }
 
@@ -85,6 +89,8 @@ export class PackWriter {
 
   async #put({ parts, chunks, named, bytes: size }: OpenPack): Promise<void> {
     const bytes = Buffer.concat(parts, size)
+    // What is a copy now takes no memory until it is stored.
+    parts.length = 0
     const digest = digestOf(bytes)
     await this.#store.put(digest, bytes, this.#signal)
     this.#sizes.set(digest, size)
