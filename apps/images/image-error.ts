@@ -11,6 +11,8 @@ export type ImagesErrorCode =
   | 'IMAGE_NOT_TRUSTED'
   /** The store has an image of this name and version already. */
   | 'IMAGE_EXISTS'
+  /** Another process imports an image of this name and version. */
+  | 'IMAGE_IMPORT_RUNNING'
   /** The image is not what it must be. */
   | 'IMAGE_DAMAGED'
   /** The file was written to while it was imported. */

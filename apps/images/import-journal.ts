@@ -1,8 +1,10 @@
-import { type FileHandle, mkdir, open, readFile, rm } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import type { ImportJournal, StoredChunk } from '#core/artifact/index.ts'
 import { type BlobDigest, formatReference, type ImageReference } from '#core/blobs/index.ts'
+import { ImagesError } from './image-error.ts'
+import { takeLock } from './key-lock.ts'
 import { keyRingPath } from './key-ring.ts'
 
 /** What must be the same for an import to go on where another was interrupted. */
@@ -35,22 +37,56 @@ export interface KeptJournal extends ImportJournal, AsyncDisposable {
 /**
  * Opens the journal of an import: a line that says what is imported, then one for each pack that is in the store. A
  * journal of something else, and a last line that was not written in full, are as if they were not there.
+ *
+ * INVARIANT: an account imports a name and version once at a time. Of two, each could have the other's digest remembered for its own image.
+ *
+ * @throws {ImagesError} IMAGE_IMPORT_RUNNING, IMAGE_KEY_NO_LOCK
  */
 export async function openJournal(identity: ImportIdentity): Promise<KeptJournal> {
   const path = join(keyRingPath(), 'imports', `${formatReference(identity.reference)}.journal`)
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-  const head = JSON.stringify(identity)
-  const [first, ...lines] = (await readFile(path, 'utf8').catch(() => '')).split('\n')
-  const packs = first === head ? packsOf(lines.slice(0, -1)) : []
-  const file = await open(path, 'w', 0o600)
-  await file.write(`${[head, ...packs.map((pack) => JSON.stringify(pack))].join('\n')}\n`)
-  return {
-    done: packs.flatMap(chunksOf),
-    packSizes: new Map(packs.map(({ pack, size }) => [pack, size])),
-    record: (pack, size, chunks) => append(file, { pack, size, chunks: chunks.map(lineOf) }),
-    forget: () => rm(path, { force: true }),
-    [Symbol.asyncDispose]: () => file.close(),
+  const file = await openLocked(path, formatReference(identity.reference))
+  try {
+    const head = JSON.stringify(identity)
+    const [first, ...lines] = (await file.readFile('utf8')).split('\n')
+    const packs = first === head ? packsOf(lines.slice(0, -1)) : []
+    // What is whole stays as it is: whoever is killed here goes on with it.
+    const kept = [first, ...lines.slice(0, packs.length), ''].join('\n')
+    await file.truncate(packs.length > 0 ? Buffer.byteLength(kept) : 0)
+    if (packs.length === 0) await file.write(`${head}\n`)
+    return {
+      done: packs.flatMap(chunksOf),
+      packSizes: new Map(packs.map(({ pack, size }) => [pack, size])),
+      record: (pack, size, chunks) => append(file, { pack, size, chunks: chunks.map(lineOf) }),
+      forget: () => rm(path, { force: true }),
+      [Symbol.asyncDispose]: () => file.close(),
+    }
+  } catch (error) {
+    await file.close()
+    throw error
   }
+}
+
+async function openLocked(path: string, reference: string): Promise<FileHandle> {
+  for (;;) {
+    const file = await open(path, 'a+', 0o600)
+    try {
+      if (!(await takeLock(file, path, false))) throw isRunning(reference)
+      // One that was done in the meantime has taken its name away.
+      const named = await stat(path).catch(() => undefined)
+      if (named?.ino === (await file.stat()).ino) return file
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+    await file.close()
+  }
+}
+
+function isRunning(reference: string): ImagesError {
+  return new ImagesError('IMAGE_IMPORT_RUNNING', `${reference} is being imported by another process`, {
+    remedy: 'Wait until that is done, or choose another version.',
+  })
 }
 
 type Pack = z.infer<typeof packLine>

@@ -95,6 +95,8 @@ async function runImport(
     chunkBytes: about.chunkBytes,
     source: `${resolve(path)} ${size} ${mtimeMs}`,
   })
+  // Another one may have been done since it was asked first.
+  if (!words.flag('replace')) await requireNew(store, reference, signal)
   if (journal.done.length > 0) out.say(`Going on: ${journal.done.length} chunks are in the store already`)
   const known = await readKnownChunks(store, { name: reference.name, keyId }, signal)
   for (const { version, why } of known.passedOver) {

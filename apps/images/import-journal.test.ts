@@ -84,6 +84,41 @@ test('a journal of anything else is as if it were not there', async () => {
   }
 })
 
+test('one name and version is imported once at a time, and what is there outlives a refusal', async () => {
+  await writeJournal()
+  {
+    await using journal = await openJournal(identity)
+    for (const source of [identity.source, '/other.raw 1 1'])
+      await expect(openJournal({ ...identity, source })).rejects.toMatchObject({
+        code: 'IMAGE_IMPORT_RUNNING',
+      })
+    await using _other = await openJournal({ ...identity, reference: { name: 'disk', version: '2' } })
+    expect(journal.done).toHaveLength(6)
+  }
+  const whole = await readFile(path(), 'utf8')
+  expect((await read()).packs).toEqual(packs)
+  expect(await readFile(path(), 'utf8')).toBe(whole)
+})
+
+test('of many that wait for a name to be free, one at a time has it', async () => {
+  let [open, done] = [0, 0]
+  const importing = async (): Promise<void> => {
+    try {
+      await using journal = await openJournal(identity)
+      expect(++open).toBe(1)
+      await journal.record(packs[0]!, 1000, chunksIn(packs[0]!))
+      await journal.forget()
+      open--
+      done++
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'IMAGE_IMPORT_RUNNING' })
+      await importing()
+    }
+  }
+  await Promise.all(Array.from({ length: 8 }, importing))
+  expect(done).toBe(8)
+})
+
 test('a journal with any changes names only chunks that can be, in packs whose size it knows', async () => {
   await writeJournal()
   const whole = await readFile(path(), 'utf8')
