@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { chmod, cp, mkdir, mkdtemp, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises'
+import { chmod, cp, mkdir, mkdtemp, open, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -116,7 +116,7 @@ test('attributes are compared wherever they lie: in the inode, in a block, in a 
   const written = async (...commands: readonly string[]): Promise<Files> => {
     await debugfs(image, ...commands)
     const bytes = await readFile(image)
-    return listFiles(memorySource(bytes), { offset: 0n, sizeBytes: BigInt(bytes.length) })
+    return await listFiles(memorySource(bytes), { offset: 0n, sizeBytes: BigInt(bytes.length) })
   }
   const none = await written()
   const one = await written('ea_set etc/hosts user.a 1', 'ea_set etc/hosts user.b 2')
@@ -145,6 +145,66 @@ test('a folder with two entries of one name is refused: one would be seen and th
   await expect(
     listFiles(memorySource(bytes), { offset: 0n, sizeBytes: BigInt(bytes.length) }),
   ).rejects.toMatchObject({ code: 'FILES_CORRUPT', message: expect.stringContaining('/evil/hosts') })
+})
+
+test('what a file does not hold is not looked through, however large it is', async () => {
+  const tree = join(folder, 'sparse')
+  await mkdir(tree)
+  const sizeBytes = 8 * 2 ** 40
+  const imageOf = async (end: string): Promise<Files> => {
+    const image = join(folder, 'image')
+    await using file = await open(join(tree, 'sparse'), 'w')
+    await file.write(end, sizeBytes - end.length)
+    await rm(image, { force: true })
+    await run('mke2fs', ['-q', '-t', 'ext4', '-b', '4096', '-d', tree, image, '4M'])
+    const bytes = await readFile(image)
+    return await listFiles(memorySource(bytes), { offset: 0n, sizeBytes: BigInt(bytes.length) })
+  }
+  const [before, after] = [await imageOf('before'), await imageOf('after!')]
+  expect(await compareFiles(before, before, () => false)).toEqual([])
+  expect(await compareFiles(before, after, () => false)).toMatchObject([
+    { path: '/sparse', change: 'changed', what: ['content'], sizeBytes },
+  ])
+})
+
+test('of a volume that says that it is of 64 TiB only what is used is read', async () => {
+  const bytes = Uint8Array.from(images.get('ext4 -b 4096 before') ?? [])
+  const head = new DataView(bytes.buffer, 1024)
+  const sizeBytes = 2 ** 46
+  head.setUint32(0x4, 0, true)
+  head.setUint32(0x150, sizeBytes / 4096 / 2 ** 32, true)
+  head.setUint32(0x20, 256, true)
+  let reads = 0
+  const source = {
+    ...memorySource(bytes),
+    sizeBytes: BigInt(sizeBytes),
+    read: async (offset: bigint, length: number) => {
+      reads++
+      const read = new Uint8Array(length)
+      read.set(bytes.subarray(Number(offset), Number(offset) + length))
+      return read
+    },
+  }
+  const { entries } = await listFiles(source, { offset: 0n, sizeBytes: BigInt(sizeBytes) })
+  expect(entries.has('/etc/hosts')).toBe(true)
+  expect(reads).toBeLessThan(2000)
+})
+
+test('folders that are larger together than all names that a volume may have are refused', async () => {
+  const tree = join(folder, 'folders')
+  for (let number = 0; number < 20; number++) await mkdir(join(tree, `f${number}`), { recursive: true })
+  const image = join(folder, 'image')
+  await rm(image, { force: true })
+  await run('mke2fs', ['-q', '-t', 'ext4', '-b', '4096', '-d', tree, image, '4M'])
+  // Holes, which read as entries of 64 KiB that name nothing.
+  await debugfs(
+    image,
+    ...Array.from({ length: 20 }, (_, number) => `sif f${number} size ${2 ** 28 - 61_440}`),
+  )
+  const bytes = await readFile(image)
+  await expect(
+    listFiles(memorySource(bytes), { offset: 0n, sizeBytes: BigInt(bytes.length) }),
+  ).rejects.toMatchObject({ code: 'FILES_CORRUPT', message: expect.stringContaining('too large') })
 })
 
 test('names that are not UTF-8 stay different', async () => {

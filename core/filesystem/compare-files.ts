@@ -128,13 +128,43 @@ async function haveSameBytes(
     const count = Math.ceil(length / volume.blockBytes)
     return (await readRuns(volume, of, offset / volume.blockBytes, count, signal)).subarray(0, length)
   }
-  for (let offset = 0; offset < sizeBytes; offset += pieceBytes) {
-    const length = Math.min(pieceBytes, sizeBytes - offset)
-    const [a, b] = await Promise.all([
-      piece(older, oldRuns, offset, length),
-      piece(newer, runs, offset, length),
-    ])
-    if (Buffer.compare(a, b) !== 0) return false
+  const blockBytes = Math.max(older.volume.blockBytes, newer.volume.blockBytes)
+  const spans = [...spansOf(older, oldRuns, blockBytes), ...spansOf(newer, runs, blockBytes)]
+  for (const { start, end } of joined(spans)) {
+    for (let offset = start; offset < Math.min(end, sizeBytes); offset += pieceBytes) {
+      const length = Math.min(pieceBytes, end - offset, sizeBytes - offset)
+      const [a, b] = await Promise.all([
+        piece(older, oldRuns, offset, length),
+        piece(newer, runs, offset, length),
+      ])
+      if (Buffer.compare(a, b) !== 0) return false
+    }
   }
   return true
+}
+
+/** A part of a file, bytes. */
+interface Span {
+  readonly start: number
+  readonly end: number
+}
+
+/** Where a file has something, in whole blocks of this size. What neither version has is zeros in both, and may be petabytes. */
+function spansOf({ volume }: Files, runs: readonly Run[], blockBytes: number): readonly Span[] {
+  const factor = volume.blockBytes / blockBytes
+  return runs.map(({ from, count }) => ({
+    start: Math.floor(from * factor) * blockBytes,
+    end: Math.ceil((from + count) * factor) * blockBytes,
+  }))
+}
+
+/** In order, and without overlap. */
+function joined(spans: readonly Span[]): readonly Span[] {
+  const all: Span[] = []
+  for (const span of spans.toSorted((a, b) => a.start - b.start)) {
+    const last = all.at(-1)
+    if (last === undefined || span.start > last.end) all.push(span)
+    else all[all.length - 1] = { start: last.start, end: Math.max(last.end, span.end) }
+  }
+  return all
 }

@@ -101,7 +101,7 @@ async function addMapped(
   }
 }
 
-/** Reads a part of a file whose data lies as `runs` say; `from` and the length are whole blocks. */
+/** Reads a part of a file whose data lies as `runs`, in order, say; `from` and `count` are blocks of the volume. */
 export async function readRuns(
   volume: Volume,
   runs: readonly Run[],
@@ -110,11 +110,23 @@ export async function readRuns(
   signal?: AbortSignal,
 ): Promise<Uint8Array> {
   const bytes = new Uint8Array(count * volume.blockBytes)
-  for (const run of runs) {
+  for (let index = firstEndingAfter(runs, from); index < runs.length; index++) {
+    const run = runs[index]
+    if (run === undefined || run.from >= from + count) break
     const [start, end] = [Math.max(from, run.from), Math.min(from + count, run.from + run.count)]
-    if (start >= end) continue
     const part = await volume.readBlocks(run.at + start - run.from, end - start, signal)
     bytes.set(part, (start - from) * volume.blockBytes)
   }
   return bytes
+}
+
+function firstEndingAfter(runs: readonly Run[], block: number): number {
+  let [low, high] = [0, runs.length]
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    const run = runs[middle]
+    if (run !== undefined && run.from + run.count <= block) low = middle + 1
+    else high = middle
+  }
+  return low
 }

@@ -27,6 +27,7 @@ const directory = 0x4000
 const regular = 0x8000
 const link = 0xa000
 const maximumEntries = 1_000_000
+/** As many entries as there may be, with the longest names. */
 const maximumDirectoryBytes = 256 * 2 ** 20
 const maximumDepth = 200
 /** Links that are shorter lie in the inode. */
@@ -46,9 +47,13 @@ export async function listFiles(
   const volume = await openVolume(source, range, signal)
   const entries = new Map<string, FileEntry>()
   const seen = new Set<number>()
+  // Each folder may have a block that is mostly empty. Empty ones of any size would take no room in the image.
+  let foldersBytes = maximumDirectoryBytes + maximumEntries * volume.blockBytes
   const walk = async (path: string, inode: Inode, depth: number): Promise<void> => {
     if (seen.has(inode.number) || depth > maximumDepth) throw corrupt(`the folder ${path} is inside itself`)
     seen.add(inode.number)
+    foldersBytes -= inode.sizeBytes
+    if (foldersBytes < 0) throw corrupt('its folders are too large')
     for (const { name, number } of await namesIn(volume, inode, signal)) {
       const child = await volume.readInode(number, signal)
       const { mode, uid, gid, sizeBytes } = child

@@ -1,4 +1,5 @@
 import type { ByteSource } from '#core/block/block-device.ts'
+import { RangeCache } from '#core/image/range-cache.ts'
 import { corrupt, unreadable } from './file-system-error.ts'
 
 /** Where an ext2, ext3 or ext4 file system lies in a source. Source: kernel documentation, "ext4 Data Structures and Algorithms". */
@@ -67,17 +68,15 @@ export async function openVolume(
     if (first < 0 || count < 1 || first + count > blocks) throw corrupt(`block ${first} is outside`)
     return source.read(range.offset + BigInt(first) * BigInt(blockBytes), count * blockBytes, own)
   }
-  const groups = Math.ceil((blocks - layout.firstBlock) / layout.groupBlocks)
-  const tables = await inodeTables(layout, groups, readBlocks, signal)
+  const inodeTable = inodeTables(layout, new RangeCache(source), Number(range.offset))
   return {
     blockBytes,
     blocks,
     readBlocks,
     readInode: async (number, own) => {
       const index = number - 1
-      const table = tables[Math.floor(index / layout.groupInodes)]
-      if (number < 1 || number > layout.inodes || table === undefined)
-        throw corrupt(`inode ${number} is outside`)
+      if (number < 1 || number > layout.inodes) throw corrupt(`inode ${number} is outside`)
+      const table = await inodeTable(Math.floor(index / layout.groupInodes))
       const at = (index % layout.groupInodes) * layout.inodeBytes
       const bytes = await readBlocks(table + Math.floor(at / blockBytes), 1, own)
       return inodeOf(number, viewOf(bytes.subarray(at % blockBytes, (at % blockBytes) + layout.inodeBytes)))
@@ -127,23 +126,27 @@ function layoutOf(head: DataView, is64Bit: boolean, sizeBytes: bigint): Layout {
   return layout
 }
 
-/** @returns the first block of each group's inode table */
-async function inodeTables(
-  { blockBytes, firstBlock, descriptorBytes }: Layout,
-  groups: number,
-  readBlocks: Volume['readBlocks'],
-  signal: AbortSignal | undefined,
-): Promise<readonly number[]> {
+/**
+ * Says which block a group's inode table begins with. Descriptors are read when they are needed: a disk of zeros may have hundreds of
+ * millions of them.
+ *
+ * @param at where the volume begins in the source, bytes
+ */
+function inodeTables(
+  { blockBytes, blocks, firstBlock, groupBlocks, descriptorBytes }: Layout,
+  descriptors: RangeCache,
+  at: number,
+): (group: number) => Promise<number> {
+  const groups = Math.ceil((blocks - firstBlock) / groupBlocks)
   const perBlock = blockBytes / descriptorBytes
-  const tables: number[] = []
-  for (let block = 0; block * perBlock < groups; block++) {
-    const view = viewOf(await readBlocks(firstBlock + 1 + block, 1, signal))
-    for (let at = 0; at < blockBytes && tables.length < groups; at += descriptorBytes) {
-      const high = descriptorBytes >= 64 ? view.getUint32(at + 0x28, true) : 0
-      tables.push(view.getUint32(at + 0x8, true) + high * 2 ** 32)
-    }
+  return async (group) => {
+    const block = firstBlock + 1 + Math.floor(group / perBlock)
+    if (group >= groups || block >= blocks) throw corrupt(`group ${group} is outside`)
+    const view = viewOf(await descriptors.get(at + block * blockBytes, blockBytes))
+    const place = (group % perBlock) * descriptorBytes
+    const high = descriptorBytes >= 64 ? view.getUint32(place + 0x28, true) : 0
+    return view.getUint32(place + 0x8, true) + high * 2 ** 32
   }
-  return tables
 }
 
 function inodeOf(number: number, view: DataView): Inode {
