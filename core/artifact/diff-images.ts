@@ -42,6 +42,7 @@ export async function diffImages(
   older: ComparedImage,
   newer: ComparedImage,
   onChunk?: (offset: number, length: number, change: ChunkChange) => void,
+  signal?: AbortSignal,
 ): Promise<ImageDiff> {
   const { manifest } = newer
   const isComparable =
@@ -51,6 +52,7 @@ export async function diffImages(
   const ranges: { offset: number; length: number }[] = []
   let isCut = false
   for (let page = 0; page < count; page += fanOut) {
+    signal?.throwIfAborted()
     const now = await newer.index.leaves(page)
     const before = isComparable && page < chunksOf(older.manifest) ? await older.index.leaves(page) : nothing
     for (let number = page; number < Math.min(page + fanOut, count); number++) {

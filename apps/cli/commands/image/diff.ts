@@ -14,7 +14,7 @@ export const diffCommand: Command = {
     await using _ = older
     const { image: newer } = await openNamed(words, newerName)
     await using opened = newer
-    const changes = await changesBetween(older, opened)
+    const changes = await changesBetween(older, opened, out.signal)
     const { diff, ...parts } = changes
     out.result(
       {

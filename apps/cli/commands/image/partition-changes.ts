@@ -32,11 +32,15 @@ export interface ImageChanges {
 /**
  * Compares two versions, partition by partition, and file by file where both have a file system that can be read.
  *
- * @throws {ArtifactError} {BlobError} {PartitionError}
+ * @throws {ArtifactError} {BlobError} {PartitionError}; the reason of `signal`
  */
-export async function changesBetween(older: OpenedImage, newer: OpenedImage): Promise<ImageChanges> {
-  const diff = await diffImages(older, newer)
-  const { scheme, partitions } = await readPartitions(newer.device)
+export async function changesBetween(
+  older: OpenedImage,
+  newer: OpenedImage,
+  signal?: AbortSignal,
+): Promise<ImageChanges> {
+  const diff = await diffImages(older, newer, undefined, signal)
+  const { scheme, partitions } = await readPartitions(newer.device, signal)
   const { sizeBytes } = newer.device
   // A disk without a table may be one file system.
   const whole: Partition = { number: 0, type: 'whole disk', offset: 0n, sizeBytes }
@@ -44,11 +48,11 @@ export async function changesBetween(older: OpenedImage, newer: OpenedImage): Pr
   for (const partition of scheme === 'none' ? [whole] : partitions) {
     const changedBytes = changedIn(diff, partition)
     const isSame = changedBytes === 0 && !diff.isCut
-    const files = isSame ? [] : await fileChanges(older, newer, diff, partition)
+    const files = isSame ? [] : await fileChanges(older, newer, diff, partition, signal)
     described.push({ ...describe(partition), changedBytes, files })
   }
   const gaps = scheme === 'none' ? [] : gapsBetween(partitions, sizeBytes)
-  const old = (await readPartitions(older.device)).partitions
+  const old = (await readPartitions(older.device, signal)).partitions
   return {
     diff,
     scheme,
@@ -86,14 +90,15 @@ async function fileChanges(
   newer: OpenedImage,
   diff: ImageDiff,
   partition: Partition,
+  signal: AbortSignal | undefined,
 ): Promise<PartitionChange['files']> {
   try {
-    const before = await listFiles(older.device, partition)
-    const now = await listFiles(newer.device, partition)
+    const before = await listFiles(older.device, partition, signal)
+    const now = await listFiles(newer.device, partition, signal)
     const start = Number(partition.offset)
     const isSame = (offset: number, length: number): boolean =>
       !diff.isCut && !isTouched(diff.ranges, start + offset, length)
-    return await compareFiles(before, now, isSame)
+    return await compareFiles(before, now, isSame, signal)
   } catch (error) {
     if (isCoded(error)) return { unreadable: error.message }
     throw error

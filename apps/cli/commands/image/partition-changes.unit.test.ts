@@ -108,3 +108,10 @@ function partition(files: PartitionChange['files'], type: string): PartitionChan
 function file(of: Partial<FileChange> & Pick<FileChange, 'path'>): FileChange {
   return { change: 'added', what: [], mode: 0o100755, sizeBytes: 0, capabilities: [], ...of }
 }
+
+test('whoever ends a comparison is not told that something cannot be shown', async () => {
+  const store = memoryStore()
+  const { manifestDigest } = await importDevice(memoryDevice(diskOf(0, []), false), store)
+  await using image = await openDevice(manifestDigest, [store])
+  await expect(changesBetween(image, image, AbortSignal.abort())).rejects.toThrow('aborted')
+})

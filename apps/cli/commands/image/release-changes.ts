@@ -23,12 +23,13 @@ export async function releaseChanges(
   words: Parsed,
   added: Release,
   previous: Release,
+  signal: AbortSignal,
 ): Promise<readonly string[]> {
   const inside = `  inside, since ${previous.path}:`
   try {
     await using older = await open(words, previous)
     await using newer = await open(words, added)
-    const lines = changesText(await changesBetween(older, newer))
+    const lines = changesText(await changesBetween(older, newer, signal))
     return [inside, ...lines.map((line) => `    ${line}`)]
   } catch (error) {
     // A signer must see that there is something that was not seen.

@@ -33,11 +33,13 @@ export const signCommand: Command = {
     const call = await siteCall()
     const { detail, isProposedHere } = await readOrPropose(call, meant)
     const described = describeProposal(meant, detail, view.published)
-    const lines = [...view.lines, ...described.lines, ...(await ownLines(words, described))]
+    const lines = [...view.lines, ...described.lines, ...(await ownLines(words, described, out.signal))]
     for (const line of lines) out.say(line)
     if (!isSure) await confirm(meant, isProposedHere)
     const signer = await openSigner(words, out.signal)
     await view.pin()
+    // Who has ended it does not sign.
+    out.signal.throwIfAborted()
     const signature = await signMetadata(described.metadata, signer)
     const path = `/releases/proposals/${meant.role}/signatures`
     const proposal = await call('POST', path, proposalView, signature)
@@ -67,11 +69,15 @@ async function readOrPropose(
 }
 
 /** What this account knows by itself of the image that is released. */
-async function ownLines(words: Parsed, { added, previous }: Described): Promise<readonly string[]> {
+async function ownLines(
+  words: Parsed,
+  { added, previous }: Described,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
   if (added === undefined) return []
   const own = await madeHere(parseReference(added.content.replace('/', ':')))
   return [
-    ...(previous === undefined ? [] : await releaseChanges(words, added, previous)),
+    ...(previous === undefined ? [] : await releaseChanges(words, added, previous, signal)),
     ...(own === undefined
       ? []
       : [
