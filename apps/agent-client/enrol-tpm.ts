@@ -24,7 +24,7 @@ export interface ProvenTpm {
  * @param note tells why `auto` leaves a TPM alone
  * @returns undefined when the choice leaves it to a file
  * @throws {TpmDeviceError}
- * @throws {AgentError} AGENT_TPM_ABSENT, AGENT_SITE_REFUSED
+ * @throws {AgentError} AGENT_SITE_REFUSED
  */
 export async function proveTpm(
   choice: TpmChoice,

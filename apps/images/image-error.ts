@@ -13,8 +13,6 @@ export type ImagesErrorCode =
   | 'IMAGE_EXISTS'
   /** Another process imports an image of this name and version. */
   | 'IMAGE_IMPORT_RUNNING'
-  /** The image is not what it must be. */
-  | 'IMAGE_DAMAGED'
   /** The file was written to while it was imported. */
   | 'IMAGE_SOURCE_CHANGED'
   /** The file to be written is there already. */

@@ -4,7 +4,6 @@ import { CodedError, type CodedErrorOptions } from '#core/errors/coded-error.ts'
 /** Every code that the API answers by itself, with its HTTP status. */
 export const siteErrorStatus = {
   BAD_REQUEST: 400,
-  POLICY_REFUSED: 400,
   SIGN_IN_REFUSED: 401,
   NOT_SIGNED_IN: 401,
   PROOF_REFUSED: 401,

@@ -2,7 +2,7 @@ import { createServer } from 'node:net'
 import { CodedError } from '#core/errors/coded-error.ts'
 import { devicePort } from '#core/handoff/index.ts'
 
-export type UpErrorCode = 'UP_PORT_TAKEN' | 'UP_NEEDS_ROOT' | 'UP_PART_FAILED' | 'UP_STATE_USED'
+export type UpErrorCode = 'UP_PORT_TAKEN' | 'UP_NEEDS_ROOT' | 'UP_PART_FAILED'
 export class UpError extends CodedError<UpErrorCode> {}
 
 /** The ports of a site on one machine, counted from the first; that of the service of a device, which may be this one, is left out. */

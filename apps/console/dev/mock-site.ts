@@ -212,7 +212,7 @@ export class MockSite {
         return ok(data.deletionOf(false))
       case 'PUT policy':
         if (String(body['text']).includes('permitt')) {
-          return failed(400, 'POLICY_REFUSED', 'unexpected token `permitt` at line 3', {
+          return failed(400, 'POLICY_SYNTAX', 'unexpected token `permitt` at line 3', {
             remedy: 'Expected `permit` or `forbid`.',
           })
         }
