@@ -49,11 +49,8 @@ export {
   type HashReader,
   type Inclusion,
   type Proof,
-  proveConsistency,
   proveInclusion,
   type Subtree,
-  type TreeHead,
-  verifyConsistency,
   verifyInclusion,
 } from './proof.ts'
 export { type EntrySubjects, subjectsOf, workspaceSubject } from './subjects.ts'

@@ -13,13 +13,7 @@ import {
   nodeHash,
   treeHash,
 } from './merkle.ts'
-import {
-  type HashReader,
-  proveConsistency,
-  proveInclusion,
-  verifyConsistency,
-  verifyInclusion,
-} from './proof.ts'
+import { type HashReader, proveInclusion, verifyInclusion } from './proof.ts'
 
 // The vectors of the Certificate Transparency reference implementation (merkle_tree_test.cc).
 const LEAVES = [
@@ -74,35 +68,6 @@ const INCLUSION: [index: number, size: number, proof: string[]][] = [
     ],
   ],
 ]
-const CONSISTENCY: [first: number, second: number, proof: string[]][] = [
-  [1, 1, []],
-  [
-    1,
-    8,
-    [
-      '96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7',
-      '5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e',
-      '6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4',
-    ],
-  ],
-  [
-    6,
-    8,
-    [
-      '0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a',
-      'ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0',
-      'd37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7',
-    ],
-  ],
-  [
-    2,
-    5,
-    [
-      '5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e',
-      'bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b',
-    ],
-  ],
-]
 
 const unhex = (text: string): Uint8Array => Buffer.from(text, 'hex')
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
@@ -148,16 +113,6 @@ test('the proofs are those of Certificate Transparency', async () => {
       root: unhex(ROOTS[size]!),
     }
     expect(verifyInclusion(claim, expected.map(unhex))).toBe(true)
-  }
-  for (const [first, second, expected] of CONSISTENCY) {
-    const proof = await proveConsistency(
-      BigInt(first),
-      BigInt(second),
-      readerOf(vectorLeaves.slice(0, second)),
-    )
-    expect(proof.map(hex)).toEqual(expected)
-    const heads = [first, second].map((size) => ({ size: BigInt(size), root: unhex(ROOTS[size]!) }))
-    expect(verifyConsistency(heads[0]!, heads[1]!, expected.map(unhex))).toBe(true)
   }
 })
 
@@ -216,28 +171,8 @@ test('an inclusion proof verifies, and altered nowhere', async () => {
   )
 })
 
-test('a consistency proof verifies, and altered nowhere', async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.integer({ min: 1, max: 300 }), fc.nat(), fc.nat(), async (size, at, flip) => {
-      const leaves = someLeaves(size)
-      const prefix = at % (size + 1)
-      const first = { size: BigInt(prefix), root: naiveRoot(leaves.slice(0, prefix)) }
-      const second = { size: BigInt(size), root: naiveRoot(leaves) }
-      const proof = await proveConsistency(first.size, second.size, readerOf(leaves))
-      expect(verifyConsistency(first, second, proof)).toBe(true)
-      expect(verifyConsistency({ ...first, root: altered(first.root, flip) }, second, proof)).toBe(false)
-      if (prefix > 0)
-        expect(verifyConsistency(first, { ...second, root: altered(second.root, flip) }, proof)).toBe(false)
-      expect(verifyConsistency({ ...first, size: second.size + 1n }, second, proof)).toBe(false)
-      for (const wrong of alteredProofs(proof, flip))
-        expect(verifyConsistency(first, second, wrong)).toBe(false)
-    }),
-  )
-})
-
 test('what is in no tree cannot be proven', async () => {
   await expect(proveInclusion(3n, 3n, readerOf([]))).rejects.toMatchObject({ code: 'AUDIT_BAD_RANGE' })
-  await expect(proveConsistency(4n, 3n, readerOf([]))).rejects.toMatchObject({ code: 'AUDIT_BAD_RANGE' })
 })
 
 function altered(bytes: Uint8Array, at: number): Uint8Array {

@@ -1,5 +1,5 @@
 import { AuditError } from './errors.ts'
-import { EMPTY_ROOT, equalHashes, type Hash, nodeHash } from './merkle.ts'
+import { equalHashes, type Hash, nodeHash } from './merkle.ts'
 
 /** The perfect subtree over the entries [index · 2^height, (index + 1) · 2^height). */
 export interface Subtree {
@@ -20,16 +20,6 @@ export type Proof = readonly Hash[]
 export async function proveInclusion(index: bigint, size: bigint, read: HashReader): Promise<Proof> {
   if (index < 0n || index >= size) throw badRange(`no entry ${index} in a tree of ${size}`)
   return readRanges(inclusionRanges(index, 0n, size), read)
-}
-
-/**
- * Proves that a tree is a prefix of another: PROOF(first, D[second]) of RFC 6962 §2.1.2.
- *
- * @throws {AuditError} AUDIT_BAD_RANGE unless 0 ≤ first ≤ second
- */
-export async function proveConsistency(first: bigint, second: bigint, read: HashReader): Promise<Proof> {
-  if (first < 0n || first > second) throw badRange(`a tree of ${second} has no prefix of ${first}`)
-  return first === 0n ? [] : readRanges(consistencyRanges(first, 0n, second, true), read)
 }
 
 /** What an inclusion proof claims. */
@@ -62,43 +52,6 @@ export function verifyInclusion({ index, size, leaf, root }: Inclusion, proof: P
   return last === 0n && equalHashes(hash, root)
 }
 
-/** A tree's head: as many entries, this root. */
-export interface TreeHead {
-  readonly size: bigint
-  readonly root: Hash
-}
-
-/** Checks a consistency proof (RFC 9162 §2.1.4.2). */
-export function verifyConsistency(first: TreeHead, second: TreeHead, proof: Proof): boolean {
-  if (first.size < 0n || first.size > second.size) return false
-  if (first.size === second.size) return proof.length === 0 && equalHashes(first.root, second.root)
-  if (first.size === 0n) return proof.length === 0 && equalHashes(first.root, EMPTY_ROOT)
-
-  const isPerfect = (first.size & (first.size - 1n)) === 0n
-  const [start, ...path] = isPerfect ? [first.root, ...proof] : proof
-  if (start === undefined) return false
-  const shift = trailingZeros(first.size)
-  let node = (first.size - 1n) >> shift
-  let last = (second.size - 1n) >> shift
-  let firstHash = start
-  let secondHash = start
-  for (const sibling of path) {
-    if (last === 0n) return false
-    if (isOdd(node) || node === last) {
-      firstHash = nodeHash(sibling, firstHash)
-      secondHash = nodeHash(sibling, secondHash)
-      const skipped = trailingZeros(node)
-      node >>= skipped
-      last >>= skipped
-    } else {
-      secondHash = nodeHash(secondHash, sibling)
-    }
-    node >>= 1n
-    last >>= 1n
-  }
-  return last === 0n && equalHashes(firstHash, first.root) && equalHashes(secondHash, second.root)
-}
-
 type Range = readonly [start: bigint, end: bigint]
 
 function inclusionRanges(index: bigint, start: bigint, end: bigint): Range[] {
@@ -107,15 +60,6 @@ function inclusionRanges(index: bigint, start: bigint, end: bigint): Range[] {
   return index < middle
     ? [...inclusionRanges(index, start, middle), [middle, end]]
     : [...inclusionRanges(index, middle, end), [start, middle]]
-}
-
-/** SUBPROOF of RFC 6962 §2.1.2; `isKnown` while the verifier holds the root of [start, first) already. */
-function consistencyRanges(first: bigint, start: bigint, end: bigint, isKnown: boolean): Range[] {
-  if (first === end) return isKnown ? [] : [[start, end]]
-  const middle = split(start, end)
-  return first <= middle
-    ? [...consistencyRanges(first, start, middle, isKnown), [middle, end]]
-    : [...consistencyRanges(first, middle, end, false), [start, middle]]
 }
 
 async function readRanges(ranges: readonly Range[], read: HashReader): Promise<Proof> {
