@@ -57,5 +57,4 @@ export {
   type ZoneKind,
   type ZoneMap,
   zoneKinds,
-  zoneOf,
 } from './zone.ts'

@@ -104,11 +104,6 @@ export function placedZone({ places, prefixes }: ZoneMap, address: IpAddress): P
   return undefined
 }
 
-/** @returns the zone of the longest prefix that holds the address, else the default zone: what the address alone says */
-export function zoneOf(zones: ZoneMap, address: IpAddress): Zone {
-  return placedZone(zones, address)?.zone ?? defaultZone
-}
-
 /** Of the network with that prefix in which the address lies; one that is longer than the address is nobody's. */
 function keyOf({ family, bits }: IpAddress, prefix: number): string {
   return `${family} ${prefix} ${bits >> BigInt((family === 4 ? 32 : 128) - prefix)}`
