@@ -162,24 +162,6 @@ export function decodeClasslessRoutes(value: Uint8Array): readonly PushedRoute[]
   return routes
 }
 
-/** @throws {NetworkError} NETWORK_BAD_OPTION */
-export function encodeClasslessRoutes(routes: readonly PushedRoute[]): Uint8Array {
-  return Buffer.concat(
-    routes.map(({ destination, router }) => {
-      const [address = '', prefixText = ''] = destination.split('/')
-      const prefix = Number(prefixText)
-      const bytes = Buffer.alloc(8)
-      bytes.writeUInt32BE(quadToNumber(address), 0)
-      bytes.writeUInt32BE(quadToNumber(router), 4)
-      return Buffer.concat([
-        Buffer.from([prefix]),
-        bytes.subarray(0, Math.ceil(prefix / 8)),
-        bytes.subarray(4),
-      ])
-    }),
-  )
-}
-
 /** A list of addresses, as of routers (3) and DNS servers (6); what is left over at its end is dropped. */
 export function decodeAddresses(value: Uint8Array): readonly string[] {
   const data = Buffer.from(value)

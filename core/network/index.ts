@@ -6,7 +6,6 @@ export {
   decodeDhcp,
   dhcpOption,
   dhcpType,
-  encodeClasslessRoutes,
   encodeDhcp,
   type PushedRoute,
 } from './dhcp.ts'
