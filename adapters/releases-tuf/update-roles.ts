@@ -2,7 +2,13 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { EqualVersionError } from 'tuf-js/dist/error.js'
 import { TrustedMetadataStore } from 'tuf-js/dist/store.js'
-import { decodeMetadata, type MetadataKind, maximumMetadataBytes, ReleaseError } from '#core/release/index.ts'
+import {
+  decodeMetadata,
+  type MetadataKind,
+  maximumMetadataBytes,
+  metadataFileName,
+  ReleaseError,
+} from '#core/release/index.ts'
 import { writeDurably } from './durable-file.ts'
 import { releaseErrorOf } from './tuf-errors.ts'
 
@@ -61,7 +67,7 @@ export async function updateRoles(
       role: 'snapshot',
       kind: 'snapshot',
       path: join(dir, 'snapshot.json'),
-      file: `${snapshotMeta.version}.snapshot.json`,
+      file: metadataFileName('snapshot', snapshotMeta.version),
       update: (bytes, isKept) => store.updateSnapshot(bytes, isKept),
     },
     fetch,
@@ -72,7 +78,7 @@ export async function updateRoles(
     role,
     kind: role === 'targets' ? 'targets' : 'family',
     path: role === 'targets' ? join(dir, 'targets.json') : join(dir, 'images', `${role}.json`),
-    file: `${meta[`${role}.json`]?.version ?? 0}.${role}.json`,
+    file: metadataFileName(role, meta[`${role}.json`]?.version ?? 0),
     update: (bytes) => store.updateDelegatedTargets(bytes, role, delegator),
   })
   const targets = await updateRole(targetsOf('targets', 'root'), fetch, signal)
@@ -118,7 +124,7 @@ async function updateRoot(
   let newest = rootBytes
   const first = store.root.signed.version
   for (let version = first + 1; version <= first + maximumRotations; version++) {
-    const file = `${version}.root.json`
+    const file = metadataFileName('root', version)
     const path = join(dir, file)
     const role: RoleFile = {
       role: 'root',
