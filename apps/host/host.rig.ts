@@ -17,6 +17,7 @@ import { encodeHex, encodeUtf8 } from '#core/bytes/index.ts'
 import {
   type Channel,
   type CryptoKeyPair,
+  channelContext,
   connectChannel,
   createTicket,
   exportPublic,
@@ -157,7 +158,7 @@ export class Rig implements AsyncDisposable {
       expiresAt: new Date(change.expiresAt ?? Date.now() + 30_000).toISOString(),
     }
     this.desire({ tickets: [...this.desired.tickets, entry] })
-    const context = encodeUtf8(`${this.place.hostId}\n${sessionId}`)
+    const context = channelContext(this.place.hostId, sessionId)
     return {
       ticketId: entry.id,
       sessionId,

@@ -1,6 +1,12 @@
 import type { SiteToHost } from '#core/agent/messages.ts'
 import { concatBytes, decodeHex, encodeHex, encodeUtf8 } from '#core/bytes/index.ts'
-import { type Channel, type CryptoKeyPair, type Redeemed, unseal } from '#core/channel/index.ts'
+import {
+  type Channel,
+  type CryptoKeyPair,
+  channelContext,
+  type Redeemed,
+  unseal,
+} from '#core/channel/index.ts'
 import { HostError } from './host-error.ts'
 
 type SealedTicket = SiteToHost['tickets'][number]
@@ -70,7 +76,7 @@ export class Tickets {
     const { sessionId, secret } = ticket
     return {
       ...secret,
-      context: encodeUtf8(`${this.#options.hostId}\n${sessionId}`),
+      context: channelContext(this.#options.hostId, sessionId),
       accepted: (channel) => {
         ticket.secret = undefined
         ticket.burnt = true

@@ -11,7 +11,7 @@ export { type ChannelHost, type ChannelHostOptions, createChannelHost, type Rede
 export { maximumMessageBytes } from './noise.ts'
 export { type Scheduler, systemScheduler } from './scheduler.ts'
 export { seal, unseal } from './seal.ts'
-export { createTicket, idBytes, ticketBytes, ticketId, ticketPsk } from './ticket.ts'
+export { channelContext, createTicket, idBytes, ticketBytes, ticketId, ticketPsk } from './ticket.ts'
 export { type Transport, type WebSocketLike, webSocketTransport } from './transport.ts'
 export { ChannelSocket } from './websocket-like.ts'
 export {

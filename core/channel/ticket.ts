@@ -25,6 +25,11 @@ export async function ticketPsk(ticket: Uint8Array): Promise<Uint8Array> {
   return hkdfSha256(ticket, new Uint8Array(0), encodeUtf8('trustcast ticket psk'), keyBytes)
 }
 
+/** Bound into the channel's handshake by both ends: a ticket for one session on one host opens no other. */
+export function channelContext(hostId: string, sessionId: string): Uint8Array {
+  return encodeUtf8(`${hostId}\n${sessionId}`)
+}
+
 function requireTicket(ticket: Uint8Array): void {
   if (ticket.length !== ticketBytes) {
     throw new ChannelError(

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import {
   agentById,
   countOpenTickets,
@@ -12,7 +11,8 @@ import { signRoute } from '#core/agent/route.ts'
 import type { HostedDelivery, Route } from '#core/api/person.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
 import { displayStartMs } from '#core/broker/display.ts'
-import { seal, ticketId, ticketPsk } from '#core/channel/index.ts'
+import { encodeBase64url } from '#core/bytes/index.ts'
+import { channelContext, createTicket, seal, ticketId, ticketPsk } from '#core/channel/index.ts'
 import type { Site } from '../site.ts'
 import { notFound, SiteError } from '../site-error.ts'
 import { agentSilenceMs } from './deciding.ts'
@@ -54,7 +54,7 @@ export async function deliver(
   // Before anything is written down of it; what counts is asked once more when it is stored.
   if ((await countOpenTickets(db, session.id, new Date(site.now()))) >= maxOpenTickets) throw openedTooOften()
 
-  const ticket = randomBytes(32)
+  const ticket = createTicket()
   const id = Buffer.from(await ticketId(ticket))
   const secret = Buffer.concat([await ticketPsk(ticket), clientKey])
   const sealed = Buffer.from(await seal(host.host_key, secret, Buffer.concat([id, Buffer.from(session.id)])))
@@ -76,9 +76,9 @@ export async function deliver(
       ...sessionViewOf(await untilArmed(site, session.id, id)),
       host: { id: session.host_id, name: session.machine_name },
     },
-    ticket: ticket.toString('base64url'),
+    ticket: encodeBase64url(ticket),
     hostKey: host.host_key.toString('base64url'),
-    context: channelContext(session.host_id, session.id).toString('base64url'),
+    context: encodeBase64url(channelContext(session.host_id, session.id)),
     routes: [...routes],
   }
 }
@@ -88,11 +88,6 @@ function openedTooOften(): SiteError {
     remedy: 'Try again in half a minute.',
     retryAfter: ticketLifetimeMs / 1000,
   })
-}
-
-/** Bound into the channel's handshake by both ends: a ticket for one session on one host opens no other. */
-export function channelContext(hostId: string, sessionId: string): Buffer {
-  return Buffer.from(`${hostId}\n${sessionId}`)
 }
 
 /** Fresh admissions to every gateway that is there. */
