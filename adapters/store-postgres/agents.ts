@@ -16,6 +16,15 @@ export async function insertAgent(
     .execute()
 }
 
+/** What a machine was enrolled as before it was enrolled again, and what it was before that. */
+export async function noteSuccession(db: Db, formerId: string, id: string): Promise<void> {
+  await db
+    .updateTable('agents')
+    .set({ succeeded_by: id })
+    .where((eb) => eb.or([eb('id', '=', formerId), eb('succeeded_by', '=', formerId)]))
+    .execute()
+}
+
 export async function agentById(db: Db, id: string): Promise<AgentRow | undefined> {
   return db.selectFrom('agents').selectAll().where('id', '=', id).executeTakeFirst()
 }

@@ -1,6 +1,7 @@
 import { type RawBuilder, sql } from 'kysely'
 import { openLeaseStates } from '#core/lease/index.ts'
 import type { BeaconSeen } from '#core/trust/index.ts'
+import { hearsDiscards } from './discards.ts'
 import { bytesWritten } from './leases.ts'
 import type { AgentRow, LeaseRow, PersonRow, SessionRow, WorkspaceRow } from './schema.ts'
 import type { Db } from './store.ts'
@@ -52,7 +53,7 @@ export interface KeptCopyRow extends LeasedCopyRow {
   readonly written: string
   /** It is to be discarded: an admin has deleted its person or workspace so. */
   readonly discards: boolean
-  readonly machine_takes_discards: boolean
+  readonly machine_hears_discards: boolean
 }
 
 const live = ['starting', 'ready', 'ending'] as const
@@ -173,7 +174,7 @@ export async function keptCopies(
     order by ${textOf('n.id')} limit ${copiesAtOnce})`
   return leased(db)
     .innerJoin(part.as('k'), (join) => join.onRef('k.id', '=', 'l.id'))
-    .select(['k.written', 'm.takes_discards as machine_takes_discards'])
+    .select(['k.written', hearsDiscards.as('machine_hears_discards')])
     .select(
       sql<boolean>`exists (select from discards d where d.done_at is null and d.agent_id = l.endpoint_id
         and d.person_id = l.person_id and d.scope in ('', l.scope))`.as('discards'),

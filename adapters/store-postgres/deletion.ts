@@ -1,8 +1,8 @@
 import { type RawBuilder, sql, type Transaction } from 'kysely'
 import type { WorkspaceDefinition } from '#core/api/admin.ts'
 import { openLeaseStates } from '#core/lease/index.ts'
-import { oweDiscards, oweHomes } from './discards.ts'
-import type { AgentRow, Database, PersonRow } from './schema.ts'
+import { hearsDiscards, oweDiscards, oweHomes } from './discards.ts'
+import type { Database, PersonRow } from './schema.ts'
 import { type Db, tellIn } from './store.ts'
 import { deleteWebSessionsOf } from './web-sessions.ts'
 
@@ -104,7 +104,7 @@ export interface Belongings {
   /** How many are the person's. */
   readonly endpoints: number
   /** On which the person ever had a session, by name. */
-  readonly hosts: readonly Pick<AgentRow, 'name' | 'takes_discards' | 'revoked_at'>[]
+  readonly hosts: readonly { readonly name: string; readonly hearsDiscards: boolean }[]
 }
 
 export async function belongingsOf(db: Db, personId: string): Promise<Belongings> {
@@ -116,7 +116,7 @@ export async function belongingsOf(db: Db, personId: string): Promise<Belongings
     .executeTakeFirstOrThrow()
   const hosts = await db
     .selectFrom('agents as m')
-    .select(['m.name', 'm.takes_discards', 'm.revoked_at'])
+    .select(['m.name', hearsDiscards.as('hearsDiscards')])
     .where('m.kind', '=', 'host')
     .where((eb) =>
       eb.exists(

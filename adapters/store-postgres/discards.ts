@@ -11,6 +11,8 @@ export interface Discard {
 }
 
 export interface DiscardDetail extends Discard {
+  /** The machine that hears of it: the one that it was asked of, or what that was enrolled as since. */
+  readonly told_id: string
   readonly kind: AgentRow['kind']
   /** Of the person. */
   readonly login: string
@@ -47,7 +49,7 @@ const mostAtOnce = 500
 /** Of which the log was not told. @returns with the id of the admin who deleted */
 export async function unaskedDiscards(db: Db): Promise<readonly (DiscardDetail & { readonly by: string })[]> {
   const { rows } = await sql<DiscardDetail & { readonly by: string }>`
-    select d.agent_id, d.person_id, d.scope, m.kind, p.login, case when d.scope = '' then p.deleted_by else w.deleted_by end as by
+    select d.agent_id, d.person_id, d.scope, coalesce(m.succeeded_by, m.id) as told_id, m.kind, p.login, case when d.scope = '' then p.deleted_by else w.deleted_by end as by
     from discards d join people p on p.id = d.person_id join agents m on m.id = d.agent_id left join workspaces w on w.id = d.scope
     where d.done_at is null and d.asked_at is null and ${runsNowhere} limit ${mostAtOnce}`.execute(db)
   return rows
@@ -57,7 +59,11 @@ export async function noteDiscardAsked(db: Db, discard: Discard, at: Date): Prom
   await discardRow(db, discard).set({ asked_at: at }).execute()
 }
 
-/** What a machine shall discard and has not, as far as nothing there is held open under a lease or by a session. */
+/** Whether a machine `m`, or what it was enrolled as since, is told what it shall discard. */
+export const hearsDiscards = sql<boolean>`exists (
+  select from agents a where a.id in (m.id, m.succeeded_by) and a.takes_discards and a.revoked_at is null)`
+
+/** What a machine shall discard and has not, as far as nothing there is held open under a lease or by a session; also of what it was before. */
 export async function awaitedDiscards(
   db: Db,
   agentId: string,
@@ -68,11 +74,14 @@ export async function awaitedDiscards(
     .innerJoin('people as p', 'p.id', 'd.person_id')
     .innerJoin('agents as m', 'm.id', 'd.agent_id')
     .select(['d.agent_id', 'd.person_id', 'd.scope', 'm.kind', 'p.login'])
-    .where('d.agent_id', '=', agentId)
+    .select(sql<string>`coalesce(m.succeeded_by, m.id)`.as('told_id'))
+    .where(
+      sql<boolean>`d.agent_id in (select id from agents where id = ${agentId} or succeeded_by = ${agentId})`,
+    )
     .where('d.asked_at', 'is not', null)
     .where('d.done_at', 'is', null)
     .where(
-      sql<boolean>`not exists (select from leases l where l.endpoint_id = d.agent_id and l.person_id = d.person_id
+      sql<boolean>`not exists (select from leases l where l.endpoint_id in (d.agent_id, m.succeeded_by) and l.person_id = d.person_id
         and l.state <> 'ended' and d.scope in ('', l.scope))`,
     )
     .where(runsNowhere)

@@ -151,6 +151,8 @@ interface AgentsTable {
   /** Its agent understood, when it came last, what it shall discard. */
   takes_discards: Generated<boolean>
   enrolled_at: Timestamp | null
+  /** What the same machine was enrolled as the last time since, as it has proven. */
+  succeeded_by: string | null
 }
 
 /** What an endpoint booted, as its TPM measured it. */

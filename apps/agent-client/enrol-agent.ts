@@ -7,11 +7,12 @@ import {
   parseToken,
   verifyPinnedRoot,
 } from '#adapters/pki-x509/index.ts'
-import { enrolAnswer } from '#core/api/admin.ts'
+import { type EnrolRequest, enrolAnswer } from '#core/api/admin.ts'
 import { AgentError } from './agent-error.ts'
 import { type AgentIdentity, requireKeepable, writeIdentity } from './agent-identity.ts'
 import { forgetIdentity, forgetTpmKey, requireReplaceable } from './earlier-identity.ts'
 import { proveTpm, type TpmChoice } from './enrol-tpm.ts'
+import { proveFormer } from './prove-former.ts'
 import { getText, postJson } from './request-json.ts'
 
 export type { TpmChoice } from './enrol-tpm.ts'
@@ -32,7 +33,7 @@ export interface Enrolment {
 
 /**
  * Makes this machine a host, gateway or endpoint of a site. In a folder whose identity at the same site is over the new one takes its
- * place, and all else stays.
+ * place, proves to the site which one it was, and all else stays.
  *
  * The private key is made here and stays here. The site is believed only once it has shown the root certificate that
  * the token names, and then proven a certificate under it; before that it gets no secret.
@@ -54,7 +55,8 @@ export async function enrolAgent(enrolment: Enrolment, signal?: AbortSignal): Pr
   const choice = kind === 'endpoint' ? (enrolment.tpm ?? 'none') : 'none'
   const proven = await proveTpm(choice, ask, enrolment.note ?? (() => undefined), signal)
   const activation = proven === undefined ? {} : { activation: proven.activation }
-  const body = { token, request: requestPem, ...activation }
+  const formerly = earlier === undefined ? undefined : await proveFormer(earlier, requestPem, signal)
+  const body: EnrolRequest = { token, request: requestPem, ...activation, ...(formerly && { formerly }) }
   try {
     const answer = await postJson(new URL('/api/v1/enrol', url), body, enrolAnswer, tls, signal)
     const identity: AgentIdentity = {

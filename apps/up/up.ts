@@ -10,12 +10,13 @@ import { startPostgres } from '#adapters/postgres-embedded/index.ts'
 import {
   agentById,
   migrate,
+  noteSuccession,
   onlineAgents,
   openStore,
   type Store,
   type StoreAddress,
 } from '#adapters/store-postgres/index.ts'
-import { AgentError, enrolAgent, readIdentity } from '#apps/agent-client/index.ts'
+import { AgentError, type AgentIdentity, enrolAgent, readIdentity } from '#apps/agent-client/index.ts'
 import { type SiteConfig, siteConfig } from '#apps/site/config.ts'
 import { createEnrolmentToken, revoke } from '#apps/site/endpoints/enrolment.ts'
 import { furnish, setupLink } from '#apps/site/first-start.ts'
@@ -227,27 +228,35 @@ async function enrolled(
   config: SiteConfig,
 ): Promise<string> {
   const dir = join(state, name)
-  if (await hasLivingIdentity(site, dir)) return dir
+  const former = await identityIn(dir)
+  if (former !== undefined && (await isLiving(site, former))) return dir
+  if (former !== undefined) await giveUp(site, dir, former)
   const addresses = kind === 'gateway' ? ['localhost', '127.0.0.1', '::1'] : []
   const { token } = await createEnrolmentToken(site, { kind, name, pool: 'default', addresses }, system)
-  await enrolAgent({ url: config.url, token, dir, kind })
+  const { id } = await enrolAgent({ url: config.url, token, dir, kind })
+  // Of this machine nobody need prove that it is the same.
+  if (former !== undefined) await noteSuccession(site.store.db, former.id, id)
   return dir
 }
 
-/** An agent that slept past its certificate's end, that this database or authority does not know, or that would dial other ports, is enrolled anew. */
-async function hasLivingIdentity(site: Site, dir: string): Promise<boolean> {
-  const identity = await readIdentity(dir).catch((error: unknown) => {
+async function identityIn(dir: string): Promise<AgentIdentity | undefined> {
+  return readIdentity(dir).catch((error: unknown) => {
     if (error instanceof AgentError && error.code === 'AGENT_NOT_ENROLLED') return undefined
     throw error
   })
-  if (identity === undefined) return false
+}
+
+/** An agent that slept past its certificate's end, that this database or authority does not know, or that would dial other ports, is enrolled anew. */
+async function isLiving(site: Site, identity: AgentIdentity): Promise<boolean> {
   const agent = await agentById(site.store.db, identity.id)
+  const isGood = agent?.revoked_at === null && validityOf(identity.chainPem).notAfter > site.now()
   const isOfAuthority = identity.rootPem === site.authority.rootPem
-  const isLiving = agent?.revoked_at === null && validityOf(identity.chainPem).notAfter > site.now()
-  if (isLiving && isOfAuthority && identity.agentUrl === site.config.agents.url) return true
-  if (agent !== undefined) await revoke(site, agent.id, system)
+  return isGood && isOfAuthority && identity.agentUrl === site.config.agents.url
+}
+
+async function giveUp(site: Site, dir: string, { id }: AgentIdentity): Promise<void> {
+  if ((await agentById(site.store.db, id)) !== undefined) await revoke(site, id, system)
   await rm(dir, { recursive: true })
-  return false
 }
 
 async function writeConfig(state: string, name: string, config: object): Promise<string> {

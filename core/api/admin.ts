@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { deliveryModes } from '#core/trust/words.ts'
-import { quoteWithoutLog, tpmActivation } from './device-keys.ts'
+import { formerIdentity, quoteWithoutLog, tpmActivation } from './device-keys.ts'
 import { bytes32, decision, deliveryMode, instant, label, nextPage, slug, uuid } from './words.ts'
 
 /** What admins and auditors exchange with the site. */
@@ -201,7 +201,10 @@ export const enrolRequest = z.strictObject({
   request: z.string().max(10_000),
   /** Of an endpoint with a TPM. */
   activation: tpmActivation.optional(),
+  /** Of a machine that is enrolled again. */
+  formerly: formerIdentity.optional(),
 })
+export type EnrolRequest = z.infer<typeof enrolRequest>
 export const enrolAnswer = z.strictObject({
   id: uuid,
   siteId: z.string(),

@@ -52,6 +52,20 @@ export const renewalRequest = z.strictObject({
   attestation: quoteWithoutLog.optional(),
 })
 
+/**
+ * What a machine that is enrolled again was before, and its proof. Without one it is enrolled as well, and is told nothing of what that was to
+ * discard: `apps/site/endpoints/succession.ts`.
+ */
+export const formerIdentity = z.strictObject({
+  /** PEM chain: leaf, intermediate. */
+  certificate: z.string().max(20_000),
+  /** ECDSA with SHA-256, DER, by its key over the statement. */
+  signature: bytes(80),
+  /** By the TPM that it was known by, over the statement's SHA-256. */
+  attestation: quoteWithoutLog.optional(),
+})
+export type FormerIdentity = z.infer<typeof formerIdentity>
+
 /** A machine that has no token asks an admin to let it in. */
 export const enrolmentRequestCreate = z.strictObject({
   /** 32 random bytes that become its token when it is approved. */

@@ -33,7 +33,7 @@ export function subjectsOf(entry: Uint8Array): EntrySubjects {
 const uuid = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/
 const slug = /^[a-z][a-z0-9-]{0,39}$/
 /** Fields of an entry's data that hold an id. */
-const idFields = ['person', 'owner', 'endpoint', 'host', 'session', 'lease', 'decision'] as const
+const idFields = ['person', 'owner', 'endpoint', 'formerly', 'host', 'session', 'lease', 'decision'] as const
 
 function subjectsOfEntry({ kind, actor, subject = '', data }: AuditEntry): EntrySubjects {
   const fields = isFields(data) ? data : {}

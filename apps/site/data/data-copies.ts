@@ -66,10 +66,9 @@ export function pausedCopyOf(row: LeasedCopyRow, sight: Sight): DataCopy {
 export function keptCopyOf(row: KeptCopyRow, sight: Sight): DataCopy {
   const bytesWritten = Number(row.written)
   const copy = onEndpoint(row, sight)
-  const isInReach = row.machine_takes_discards && row.machine_revoked_at === null
   return {
     ...copy,
-    machine: { ...copy.machine, ...(isInReach ? {} : { outOfReach: true as const }) },
+    machine: { ...copy.machine, ...(row.machine_hears_discards ? {} : { outOfReach: true as const }) },
     // Its person may have gone elsewhere.
     zone: zoneSeen([row.agent_address || row.web_address], row.beacon, sight),
     state: 'kept',

@@ -30,7 +30,7 @@ export async function askForDiscards(site: Site): Promise<number> {
         inLog(site, discard),
       )
       await noteDiscardAsked(db, discard, new Date(site.now()))
-      await tellMachine(site, discard)
+      await tellMachine(site, discard.kind, discard.told_id)
     }
   })
   return found.length
@@ -76,13 +76,13 @@ async function noteGone(
       const { kind: type, person_id } = discard
       await site.audit.record('discarded', { type, id: agentId }, person_id, inLog(site, discard))
       await recordDiscarded(db, discard, new Date(site.now()))
-      await tellMachine(site, discard)
+      await tellMachine(site, type, agentId)
     }
   })
 }
 
 /** It hears what is left, and whoever looks where data is sees it. */
-async function tellMachine(site: Site, { kind, agent_id: id }: DiscardDetail): Promise<void> {
+async function tellMachine(site: Site, kind: DiscardDetail['kind'], id: string): Promise<void> {
   await site.hints.tell({ topic: kind === 'host' ? 'host' : 'endpoint', id })
 }
 

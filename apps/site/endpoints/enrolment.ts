@@ -14,12 +14,13 @@ import {
   insertAgent,
   insertEnrolmentToken,
   liveSessions,
+  noteSuccession,
   readMetadata,
   renewedAgent,
   revokeAgent,
   useEnrolmentToken,
 } from '#adapters/store-postgres/index.ts'
-import type { TpmActivation } from '#core/api/device-keys.ts'
+import type { EnrolRequest } from '#core/api/admin.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
 import { type Attestation, requestHash, TpmError } from '#core/tpm/index.ts'
 import { decideAgain } from '../launches/decide-again.ts'
@@ -27,6 +28,7 @@ import { finishSession } from '../launches/live-sessions.ts'
 import type { Site } from '../site.ts'
 import { notFound, SiteError } from '../site-error.ts'
 import { attest } from './attesting.ts'
+import { provenFormer } from './succession.ts'
 import { activated, hashOfSecret, hashOfToken, tokenRefused } from './tpm-enrolment.ts'
 
 /** How machines become hosts, gateways and endpoints of the site, stay so, and stop being so. */
@@ -65,13 +67,14 @@ export async function createEnrolmentToken(
 
 /**
  * Turns a token and a certificate request into an agent with a certificate. Who it is comes from the token, only its key from the request;
- * of an endpoint with a TPM, its attestation key from the challenge that this answers.
+ * of an endpoint with a TPM, its attestation key from the challenge that this answers. What it was before, and proves, is kept beside it.
  *
+ * @param asked untrusted
  * @throws {SiteError} TOKEN_REFUSED
  * @throws {PkiError} for a malformed token or request
  * @throws {TpmError} as `activated` does; the token is not used then
  */
-export async function enrol(site: Site, token: string, request: string, activation?: TpmActivation) {
+export async function enrol(site: Site, { token, request, activation, formerly }: EnrolRequest) {
   const tokenHash = hashOfToken(token)
   const publicKey = verifyRequest(request)
   const tpm = activation === undefined ? undefined : await activated(site, token, request, activation)
@@ -79,6 +82,7 @@ export async function enrol(site: Site, token: string, request: string, activati
   const now = new Date(site.now())
   const granted = await useEnrolmentToken(site.store.db, tokenHash, kinds, now)
   if (granted === undefined) throw tokenRefused()
+  const former = formerly && (await provenFormer(site, granted.kind, request, formerly))
   const id = randomUUID()
   const leaf = await issueFor(site, { id, ...granted }, publicKey)
   await site.audit.record('enrolled', { type: granted.kind, id }, undefined, {
@@ -88,6 +92,7 @@ export async function enrol(site: Site, token: string, request: string, activati
     ...(granted.kind === 'endpoint' ? { deviceKey: tpm === undefined ? 'file' : 'tpm' } : {}),
     ...(tpm?.ek_fingerprint == null ? {} : { endorsementKey: tpm.ek_fingerprint }),
     ...(granted.owner_id === null ? {} : { owner: granted.owner_id }),
+    ...(former === undefined ? {} : { formerly: former }),
   })
   await insertAgent(site.store.db, {
     id,
@@ -101,6 +106,7 @@ export async function enrol(site: Site, token: string, request: string, activati
     ...tpm,
   })
   if (granted.kind === 'endpoint') await knowKey(site, id, publicKey, leaf.notAfter)
+  if (former !== undefined) await noteSuccession(site.store.db, former, id)
   const root = await readMetadata(site.store.db, 'root', undefined)
   return {
     id,

@@ -59,9 +59,6 @@ export function joinRoutes(app: Api, site: Site): void {
   app.post(
     '/enrol',
     { config: open, schema: { body: enrolRequest, response: { 201: enrolAnswer } } },
-    async (request, reply) =>
-      reply
-        .code(201)
-        .send(await enrol(site, request.body.token, request.body.request, request.body.activation)),
+    async (request, reply) => reply.code(201).send(await enrol(site, request.body)),
   )
 }

@@ -105,8 +105,7 @@ export async function personOutlook(
     belongingsOf(site.store.db, person.id),
   ])
   const account = accountOf(site.accountsOf, person)
-  const isInReach = (host: (typeof hosts)[number]): boolean => host.takes_discards && host.revoked_at === null
-  const hostsOutOfReach = namesOf(hosts.filter((host) => !isInReach(host)))
+  const hostsOutOfReach = namesOf(hosts.filter((host) => !host.hearsDiscards))
   return { ...outlookOf(copies), person: { endpoints, account, hosts: namesOf(hosts), hostsOutOfReach } }
 }
 
