@@ -85,6 +85,8 @@ test('what a person names wrongly is answered with a code and a remedy, and the 
     ['SITE_AWAY', ['login', gateway, '--trust', 'a'.repeat(64)]],
     ['AGENT_SITE_AWAY', ['enroll', 'https://localhost:1', '--host', '--token', token]],
     ['CLI_SOCKET_UNUSABLE', ['launch', 'desktop', '--socket', '/nowhere/rfb.sock']],
+    ['CLI_NO_ACCOUNT', ['launch', 'desktop', '--as', 'nobody-of-that-name']],
+    ['CLI_FILE_MISSING', ['launch', 'desktop', '--store-ca', '/nowhere/ca.pem']],
     ['CLI_PORT_TAKEN', ['gateway', '--config', await gatewayOnPortsOf(site)]],
     ['CLI_FILE_UNUSABLE', ['up', '--state', text, '--port', '1']],
     ['CONFIG_NOT_YAML', ['beacon', '--config', text]],

@@ -4,6 +4,7 @@ import { chmod, mkdtemp, rm, rmdir } from 'node:fs/promises'
 import { createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { ParseArgsOptionsConfig } from 'node:util'
 import { z } from 'zod'
 import { runApplication } from '#apps/endpoint/deliver-disk.ts'
 import { runDirectory } from '#apps/endpoint/disk/run-dir.ts'
@@ -16,9 +17,18 @@ import { accountHere, type DiskUse, deliverHere, displayHere } from '../deliver-
 import { dialRoute } from '../dial-route.ts'
 import { launchHere, startAgentHere } from '../launch-here.ts'
 import { type Login, readLogin } from '../login-file.ts'
-import { continueWaiting, runVmHere } from '../run-vm-here.ts'
+import { continueWaiting, runVmHere, type VmUse } from '../run-vm-here.ts'
 import { atThisEndpoint } from '../this-endpoint.ts'
 import { backgroundRate, storeOptions } from './image/store-options.ts'
+
+const launchWords: ParseArgsOptionsConfig = {
+  socket: { type: 'string' },
+  viewer: { type: 'string' },
+  as: { type: 'string' },
+  network: { type: 'boolean' },
+  'store-ca': { type: 'string' },
+  'background-rate': { type: 'string' },
+}
 
 export const launch: Command = {
   synopsis:
@@ -26,18 +36,8 @@ export const launch: Command = {
   summary:
     'Open a workspace. On an endpoint a streamed disk is mounted and its application started in a sandbox, as ACCOUNT or whoever called sudo; with --network it may use the network. A local VM runs, while the rest of its image is fetched (at most SIZE a second), until it is shut down: by itself, by Ctrl-C or by trustcast vm stop. A hosted session is offered on a local socket, readable by you alone, for any VNC viewer; with --viewer (such as vncviewer) it is started on it. Ends with Ctrl-C; the session goes on.',
   run: async (args, out) => {
-    const words = parse(
-      args,
-      {
-        socket: { type: 'string' },
-        viewer: { type: 'string' },
-        as: { type: 'string' },
-        network: { type: 'boolean' },
-        'store-ca': { type: 'string' },
-        'background-rate': { type: 'string' },
-      },
-      [1, 1],
-    )
+    const words = parse(args, launchWords, [1, 1])
+    const options = await usableHere(words)
     const login = await atThisEndpoint(await readLogin())
     const { signal } = out
     const workspaceId = words.positionals[0] ?? ''
@@ -57,7 +57,12 @@ export const launch: Command = {
       if (agent === undefined)
         throw new CliError('CLI_NOT_ENROLLED', 'a disk was delivered to a machine that is no endpoint')
       // Awaited here: the agent keeps the lease until then.
-      await runFromDisk({ site: login.site, agent, launched: { ...launched, delivery } }, words, out)
+      const { storeOptions } = options
+      await runFromDisk(
+        { site: login.site, agent, launched: { ...launched, delivery }, storeOptions },
+        words,
+        out,
+      )
       return
     }
     if (delivery.kind === 'local-vm') {
@@ -68,9 +73,8 @@ export const launch: Command = {
           site: login.site,
           agent,
           launched: { ...launched, delivery },
-          storeOptions: await storeOptions(words),
+          ...options,
           viewer: words.text('viewer'),
-          backgroundBytesPerSecond: backgroundRate(words),
         },
         out,
       )
@@ -88,17 +92,24 @@ export const launch: Command = {
   },
 }
 
+/**
+ * What is wrong with the words is said before the site is asked: what it delivers and nobody takes is held until its lease is over.
+ *
+ * @throws {CliError} CLI_NO_ACCOUNT, CLI_FILE_MISSING, CLI_NO_CERTIFICATE, USAGE
+ */
+async function usableHere(words: Parsed): Promise<Pick<VmUse, 'storeOptions' | 'backgroundBytesPerSecond'>> {
+  const named = words.text('as')
+  if (named !== undefined) await accountHere(named)
+  return { storeOptions: await storeOptions(words), backgroundBytesPerSecond: backgroundRate(words) }
+}
+
 /** Runs the workspace's application from a disk that is mounted for it alone. */
 async function runFromDisk(
-  delivered: Pick<DiskUse, 'site' | 'agent' | 'launched'>,
+  delivered: Pick<DiskUse, 'site' | 'agent' | 'launched' | 'storeOptions'>,
   words: Parsed,
   out: Output,
 ): Promise<void> {
-  const person = {
-    user: await accountHere(words.text('as')),
-    network: words.flag('network'),
-    ...displayHere(),
-  }
+  const screen = { network: words.flag('network'), ...displayHere() }
   const runDir = runDirectory(process.env, process.getuid?.())
   // Others do not come as far as the disk, whatever its own root lets everybody do.
   const dir = await mkdtemp(join(tmpdir(), 'trustcast-disk-'))
@@ -106,11 +117,12 @@ async function runFromDisk(
     await deliverHere(
       {
         ...delivered,
-        storeOptions: await storeOptions(words),
         serving: { format: 'raw', runDir, mount: { dir: join(dir, 'disk'), readOnly: false } },
         use: async (disk) => {
           out.say(`Disk ${disk.served.record.id} is mounted`)
-          const exitCode = await runApplication(disk, person)
+          // Here, so that the lease is given back when nobody is named.
+          const user = await accountHere(words.text('as'))
+          const exitCode = await runApplication(disk, { user, ...screen })
           if (exitCode !== 0) out.say(`${disk.application} ended with ${exitCode}`)
         },
       },
