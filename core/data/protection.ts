@@ -18,7 +18,7 @@ export function protectionSentences(
 const sentences: Readonly<Record<Protection, (copy: Told, time: (instant: string) => string) => string>> = {
   'stays-on-host': ({ machine }) =>
     `Stays on host ${machine.name}; only its picture leaves it, encrypted from end to end.`,
-  'key-not-sent': () => 'The image’s key has not been sent yet: nothing can be read.',
+  'key-not-sent': () => 'The image’s key has not been sent: nothing can be read.',
   'key-in-memory': ({ until }, time) =>
     `Image under AES-256; its key is in memory only${until === undefined ? '' : `, until ${time(until)} unless prolonged`}.`,
   'key-withdrawn': ({ until }, time) =>

@@ -174,6 +174,7 @@ const overlayProtection: Readonly<Record<Overlay, Protection>> = {
 
 function leaseProtection({ state, key_released_at, overlay }: LeasedCopyRow): Protection[] {
   const written = overlayProtection[overlay]
-  if (state === 'withdrawn') return ['key-withdrawn', written]
-  return [key_released_at === null ? 'key-not-sent' : 'key-in-memory', written]
+  // Of a lease that was withdrawn before, it never goes out.
+  if (key_released_at === null) return ['key-not-sent', written]
+  return [state === 'withdrawn' ? 'key-withdrawn' : 'key-in-memory', written]
 }

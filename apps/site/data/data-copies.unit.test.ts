@@ -115,6 +115,10 @@ test('what protects a lease follows its key and its overlay', () => {
     'overlay-discarded',
   ])
   expect(protectionOf({ state: 'withdrawn' })).toEqual(['key-withdrawn', 'overlay-kept'])
+  expect(protectionOf({ state: 'withdrawn', key_released_at: null })).toEqual([
+    'key-not-sent',
+    'overlay-kept',
+  ])
 })
 
 test('a copy is held since its key went out, and taken back since that was withdrawn', () => {
