@@ -19,6 +19,7 @@ test.each([
   ['name: a\nlisten:\n  port: eighty\n', 'site.yaml:3:9: listen.port'],
   ['name: a\nlisten:\n  port: 1\n  prot: 2\n', 'site.yaml:4:9: listen'],
   ['name: a\n', 'site.yaml:1:1: listen'],
+  ['name: a\nlistne:\n  port: 1\n', 'site.yaml:3:3: Unrecognized key: "listne"'],
   ['name: a\nlisten: {port: 1\n', 'site.yaml:3'],
   ['name: a\nname: b\n', 'site.yaml:2'],
 ])('the error of %j names its line', (text, message) => {

@@ -34,7 +34,9 @@ export function parseConfig<T>(text: string, schema: z.ZodType<T>, fileName: str
   }
   const result = schema.safeParse(contentOf(document, fileName))
   if (result.success) return result.data
-  const [issue] = result.error.issues
+  const { issues } = result.error
+  // A misspelled option is missing under its right name, too; the line where it stands is the one to correct.
+  const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0]
   const path = issue?.path ?? []
   const { line, col } = lines.linePos(
     offsetOf(document, issue?.code === 'unrecognized_keys' ? [...path, ...issue.keys.slice(0, 1)] : path),
