@@ -19,12 +19,17 @@ import { disposable } from '#apps/site/open-site.ts'
 storeContract('the embedded PostgreSQL', startEmbedded)
 storeContract('the PostgreSQL of Debian', startDebian)
 
-test('a wrong password, an unknown database and a malformed address are no reason to wait', async () => {
+test('a wrong password, an unknown database and a malformed address are no reason to wait, and said to be that', async () => {
   await using server = await startDebian()
   const { url } = server.address as { url: string }
-  for (const wrong of [url.replace(secret, 'guess'), `${url}-other`]) {
+  const refused = [
+    [url.replace(secret, 'guess'), 'password'],
+    [`${url}-other`, '-other'],
+    [`${url}?sslmode=verify-full`, 'SSL'],
+  ] as const
+  for (const [wrong, why] of refused) {
     const error: unknown = await migrate({ url: wrong }).catch((error: unknown) => error)
-    expect(error).toMatchObject({ code: 'STORE_MIGRATION_FAILED' })
+    expect(error).toMatchObject({ code: 'STORE_REFUSED', message: expect.stringContaining(why) })
     expect(isAway(error)).toBe(false)
   }
   for (const malformed of ['mysql://host/name', 'postgres', 'postgres://a:b:c/']) {

@@ -1,4 +1,5 @@
-import { type Migration, type MigrationResultSet, Migrator } from 'kysely/migration'
+import { sql } from 'kysely'
+import { type Migration, Migrator } from 'kysely/migration'
 import { up as site } from './migrations/0001-site.ts'
 import { up as releases } from './migrations/0004-releases.ts'
 import { up as endpoints } from './migrations/0005-endpoints.ts'
@@ -41,32 +42,44 @@ const migrations: Readonly<Record<string, Migration>> = {
 /**
  * Brings the database to this version's tables, however long that takes. Several nodes may call it at once: one works, the others wait.
  *
- * @throws {StoreError} STORE_AWAY; STORE_URL_MALFORMED, STORE_PLAINTEXT; STORE_MIGRATION_FAILED, also when a newer version has been here before
+ * @throws {StoreError} STORE_AWAY; STORE_URL_MALFORMED, STORE_PLAINTEXT; STORE_REFUSED; STORE_MIGRATION_FAILED, also when a newer version has been here before
  */
 export async function migrate(address: StoreAddress): Promise<readonly string[]> {
-  const { error, results } = await migrateToLatest(address)
-  if (isAway(error)) {
-    throw new StoreError('STORE_AWAY', 'the database is away', {
-      remedy: 'Start it, or wait for it.',
-      cause: error,
-    })
-  }
-  if (error !== undefined) {
-    throw new StoreError('STORE_MIGRATION_FAILED', 'the database could not be brought to this version', {
-      remedy:
-        'If a newer Trustcast has used this database, start that version; otherwise see the cause in the log.',
-      cause: error,
-    })
-  }
-  return (results ?? []).map((result) => result.migrationName)
-}
-
-async function migrateToLatest(address: StoreAddress): Promise<MigrationResultSet> {
   const db = openUntimed(address)
   const migrator = new Migrator({ db, provider: { getMigrations: async () => ({ ...migrations }) } })
   try {
-    return await migrator.migrateToLatest()
+    // Whoever may not come in has no tables that are too new.
+    await sql`select 1`.execute(db).catch((error: unknown) => {
+      throw isAway(error) ? away(error) : refused(error)
+    })
+    const { error, results } = await migrator.migrateToLatest()
+    if (isAway(error)) throw away(error)
+    if (error !== undefined) throw failed(error)
+    return (results ?? []).map((result) => result.migrationName)
   } finally {
     await db.destroy()
   }
+}
+
+function away(cause: unknown): StoreError {
+  const remedy = 'Start it, or wait for it.'
+  return new StoreError('STORE_AWAY', `the database is away: ${reasonOf(cause)}`, { remedy, cause })
+}
+
+function refused(cause: unknown): StoreError {
+  const remedy =
+    'Correct its address in the configuration (server, user, password, name, TLS), or what the server admits.'
+  return new StoreError('STORE_REFUSED', `the database cannot be used: ${reasonOf(cause)}`, { remedy, cause })
+}
+
+function failed(cause: unknown): StoreError {
+  const message = `the database could not be brought to this version: ${reasonOf(cause)}`
+  const remedy = 'If a newer Trustcast has used this database, start that version.'
+  return new StoreError('STORE_MIGRATION_FAILED', message, { remedy, cause })
+}
+
+/** An error of several addresses that were tried has no message of its own. */
+function reasonOf(error: unknown): string {
+  if (error instanceof AggregateError && error.message === '') return error.errors.map(reasonOf).join('; ')
+  return error instanceof Error ? error.message : String(error)
 }

@@ -3,6 +3,8 @@ import { CodedError } from '#core/errors/coded-error.ts'
 export type StoreErrorCode =
   | 'STORE_AWAY'
   | 'STORE_MIGRATION_FAILED'
+  /** It answers, and does not let us in: another password, database or certificate than the configuration says. */
+  | 'STORE_REFUSED'
   | 'STORE_URL_MALFORMED'
   | 'STORE_PLAINTEXT'
 export class StoreError extends CodedError<StoreErrorCode> {}

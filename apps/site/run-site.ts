@@ -101,7 +101,7 @@ async function migrateWhenThere(address: StoreAddress, log: Logger, signal: Abor
       return
     } catch (error) {
       if (!isAway(error) || signal.aborted) throw error
-      log.warn('the database is away; waiting for it')
+      log.warn(`${(error as Error).message}; waiting for it`)
       await sleep(1_000, undefined, { signal })
     }
   }
