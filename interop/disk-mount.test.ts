@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
@@ -214,7 +214,7 @@ test('of several partitions the largest is mounted, or the one that was asked fo
   const { record } = await serve('gpt.img', { mount: { dir, readOnly: false } })
   expect(record.mount?.export).toBe('p2')
   expect(await read(join(dir, 'number'))).toBe('2')
-  await detachDisk(runDir, record.id, false)
+  await detachDisk(runDir, relative('.', dir), false)
   await serve('gpt.img', { mount: { dir, partition: 1, readOnly: true }, format: 'vhd' })
   expect(await read(join(dir, 'number'))).toBe('1')
 })

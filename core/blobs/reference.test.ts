@@ -65,3 +65,8 @@ test('any text is a reference or refused with a code', () => {
     }),
   )
 })
+
+test('what was said is what the refusal shows', () => {
+  for (const text of ['office', 'Office:1', 'a:b:c', ''])
+    expect(() => parseReference(text)).toThrow(`got ${JSON.stringify(text)}`)
+})

@@ -12,8 +12,9 @@ const digestText = /^sha256:[0-9a-f]{64}$/
  * @throws {BlobError} BLOB_BAD_REFERENCE
  */
 export function parseReference(text: string): ImageReference {
-  const colon = text.indexOf(':')
-  return requireReference({ name: text.slice(0, Math.max(colon, 0)), version: text.slice(colon + 1) })
+  const [name = '', version, ...more] = text.split(':', 3)
+  if (version === undefined || more.length > 0) throw badReference(text)
+  return requireReference({ name, version })
 }
 
 /** @throws {BlobError} BLOB_BAD_REFERENCE */
@@ -26,9 +27,13 @@ export function formatReference(reference: ImageReference): string {
 export function requireReference(reference: ImageReference): ImageReference {
   const { name, version } = reference
   if (part.test(name) && part.test(version)) return reference
-  throw new BlobError(
+  throw badReference(`${name}:${version}`)
+}
+
+function badReference(text: string): BlobError {
+  return new BlobError(
     'BLOB_BAD_REFERENCE',
-    `expected an image as name:version, got ${JSON.stringify(`${name}:${version}`.slice(0, 300))}`,
+    `expected an image as name:version, got ${JSON.stringify(text.slice(0, 300))}`,
     {
       remedy:
         'Write it like debian-desktop:2: lower-case letters, digits, dots, dashes and underscores, at most 128 each.',

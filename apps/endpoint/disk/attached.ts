@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { deviceLeft, isRunning, unmountLeftovers } from '#adapters/mount-nbd/index.ts'
 import { controlOf, type Detached } from './control.ts'
 import { DiskError } from './disk-error.ts'
@@ -64,7 +65,8 @@ export async function readDisks(runDir: string): Promise<readonly AttachedDisk[]
 
 async function findDisk(runDir: string, wanted: string): Promise<AttachedDisk> {
   const disks = await readDisks(runDir)
-  const found = disks.filter(({ id, name, mount }) => [id, name, mount?.dir].includes(wanted))
+  const dir = resolve(wanted)
+  const found = disks.filter(({ id, name, mount }) => [id, name].includes(wanted) || mount?.dir === dir)
   const [first, second] = found
   if (first === undefined) throw unknown(wanted)
   if (second === undefined) return first

@@ -23,7 +23,7 @@ export async function attachDelivered(
 ): Promise<void> {
   // Taken over before there is anything to be given back.
   const { signal } = out
-  const login = await atThisEndpoint(await readLogin())
+  const login = await atThisEndpoint(await loginFor(image))
   await using agent = await startAgentHere(login)
   if (agent === undefined) {
     throw new CliError(
@@ -53,6 +53,20 @@ export async function attachDelivered(
     },
     out,
   )
+}
+
+/** Somebody who mistook a version of their own needs no site. */
+async function loginFor(image: string): ReturnType<typeof readLogin> {
+  try {
+    return await readLogin()
+  } catch (cause) {
+    if (!(cause instanceof CliError)) throw cause
+    throw new CliError(cause.code, `${image} was not imported by this account, and ${cause.message}`, {
+      cause,
+      remedy:
+        'See what was imported: trustcast image list. To use what a site delivers: trustcast login https://…',
+    })
+  }
 }
 
 /** The workspace that would be delivered as this disk. */
