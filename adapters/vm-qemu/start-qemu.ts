@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
+import type { Stats } from 'node:fs'
 import { chown, copyFile, mkdir, open, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Duplex } from 'node:stream'
@@ -62,7 +63,8 @@ export async function startQemu(options: StartQemuOptions): Promise<QemuVm> {
   const uid = process.getuid?.() === 0 ? uids.first + randomInt(uids.count) : undefined
   if (uid !== undefined) await chown(dir, uid, uid)
   const networking = starting.use(await enterNetwork(config.network, { dir, uid, warn: options.warn }))
-  const accelerator = (await isKvmUsable()) ? 'kvm' : 'tcg'
+  const kvmGroups = await groupsForKvm(uid)
+  const accelerator = kvmGroups === undefined ? 'tcg' : 'kvm'
   const lockMemory = uid !== undefined && (await isSwapping())
   const words = qemuArguments(config, {
     accelerator,
@@ -73,7 +75,7 @@ export async function startQemu(options: StartQemuOptions): Promise<QemuVm> {
     lockMemory,
   })
   const child = launch(
-    [...(await wrapping(uid, networking, { accelerator, lockMemory })), program, ...words],
+    [...wrapping(uid, networking, { groups: kvmGroups ?? noGroups, lockMemory }), program, ...words],
     dir,
   )
   const [disk] = pipesOf(child)
@@ -82,6 +84,8 @@ export async function startQemu(options: StartQemuOptions): Promise<QemuVm> {
   options.serveDisk(disk)
   return await watch(child, { displaySocket: join(dir, displayName), accelerator }, starting.move(), signal)
 }
+
+const noGroups = '--clear-groups'
 
 function launch([command = '', ...args]: readonly string[], dir: string): ChildProcess {
   // Whatever QEMU makes is its own account's alone.
@@ -151,13 +155,12 @@ function pipesOf({ stdio: [, , , disk, channel] }: ChildProcess): readonly [Dupl
 }
 
 /** What stands before QEMU: its network, its account, and that it dies with this process. */
-async function wrapping(
+function wrapping(
   uid: number | undefined,
   { enter }: VmNetworking,
-  { accelerator, lockMemory }: { readonly accelerator: 'kvm' | 'tcg'; readonly lockMemory: boolean },
-): Promise<readonly string[]> {
+  { groups, lockMemory }: { readonly groups: string; readonly lockMemory: boolean },
+): readonly string[] {
   if (uid === undefined) return ['setpriv', '--pdeathsig', 'KILL', '--no-new-privs', '--']
-  const groups = accelerator === 'kvm' ? `--groups ${await kvmGroup()}` : '--clear-groups'
   const limits = `--core=0:0${lockMemory ? ' --memlock=unlimited:unlimited' : ''}`
   const account = `--reuid ${uid} --regid ${uid} ${groups} --inh-caps=-all --bounding-set=-all`
   const words = `prlimit ${limits} -- setpriv ${account} --no-new-privs --pdeathsig KILL --`
@@ -167,21 +170,30 @@ async function wrapping(
 /**
  * Some machines have the device and no processor behind it that could virtualize (`kvm-pvm`): guests that do not know of that start there, and
  * stand still before long.
+ *
+ * @param uid of the VM's own account; absent: it runs as this one
+ * @returns words for setpriv(1); undefined when KVM cannot be used
  */
-async function isKvmUsable(): Promise<boolean> {
-  const device = await open('/dev/kvm', 'r+').catch(() => undefined)
-  await device?.close()
-  return device !== undefined && canVirtualize(await readFile('/proc/cpuinfo', 'utf8'))
+async function groupsForKvm(uid: number | undefined): Promise<string | undefined> {
+  await using device = await open('/dev/kvm', 'r+').catch(() => undefined)
+  if (device === undefined || !canVirtualize(await readFile('/proc/cpuinfo', 'utf8'))) return undefined
+  return uid === undefined ? noGroups : groupsToOpen(await device.stat())
+}
+
+/**
+ * How an account without rights may open a device: everybody may, or its group. That must not be root's, to which files belong that are
+ * nobody else's.
+ *
+ * @returns words for setpriv(1); undefined when it may not
+ */
+export function groupsToOpen({ mode, gid }: Pick<Stats, 'mode' | 'gid'>): string | undefined {
+  if ((mode & 0o006) === 0o006) return noGroups
+  return (mode & 0o060) === 0o060 && gid !== 0 ? `--groups ${gid}` : undefined
 }
 
 /** Spec: proc_cpuinfo(5); `vmx` of Intel's processors, `svm` of AMD's. */
 export function canVirtualize(cpuinfo: string): boolean {
   return /^flags\s*:.*\s(?:vmx|svm)(?:\s|$)/m.test(cpuinfo)
-}
-
-async function kvmGroup(): Promise<string> {
-  await using device = await open('/dev/kvm', 'r+')
-  return String((await device.stat()).gid)
 }
 
 async function isSwapping(): Promise<boolean> {
