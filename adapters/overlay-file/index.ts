@@ -5,6 +5,5 @@ export {
   openDiscardedSlots,
   openKeptSlots,
 } from './open-slots.ts'
-export { OverlayFileError, type OverlayFileErrorCode } from './overlay-file-error.ts'
 export { isFull } from './overlay-folder.ts'
 export type { FillRandom } from './slot-cipher.ts'

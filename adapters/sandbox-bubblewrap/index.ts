@@ -1,3 +1,2 @@
 export { endSandboxesOn } from './end-left.ts'
 export { runInSandbox, type SandboxEnd, type SandboxRequest } from './run-in-sandbox.ts'
-export { SandboxError, type SandboxErrorCode } from './sandbox-error.ts'

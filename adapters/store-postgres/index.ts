@@ -48,7 +48,7 @@ export type {
 export * from './sessions.ts'
 export * from './settings.ts'
 export { type Db, databaseTime, type Hint, openStore, type Store, type StoreAddress } from './store.ts'
-export { isAway, StoreError, type StoreErrorCode } from './store-error.ts'
+export { isAway, type StoreErrorCode } from './store-error.ts'
 export * from './throttle.ts'
 export * from './tickets.ts'
 export {

@@ -1,12 +1,10 @@
 export { addTrace } from './add-trace.ts'
 export type { StoredChunk } from './build-index.ts'
-export { defaultChunkBytes, openChunk, sealChunk, storedDigest } from './chunk.ts'
+export { defaultChunkBytes, openChunk, sealChunk } from './chunk.ts'
 export { type ChunkChange, type ComparedImage, diffImages, type ImageDiff } from './diff-images.ts'
 export { type DiskCells, diskCells } from './disk-cells.ts'
-export { ArtifactError, type ArtifactErrorCode } from './errors.ts'
-export { ImageDevice } from './image-device.ts'
 export type { ImageIndex } from './image-index.ts'
-export { chunkKeysOf, type ImageKey, imageKeyBytes, keyIdOf, overlayKeyOf } from './image-key.ts'
+export { chunkKeysOf, type ImageKey, keyIdOf } from './image-key.ts'
 export {
   type ChunkSealer,
   type ImportedImage,
@@ -20,6 +18,6 @@ export {
 export type { Patience } from './in-turn.ts'
 export { readKnownChunks } from './known-chunks.ts'
 export { decodeManifest, encodeManifest, type ImageManifest, imageManifest } from './manifest.ts'
-export { type ImageCounts, type OpenedImage, type OpenImageOptions, openImage } from './open-image.ts'
+export type { ImageCounts, OpenedImage, OpenImageOptions } from './open-image.ts'
 export { type ClaimedImage, readClaimed } from './read-manifest.ts'
 export { noCache, type StoredCache } from './stored-cache.ts'

@@ -25,7 +25,6 @@ export {
   type Descriptor,
   decodeOciManifest,
   encodeOciManifest,
-  maximumLayers,
   type OciManifest,
 } from './oci-manifest.ts'
 export {
@@ -37,4 +36,4 @@ export {
   requireReference,
 } from './reference.ts'
 export { defaultRetries, pauseMs, type RetryOptions, retried, retriedStore } from './retried.ts'
-export { isConfidential, parseStoreAddress, requireConfidential, type StoreAddress } from './store-address.ts'
+export { parseStoreAddress, requireConfidential, type StoreAddress } from './store-address.ts'

@@ -6,7 +6,6 @@ export {
   type EvidenceSeen,
   evidencePeriodMs,
   evidenceSilenceMs,
-  maxClockSkewMs,
   seenWith,
 } from './accept-evidence.ts'
 export {
@@ -34,12 +33,10 @@ export {
   holdFaults,
   type Observation,
 } from './observation.ts'
-export { advanceRatchet, follow, type Ratchet, ratchetToken } from './ratchet.ts'
+export { follow, type Ratchet, ratchetToken } from './ratchet.ts'
 export {
   type EvidenceStatement,
   makeEvidence,
-  maxBeaconChars,
-  maxDetailChars,
   maxObservations,
   maxStatementChars,
   verifyEvidence,

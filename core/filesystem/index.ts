@@ -1,3 +1,2 @@
 export { compareFiles, type FileChange, type IsSame } from './compare-files.ts'
 export { type FileEntry, type Files, listFiles } from './ext4-files.ts'
-export { FileSystemError, type FileSystemErrorCode } from './file-system-error.ts'

@@ -1,5 +1,5 @@
 export { HandoffError, type HandoffErrorCode } from './handoff-error.ts'
-export { formatLaunchUrl, type LaunchUrl, launchScheme, parseLaunchUrl } from './launch-url.ts'
+export { formatLaunchUrl, type LaunchUrl, parseLaunchUrl } from './launch-url.ts'
 export {
   type Admitted,
   type ArrivedAtDevice,

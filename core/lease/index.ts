@@ -1,7 +1,6 @@
 export {
   isRenewalDue,
   type LeaseState,
-  leaseStates,
   leaseUntil,
   maxOpenLeases,
   openLeaseStates,

@@ -1,6 +1,5 @@
 export { MerkleError, type MerkleErrorCode } from './errors.ts'
 export {
-  digestBytes,
   entryOf,
   fanOut,
   levelsOf,

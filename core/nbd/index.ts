@@ -1,7 +1,6 @@
 export { Piece } from './byte-runs.ts'
 export { NBD_CMD, NBD_CMD_FLAG, NBD_ERROR, type NbdErrno } from './constants.ts'
 export { greeting, Handshake, type HandshakeNext } from './handshake/handshake.ts'
-export { NbdError, type NbdErrorCode } from './nbd-error.ts'
 export type { NbdExport } from './nbd-export.ts'
 export { appendExtents, type Descriptor } from './transmission/block-status.ts'
 export type { Refusal } from './transmission/refusal.ts'

@@ -1,4 +1,4 @@
-export { type CompiledPolicy, compilePolicy, maxPolicyBytes, type Policy } from './compile.ts'
+export { type CompiledPolicy, compilePolicy, type Policy } from './compile.ts'
 export {
   type Decision,
   type DecisionRequest,

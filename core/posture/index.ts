@@ -10,7 +10,6 @@ export { judgeDebugger, parseProcessStatus } from './linux/debuggers.ts'
 export {
   type BlockFacts,
   dataMounts,
-  isEncrypted,
   judgeDisks,
   type MountFacts,
   parseMountInfo,

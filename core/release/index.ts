@@ -2,7 +2,6 @@ export { type AcceptedRelease, acceptRelease, type Floors } from './accept.ts'
 export {
   type Direction,
   type ExpectedDirection,
-  maximumDirectionBytes,
   signDirection,
   type VerifiedDirection,
   verifyDirection,
@@ -15,7 +14,6 @@ export {
   isSignedBy,
   keyIdOf,
   keyLabel,
-  maximumKeyBytes,
   memorySigner,
   type ReleaseSigner,
   type TufKey,
@@ -28,11 +26,10 @@ export {
   type Metadata,
   type MetadataKind,
   maximumMetadataBytes,
-  maximumReleases,
   type Signature,
 } from './metadata.ts'
 export { metadataFileName, parseMetadataFileName } from './metadata-files.ts'
-export { checkImageName, checkVersion, isImageName, labelPattern, targetPath } from './names.ts'
+export { isImageName, labelPattern } from './names.ts'
 export {
   changedReleases,
   findRelease,
@@ -52,7 +49,6 @@ export {
 } from './propose-roles.ts'
 export { type OnlineKeys, type Proposals, publish, type Repository } from './publish.ts'
 export {
-  addSignature,
   attachSignature,
   familyRole,
   type KeyReference,
@@ -64,4 +60,4 @@ export {
   type Verified,
   verifyMetadata,
 } from './signatures.ts'
-export { type ChannelState, type DirectedEndpoint, directedVersion, type Wave, waveOf } from './waves.ts'
+export { type ChannelState, type DirectedEndpoint, directedVersion, type Wave } from './waves.ts'

@@ -17,9 +17,7 @@ export {
   nameOf,
   type PublicArea,
   requireAttestationKey,
-  requireEndorsementKey,
 } from './public-area.ts'
 export { type PcrValues, type VerifiedQuote, verifyQuote } from './quote.ts'
 export { requestHash } from './request-hash.ts'
-export { decodeSignature, type TpmSignature } from './signature.ts'
 export { TpmError, type TpmErrorCode } from './tpm-error.ts'

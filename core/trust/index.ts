@@ -19,7 +19,7 @@ export {
   remedyFor,
   unknownValue,
 } from './claims.ts'
-export { type BeaconSeen, beaconMaxAgeMs, findZone, type ZoneFinding } from './find-zone.ts'
+export { type BeaconSeen, findZone, type ZoneFinding } from './find-zone.ts'
 export {
   isKnownClaim,
   type KnownClaim,
@@ -34,11 +34,9 @@ export {
   claimSources,
   type DataPlace,
   type DeliveryMode,
-  dataPlaces,
   deliveryModes,
   type Obligations,
   type Overlay,
-  overlays,
   placeOf,
   type Right,
   rights,
@@ -48,11 +46,9 @@ export {
   clientAddress,
   compileZones,
   defaultZone,
-  maxNetworks,
   type Zone,
   type ZoneBeacon,
   type ZoneDefinition,
-  ZoneError,
   type ZoneErrorCode,
   type ZoneKind,
   type ZoneMap,
