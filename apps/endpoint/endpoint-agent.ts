@@ -16,6 +16,7 @@ import {
   type SiteConnection,
   steadyMs,
 } from '#apps/agent-client/index.ts'
+import type { EndpointCredentials } from '#apps/site-client/call.ts'
 import {
   type EndpointToSite,
   type SiteToEndpoint,
@@ -278,15 +279,6 @@ function directorOf({ directorKey }: AgentIdentity): KeyObject {
   throw new AgentError('AGENT_NOT_ENROLLED', 'this identity does not know the director of its site', {
     remedy: 'Enrol this machine again.',
   })
-}
-
-/** What a command line on an endpoint co-signs its person's requests with. */
-export interface EndpointCredentials {
-  readonly id: string
-  readonly siteId: string
-  readonly key: KeyObject
-  /** A quote of the TPM that it was enrolled with over 32 bytes; undefined when that cannot be had now. Absent without a TPM. */
-  readonly quoteOver?: (extraData: Uint8Array) => Promise<Attestation | undefined>
 }
 
 /**

@@ -1,10 +1,9 @@
-import { randomBytes } from 'node:crypto'
+import { type KeyObject, randomBytes } from 'node:crypto'
 import { request as httpRequest } from 'node:http'
 import { isIP } from 'node:net'
 import { connect, createSecureContext, getCACertificates, type SecureContext, type TLSSocket } from 'node:tls'
 import type { z } from 'zod'
 import { channelBinding, isUnknownAuthority, whyUnreachable } from '#adapters/pki-x509/index.ts'
-import type { EndpointCredentials } from '#apps/endpoint/endpoint-agent.ts'
 import { apiRefusal } from '#core/api/words.ts'
 import { CodedError, type CodedErrorOptions } from '#core/errors/coded-error.ts'
 import {
@@ -14,6 +13,7 @@ import {
   quotedProof,
 } from '#core/identity/endpoint-proof.ts'
 import { makeProof, type ProofKeyPair, proofHeader } from '#core/identity/proof.ts'
+import type { Attestation } from '#core/tpm/index.ts'
 
 /** A refusal of the site, with the site's own code. */
 export class ApiRefusal extends CodedError {
@@ -50,6 +50,15 @@ export interface SiteAddress {
   readonly url: string
   /** PEM of an authority to trust beside the machine's own. */
   readonly ca: string | undefined
+}
+
+/** What a command line on an endpoint co-signs its person's requests with. */
+export interface EndpointCredentials {
+  readonly id: string
+  readonly siteId: string
+  readonly key: KeyObject
+  /** A quote of the TPM that it was enrolled with over 32 bytes; undefined when that cannot be had now. Absent without a TPM. */
+  readonly quoteOver?: (extraData: Uint8Array) => Promise<Attestation | undefined>
 }
 
 export interface Credentials {

@@ -6,12 +6,11 @@ import { z } from 'zod'
 import { clientTls } from '#adapters/pki-x509/index.ts'
 import { postJson, readIdentity } from '#apps/agent-client/index.ts'
 import {
-  type EndpointCredentials,
   type OfferedKey,
   readEndpointCredentials,
   startEndpointAgent,
 } from '#apps/endpoint/endpoint-agent.ts'
-import type { Credentials } from '#apps/site-client/call.ts'
+import type { Credentials, EndpointCredentials } from '#apps/site-client/call.ts'
 import { endpointsAnswer } from '#core/api/lease.ts'
 import { decodeEntry } from '#core/audit/index.ts'
 import { endpointProofHeader, makeEndpointProof } from '#core/identity/endpoint-proof.ts'
