@@ -36,6 +36,12 @@ export async function serveControlSocket<Request>(
       return perform(request)
     })
   })
+  await listenAlone(server, path)
+  return server
+}
+
+/** Listens on a unix socket that only its owner can open. */
+export async function listenAlone(server: Server, path: string): Promise<void> {
   // The socket is made before `listen` returns: nobody else can open it even for a moment.
   const umask = process.umask(0o177)
   try {
@@ -44,7 +50,6 @@ export async function serveControlSocket<Request>(
     process.umask(umask)
   }
   await once(server, 'listening')
-  return server
 }
 
 /**

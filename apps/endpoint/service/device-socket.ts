@@ -1,10 +1,10 @@
-import { once } from 'node:events'
 import { chmod, chown, mkdir, rm } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
 import { HandoffError } from '#core/handoff/index.ts'
 import { findGroup } from '../accounts.ts'
+import { listenAlone } from '../control-socket.ts'
 import { type Asker, askerOfUnix } from './asker.ts'
 import { close } from './device-port.ts'
 import { answer, answerError, createPace, isAnswerEnough, readBody, serveRoute } from './device-routes.ts'
@@ -51,14 +51,7 @@ export async function openDeviceSocket(
     }
   }
   server.on('request', (request, response) => void handle(request, response))
-  // The socket is made before `listen` returns: nobody else can open it even for a moment.
-  const umask = process.umask(0o177)
-  try {
-    server.listen(path)
-  } finally {
-    process.umask(umask)
-  }
-  await once(server, 'listening')
+  await listenAlone(server, path)
   if (gid !== undefined) await chown(path, process.getuid?.() ?? 0, gid)
   await chmod(path, gid === undefined ? 0o666 : 0o660)
   return { [Symbol.asyncDispose]: () => close(server) }

@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream'
 import { constants, inflateSync } from 'node:zlib'
 import type { DisplayTerms } from '#core/agent/endpoint-messages.ts'
 import { createRfbFilter, type RfbFilter, type RfbOutput, type RfbRights } from '#core/rfb/index.ts'
+import { listenAlone } from '../control-socket.ts'
 
 export interface VmDisplayOptions {
   /** Where the VM itself listens: RFB without anything between. */
@@ -79,13 +80,7 @@ export class VmDisplay implements AsyncDisposable {
   async listen(path: string, owner?: { readonly uid: number; readonly gid: number }): Promise<void> {
     await this.#hangUp()
     const server = createServer((socket) => this.serve(socket))
-    const umask = process.umask(0o177)
-    const listening = new Promise<void>((resolve, reject) => {
-      server.once('error', reject)
-      server.listen(path, resolve)
-    })
-    process.umask(umask)
-    await listening
+    await listenAlone(server, path)
     if (owner !== undefined) await lchown(path, owner.uid, owner.gid)
     this.#server = server
     this.#path = path
