@@ -8,16 +8,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { createLoginKey } from '#apps/cli/login-file.ts'
-import {
-  encodeEntry,
-  encodeEntryBundle,
-  encodeHashTile,
-  encodeVerifierKey,
-  leafHash,
-  parseTilePath,
-  signCheckpoint,
-  treeHash,
-} from '#core/audit/index.ts'
+import { encodeEntry, encodeVerifierKey, leafHash, parseTilePath, signCheckpoint } from '#core/audit/index.ts'
+import { treeHash } from '#core/audit/merkle.ts'
+import { encodeEntryBundle, encodeHashTile } from '#core/audit/tiles.ts'
 import { makePki, type TestPki } from './blob-servers.rig.ts'
 
 /** Copying and verifying a log that is longer than the site lets one sign-in read without a pause. */
