@@ -396,6 +396,21 @@ test('who signs in in another tab is who this one is of, too', async () => {
   await first.context().close()
 })
 
+test('who signs out in another tab reads here that an open form was not saved', async () => {
+  const first = await visitors.visit()
+  await signInAt(first, 'ada')
+  await first.goto('/admin/people')
+  await first.getByRole('button', { name: 'Add a person' }).click()
+  await first.getByRole('dialog').getByLabel('Name', { exact: true }).fill('Greta Sand')
+  const second = await first.context().newPage()
+  await second.goto('/')
+  await second.getByRole('button', { name: 'Ada Moss' }).click()
+  await second.getByRole('button', { name: 'Sign out' }).click()
+  await first.waitForURL(/\/sign-in/)
+  await sees(first.getByRole('status'), 'The form that was open was not saved.')
+  await first.context().close()
+})
+
 test('an auditor sees it all and is offered no change', async () => {
   const olaf = await visitors.visit()
   await signInAt(olaf, 'olaf')

@@ -1,11 +1,12 @@
 import { type ReactElement, useEffect } from 'react'
 import type { Me } from '#core/api/person.ts'
-import { onOtherPerson, signInOver } from './account/web-session.ts'
+import { onOtherPerson, signInOver, signInOverForm } from './account/web-session.ts'
 import { api } from './api/api.ts'
 import { rightsLost, signedOut } from './api/client.ts'
 import { personContext } from './person-context.ts'
 import { mayEnter, type Route, routes } from './routes.tsx'
 import { Shell } from './shell/shell.tsx'
+import { holdsUnsavedForm } from './ui/dialog.tsx'
 import { matchPath } from './ui/match-path.ts'
 import { Empty, Problem, Waiting } from './ui/message.tsx'
 import { Link, navigate, usePathname } from './ui/router.tsx'
@@ -30,7 +31,8 @@ function useSignInWhenOver(): void {
   useEffect(() => {
     if (told === undefined || location.pathname === '/sign-in') return
     const here = location.pathname + location.search
-    const state = told.isOver ? signInOver : undefined
+    const ended = told.isOver ? signInOver : undefined
+    const state = holdsUnsavedForm() ? signInOverForm : ended
     navigate(here === '/' ? '/sign-in' : `/sign-in?next=${encodeURIComponent(here)}`, {
       replace: true,
       state,

@@ -7,12 +7,13 @@ import { Problem } from '../ui/message.tsx'
 import { navigate } from '../ui/router.tsx'
 import { useAction } from '../ui/use-action.ts'
 import { useResource } from '../ui/use-resource.ts'
-import { freshSignIn, signIn, signInOver } from './web-session.ts'
+import { freshSignIn, signIn, signInOver, signInOverForm } from './web-session.ts'
 
 export function SignInPage(): ReactElement {
   const site = useResource(api.site)
   const { busy, error, run } = useAction()
   const [isOver] = useState(() => history.state === signInOver)
+  const [isFormLost] = useState(() => history.state === signInOverForm)
   const needsSetup = site.data?.needsSetup === true
   useEffect(() => {
     if (needsSetup) navigate('/setup', { replace: true })
@@ -39,6 +40,12 @@ export function SignInPage(): ReactElement {
           <p role="status">
             Your sign-in has ended: after 30 minutes without use, after 12 hours, or because it was ended
             elsewhere. Sign in to go on where you were.
+          </p>
+        )}
+        {isFormLost && (
+          <p role="status">
+            Your sign-in has ended, or you signed out in another tab.{' '}
+            <strong>The form that was open was not saved.</strong>
           </p>
         )}
         <TextField

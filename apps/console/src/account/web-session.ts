@@ -9,6 +9,9 @@ export const freshSignIn = 'fresh-sign-in'
 /** What the sign-in page finds there when it was not asked for. */
 export const signInOver = 'sign-in-over'
 
+/** The same, when a form was open in which something had been typed. */
+export const signInOverForm = 'sign-in-over-form'
+
 /** Other tabs of this browser: they have one web session with this one. */
 const others = new BroadcastChannel('trustcast-sign-in')
 

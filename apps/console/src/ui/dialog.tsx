@@ -97,6 +97,14 @@ export function Dialog(props: {
   )
 }
 
+/** Tell of each open dialog whether its form was changed. */
+const openForms = new Set<() => boolean>()
+
+/** Whether something would be lost with the dialogs that are open. */
+export function holdsUnsavedForm(): boolean {
+  return [...openForms].some((isChanged) => isChanged())
+}
+
 /** Whether the form of a dialog holds anything else than when it was first touched. */
 function useChanges(
   dialog: RefObject<HTMLDialogElement | null>,
@@ -111,13 +119,18 @@ function useChanges(
     const form = formOf()
     return form !== undefined && form === began.current?.form && contentOf(form) !== began.current.content
   }
-  const askBefore = useEffectEvent((event: BeforeUnloadEvent): void => {
-    if (isChanged()) event.preventDefault()
-  })
+  const isChangedNow = useEffectEvent(isChanged)
   useEffect(() => {
-    const ask = (event: BeforeUnloadEvent): void => askBefore(event)
+    const tell = (): boolean => isChangedNow()
+    const ask = (event: BeforeUnloadEvent): void => {
+      if (tell()) event.preventDefault()
+    }
+    openForms.add(tell)
     window.addEventListener('beforeunload', ask)
-    return () => window.removeEventListener('beforeunload', ask)
+    return () => {
+      openForms.delete(tell)
+      window.removeEventListener('beforeunload', ask)
+    }
   }, [])
   return {
     touch() {
