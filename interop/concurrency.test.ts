@@ -532,11 +532,19 @@ test('what began while its workspace was deleted ends, too', async () => {
 })
 
 test('a demo account that was deleted does not come back with its well-known password at the next start', async () => {
-  const { one, two } = nodes
+  await using empty = await openNodes()
+  const { one, two } = empty
   await addDemoContent(one)
   const ada = (await personByLogin(one.store.db, 'ada'))!
   await removePerson(one, ada.id, 'keep', { type: 'admin', id: await addPerson(one, ['admins']) })
   await addDemoContent(two)
+  expect(await personByLogin(one.store.db, 'ada')).toBeUndefined()
+})
+
+test('a site of people at work that is started as a demo gets no admin whose password everybody knows', async () => {
+  const { one } = nodes
+  await addPerson(one, ['admins'])
+  await addDemoContent(one)
   expect(await personByLogin(one.store.db, 'ada')).toBeUndefined()
 })
 

@@ -39,6 +39,11 @@ export async function countPeople(db: Queries, filter: Pick<Page, 'search'>): Pr
   return Number(all)
 }
 
+/** Whether there is or was anybody, also if they were deleted. */
+export async function hadPeople(db: Queries): Promise<boolean> {
+  return (await db.selectFrom('people').select('id').limit(1).executeTakeFirst()) !== undefined
+}
+
 /** Groups that people are in, by name. */
 export async function groupsInUse(db: Queries): Promise<readonly string[]> {
   const { rows } = await sql<{ name: string }>`

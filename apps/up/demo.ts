@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { insertPerson, peopleNamed } from '#adapters/store-postgres/index.ts'
+import { hadPeople, insertPerson } from '#adapters/store-postgres/index.ts'
 import { changeZones, defineWorkspace } from '#apps/site/people/administering.ts'
 import type { Site } from '#apps/site/site.ts'
 import type { WorkspaceDefinition, ZoneDefinition } from '#core/api/admin.ts'
@@ -100,12 +100,13 @@ export const demoWorkspaces: readonly WorkspaceDefinition[] = [
   },
 ]
 
-/** Puts in what is missing; what an admin changed or deleted since stays so. */
+/**
+ * Only into a site that never had anybody: a site of people at work gets no admin whose password everybody knows, and keeps its zones;
+ * what an admin changed or deleted since stays so.
+ */
 export async function addDemoContent(site: Site): Promise<void> {
   const actor: AuditActor = { type: 'system', id: 'demo' }
-  // Whoever was deleted does not come back with a password that everybody knows.
-  const known = await peopleNamed(site.store.db, demoAccounts[0]?.login ?? '')
-  if (known.length > 0) return
+  if (await hadPeople(site.store.db)) return
   const hashed = await Promise.all(
     demoAccounts.map(async (account) => ({ ...account, hash: await site.hasher.hash(account.password) })),
   )
