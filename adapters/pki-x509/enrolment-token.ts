@@ -58,13 +58,10 @@ export function verifyPinnedRoot(pem: string, expected: Uint8Array): string {
   const found = rootHash(pem)
   if (expected.length === found.length && timingSafeEqual(found, expected))
     return readCertificate(pem).toString()
-  throw new PkiError(
-    'PKI_PIN_MISMATCH',
-    'the site answered with another root certificate than the token names',
-    {
-      remedy: 'Somebody may be in between. Check the address of the site, then make a new token.',
-    },
-  )
+  throw new PkiError('PKI_PIN_MISMATCH', 'the site answered with another root certificate than was named', {
+    remedy:
+      'Somebody may be in between. Check the address of the site, and the token or fingerprint with an admin.',
+  })
 }
 
 const pattern = /^tc1\.(host|gateway|endpoint)\.([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{43})$/

@@ -71,7 +71,7 @@ async function waitForApproval(url: string, words: Parsed, out: Output): Promise
   const dir = words.text('state') ?? agentStateDir('endpoint')
   const name = words.text('name') ?? ownName()
   const waiting = await requestApproval({ url, rootHash, name, dir }, out.signal)
-  const text = `Tell an admin this code: ${waiting.code}\nThey let this machine in under Endpoints, until ${new Date(waiting.expiresAt).toLocaleTimeString()}. Waiting …`
+  const text = `Tell an admin this code: ${waiting.code}\nThey let this machine in under Endpoints, until ${waiting.expiresAt}. Waiting …`
   // With --json nothing else is said; whoever waits must still see the code.
   if (out.json) process.stderr.write(`${text}\n`)
   else out.say(text)
