@@ -129,6 +129,30 @@ test('an import that was killed goes on, over a line that is torn, and anew when
   expect(anew.stdout).toContain(' 0 of them known\n')
 })
 
+test('two imports of one name at once: the second is refused, and the name stays with the first', async () => {
+  await writeNoise(at('disk.raw'), 64)
+  const { child, gone } = await importBegun('state', at('disk.raw'))
+  await writeNoise(at('other.raw'), 16)
+  child.kill('SIGSTOP')
+  await expect(image('state', 'import', at('other.raw'), 'disk:1')).rejects.toMatchObject({
+    stderr: expect.stringMatching(/^IMAGE_IMPORT_RUNNING: disk:1 /),
+  })
+  child.kill('SIGCONT')
+  await gone
+  expect(child.exitCode).toBe(0)
+  await image('state', 'export', 'disk:1', at('copy.raw'))
+  await run('cmp', [at('copy.raw'), at('disk.raw')])
+})
+
+test('images are listed though the key of one family is damaged', async () => {
+  await writeNoise(at('disk.raw'), 16)
+  for (const name of ['disk', 'other']) await image('state', 'import', at('disk.raw'), `${name}:1`)
+  await writeFile(at('state', 'keys/disk.json'), 'damaged')
+  const { stdout } = await image('state', 'list')
+  expect(stdout).toMatch(/^disk:1 .* key unreadable$/m)
+  expect(stdout).toMatch(/^other:1 .* yes$/m)
+})
+
 test('a disk that is written to while it is imported becomes no image', async () => {
   await writeNoise(at('disk.raw'), 64)
   const { child } = await importBegun('state', at('disk.raw'))

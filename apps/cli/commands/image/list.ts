@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs'
+import { ImagesError } from '#apps/images/image-error.ts'
 import { madeHere } from '#apps/images/key-ring.ts'
 import { openReader, type StoreOptions } from '#apps/images/open-store.ts'
 import { readClaimed } from '#core/artifact/index.ts'
-import { type BlobReader, formatReference, type ImageReference } from '#core/blobs/index.ts'
+import { type BlobDigest, type BlobReader, formatReference, type ImageReference } from '#core/blobs/index.ts'
 import { type Command, parse, table } from '../../command.ts'
 import { ownStore, sizeText, storeAddress, storeOptions, storeSynopsis, storeWords } from './store-options.ts'
 
@@ -23,11 +24,15 @@ export const listCommand: Command = {
           image,
           sizeBytes === undefined ? 'no image of ours' : sizeText(sizeBytes),
           bytesTotal === undefined ? '' : sizeText(bytesTotal),
-          isMadeHere ? 'yes' : 'no',
+          isMadeHere === undefined ? 'key unreadable' : yesOrNo(isMadeHere),
         ]),
       )
     })
   },
+}
+
+function yesOrNo(is: boolean): string {
+  return is ? 'yes' : 'no'
 }
 
 async function rowsOf(address: string, options: StoreOptions, signal: AbortSignal) {
@@ -43,6 +48,16 @@ async function rowOf(store: BlobReader, reference: ImageReference, signal: Abort
     sizeBytes: claimed?.manifest.sizeBytes,
     bytesTotal: claimed?.oci.layers.reduce((sum, { size }) => sum + size, 0),
     manifest: claimed?.oci.config.digest,
-    isMadeHere: claimed !== undefined && (await madeHere(reference)) === claimed.oci.config.digest,
+    isMadeHere: claimed !== undefined && (await isMade(reference, claimed.oci.config.digest)),
+  }
+}
+
+/** @returns undefined when the account's file of the family is damaged: whoever needs it is told more then */
+async function isMade(reference: ImageReference, manifest: BlobDigest): Promise<boolean | undefined> {
+  try {
+    return (await madeHere(reference)) === manifest
+  } catch (error) {
+    if (error instanceof ImagesError && error.code === 'IMAGE_KEY_UNREADABLE') return undefined
+    throw error
   }
 }
