@@ -27,6 +27,7 @@ import { isBraking, judgeBrake } from '#apps/site/evidence/brake.ts'
 import { isReturning, readEvidence } from '#apps/site/evidence/evidence.ts'
 import { createEvidenceDesk } from '#apps/site/evidence/evidence-desk.ts'
 import { judgeClock } from '#apps/site/evidence/node-clock.ts'
+import { furnish } from '#apps/site/first-start.ts'
 import { decideAgain } from '#apps/site/launches/decide-again.ts'
 import { finishSession, watchSessions } from '#apps/site/launches/live-sessions.ts'
 import { activatePolicy, changePerson } from '#apps/site/people/administering.ts'
@@ -482,6 +483,13 @@ test('a deletion whose node has died is finished by the others, each part once; 
   expect(ended).toHaveLength(2)
   for (const { actor, data } of ended)
     expect({ actor, data }).toMatchObject({ actor: admin, data: { code: 'SESSION_PERSON_DELETED' } })
+})
+
+test('nodes of a new site that start together furnish it once', async () => {
+  await using fresh = await openNodes()
+  await Promise.all([fresh.one, fresh.two].map(furnish))
+  for (const kind of ['policy-activated', 'admin-change'] as const)
+    expect(await fresh.entries(kind)).toHaveLength(1)
 })
 
 test('what a device is to discard is asked for once, in the log before the device hears of it, and noted once', async () => {
