@@ -29,6 +29,10 @@ export async function agentById(db: Db, id: string): Promise<AgentRow | undefine
   return db.selectFrom('agents').selectAll().where('id', '=', id).executeTakeFirst()
 }
 
+export async function agentsByIds(db: Db, ids: readonly string[]): Promise<readonly AgentRow[]> {
+  return db.selectFrom('agents').selectAll().where(sql<boolean>`id = any(${ids}::uuid[])`).execute()
+}
+
 export async function listAgents(db: Db, kind: AgentRow['kind']): Promise<readonly AgentRow[]> {
   return db.selectFrom('agents').selectAll().where('kind', '=', kind).orderBy('name').execute()
 }

@@ -41,6 +41,23 @@ export async function statementsOf(
     .execute()
 }
 
+/** The same of several endpoints: of each of which anything is said, by its id. */
+export async function statementsOfAll(
+  db: Db,
+  now: Date,
+  endpointIds: readonly string[],
+): Promise<ReadonlyMap<string, readonly EndpointStatementRow[]>> {
+  const rows = await db
+    .selectFrom('endpoint_statements')
+    .selectAll()
+    .where('expires_at', '>', now)
+    .where(sql<boolean>`endpoint_id = any(${endpointIds}::uuid[])`)
+    .orderBy('system')
+    .orderBy('claim')
+    .execute()
+  return Map.groupBy(rows, (row) => row.endpoint_id)
+}
+
 /** Each replaces what its system said of the same claim before. Rows are locked in one order. */
 export async function putStatements(db: Db, rows: readonly EndpointStatementRow[]): Promise<void> {
   await db.transaction().execute(async (tx) => {

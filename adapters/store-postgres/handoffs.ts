@@ -1,4 +1,4 @@
-import type { Transaction } from 'kysely'
+import { sql, type Transaction } from 'kysely'
 import type { Database, HandoffRow } from './schema.ts'
 import type { Db } from './store.ts'
 
@@ -98,4 +98,17 @@ export async function browserEndpoint(db: Db, webSessionId: string): Promise<str
     .where('web_session_id', '=', webSessionId)
     .executeTakeFirst()
   return row?.endpoint_id
+}
+
+/** The same of several web sessions: of each whose browser has met one, by its id. */
+export async function browserEndpoints(
+  db: Db,
+  webSessionIds: readonly string[],
+): Promise<ReadonlyMap<string, string>> {
+  const rows = await db
+    .selectFrom('browser_endpoints')
+    .select(['web_session_id', 'endpoint_id'])
+    .where(sql<boolean>`web_session_id = any(${webSessionIds}::uuid[])`)
+    .execute()
+  return new Map(rows.map((row) => [row.web_session_id, row.endpoint_id]))
 }

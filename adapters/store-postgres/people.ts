@@ -13,6 +13,10 @@ export async function personById(db: Queries, id: string): Promise<PersonRow | u
   return people(db).selectAll().where('id', '=', id).executeTakeFirst()
 }
 
+export async function peopleByIds(db: Queries, ids: readonly string[]): Promise<readonly PersonRow[]> {
+  return people(db).selectAll().where(sql<boolean>`id = any(${ids}::uuid[])`).execute()
+}
+
 /** Who was not deleted. */
 function people(db: Queries) {
   return db.selectFrom('people').where('deleted_at', 'is', null)

@@ -212,6 +212,25 @@ export function sessionsContract(store: StoreUnderTest): void {
       expect(others).toHaveLength(19)
     })
 
+    test('what needs no work is asked once for all, and done without any', async () => {
+      await requestRedecisions(db, 'sweep', new Date())
+      const [busy, ...others] = sessions.map(({ id }) => id)
+      const asked: (readonly string[])[] = []
+      const worked: string[] = []
+      const count = await workRedecisions(
+        db,
+        async (id) => void worked.push(id),
+        async (ids) => {
+          asked.push(ids)
+          return new Set(others)
+        },
+      )
+      expect(count).toBe(20)
+      expect(asked.map((ids) => ids.toSorted())).toEqual([idsOf(sessions)])
+      expect(worked).toEqual([busy])
+      expect(await workAll(db)).toEqual([])
+    })
+
     test('one that fails is left and the rest are done', async () => {
       await requestRedecisions(db, 'policy', new Date())
       const bad = sessions[5]!.id

@@ -81,6 +81,10 @@ export async function sessionById(db: Queries, id: string): Promise<SessionDetai
   return details(db).where('s.id', '=', id).executeTakeFirst()
 }
 
+export async function sessionsByIds(db: Queries, ids: readonly string[]): Promise<readonly SessionDetail[]> {
+  return details(db).where(sql<boolean>`s.id = any(${ids}::uuid[])`).execute()
+}
+
 export async function liveSessions(
   db: Queries,
   filter: {
@@ -286,16 +290,21 @@ export async function requestRedecisions(
     .execute()
 }
 
+/** Of those that were taken together so many are worked at a time: each needs a connection, and others need some, too. */
+const workedAtOnce = 4
+
 /**
  * Takes requested re-decisions, those of a sweep last, works them, and only then removes them: a node that dies leaves them to another,
  * and so does work that fails. A request for a session that is being worked waits until that is over, then stands anew.
  *
+ * @param findSettled asked once for all that were taken: those on which no work is needed
  * @returns how many were worked
  * @throws the first failure of `work`, after the others were worked
  */
 export async function workRedecisions(
   db: Db,
   work: (sessionId: string, cause: Database['redecisions']['cause']) => Promise<void>,
+  findSettled: (sessionIds: readonly string[]) => Promise<ReadonlySet<string>> = async () => new Set(),
 ): Promise<number> {
   const { worked, failures } = await db.transaction().execute(async (tx) => {
     const rows = await tx
@@ -307,14 +316,20 @@ export async function workRedecisions(
       .forUpdate()
       .skipLocked()
       .execute()
-    const worked: string[] = []
+    const settled = rows.length === 0 ? new Set() : await findSettled(rows.map((row) => row.session_id))
+    const left = rows.filter((row) => !settled.has(row.session_id))
+    const worked = rows.map((row) => row.session_id).filter((id) => settled.has(id))
     const failures: unknown[] = []
-    for (const row of rows) {
-      await work(row.session_id, row.cause).then(
-        () => worked.push(row.session_id),
-        (error: unknown) => failures.push(error),
-      )
+    const workOn = async (): Promise<void> => {
+      for (let row = left.shift(); row !== undefined; row = left.shift()) {
+        const { session_id: id, cause } = row
+        await work(id, cause).then(
+          () => worked.push(id),
+          (error: unknown) => failures.push(error),
+        )
+      }
     }
+    await Promise.all(Array.from({ length: workedAtOnce }, workOn))
     if (worked.length > 0) await tx.deleteFrom('redecisions').where('session_id', 'in', worked).execute()
     return { worked, failures }
   })

@@ -75,6 +75,10 @@ export async function webSessionById(db: Db, id: string): Promise<WebSessionRow 
   return db.selectFrom('web_sessions').selectAll().where('id', '=', id).executeTakeFirst()
 }
 
+export async function webSessionsByIds(db: Db, ids: readonly string[]): Promise<readonly WebSessionRow[]> {
+  return db.selectFrom('web_sessions').selectAll().where(sql<boolean>`id = any(${ids}::uuid[])`).execute()
+}
+
 /** Notes that it was seen; it never ends sooner by that, since others may have prolonged it meanwhile. */
 export async function touchWebSession(
   db: Db,

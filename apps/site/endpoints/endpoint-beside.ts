@@ -1,6 +1,6 @@
 import { type AgentRow, agentById, browserEndpoint } from '#adapters/store-postgres/index.ts'
 import { type Claim, isClaimName, rankOf, unknownValue } from '#core/trust/index.ts'
-import { readEvidence } from '../evidence/evidence.ts'
+import { type EndpointEvidence, readEvidence } from '../evidence/evidence.ts'
 import type { Site } from '../site.ts'
 
 const ofTheWay: ReadonlySet<string> = new Set(['network.interception', 'network.integrity'])
@@ -27,7 +27,11 @@ export async function badWayBeside(
 ): Promise<readonly Claim[]> {
   const endpoint = await endpointBeside(site, webSessionId)
   if (endpoint === undefined) return []
-  const { claims } = await readEvidence(site, endpoint.id, options)
+  return badWayIn(await readEvidence(site, endpoint.id, options))
+}
+
+/** What of the evidence of an endpoint holds for a browser on it, too: nothing that is good. */
+export function badWayIn({ claims }: EndpointEvidence): readonly Claim[] {
   return claims.filter(
     ({ name, value }) =>
       isClaimName(name) && ofTheWay.has(name) && rankOf(name, value) < rankOf(name, unknownValue),

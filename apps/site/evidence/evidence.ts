@@ -3,8 +3,10 @@ import {
   type EndpointEvidenceRow,
   type EndpointStatementRow,
   evidenceOf,
+  evidenceOfAll,
   type NewEvidence,
   statementsOf,
+  statementsOfAll,
   writeEvidence,
 } from '#adapters/store-postgres/index.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
@@ -46,20 +48,50 @@ export interface EndpointEvidence {
   readonly beacon?: BeaconSeen
 }
 
-/**
- * @param asBefore while a brake holds: running work is decided by what its endpoint said before it fell
- * @param isRunning for work that runs: its endpoint is not silent while it may wait to be heard again
- */
+/** What is decided with it. */
+export interface EvidenceUse {
+  /** While a brake holds: running work is decided by what its endpoint said before it fell. */
+  readonly asBefore?: boolean
+  /** For work that runs: its endpoint is not silent while it may wait to be heard again. */
+  readonly isRunning?: boolean
+}
+
 export async function readEvidence(
   site: Site,
   endpointId: string,
-  { asBefore = false, isRunning = false } = {},
+  use: EvidenceUse = {},
 ): Promise<EndpointEvidence> {
-  const now = site.now()
+  const { db } = site.store
   const [row, statements] = await Promise.all([
-    evidenceOf(site.store.db, endpointId),
-    statementsOf(site.store.db, new Date(now), endpointId),
+    evidenceOf(db, endpointId),
+    statementsOf(db, new Date(site.now()), endpointId),
   ])
+  return evidenceNow(site, row, statements, use)
+}
+
+/** The same of several endpoints, by their ids. */
+export async function readEvidenceOfAll(
+  site: Site,
+  endpointIds: readonly string[],
+  use: EvidenceUse = {},
+): Promise<ReadonlyMap<string, EndpointEvidence>> {
+  const { db } = site.store
+  const [rows, statements] = await Promise.all([
+    evidenceOfAll(db, endpointIds),
+    statementsOfAll(db, new Date(site.now()), endpointIds),
+  ])
+  return new Map(
+    endpointIds.map((id) => [id, evidenceNow(site, rows.get(id), statements.get(id) ?? [], use)]),
+  )
+}
+
+function evidenceNow(
+  site: Site,
+  row: EndpointEvidenceRow | undefined,
+  statements: readonly EndpointStatementRow[],
+  { asBefore = false, isRunning = false }: EvidenceUse,
+): EndpointEvidence {
+  const now = site.now()
   const isWaiting = isRunning && isReturning(site) && row?.silent === false && row.last_at !== null
   return evidenceAt(isWaiting ? { ...row, last_at: new Date(now) } : row, statements, now, { asBefore })
 }

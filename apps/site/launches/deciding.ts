@@ -56,18 +56,41 @@ export interface Circumstances {
 export async function contextOf(
   site: Site,
   rules: Rules,
-  { person, signedInAt, address, endpoint, webSessionId, evidence, deviceKey, interception }: Circumstances,
+  circumstances: Circumstances,
   { isRunning = false } = {},
 ): Promise<TrustContext> {
-  const now = site.now()
-  // A browser proves nothing about the machine that it runs on; an endpoint proves which of ours it is.
-  const managed = endpoint !== undefined && endpoint.revoked_at === null ? endpoint : undefined
-  const management = managed === undefined ? 'unmanaged' : 'managed'
+  const { endpoint, webSessionId } = circumstances
   const asBefore = isRunning && (await isBraking(site))
-  const known =
-    managed === undefined ? noEvidence : await readEvidence(site, managed.id, { asBefore, isRunning })
+  const known = isManaged(endpoint)
+    ? await readEvidence(site, endpoint.id, { asBefore, isRunning })
+    : undefined
   const isBrowser = endpoint === undefined && webSessionId !== undefined
   const beside = isBrowser ? await badWayBeside(site, webSessionId, { asBefore }) : []
+  return contextWith(site, rules, circumstances, { known, beside })
+}
+
+/** An endpoint that was enrolled and not revoked. */
+export function isManaged(endpoint: AgentRow | undefined): endpoint is AgentRow {
+  return endpoint !== undefined && endpoint.revoked_at === null
+}
+
+/**
+ * The same where what the database knows was read before.
+ *
+ * @param read `known`: of the endpoint if it is managed; `beside`: see `badWayBeside`
+ */
+export function contextWith(
+  site: Site,
+  rules: Rules,
+  { person, signedInAt, address, endpoint, evidence, deviceKey, interception }: Circumstances,
+  {
+    known = noEvidence,
+    beside,
+  }: { readonly known: EndpointEvidence | undefined; readonly beside: readonly Claim[] },
+): TrustContext {
+  const now = site.now()
+  // A browser proves nothing about the machine that it runs on; an endpoint proves which of ours it is.
+  const management = isManaged(endpoint) ? 'managed' : 'unmanaged'
   const seen: readonly Claim[] = [
     { name: 'endpoint.management', value: management, source: 'server', observedAt: now },
     { name: 'person.signIn', value: 'password', source: 'server', observedAt: signedInAt },

@@ -18,7 +18,7 @@ import {
   webSessionById,
   workRedecisions,
 } from '#adapters/store-postgres/index.ts'
-import type { DecisionView, Restriction, Unlock } from '#core/api/words.ts'
+import type { DecisionView, Unlock } from '#core/api/words.ts'
 import type { AuditActor } from '#core/audit/leaf.ts'
 import { type DeliveryMode, placeOf, type TrustContext } from '#core/trust/index.ts'
 import {
@@ -34,6 +34,7 @@ import type { Site } from '../site.ts'
 import { decideAgain } from './decide-again.ts'
 import { contextOf, decideWorkspace, readAvailability, recordDecision } from './deciding.ts'
 import { type Rules, readRules } from './rules.ts'
+import { circumstancesOf, decideInMode, findUnchanged, isSame } from './unchanged.ts'
 
 /** What happens to sessions while they run: decided again, changed in place, ended. */
 
@@ -60,7 +61,11 @@ export async function watchSessions(site: Site, signal: AbortSignal): Promise<vo
     let worked = 0
     try {
       // Not all at once: a sweep of very many takes minutes, and what is over ends in between.
-      worked = await workRedecisions(site.store.db, (id, cause) => redecide(site, id, cause))
+      worked = await workRedecisions(
+        site.store.db,
+        (id, cause) => redecide(site, id, cause),
+        (ids) => findUnchanged(site, ids),
+      )
       await endDueSessions(site)
       await endDueLeases(site)
       // Claims grow old without anybody telling: look at everything once a minute.
@@ -166,26 +171,13 @@ async function redecide(site: Site, sessionId: string, cause: DecisionCause): Pr
   if (webSession === undefined && session.endpoint_id !== null)
     return loseTrust(site, session, { reason: 'Your sign-in has ended', remedy: 'Sign in and launch again.' })
   if (webSession === undefined) return session.connected ? tellOf(site, session) : undefined
-  const circumstances = {
-    person,
-    signedInAt: webSession.created_at.getTime(),
-    address: webSession.address,
-    endpoint,
-    webSessionId: webSession.id,
-    evidence: session.evidence,
-  }
+  const circumstances = circumstancesOf(session, { person, webSession, endpoint })
   const context = await contextOf(site, rules, circumstances, { isRunning: true })
-  const decision = decideWorkspace(
-    rules,
-    context,
-    { ...session.workspace, modes: [session.mode] },
-    () => undefined,
-  )
+  const decision = decideInMode(rules, context, session)
   const { outcome } = decision
   // Somebody who was told why has begun anew meanwhile: the old one ends as it was going to.
   if (session.state === 'ending' && outcome !== undefined && (await hasSuccessor(site, session))) return
-  const same = outcome !== undefined && session.state !== 'ending' && isSame(session, outcome)
-  if (same) return
+  if (isSame(session, outcome)) return
   const recorded = await recordDecision(site, {
     person,
     workspaceId: session.workspace_id,
@@ -235,23 +227,6 @@ async function hasSuccessor(
 ): Promise<boolean> {
   const live = await liveSessions(site.store.db, { personId, workspaceId })
   return live.some(({ state }) => state !== 'ending')
-}
-
-interface Terms {
-  readonly rights: readonly string[]
-  readonly restrictions: readonly Restriction[]
-  readonly obligations: object
-}
-
-/** True when the viewer would notice nothing. */
-function isSame(a: Terms, b: Terms): boolean {
-  const terms = ({ rights, restrictions, obligations }: Terms): string =>
-    JSON.stringify([
-      rights.toSorted(),
-      restrictions.map(({ right, reason }) => `${right} ${reason}`).toSorted(),
-      Object.entries(obligations).toSorted(([a], [b]) => (a < b ? -1 : 1)),
-    ])
-  return terms(a) === terms(b)
 }
 
 /** The mode in which a launch would now be delivered from the data centre, so that work can go on there. */
