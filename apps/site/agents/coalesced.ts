@@ -18,19 +18,19 @@ export function coalesced(
   failed: (error: unknown) => void,
   retryMs = 1_000,
 ): Coalesced {
-  let isStopped = false
+  const stopped = new AbortController()
   let isRunning = false
   let isAsked = false
   const run = async (): Promise<void> => {
     isRunning = true
-    while (isAsked && !isStopped) {
+    while (isAsked && !stopped.signal.aborted) {
       isAsked = false
       try {
         await work()
       } catch (error) {
         isAsked = true
         failed(error)
-        await sleep(retryMs, undefined, { ref: false })
+        await sleep(retryMs, undefined, { signal: stopped.signal }).catch(() => undefined)
       }
     }
     isRunning = false
@@ -40,8 +40,6 @@ export function coalesced(
       isAsked = true
       if (!isRunning) void run()
     },
-    stop: () => {
-      isStopped = true
-    },
+    stop: () => stopped.abort(),
   }
 }
