@@ -13,6 +13,7 @@ import {
   noteSuccession,
   onlineAgents,
   openStore,
+  personByLogin,
   type Store,
   type StoreAddress,
 } from '#adapters/store-postgres/index.ts'
@@ -308,10 +309,13 @@ function partFailed(part: string, state: string): UpError {
 }
 
 async function describeReady({ demo }: UpOptions, config: SiteConfig, site: Site): Promise<Ready> {
+  const { db } = site.store
+  // A site that had people of its own has none of these: whose names are told must not frighten its admins.
+  const isDemo = demo && (await personByLogin(db, demoAccounts[0]?.login ?? '')) !== undefined
   return {
     url: config.url,
     setup: await setupLink(site),
-    accounts: demo ? demoAccounts.map(({ login, password, about }) => ({ login, password, about })) : [],
+    accounts: isDemo ? demoAccounts.map(({ login, password, about }) => ({ login, password, about })) : [],
     fingerprint: createHash('sha256').update(new X509Certificate(site.authority.rootPem).raw).digest('hex'),
   }
 }
