@@ -48,6 +48,7 @@ import { up as addHistory } from '#adapters/store-postgres/migrations/0014-histo
 import { up as deletion } from '#adapters/store-postgres/migrations/0015-deletion.ts'
 import { up as overlayScope } from '#adapters/store-postgres/migrations/0016-overlay-scope.ts'
 import { up as discards } from '#adapters/store-postgres/migrations/0017-discards.ts'
+import { up as succession } from '#adapters/store-postgres/migrations/0018-succession.ts'
 
 const before = [
   site,
@@ -97,7 +98,7 @@ beforeAll(async () => {
     for (const statement of made) await sql.raw(statement).execute(one)
   })
   await addHistory(db as unknown as Kysely<unknown>)
-  for (const up of [deletion, overlayScope, discards]) await up(db as unknown as Kysely<unknown>)
+  for (const up of [deletion, overlayScope, discards, succession]) await up(db as unknown as Kysely<unknown>)
   await sql`analyze`.execute(db)
   ;({ id: endpoint } = await db
     .selectFrom('agents')
