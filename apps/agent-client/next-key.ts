@@ -1,5 +1,5 @@
 import { createPrivateKey } from 'node:crypto'
-import { readFile, rm } from 'node:fs/promises'
+import { mkdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createIdentityKey, type IdentityKey, requestFor } from '#adapters/pki-x509/index.ts'
 import { SealedKeyError } from '#core/identity/sealed-key.ts'
@@ -19,6 +19,7 @@ import { makeFile } from './make-file.ts'
  */
 export async function nextKey(dir: string, identity: AgentIdentity): Promise<IdentityKey> {
   const { privateKeyPem } = await createIdentityKey()
+  await mkdir(dir, { recursive: true, mode: 0o700 })
   await makeFile(pathIn(dir), await sealOnHost(privateKeyPem, purposeOf(identity)))
   const waiting = await waitingKey(dir, identity)
   if (waiting !== undefined) return requestFor(createPrivateKey(waiting))
