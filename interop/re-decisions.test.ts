@@ -1,12 +1,7 @@
-import { randomUUID } from 'node:crypto'
 import type { KyselyPlugin } from 'kysely'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import {
-  insertAgent,
-  noteBrowserEndpoint,
-  sessionById,
-  updatePerson,
-} from '#adapters/store-postgres/index.ts'
+import { noteBrowserEndpoint, sessionById, updatePerson } from '#adapters/store-postgres/index.ts'
+import { addEndpoint } from '#adapters/store-postgres/store-under-test.rig.ts'
 import { noteInterception } from '#apps/site/evidence/evidence.ts'
 import { decideAgain } from '#apps/site/launches/decide-again.ts'
 import { watchSessions } from '#apps/site/launches/live-sessions.ts'
@@ -65,13 +60,13 @@ test('whoever has lost trust is found among all the others, by person, endpoint 
   const [out, at, beside, revoked, ...others] = sessions
   const { person_id } = (await sessionById(db, out!))!
   await updatePerson(db, person_id, { groups: ['out'] })
-  const endpoint = await addEndpoint()
+  const endpoint = await addEndpoint(site.store.db)
   await db.updateTable('sessions').set({ from_endpoint_id: endpoint }).where('id', '=', at!).execute()
   const { web_session_id } = (await sessionById(db, beside!))!
   await noteBrowserEndpoint(db, web_session_id!, endpoint, new Date())
   await noteInterception(site, endpoint, 'detected')
   // Nobody vouches for a machine that was let go: what it has shown says nothing of whoever is at it.
-  const gone = await addEndpoint()
+  const gone = await addEndpoint(site.store.db)
   await noteInterception(site, gone, 'detected')
   await db.updateTable('agents').set({ revoked_at: new Date() }).where('id', '=', gone).execute()
   await db.updateTable('sessions').set({ from_endpoint_id: gone }).where('id', '=', revoked!).execute()
@@ -81,20 +76,6 @@ test('whoever has lost trust is found among all the others, by person, endpoint 
   expect(await Promise.all([out!, at!, beside!].map(stateOf))).toEqual(['ending', 'ending', 'ending'])
   expect(new Set(await Promise.all([revoked!, ...others].map(stateOf)))).toEqual(new Set(['ready']))
 }, 180_000)
-
-async function addEndpoint(): Promise<string> {
-  const id = randomUUID()
-  const certificate_expires_at = new Date(Date.now() + 3_600_000)
-  await insertAgent(site.store.db, {
-    id,
-    kind: 'endpoint',
-    name: id,
-    dns_names: [],
-    pool: 'default',
-    certificate_expires_at,
-  })
-  return id
-}
 
 /** Until nothing is left to decide again. */
 async function work(): Promise<void> {

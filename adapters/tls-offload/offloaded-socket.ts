@@ -35,9 +35,8 @@ export class OffloadedSocket extends Duplex {
       for (let record = this.#splitter.next(); record !== undefined; record = this.#splitter.next()) {
         const received = this.#tls.receive(record)
         if (received.kind === 'closed') return void this.push(null)
-        if (received.kind === 'updated') {
-          if (received.reply !== undefined) this.#raw.write(received.reply)
-        } else if (received.bytes.length > 0 && !this.push(received.bytes)) this.#raw.pause()
+        if (received.kind === 'data' && received.bytes.length > 0 && !this.push(received.bytes))
+          this.#raw.pause()
       }
     } catch (error) {
       const alert = this.#tls.alert(error)

@@ -197,6 +197,18 @@ test.each(['TLS_AES_128_GCM_SHA256', 'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POL
   },
 )
 
+test('what is no TLS is hung up on at once, and nobody else notices', async () => {
+  for (const nonsense of ['GET / HTTP/1.1\r\n\r\n', '\u0016\u0003\u0001\u00ff\u00ff', 'x']) {
+    const stranger = connectTcp(port, '127.0.0.1')
+    stranger.on('error', () => undefined)
+    stranger.write(Buffer.from(nonsense, 'latin1'))
+    await once(stranger.resume(), 'close')
+  }
+  const client = await dialEcho()
+  client.end('still there')
+  expect(await text(client)).toBe('still there')
+})
+
 test('a bit that is turned on the way ends the connection, and the peer hears why', async () => {
   let isEvil = false
   await using evil = await wire((bytes) => {

@@ -17,11 +17,11 @@ export interface Established {
   readonly sending: DirectionState
 }
 
-/** What a record came to: bytes of the peer, its goodbye, or nothing for the caller. `reply` is to be sent first. */
+/** What a record came to: bytes of the peer, its goodbye, or nothing for the caller. */
 export type Received =
   | { readonly kind: 'data'; readonly bytes: Uint8Array }
   | { readonly kind: 'closed' }
-  | { readonly kind: 'updated'; readonly reply: Uint8Array | undefined }
+  | { readonly kind: 'updated' }
 
 /** Spec: RFC 8446, sections 4 and 4.6.3: msg_type u8 | length u24 | request_update u8 */
 const keyUpdate = 24
@@ -46,6 +46,8 @@ const alertOf: Readonly<Record<TlsErrorCode, number | undefined>> = {
 export class TlsConnection {
   readonly #receiving: Protection
   readonly #sending: Protection
+  /** The peer wants ours to be updated, too: once before what we say next, however often it was asked for. Spec: section 4.6.3. */
+  #owesUpdate = false
 
   constructor({ suite, receiving, sending }: Established) {
     this.#receiving = new Protection(suite, receiving.secret, receiving.sequence)
@@ -74,7 +76,7 @@ export class TlsConnection {
   send(bytes: Uint8Array): Uint8Array[] {
     const records: Uint8Array[] = []
     for (let start = 0; start < bytes.length; start += maxContentBytes) {
-      if (this.#sending.sequence >= recordsOfOneKey) records.push(this.#update(0))
+      if (this.#owesUpdate || this.#sending.sequence >= recordsOfOneKey) records.push(this.#update())
       const part = bytes.subarray(start, start + maxContentBytes)
       records.push(this.#sending.seal({ type: contentType.applicationData, bytes: part }))
     }
@@ -98,13 +100,15 @@ export class TlsConnection {
     if (!isUpdate || (request !== 0 && request !== 1))
       throw new TlsError('TLS_UNEXPECTED', `expected KeyUpdate, got a message of type ${type}`)
     this.#receiving.update()
-    return { kind: 'updated', reply: request === 1 ? this.#update(0) : undefined }
+    if (request === 1) this.#owesUpdate = true
+    return { kind: 'updated' }
   }
 
-  #update(request: 0 | 1): Uint8Array {
-    const bytes = Uint8Array.of(keyUpdate, 0, 0, 1, request)
+  #update(): Uint8Array {
+    const bytes = Uint8Array.of(keyUpdate, 0, 0, 1, 0)
     const record = this.#sending.seal({ type: contentType.handshake, bytes })
     this.#sending.update()
+    this.#owesUpdate = false
     return record
   }
 

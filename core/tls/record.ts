@@ -9,16 +9,23 @@ export const maxContentBytes = 2 ** 14
 /** Content, its type, padding and tag. Spec: section 5.2. */
 const maxFragmentBytes = maxContentBytes + 256
 
+const [firstType, lastType] = [20, 23] as const
+const majorVersion = 3
+
 export const contentType = { alert: 21, handshake: 22, applicationData: 23 } as const
 
 /**
  * How long the record is that `bytes` begin with, with its header.
  *
  * @returns undefined while its header is not whole
- * @throws {TlsError} TLS_RECORD_OVERFLOW
+ * @throws {TlsError} TLS_UNEXPECTED for what no record begins with; TLS_RECORD_OVERFLOW
  */
-export function recordBytes(bytes: Uint8Array): number | undefined {
-  const [, , , high, low] = bytes
+function recordBytes(bytes: Uint8Array): number | undefined {
+  const [type, version, , high, low] = bytes
+  if (type !== undefined && (type < firstType || type > lastType))
+    throw new TlsError('TLS_UNEXPECTED', `expected a record, got type ${type}`)
+  if (version !== undefined && version !== majorVersion)
+    throw new TlsError('TLS_UNEXPECTED', `expected a record of TLS, got version ${version}`)
   if (high === undefined || low === undefined) return undefined
   const length = high * 256 + low
   if (length > maxFragmentBytes)
@@ -39,7 +46,7 @@ export class RecordSplitter {
 
   /**
    * @returns the next record, a view of what was added; undefined until more bytes have come
-   * @throws {TlsError} TLS_RECORD_OVERFLOW
+   * @throws {TlsError} TLS_UNEXPECTED, TLS_RECORD_OVERFLOW
    */
   next(): Uint8Array | undefined {
     const rest = this.#rest

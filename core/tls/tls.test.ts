@@ -96,7 +96,7 @@ test('keys that have protected 2^24 records are updated', () => {
   const [near, far] = twoEnds(undefined, 2 ** 24)
   const [update, data, ...more] = near.send(encodeUtf8('after'))
   expect(more).toEqual([])
-  expect(far.receive(update ?? new Uint8Array())).toEqual({ kind: 'updated', reply: undefined })
+  expect(far.receive(update ?? new Uint8Array())).toEqual({ kind: 'updated' })
   expect(far.receive(data ?? new Uint8Array())).toEqual({ kind: 'data', bytes: Buffer.from('after') })
 })
 
@@ -121,6 +121,12 @@ test('records that are altered, repeated, left out or swapped are refused, and t
       expect.objectContaining({ code: 'TLS_BAD_RECORD' }),
     )
   }
+})
+
+test.each(['GET / HTTP/1.1', 'SSH-2.0-', '\u0016\u0002'])('%j begins no record', (text) => {
+  const splitter = new RecordSplitter()
+  splitter.add(encodeUtf8(text))
+  expect(() => splitter.next()).toThrow(expect.objectContaining({ code: 'TLS_UNEXPECTED' }))
 })
 
 test('what has no place after the handshake is refused', () => {

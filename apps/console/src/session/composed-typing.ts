@@ -1,5 +1,5 @@
 import type RFB from '@novnc/novnc'
-import { keysymsBetween } from './soft-keyboard.ts'
+import { keysymsBetween, typingField } from './soft-keyboard.ts'
 
 /**
  * Has what is composed of several keys, such as é of a dead accent and e, typed in the session. Browsers compose only in fields, so one has
@@ -11,12 +11,7 @@ export function composeTyping(viewer: RFB, screen: HTMLElement): void {
   const canvas = screen.querySelector('canvas')
   // Where a touch keyboard comes with the focus it is opened when it is asked for.
   if (canvas === null || matchMedia('(pointer: coarse)').matches) return
-  const field = document.createElement('textarea')
-  field.className = 'soft-keyboard'
-  field.setAttribute('aria-label', 'Typing goes to the session')
-  field.autocapitalize = 'none'
-  field.autocomplete = 'off'
-  field.spellcheck = false
+  const field = typingField()
   field.tabIndex = -1
   const type = (text: string | null): void => {
     for (const keysym of keysymsBetween('', text ?? '')) viewer.sendKey(keysym, null)

@@ -8,12 +8,7 @@ const filling = ' '.repeat(256)
 
 /** Brings up the touch keyboard and passes on what is typed, until the focus goes elsewhere. */
 export function openKeyboard(viewer: RFB): void {
-  const field = document.createElement('textarea')
-  field.className = 'soft-keyboard'
-  field.setAttribute('aria-label', 'Typing goes to the session')
-  field.autocapitalize = 'none'
-  field.autocomplete = 'off'
-  field.spellcheck = false
+  const field = typingField()
   let typed = ''
   const fill = (): void => {
     field.value = typed = filling
@@ -28,6 +23,17 @@ export function openKeyboard(viewer: RFB): void {
   fill()
   document.body.append(field)
   field.focus()
+}
+
+/** Where the browser puts what is typed. It is not seen. */
+export function typingField(): HTMLTextAreaElement {
+  const field = document.createElement('textarea')
+  field.className = 'soft-keyboard'
+  field.setAttribute('aria-label', 'Typing goes to the session')
+  field.autocapitalize = 'none'
+  field.autocomplete = 'off'
+  field.spellcheck = false
+  return field
 }
 
 /** The key presses that make one text of another, as at its end. */
