@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { copyNotice, type SessionNotice, sessionNotice } from '#core/api/person.ts'
 import { decodeUtf8 } from '#core/bytes/index.ts'
@@ -20,6 +20,8 @@ export async function typeUntilFile(
   word: string,
 ): Promise<string> {
   const file = join(rig.homesDir, rig.account, name)
+  // What an earlier session left in the home says nothing about this one's shell.
+  await rm(file, { force: true })
   let tries = 0
   return until(() => {
     if (tries++ % 25 === 0) viewer.type(`echo ${word} > ${name}\n`)
