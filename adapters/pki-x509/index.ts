@@ -16,7 +16,7 @@ export {
   verifyPinnedRoot,
 } from './enrolment-token.ts'
 export { type IssuedLeaf, issueLeaf, type LeafOrder, longestLeafMs, renewAt } from './issue-leaf.ts'
-export { createIdentityKey, exportPublic, type IdentityKey, publicKeyOf, requestFor } from './keys.ts'
+export { createIdentityKey, exportPublic, type IdentityKey, requestFor } from './keys.ts'
 export { pastIdentityOf } from './past-identity.ts'
 export { type ExpectedPeer, identityOf, type PeerIdentity, peerIdentity } from './peer-identity.ts'
 export { PkiError, type PkiErrorCode } from './pki-error.ts'

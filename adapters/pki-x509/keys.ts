@@ -86,8 +86,3 @@ function exportKey(key: KeyObject): string {
 export function exportPublic(key: KeyObject): Uint8Array<ArrayBuffer> {
   return new Uint8Array(key.export({ format: 'der', type: 'spki' }))
 }
-
-/** @param spki SubjectPublicKeyInfo, DER */
-export function publicKeyOf(spki: Uint8Array): KeyObject {
-  return createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' })
-}

@@ -1,4 +1,5 @@
 import { type KeyObject, sign, verify } from 'node:crypto'
+import { encodeEcdsaSignature } from '#core/ecdsa/index.ts'
 
 /** Compact JWS (RFC 7515, section 7.1) with the two algorithms that are in use here: ES256 and EdDSA. */
 export interface CompactJws {
@@ -45,14 +46,14 @@ export function readCompactJws(token: string, alg: JwsAlgorithm, maxChars: numbe
     throw new SyntaxError('expected three parts of base64url')
   const bytes = Buffer.from(signature, 'base64url')
   const signed = Buffer.from(`${header}.${payload}`)
+  const encoded =
+    alg === 'ES256' ? encodeEcdsaSignature(bytes.subarray(0, 32), bytes.subarray(32, 64)) : bytes
   return {
     header: decodeJson(header),
     isSignedBy: (keys) =>
       bytes.length === signatureBytes &&
       keys.some(
-        (key) =>
-          key.asymmetricKeyType === keyTypes[alg] &&
-          verify(digestOf(alg), signed, { key, dsaEncoding: 'ieee-p1363' }, bytes),
+        (key) => key.asymmetricKeyType === keyTypes[alg] && verify(digestOf(alg), signed, key, encoded),
       ),
     payload: () => decodeJson(payload),
   }

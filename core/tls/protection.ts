@@ -127,7 +127,7 @@ export class Protection {
       name,
       Uint8Array.of(0, 1),
     ])
-    const block = createHmac(this.#suite.hash, this.#secret).update(info).digest()
+    const block = createHmac(this.#suite.hash, createSecretKey(this.#secret)).update(info).digest()
     return Uint8Array.from(block.subarray(0, length))
   }
 }

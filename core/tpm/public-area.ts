@@ -1,5 +1,6 @@
 import { createHash, createPublicKey, type KeyObject } from 'node:crypto'
 import type { Reader } from '#core/bytes/index.ts'
+import { readPublicKey } from '#core/ecdsa/index.ts'
 import { hashOf, TPM_ALG } from './algorithms.ts'
 import { malformed, TpmError } from './tpm-error.ts'
 import { decodeWhole, readTpm2b } from './tpm2b.ts'
@@ -165,7 +166,7 @@ function readRsaKey(reader: Reader): KeyObject {
 
 function importKey(spki: Buffer): KeyObject {
   try {
-    return createPublicKey({ key: spki, format: 'der', type: 'spki' })
+    return readPublicKey(spki)
   } catch (cause) {
     throw malformed('point on the curve', cause)
   }

@@ -1,4 +1,5 @@
 import { createHash, timingSafeEqual, verify } from 'node:crypto'
+import { encodeEcdsaSignature } from '#core/ecdsa/index.ts'
 import { type ClockInfo, decodeQuote } from './attest.ts'
 import type { PublicArea } from './public-area.ts'
 import { decodeSignature, type TpmSignature } from './signature.ts'
@@ -63,12 +64,7 @@ export function verifyQuote(request: {
 
 function isSigned(attest: Uint8Array, { hash, type, r, s, rsa }: TpmSignature, key: PublicArea): boolean {
   if (type === 'rsa') return verify(hash, attest, key.key, rsa)
-  const bytes = key.key.asymmetricKeyDetails?.namedCurve === 'secp384r1' ? 48 : 32
-  if (r.length > bytes || s.length > bytes) return false
-  const fixed = Buffer.alloc(2 * bytes)
-  fixed.set(r, bytes - r.length)
-  fixed.set(s, 2 * bytes - s.length)
-  return verify(hash, attest, { key: key.key, dsaEncoding: 'ieee-p1363' }, fixed)
+  return verify(hash, attest, key.key, encodeEcdsaSignature(r, s))
 }
 
 function equal(a: Uint8Array, b: Uint8Array): boolean {

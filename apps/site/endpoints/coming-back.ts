@@ -1,5 +1,4 @@
 import { createHash, createHmac, hkdfSync, verify } from 'node:crypto'
-import { publicKeyOf } from '#adapters/pki-x509/index.ts'
 import {
   type AgentRow,
   agentById,
@@ -10,6 +9,7 @@ import {
   renewedAgent,
 } from '#adapters/store-postgres/index.ts'
 import { constantTimeEqual } from '#core/bytes/index.ts'
+import { readPublicKey } from '#core/ecdsa/index.ts'
 import { renewalStatement } from '#core/identity/renewal-statement.ts'
 import type { Attestation } from '#core/tpm/index.ts'
 import type { Site } from '../site.ts'
@@ -82,7 +82,7 @@ const tryAgain = 'It asks again by itself.'
 const enrolIt = 'Enrol it again: what it keeps stays.'
 
 function isSigned(statement: Buffer, { public_key: key }: EndpointKeyRow, signature: Uint8Array): boolean {
-  return verify('sha256', statement, publicKeyOf(key), signature)
+  return verify('sha256', statement, readPublicKey(key), signature)
 }
 
 /** @throws {SiteError} ENDPOINT_REFUSED */

@@ -1,5 +1,5 @@
-import { publicKeyOf } from '#adapters/pki-x509/index.ts'
 import { type AgentRow, agentById, endpointKeys, evidenceOf } from '#adapters/store-postgres/index.ts'
+import { readPublicKey } from '#core/ecdsa/index.ts'
 import {
   claimedEndpoint,
   compareExporters,
@@ -62,7 +62,7 @@ export async function provenEndpoint(
       endpointKeys(site.store.db, id, new Date(now)),
     ])
     if (endpoint?.kind !== 'endpoint') throw refused('no such endpoint is enrolled here')
-    const keys = known.map(publicKeyOf)
+    const keys = known.map(readPublicKey)
     const said = verifyEndpointProof(endpointProof, {
       keys,
       siteId: site.siteId,

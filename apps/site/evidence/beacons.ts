@@ -1,7 +1,7 @@
-import { publicKeyOf } from '#adapters/pki-x509/index.ts'
 import { endpointKeys, readZones } from '#adapters/store-postgres/index.ts'
 import type { BeaconToAsk } from '#core/agent/endpoint-messages.ts'
 import { BeaconError, keyThumbprint, verifyBeacon } from '#core/beacon/index.ts'
+import { readPublicKey } from '#core/ecdsa/index.ts'
 import type { EvidenceStatement } from '#core/evidence/index.ts'
 import { type BeaconSeen, compileZones, findZone, parseAddress, type ZoneMap } from '#core/trust/index.ts'
 import type { Site } from '../site.ts'
@@ -52,7 +52,7 @@ export function createBeacons(site: Site): Beacons {
         const { rttMs } = verifyBeacon(beacon, {
           nonce,
           endpointId: endpoint,
-          thumbprints: [publicKey, ...renewed].map((spki) => keyThumbprint(publicKeyOf(spki))),
+          thumbprints: [publicKey, ...renewed].map((spki) => keyThumbprint(readPublicKey(spki))),
           key,
           maxRttMs,
           nowMs: at,

@@ -1,8 +1,8 @@
 import { hash, type KeyObject, randomBytes } from 'node:crypto'
 import type { Logger } from 'pino'
-import { publicKeyOf } from '#adapters/pki-x509/index.ts'
 import { endpointKeys, evidenceOf, statementsOf } from '#adapters/store-postgres/index.ts'
 import type { EvidenceMessage, SiteToEndpoint } from '#core/agent/endpoint-messages.ts'
+import { readPublicKey } from '#core/ecdsa/index.ts'
 import {
   type AcceptedEvidence,
   type AttestedValues,
@@ -201,12 +201,12 @@ export class DeskLink implements EvidenceLink {
       nowMs: receivedAt,
     }
     try {
-      return acceptEvidence(statement, { ...expected, keys: [publicKeyOf(publicKey)] })
+      return acceptEvidence(statement, { ...expected, keys: [readPublicKey(publicKey)] })
     } catch (error) {
       if (!(error instanceof EvidenceError) || error.code !== 'EVIDENCE_FORGED') throw error
       // Its certificate was renewed since it connected.
       const rows = await endpointKeys(site.store.db, endpointId, new Date(site.now()))
-      return acceptEvidence(statement, { ...expected, keys: rows.map(publicKeyOf) })
+      return acceptEvidence(statement, { ...expected, keys: rows.map(readPublicKey) })
     }
   }
 

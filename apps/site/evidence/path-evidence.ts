@@ -1,7 +1,7 @@
 import { createHmac, randomBytes } from 'node:crypto'
-import { publicKeyOf } from '#adapters/pki-x509/index.ts'
 import { agentById, endpointKeys, evidenceOf } from '#adapters/store-postgres/index.ts'
 import { constantTimeEqual } from '#core/bytes/index.ts'
+import { readPublicKey } from '#core/ecdsa/index.ts'
 import { EvidenceError, seenWith, verifyEvidence } from '#core/evidence/index.ts'
 import type { Site } from '../site.ts'
 import { SiteError } from '../site-error.ts'
@@ -43,7 +43,7 @@ export async function takePathEvidence(
   ])
   if (endpoint?.kind !== 'endpoint' || endpoint.revoked_at !== null)
     throw refused('no such endpoint is enrolled here')
-  const said = verified(statement, endpointId, keys.map(publicKeyOf))
+  const said = verified(statement, endpointId, keys.map(readPublicKey))
   if (said.site !== site.siteId) throw refused('the evidence is for another site')
   const challengedAt = freshTimeOf(site, endpointId, said.nonce)
   const { interception } = seenWith(said, { exporter, nowMs })
