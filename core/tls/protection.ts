@@ -10,6 +10,8 @@ import type { CipherSuite } from './cipher-suite.ts'
 import { TlsError } from './errors.ts'
 import { contentType, headerBytes, maxContentBytes, tagBytes } from './record.ts'
 
+const ivBytes = 12
+
 /** Content of a record, without its padding. */
 export interface Content {
   readonly type: number
@@ -23,9 +25,9 @@ export interface Content {
  */
 export class Protection {
   readonly #suite: CipherSuite
-  #secret: Uint8Array
+  /** The secret, and behind it the initialisation vector: a server has ten thousands of these, and memory of its own costs each some hundred bytes. */
+  #secretAndIv: Uint8Array
   #key: KeyObject
-  #iv: Uint8Array
   #sequence: number
 
   /**
@@ -34,10 +36,8 @@ export class Protection {
    */
   constructor(suite: CipherSuite, secret: Uint8Array, sequence: number) {
     this.#suite = suite
-    this.#secret = secret
     this.#sequence = sequence
-    this.#key = this.#writeKey()
-    this.#iv = this.#writeIv()
+    ;[this.#secretAndIv, this.#key] = derive(suite, secret)
   }
 
   /** How many records the present key has protected. */
@@ -76,9 +76,11 @@ export class Protection {
 
   /** From the next record on with the next key. Spec: section 7.2. */
   update(): void {
-    this.#secret = this.#expand('traffic upd', this.#secret.length)
-    this.#key = this.#writeKey()
-    this.#iv = this.#writeIv()
+    const secret = this.#secretAndIv.subarray(0, -ivBytes)
+    ;[this.#secretAndIv, this.#key] = derive(
+      this.#suite,
+      expand(this.#suite, secret, 'traffic upd', secret.length),
+    )
     this.#sequence = 0
   }
 
@@ -105,29 +107,28 @@ export class Protection {
   }
 
   #takeNonce(): Uint8Array {
-    const nonce = Uint8Array.from(this.#iv)
+    const nonce = this.#secretAndIv.slice(-ivBytes)
     const view = new DataView(nonce.buffer)
     view.setBigUint64(4, view.getBigUint64(4) ^ BigInt(this.#sequence++))
     return nonce
   }
+}
 
-  #writeKey(): KeyObject {
-    return createSecretKey(this.#expand('key', this.#suite.keyBytes))
-  }
+/** @returns the secret with the initialisation vector behind it, and the key */
+function derive(suite: CipherSuite, secret: Uint8Array): [Uint8Array, KeyObject] {
+  const secretAndIv = new Uint8Array(secret.length + ivBytes)
+  secretAndIv.set(secret)
+  secretAndIv.set(expand(suite, secret, 'iv', ivBytes), secret.length)
+  return [secretAndIv, createSecretKey(expand(suite, secret, 'key', suite.keyBytes))]
+}
 
-  #writeIv(): Uint8Array {
-    return this.#expand('iv', 12)
-  }
-
-  /** HKDF-Expand-Label without a context, of no more than one block. Spec: section 7.1 and RFC 5869, section 2.3. */
-  #expand(label: string, length: number): Uint8Array {
-    const name = Buffer.from(`tls13 ${label}`)
-    const info = Buffer.concat([
-      Uint8Array.of(length >> 8, length & 0xff, name.length),
-      name,
-      Uint8Array.of(0, 1),
-    ])
-    const block = createHmac(this.#suite.hash, createSecretKey(this.#secret)).update(info).digest()
-    return Uint8Array.from(block.subarray(0, length))
-  }
+/** HKDF-Expand-Label without a context, of no more than one block. Spec: RFC 8446, section 7.1, and RFC 5869, section 2.3. */
+function expand({ hash }: CipherSuite, secret: Uint8Array, label: string, length: number): Uint8Array {
+  const name = Buffer.from(`tls13 ${label}`)
+  const info = Buffer.concat([
+    Uint8Array.of(length >> 8, length & 0xff, name.length),
+    name,
+    Uint8Array.of(0, 1),
+  ])
+  return createHmac(hash, createSecretKey(secret)).update(info).digest().subarray(0, length)
 }
