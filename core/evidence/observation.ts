@@ -30,6 +30,7 @@ export function holdFaults(
   before: readonly Observation[],
   now: readonly Observation[],
 ): readonly Observation[] {
+  if (!now.some(hasFailed)) return now
   const looked = new Set(now.filter((one) => !hasFailed(one)).map(keyOf))
   return now.map((one) => {
     if (!hasFailed(one)) return one

@@ -21,7 +21,10 @@ export const contentType = { alert: 21, handshake: 22, applicationData: 23 } as 
  * @throws {TlsError} TLS_UNEXPECTED for what no record begins with; TLS_RECORD_OVERFLOW
  */
 function recordBytes(bytes: Uint8Array): number | undefined {
-  const [type, version, , high, low] = bytes
+  const type = bytes[0]
+  const version = bytes[1]
+  const high = bytes[3]
+  const low = bytes[4]
   if (type !== undefined && (type < firstType || type > lastType))
     throw new TlsError('TLS_UNEXPECTED', `expected a record, got type ${type}`)
   if (version !== undefined && version !== majorVersion)

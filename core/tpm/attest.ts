@@ -71,9 +71,8 @@ function readSelection(reader: Reader): readonly number[] {
     throw new TpmError('TPM_UNSUPPORTED', `expected the bank SHA-256, got 0x${bank.toString(16)}`)
   const size = reader.u8()
   if (size > maxSelectionBytes) throw malformed(`selection of at most ${maxSelectionBytes} bytes`)
-  return [...reader.bytes(size)].flatMap((bits, byte) =>
-    Array.from({ length: 8 }, (_, bit) => bit)
-      .filter((bit) => (bits & (1 << bit)) !== 0)
-      .map((bit) => byte * 8 + bit),
+  const bits = reader.bytes(size)
+  return Array.from({ length: 8 * size }, (_, pcr) => pcr).filter(
+    (pcr) => ((bits[pcr >> 3] ?? 0) & (1 << (pcr & 7))) !== 0,
   )
 }

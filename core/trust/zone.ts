@@ -43,6 +43,8 @@ export interface ZoneMap {
   readonly prefixes: readonly number[]
   /** Whether one of them is where the VPN arrives. */
   readonly hasVpn: boolean
+  /** Whether one of them asks for a beacon. */
+  readonly hasBeacon: boolean
 }
 
 export type ZoneErrorCode =
@@ -92,6 +94,7 @@ export function compileZones(definitions: readonly ZoneDefinition[]): ZoneMap {
     places,
     prefixes: [...prefixes].toSorted((a, b) => b - a),
     hasVpn: definitions.some(({ vpn, networks }) => vpn === true && networks.length > 0),
+    hasBeacon: definitions.some(({ beacon }) => beacon !== undefined),
   }
 }
 

@@ -7,7 +7,6 @@ import type { Logger } from 'pino'
 import { type WebSocket, WebSocketServer } from 'ws'
 import {
   channelBinding,
-  exportPublic,
   type PeerIdentity,
   peerIdentity,
   serverTls,
@@ -142,8 +141,7 @@ function arrivalOf(
     const certificate = socket.getPeerX509Certificate()
     if (certificate === undefined) throw new Error('an agent proves a certificate')
     const peer = provenPeer(site, socket)
-    const { validToDate: provenUntil } = certificate
-    const publicKey = exportPublic(certificate.publicKey)
+    const { publicKey, validToDate: provenUntil } = certificate
     const exporter = channelBinding(socket)
     return { peer, publicKey, provenUntil, exporter, socket: takeOver(socket) }
   } catch (error) {

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import { exportPublic } from '#adapters/pki-x509/index.ts'
 import {
   agentWentAway,
   holdLease,
@@ -119,7 +120,7 @@ async function noteHello(
   { sealKey, version }: Extract<EndpointToSite, { kind: 'hello' }>,
   at: Date,
 ): Promise<boolean> {
-  const public_key = Buffer.from(publicKey)
+  const public_key = Buffer.from(exportPublic(publicKey))
   await knowEndpointKey(site.store.db, { endpoint_id: id, public_key, expires_at: provenUntil })
   const takes_discards = understands(version, 'discard')
   const seal_key = Buffer.from(sealKey, 'base64url')

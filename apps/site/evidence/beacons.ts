@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto'
 import { endpointKeys, readZones } from '#adapters/store-postgres/index.ts'
 import type { BeaconToAsk } from '#core/agent/endpoint-messages.ts'
 import { BeaconError, keyThumbprint, verifyBeacon } from '#core/beacon/index.ts'
@@ -13,7 +14,7 @@ export interface Beacons {
   /** @returns what became of the word of a beacon that the statement brings; undefined when its zone asks for none */
   seenIn(
     statement: EvidenceStatement,
-    connection: { readonly address: string; readonly publicKey: Uint8Array },
+    connection: { readonly address: string; readonly publicKey: KeyObject },
   ): Promise<BeaconSeen | undefined>
 }
 
@@ -33,7 +34,9 @@ export function createBeacons(site: Site): Beacons {
   }
   const wantedAt = async (address: string) => {
     if (address === '') return undefined
-    const { zone, wanted } = findZone(await zones(), parseAddress(address), { now: site.now() })
+    const map = await zones()
+    if (!map.hasBeacon) return undefined
+    const { zone, wanted } = findZone(map, parseAddress(address), { now: site.now() })
     return wanted === undefined ? undefined : { zone: zone.name, ...wanted }
   }
   return {
@@ -52,7 +55,7 @@ export function createBeacons(site: Site): Beacons {
         const { rttMs } = verifyBeacon(beacon, {
           nonce,
           endpointId: endpoint,
-          thumbprints: [publicKey, ...renewed].map((spki) => keyThumbprint(readPublicKey(spki))),
+          thumbprints: [publicKey, ...renewed.map(readPublicKey)].map(keyThumbprint),
           key,
           maxRttMs,
           nowMs: at,
