@@ -7,6 +7,7 @@ import type { Logger } from 'pino'
 import { type WebSocket, WebSocketServer } from 'ws'
 import {
   channelBinding,
+  exportPublic,
   type PeerIdentity,
   peerIdentity,
   serverTls,
@@ -141,7 +142,8 @@ function arrivalOf(
     const certificate = socket.getPeerX509Certificate()
     if (certificate === undefined) throw new Error('an agent proves a certificate')
     const peer = provenPeer(site, socket)
-    const { publicKey, validToDate: provenUntil } = certificate
+    const { validToDate: provenUntil } = certificate
+    const publicKey = exportPublic(certificate.publicKey)
     const exporter = channelBinding(socket)
     return { peer, publicKey, provenUntil, exporter, socket: takeOver(socket) }
   } catch (error) {

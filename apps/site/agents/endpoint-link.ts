@@ -1,5 +1,4 @@
 import type { Logger } from 'pino'
-import { exportPublic } from '#adapters/pki-x509/index.ts'
 import {
   agentWentAway,
   holdLease,
@@ -120,7 +119,7 @@ async function noteHello(
   { sealKey, version }: Extract<EndpointToSite, { kind: 'hello' }>,
   at: Date,
 ): Promise<boolean> {
-  const public_key = Buffer.from(exportPublic(publicKey))
+  const public_key = Buffer.from(publicKey)
   await knowEndpointKey(site.store.db, { endpoint_id: id, public_key, expires_at: provenUntil })
   const takes_discards = understands(version, 'discard')
   const seal_key = Buffer.from(sealKey, 'base64url')

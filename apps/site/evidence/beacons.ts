@@ -1,4 +1,3 @@
-import type { KeyObject } from 'node:crypto'
 import { endpointKeys, readZones } from '#adapters/store-postgres/index.ts'
 import type { BeaconToAsk } from '#core/agent/endpoint-messages.ts'
 import { BeaconError, keyThumbprint, verifyBeacon } from '#core/beacon/index.ts'
@@ -14,7 +13,7 @@ export interface Beacons {
   /** @returns what became of the word of a beacon that the statement brings; undefined when its zone asks for none */
   seenIn(
     statement: EvidenceStatement,
-    connection: { readonly address: string; readonly publicKey: KeyObject },
+    connection: { readonly address: string; readonly publicKey: Uint8Array },
   ): Promise<BeaconSeen | undefined>
 }
 
@@ -55,7 +54,7 @@ export function createBeacons(site: Site): Beacons {
         const { rttMs } = verifyBeacon(beacon, {
           nonce,
           endpointId: endpoint,
-          thumbprints: [publicKey, ...renewed.map(readPublicKey)].map(keyThumbprint),
+          thumbprints: [publicKey, ...renewed].map((spki) => keyThumbprint(readPublicKey(spki))),
           key,
           maxRttMs,
           nowMs: at,
