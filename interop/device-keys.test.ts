@@ -104,6 +104,7 @@ test.each(['a key file', 'a TPM'])(
     // However often it asks, the site hears of one more key.
     for (let tries = 0; tries < 4; tries++)
       await expect(renewIdentity(dir, elsewhere)).rejects.toMatchObject({ code: 'AGENT_SITE_AWAY' })
+    await until(async () => (await keys('expires_at = expires_at')).length > 1, 'the site has heard of a key')
     expect(await keys('expires_at = expires_at')).toHaveLength(2)
     expect(await readIdentity(dir)).toEqual(identity)
     await wasOff(at, enrolled, 5)

@@ -15,14 +15,17 @@ export async function startLossyWay(port: number): Promise<LossyWay> {
     const upstream = connect(port, '127.0.0.1')
     let isShaken = false
     let wasAnswered = false
+    let timer: NodeJS.Timeout | undefined
     client.on('data', (data: Buffer) => {
       isShaken ||= wasAnswered
       upstream.write(data)
     })
     upstream.on('data', (data: Buffer) => {
       wasAnswered = true
-      if (isShaken) client.destroy()
-      else client.write(data)
+      if (!isShaken) return void client.write(data)
+      // A server may say something of its own when the handshake is over, before it has heard what is asked.
+      clearTimeout(timer)
+      timer = setTimeout(() => client.destroy(), 300)
     })
     for (const [one, other] of [
       [client, upstream],
