@@ -22,7 +22,10 @@ export async function startLossyWay(port: number): Promise<LossyWay> {
     })
     upstream.on('data', (data: Buffer) => {
       wasAnswered = true
-      if (!isShaken) return void client.write(data)
+      if (!isShaken) {
+        client.write(data)
+        return
+      }
       // A server may say something of its own when the handshake is over, before it has heard what is asked.
       clearTimeout(timer)
       timer = setTimeout(() => client.destroy(), 300)
