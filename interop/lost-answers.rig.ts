@@ -8,7 +8,7 @@ export interface LossyWay extends AsyncDisposable {
 
 /**
  * Passes all that clients say, and of what they are told the handshake alone: after it TLS 1.3 without resumption has nothing to say but
- * answers. Each connection breaks when its answer comes.
+ * answers. Each connection breaks a moment after its answer came.
  */
 export async function startLossyWay(port: number): Promise<LossyWay> {
   const server = createServer((client) => {
@@ -26,7 +26,7 @@ export async function startLossyWay(port: number): Promise<LossyWay> {
         client.write(data)
         return
       }
-      // A server may say something of its own when the handshake is over, before it has heard what is asked.
+      // Not at the first byte: all of the question must have gone before.
       clearTimeout(timer)
       timer = setTimeout(() => client.destroy(), 300)
     })

@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, createHmac, createSecretKey, hash } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHmac, hash } from 'node:crypto'
 import { constants, zstdCompressSync, zstdDecompress } from 'node:zlib'
 import { ArtifactError } from './errors.ts'
 import { giveBack } from './give-back.ts'
@@ -39,13 +39,10 @@ export function sealChunk({ encryption, vector }: ChunkKeys, chunk: Uint8Array):
   const [codec, payload] = packed.length < chunk.length ? [zstd, packed] : [raw, chunk]
   const stored = new Uint8Array(chunkOverhead + payload.length)
   stored[0] = codec
-  const mac = createHmac('sha256', createSecretKey(vector))
-    .update(stored.subarray(0, 1))
-    .update(payload)
-    .digest()
+  const mac = createHmac('sha256', vector).update(stored.subarray(0, 1)).update(payload).digest()
   const start = mac.subarray(0, vectorBytes)
   stored.set(start, 1)
-  stored.set(createCipheriv(cipher, createSecretKey(encryption), start).update(payload), chunkOverhead)
+  stored.set(createCipheriv(cipher, encryption, start).update(payload), chunkOverhead)
   return stored
 }
 
@@ -74,11 +71,9 @@ export async function openChunk(
   ) {
     throw badChunk(`expected a stored chunk of at most ${length + chunkOverhead} bytes, got ${stored.length}`)
   }
-  const payload = createDecipheriv(
-    cipher,
-    createSecretKey(encryption),
-    stored.subarray(1, chunkOverhead),
-  ).update(stored.subarray(chunkOverhead))
+  const payload = createDecipheriv(cipher, encryption, stored.subarray(1, chunkOverhead)).update(
+    stored.subarray(chunkOverhead),
+  )
   const chunk = codec === raw ? payload : await unpack(payload, length)
   if (chunk.length !== length) throw badChunk(`expected a chunk of ${length} bytes, got ${chunk.length}`)
   return chunk

@@ -1,4 +1,4 @@
-import { createHmac, createSecretKey, timingSafeEqual } from 'node:crypto'
+import { createHmac, timingSafeEqual } from 'node:crypto'
 
 /**
  * Bytes kept on this machine under a name, as they came from a store: encrypted, and to be verified by whoever gets
@@ -28,7 +28,7 @@ const codeBytes = 32
 /** Puts a code over name and bytes (HMAC-SHA-256) before what is kept, so that nobody without the key alters it unnoticed. */
 export function authenticatedCache(cache: StoredCache, key: Uint8Array): StoredCache {
   const codeOf = (name: string, bytes: Uint8Array): Buffer =>
-    createHmac('sha256', createSecretKey(key)).update(`${name}\0`).update(bytes).digest()
+    createHmac('sha256', key).update(`${name}\0`).update(bytes).digest()
   return {
     get: async (name) => {
       const kept = await cache.get(name)

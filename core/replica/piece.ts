@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, createHmac, createSecretKey } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHmac } from 'node:crypto'
 import { constants, zstdCompress, zstdDecompress } from 'node:zlib'
 import { type PieceContent, pieceBlocks } from '#core/block/capturable.ts'
 import { type SlotRun, slotBytes } from '#core/block/slot-store.ts'
@@ -66,9 +66,7 @@ export function decodePiece(plain: Uint8Array, blocks: number): PieceContent {
 
 /** @returns 64 hexadecimal digits */
 export function pieceName(keys: ReplicaKeys, piece: number, plain: Uint8Array): string {
-  return encodeHex(
-    createHmac('sha256', createSecretKey(keys.name)).update(numberBytes(piece)).update(plain).digest(),
-  )
+  return encodeHex(createHmac('sha256', keys.name).update(numberBytes(piece)).update(plain).digest())
 }
 
 /**
@@ -82,7 +80,7 @@ export async function sealPiece(
   nonce: Uint8Array,
 ): Promise<Uint8Array> {
   const packed = await compress(plain)
-  const cipher = createCipheriv(algorithm, createSecretKey(keys.piece), nonce, { authTagLength: tagBytes })
+  const cipher = createCipheriv(algorithm, keys.piece, nonce, { authTagLength: tagBytes })
   cipher.setAAD(placeOf(keys, piece))
   const text = cipher.update(packed)
   cipher.final()
@@ -103,7 +101,7 @@ export async function openPiece(
 ): Promise<PieceContent> {
   const what = `piece ${piece}`
   if (sealed.length < nonceBytes + tagBytes || sealed.length > longestSealedBytes) throw corrupt(what)
-  const decipher = createDecipheriv(algorithm, createSecretKey(keys.piece), sealed.subarray(0, nonceBytes), {
+  const decipher = createDecipheriv(algorithm, keys.piece, sealed.subarray(0, nonceBytes), {
     authTagLength: tagBytes,
   })
   decipher.setAAD(placeOf(keys, piece))
