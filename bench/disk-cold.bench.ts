@@ -11,21 +11,24 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { buildDebianRoot, makeDisk } from '../interop/debian-disk.rig.ts'
 import { benchFolder, copyRate, delayingProxy, makeRawDisk, shell, sizeOf, uriOf } from './disk.rig.ts'
+import { readInTurn } from './nbd-client.ts'
 import { median, method, report } from './report.ts'
 
 const run = promisify(execFile)
 const mebibytes = 256
 const turns = 3
 const lineMs = 20
+/** What Linux reads ahead of whoever reads a file, unless it is told otherwise. */
+const readAheadBytes = 131_072
 
 method(
-  `Raw disks, nginx with TLS 1.3; each turn starts a server anew, with its defaults and an empty cache, and copies all of it with nbdcopy; ${turns} turns each, median; a relay adds the round trip of ${lineMs} ms. MB/s of the disk. copy: ${mebibytes} MiB of random hexadecimal digits, the hardest to unpack; debian: a bootable Debian 12 on a disk just large enough for it, an eighth of which is zeros.`,
+  `Raw disks, nginx with TLS 1.3; each turn starts a server anew, with its defaults and an empty cache; ${turns} turns each, median; copy: all of it with nbdcopy, which asks for much at once; read: all of it in requests of ${readAheadBytes / 1024} KiB one after the other, as Linux reads a file of a mounted disk; a relay adds the round trip of ${lineMs} ms. MB/s of the disk. digits: ${mebibytes} MiB of random hexadecimal digits, the hardest to unpack; debian: a bootable Debian 12 on a disk just large enough for it, an eighth of which is zeros.`,
 )
 await using folder = await benchFolder()
 await mkdir(folder.path('www'))
-await makeRawDisk(rawOf('copy'), mebibytes)
+await makeRawDisk(rawOf('digits'), mebibytes)
 await makeDebianDisk(rawOf('debian'))
-for (const name of ['copy', 'debian']) {
+for (const name of ['digits', 'debian']) {
   await folder.trustcast('image', 'import', rawOf(name), `${name}:1`, '--store', folder.path('www/store'))
 }
 const certificate = folder.path('cert.pem')
@@ -51,19 +54,22 @@ await run('openssl', [
 const web = await startWeb()
 await using line = await delayingProxy(web.port, lineMs)
 
-for (const disk of ['copy', 'debian']) {
-  for (const [name, port, goals] of [
-    ['0-ms', web.port, [{ of: 'ratio', atLeast: 2 } as const]],
+for (const disk of ['digits', 'debian']) {
+  for (const [name, port, rate, goals] of [
+    ['copy.0-ms', web.port, copy, [{ of: 'ratio', atLeast: 2 } as const]],
+    ['read.0-ms', web.port, read, [{ of: 'ratio', atLeast: 2 } as const]],
     [
-      `${lineMs}-ms`,
+      `copy.${lineMs}-ms`,
       line.port,
+      copy,
       [{ of: 'ratio', atLeast: 5 } as const, { of: 'value', atLeast: 145 } as const],
     ],
+    [`read.${lineMs}-ms`, line.port, read, [{ of: 'ratio', atLeast: 5 } as const]],
   ] as const) {
     const [ours, peer]: [number[], number[]] = [[], []]
     for (let turn = 0; turn < turns; turn++) {
-      ours.push(await rateOfOurs(disk, port))
-      peer.push(await rateOfCurl(disk, port))
+      ours.push(await rateOfOurs(disk, port, rate))
+      peer.push(await rateOfCurl(disk, port, rate))
     }
     for (const goal of goals) {
       const curl = ['nbdkit curl', median(peer)] as const
@@ -84,7 +90,15 @@ async function makeDebianDisk(raw: string): Promise<void> {
   await makeDisk(root, raw, Math.ceil(size * 1.08))
 }
 
-async function rateOfOurs(disk: string, port: number): Promise<number> {
+async function copy(disk: string, socket: string): Promise<number> {
+  return copyRate(uriOf(socket), await sizeOf(rawOf(disk)))
+}
+
+async function read(_disk: string, socket: string): Promise<number> {
+  return readInTurn(socket, readAheadBytes)
+}
+
+async function rateOfOurs(disk: string, port: number, rate: typeof copy): Promise<number> {
   const socket = folder.path(`o${performance.now()}`)
   const store = `https://localhost:${port}/store`
   await using _ = await folder.serve(
@@ -103,10 +117,10 @@ async function rateOfOurs(disk: string, port: number): Promise<number> {
     '--cache',
     folder.path(`c${performance.now()}`),
   )
-  return await copyRate(uriOf(socket), await sizeOf(rawOf(disk)))
+  return await rate(disk, socket)
 }
 
-async function rateOfCurl(disk: string, port: number): Promise<number> {
+async function rateOfCurl(disk: string, port: number, rate: typeof copy): Promise<number> {
   const socket = folder.path(`n${performance.now()}`)
   const url = `https://localhost:${port}/${disk}.raw`
   await using _ = await folder.serve(
@@ -120,7 +134,7 @@ async function rateOfCurl(disk: string, port: number): Promise<number> {
     url,
     `cainfo=${certificate}`,
   )
-  return await copyRate(uriOf(socket), await sizeOf(rawOf(disk)))
+  return await rate(disk, socket)
 }
 
 async function startWeb() {
