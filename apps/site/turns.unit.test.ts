@@ -1,5 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { asOne, createTurns } from './turns.ts'
+import { asOne, createBeat, createTurns } from './turns.ts'
 
 test('so many work at a time, and whoever asked first is first', async () => {
   const turns = createTurns(2)
@@ -57,4 +58,22 @@ test('one question that fails does not spoil the next', async () => {
   })
   await expect(ask(1)).rejects.toThrow('away')
   expect(await ask(2)).toBe(2)
+})
+
+test('on a beat the first goes on at once, and whoever comes soon after it together with the others, in order', async () => {
+  const together = createBeat(500)
+  const gone: string[] = []
+  const come = (name: string) => void together().then(() => gone.push(name))
+  come('first')
+  await Promise.resolve()
+  for (const name of ['a', 'b', 'c']) come(name)
+  await sleep(1)
+  expect(gone).toEqual(['first'])
+  await together()
+  expect(gone).toEqual(['first', 'a', 'b', 'c'])
+  await sleep(510)
+  come('alone')
+  await Promise.resolve()
+  await Promise.resolve()
+  expect(gone.at(-1)).toBe('alone')
 })
