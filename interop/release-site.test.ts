@@ -11,12 +11,13 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { z } from 'zod'
 import { makeSoftToken, type SoftToken } from '#adapters/release-key-pkcs11/softhsm.rig.ts'
 import { openReleases } from '#adapters/releases-tuf/index.ts'
-import { openStore, type Store } from '#adapters/store-postgres/index.ts'
+import { openAlarms, openStore, type Store } from '#adapters/store-postgres/index.ts'
 import { statsOfDisk } from '#apps/endpoint/disk/attached.ts'
 import type { DiskStats } from '#apps/endpoint/disk/disk-stats.ts'
 import { siteConfig } from '#apps/site/config.ts'
 import { openSite } from '#apps/site/open-site.ts'
 import { findDirected } from '#apps/site/releases/release-channels.ts'
+import { warnOfEnds } from '#apps/site/releases/release-ends.ts'
 import { renewWhenDue } from '#apps/site/releases/release-publishing.ts'
 import { parseConfig } from '#core/config/parse-config.ts'
 import { decodeMetadata } from '#core/release/index.ts'
@@ -328,6 +329,34 @@ test('the site renews what says that all is current, once for all nodes', async 
   expect(renewed.filter(Boolean)).toHaveLength(1)
   expect(await timestampVersion()).toBe(before + 1)
   await (await endpoint('back')).refresh()
+  stop.abort()
+})
+
+test('admins are called before what people signed ends, once for each role, until it is signed for longer', async () => {
+  const config = parseConfig(await readFile(join(site.state, 'site.yaml'), 'utf8'), siteConfig, 'site.yaml')
+  const stop = new AbortController()
+  const opened = await openSite(config, store, pino({ level: 'silent' }), stop.signal)
+  const inDays = (days: number): typeof opened => ({
+    ...opened,
+    now: () => Date.now() + days * 24 * 60 * 60_000,
+  })
+  // The site itself, which knows what day it is, may end any of them at any time.
+  const raised = async () => {
+    const rows = await store.db.selectFrom('alarms').selectAll().where('kind', '=', 'releases').execute()
+    return rows.map(({ key, message }) => ({ key, message })).toSorted((a, b) => (a.key < b.key ? -1 : 1))
+  }
+  await warnOfEnds(inDays(150))
+  expect(await raised()).toEqual([])
+  await warnOfEnds(inDays(160))
+  const called = [
+    { key: `release-ends:${image}`, message: expect.stringContaining(`under the releases of ${image} end on 20`) },
+    { key: 'release-ends:targets', message: expect.stringContaining('which image (targets) end on 20') },
+  ]
+  expect(await raised()).toEqual(called)
+  await warnOfEnds(opened)
+  const standing = await openAlarms(store.db)
+  expect(standing.filter(({ kind }) => kind === 'releases')).toEqual([])
+  expect(await raised()).toEqual(called)
   stop.abort()
 })
 

@@ -49,6 +49,7 @@ import { up as deletion } from '#adapters/store-postgres/migrations/0015-deletio
 import { up as overlayScope } from '#adapters/store-postgres/migrations/0016-overlay-scope.ts'
 import { up as discards } from '#adapters/store-postgres/migrations/0017-discards.ts'
 import { up as succession } from '#adapters/store-postgres/migrations/0018-succession.ts'
+import { up as releaseAlarm } from '#adapters/store-postgres/migrations/0019-release-alarm.ts'
 
 const before = [
   site,
@@ -98,7 +99,7 @@ beforeAll(async () => {
     for (const statement of made) await sql.raw(statement).execute(one)
   })
   await addHistory(db as unknown as Kysely<unknown>)
-  for (const up of [deletion, overlayScope, discards, succession]) await up(db as unknown as Kysely<unknown>)
+  for (const up of [deletion, overlayScope, discards, succession, releaseAlarm]) await up(db as unknown as Kysely<unknown>)
   await sql`analyze`.execute(db)
   ;({ id: endpoint } = await db
     .selectFrom('agents')

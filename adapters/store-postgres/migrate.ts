@@ -16,6 +16,7 @@ import { up as deletion } from './migrations/0015-deletion.ts'
 import { up as overlayScope } from './migrations/0016-overlay-scope.ts'
 import { up as discards } from './migrations/0017-discards.ts'
 import { up as succession } from './migrations/0018-succession.ts'
+import { up as releaseAlarm } from './migrations/0019-release-alarm.ts'
 import { openUntimed, type StoreAddress } from './store.ts'
 import { isAway, StoreError } from './store-error.ts'
 
@@ -37,6 +38,7 @@ const migrations: Readonly<Record<string, Migration>> = {
   '0016-overlay-scope': { up: overlayScope },
   '0017-discards': { up: discards },
   '0018-succession': { up: succession },
+  '0019-release-alarm': { up: releaseAlarm },
 }
 
 /**

@@ -57,10 +57,10 @@ export const statementsAnswer = z.strictObject({
   statements: z.array(systemStatement.omit({ validMinutes: true }).extend({ expiresAt: instant })),
 })
 
-export const alarmKinds = ['brake', 'verifier', 'authority'] as const
+export const alarmKinds = ['brake', 'verifier', 'authority', 'releases'] as const
 export const alarmView = z.strictObject({
   id: uuid,
-  /** `brake`: many devices fell at once, running work is held. `verifier`: evidence is not taken as it should be. `authority`: the site's certificates end soon. */
+  /** `brake`: many devices fell at once, running work is held. `verifier`: evidence is not taken as it should be. `authority`: the site's certificates end soon. `releases`: what people signed does. */
   kind: z.enum(alarmKinds),
   message: z.string().max(1000),
   remedy: z.string().max(1000),

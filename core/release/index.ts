@@ -6,6 +6,7 @@ export {
   type VerifiedDirection,
   verifyDirection,
 } from './direction.ts'
+export { type EndingRole, endingRoles } from './ending.ts'
 export { ReleaseError, type ReleaseErrorCode } from './errors.ts'
 export {
   checkKey,

@@ -23,6 +23,7 @@ import {
 import type { Site } from '../site.ts'
 import { requireUnused } from './release-channels.ts'
 import { entryOf } from './release-entries.ts'
+import { warnOfEnds } from './release-ends.ts'
 import { noProposal, readState } from './release-proposing.ts'
 import { changeReleases } from './release-turns.ts'
 
@@ -85,11 +86,15 @@ const renewalCheckMs = 60_000
 export async function renewReleases(site: Site, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     try {
-      await renewWhenDue(site)
+      try {
+        await renewWhenDue(site)
+      } finally {
+        // The end of what people signed is told also when nothing can be renewed for it.
+        await warnOfEnds(site)
+      }
       await sleep(renewalCheckMs, undefined, { signal })
     } catch (error) {
       if (signal.aborted) return
-      // Expired metadata of people among it: they are told by what endpoints say, and each minute here.
       if (!isAway(error)) site.log.error({ err: error }, 'the releases could not be renewed')
       await sleep(renewalCheckMs, undefined, { signal }).catch(() => undefined)
     }
