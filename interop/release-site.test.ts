@@ -349,7 +349,10 @@ test('admins are called before what people signed ends, once for each role, unti
   expect(await raised()).toEqual([])
   await warnOfEnds(inDays(160))
   const called = [
-    { key: `release-ends:${image}`, message: expect.stringContaining(`under the releases of ${image} end on 20`) },
+    {
+      key: `release-ends:${image}`,
+      message: expect.stringContaining(`under the releases of ${image} end on 20`),
+    },
     { key: 'release-ends:targets', message: expect.stringContaining('which image (targets) end on 20') },
   ]
   expect(await raised()).toEqual(called)

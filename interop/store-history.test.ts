@@ -99,7 +99,8 @@ beforeAll(async () => {
     for (const statement of made) await sql.raw(statement).execute(one)
   })
   await addHistory(db as unknown as Kysely<unknown>)
-  for (const up of [deletion, overlayScope, discards, succession, releaseAlarm]) await up(db as unknown as Kysely<unknown>)
+  for (const up of [deletion, overlayScope, discards, succession, releaseAlarm])
+    await up(db as unknown as Kysely<unknown>)
   await sql`analyze`.execute(db)
   ;({ id: endpoint } = await db
     .selectFrom('agents')

@@ -235,7 +235,16 @@ function linkOf(
   if (role === 'host') return createHostLink(site, id, send, log)
   if (role === 'gateway') return createGatewayLink(site, id, send, log)
   const end = (): void => void arrival.socket.destroy()
-  return createEndpointLink(site, connectionOf(site, arrival), desk, { send, end }, log)
+  return together(desk, createEndpointLink(site, connectionOf(site, arrival), desk, { send, end }, log))
+}
+
+/** Takes what many endpoints say together. */
+function together(desk: EvidenceDesk, link: AgentLink): AgentLink {
+  const receive = async (text: string, at: number): Promise<void> => {
+    await desk.together()
+    return link.receive(text, at)
+  }
+  return { ...link, receive }
 }
 
 /** A proxy of ours before this port hides from where an endpoint comes. */

@@ -97,10 +97,7 @@ export function createEndpointLink(
     desk.heard(id)
   }
   return {
-    receive: async (text, at) => {
-      await desk.together()
-      return receive(endpointToSite.parse(JSON.parse(text)), at)
-    },
+    receive: async (text, at) => receive(endpointToSite.parse(JSON.parse(text)), at),
     alive,
     lastWord: say,
     close: (isAnnounced) => {

@@ -27,9 +27,17 @@ function alarmOf({ role, endsAtMs }: EndingRole): Omit<Alarm, 'key'> {
   const date = new Date(endsAtMs).toISOString().slice(0, 10)
   const [what, effect, command] =
     role === 'root'
-      ? ['the list of who signs (root)', 'nothing is launched that needs a disk', 'image root, with the same keys']
+      ? [
+          'the list of who signs (root)',
+          'nothing is launched that needs a disk',
+          'image root, with the same keys',
+        ]
       : role === 'targets'
-        ? ['the list of who signs which image (targets)', 'nothing is launched that needs a disk', 'image renew targets']
+        ? [
+            'the list of who signs which image (targets)',
+            'nothing is launched that needs a disk',
+            'image renew targets',
+          ]
         : [`the releases of ${role}`, 'nothing is launched from its disk', `image renew ${role}`]
   return {
     kind: 'releases',

@@ -22,8 +22,8 @@ import {
 } from '#core/release/index.ts'
 import type { Site } from '../site.ts'
 import { requireUnused } from './release-channels.ts'
-import { entryOf } from './release-entries.ts'
 import { warnOfEnds } from './release-ends.ts'
+import { entryOf } from './release-entries.ts'
 import { noProposal, readState } from './release-proposing.ts'
 import { changeReleases } from './release-turns.ts'
 
