@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { unlink, utimes } from 'node:fs'
+import { existsSync, unlink, utimes } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { giveBack } from '#core/artifact/give-back.ts'
 import type { StoredCache } from '#core/artifact/stored-cache.ts'
@@ -168,6 +168,9 @@ class FileCache implements CacheDirectory {
   async #read(name: string): Promise<Uint8Array | undefined> {
     const file = fileOf(name)
     const path = pathOf(this.#options.dir, file)
+    // What the directory did not have may have been kept by another process, which is known at once: its names are in the kernel's memory.
+    const isKnown = this.#looking !== undefined || this.#order.has(file)
+    if (!isKnown && !existsSync(path)) return this.#waiting(name)
     const found = await readEntry(path)
     // It may have been put while the file was looked for.
     if (found === undefined) return this.#waiting(name)
