@@ -9,7 +9,7 @@ import {
 } from '#core/blobs/index.ts'
 import type { BlockDevice } from '#core/block/block-device.ts'
 import { sealChunk, storedDigest } from './chunk.ts'
-import { chunkKeysOf, type ImageKey } from './image-key.ts'
+import { type ImageKey, sealingKeysOf } from './image-key.ts'
 import { type ImportOptions, importImage } from './import-image.ts'
 import { type OpenedImage, openImage } from './open-image.ts'
 import { noCache } from './stored-cache.ts'
@@ -60,7 +60,7 @@ export function importDevice(
   store: BlobStore,
   more: Partial<ImportOptions> & { readonly version?: string } = {},
 ) {
-  const keys = chunkKeysOf(more.key ?? testKey)
+  const keys = sealingKeysOf(more.key ?? testKey)
   return importImage({
     source,
     store,

@@ -13,7 +13,7 @@ import {
   openDevice,
   testKey,
 } from './artifact.fixture.ts'
-import { chunkKeysOf, openChunk, readKnownChunks, sealChunk } from './index.ts'
+import { chunkKeysOf, openChunk, readKnownChunks, sealChunk, sealingKeysOf } from './index.ts'
 import { headerBytes, mostPacks, recordBytes, recordsAt } from './index-format.ts'
 import type { StoredCache } from './stored-cache.ts'
 
@@ -382,7 +382,8 @@ test('what is fetched ahead and then wanted is fetched once', async () => {
 
 test('chunks that are no chunks are refused, and bombs are not unpacked', async () => {
   const keys = chunkKeysOf(testKey)
-  const bomb = sealChunk(keys, new Uint8Array(4_194_304).fill(1))
+  const sealingKeys = sealingKeysOf(testKey)
+  const bomb = sealChunk(sealingKeys, new Uint8Array(4_194_304).fill(1))
   expect(bomb.length).toBeLessThan(1000)
   const refusal = { code: 'ARTIFACT_BAD_CHUNK', remedy: expect.any(String) }
   await expect(openChunk(keys, bomb, chunk)).rejects.toMatchObject({
@@ -396,7 +397,9 @@ test('chunks that are no chunks are refused, and bombs are not unpacked', async 
   )
   await fc.assert(
     fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 5000 }), async (value) => {
-      expect(new Uint8Array(await openChunk(keys, sealChunk(keys, value), value.length))).toEqual(value)
+      expect(new Uint8Array(await openChunk(keys, sealChunk(sealingKeys, value), value.length))).toEqual(
+        value,
+      )
     }),
   )
 })

@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv, createHmac, hash } from 'node:crypto'
 import { constants, zstdCompressSync, zstdDecompress } from 'node:zlib'
 import { ArtifactError } from './errors.ts'
 import { giveBack } from './give-back.ts'
-import type { ChunkKeys } from './image-key.ts'
+import type { ChunkKeys, SealingKeys } from './image-key.ts'
 
 /**
  * A chunk as it is stored:
@@ -34,7 +34,7 @@ const compression = {
 }
 
 /** What is stored for a chunk that is not all zeros. The same input gives the same output. */
-export function sealChunk({ encryption, vector }: ChunkKeys, chunk: Uint8Array): Uint8Array {
+export function sealChunk({ encryption, vector }: SealingKeys, chunk: Uint8Array): Uint8Array {
   const packed = zstdCompressSync(chunk, compression)
   const [codec, payload] = packed.length < chunk.length ? [zstd, packed] : [raw, chunk]
   const stored = new Uint8Array(chunkOverhead + payload.length)

@@ -1,4 +1,4 @@
-import { createHash, hkdfSync } from 'node:crypto'
+import { createHash, createSecretKey, hkdfSync, type KeyObject } from 'node:crypto'
 import { ArtifactError } from './errors.ts'
 
 /** The secret of an image family: 32 random bytes. Whoever has it, and the chunks, can read the disk. */
@@ -12,6 +12,15 @@ export interface ChunkKeys {
   readonly encryption: Uint8Array
   /** HMAC-SHA-256. */
   readonly vector: Uint8Array
+}
+
+/**
+ * The same for who seals chunk after chunk, and only that: as key objects, which cannot be wiped. Node 24 finds out that bytes are none by
+ * exceptions, which cost a tenth of all that is done with a chunk.
+ */
+export interface SealingKeys {
+  readonly encryption: KeyObject
+  readonly vector: KeyObject
 }
 
 /**
@@ -30,6 +39,12 @@ export function chunkKeysOf(key: ImageKey): ChunkKeys {
     encryption: derive(key, 'trustcast chunk encryption'),
     vector: derive(key, 'trustcast chunk vector'),
   }
+}
+
+/** @throws {ArtifactError} ARTIFACT_BAD_INPUT */
+export function sealingKeysOf(key: ImageKey): SealingKeys {
+  const { encryption, vector } = chunkKeysOf(key)
+  return { encryption: createSecretKey(encryption), vector: createSecretKey(vector) }
 }
 
 /** What seals an overlay over an image of the family: gone for whoever the image key is withdrawn from. */

@@ -31,6 +31,7 @@ export interface ChunkSealer {
 
 export interface SealedChunk {
   readonly digest: Uint8Array
+  /** Given away: its memory is used again once it is in a pack. */
   readonly stored: Uint8Array
 }
 

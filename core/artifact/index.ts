@@ -4,7 +4,7 @@ export { defaultChunkBytes, openChunk, sealChunk } from './chunk.ts'
 export { type ChunkChange, type ComparedImage, diffImages, type ImageDiff } from './diff-images.ts'
 export { type DiskCells, diskCells } from './disk-cells.ts'
 export type { ImageIndex } from './image-index.ts'
-export { chunkKeysOf, type ImageKey, keyIdOf } from './image-key.ts'
+export { chunkKeysOf, type ImageKey, keyIdOf, sealingKeysOf } from './image-key.ts'
 export {
   type ChunkSealer,
   type ImportedImage,

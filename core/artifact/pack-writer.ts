@@ -1,5 +1,6 @@
 import { type BlobDigest, type BlobStore, digestOf } from '#core/blobs/index.ts'
 import type { StoredChunk } from './build-index.ts'
+import { giveBack } from './give-back.ts'
 import type { ImportJournal, SealedChunk } from './import-image.ts'
 
 /** Packs on their way to the store at once, at most. */
@@ -59,12 +60,13 @@ export class PackWriter {
   /** @returns where the chunk lies, once its pack is in the store */
   async add({ digest, stored }: SealedChunk): Promise<StoredChunk> {
     const pack = this.#pack
+    const { length } = stored
     const offset = pack.bytes
     pack.parts.push(stored)
-    pack.chunks.push({ digest, offset, length: stored.length })
-    pack.bytes += stored.length
+    pack.chunks.push({ digest, offset, length })
+    pack.bytes += length
     if (pack.bytes >= this.#packBytes) this.#send()
-    return { digest, pack: await pack.named.promise, offset, length: stored.length }
+    return { digest, pack: await pack.named.promise, offset, length }
   }
 
   /** @returns the sizes of all packs that were written */
@@ -90,6 +92,7 @@ export class PackWriter {
   async #put({ parts, chunks, named, bytes: size }: OpenPack): Promise<void> {
     const bytes = Buffer.concat(parts, size)
     // What is a copy now takes no memory until it is stored.
+    for (const part of parts) giveBack(part)
     parts.length = 0
     const digest = digestOf(bytes)
     await this.#store.put(digest, bytes, this.#signal)

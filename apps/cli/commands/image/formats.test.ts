@@ -20,7 +20,7 @@ import { openDirectoryStore } from '#adapters/blobs-directory/index.ts'
 import { imageKeyOrNew } from '#apps/images/key-ring.ts'
 import { importDevice } from '#core/artifact/artifact.fixture.ts'
 import { storedDigest } from '#core/artifact/chunk.ts'
-import { chunkKeysOf, sealChunk } from '#core/artifact/index.ts'
+import { sealChunk, sealingKeysOf } from '#core/artifact/index.ts'
 import { memoryDevice } from '#core/block/memory-device.fixture.ts'
 import { withChecksum } from '#core/image/vhd/footer.ts'
 import { buildVhd, type VhdPlan } from '#core/image/vhd/vhd.fixture.ts'
@@ -492,7 +492,7 @@ test.each(refusals)('%s is refused with %s, what to do, and nothing stored', asy
 /** A bomb that was signed: whoever has the key of the family sealed 4 MiB for each chunk of 64 KiB. */
 test('a chunk that unpacks to more than its place is refused, and nothing is exported', async () => {
   const key = await imageKeyOrNew('bombs')
-  const stored = sealChunk(chunkKeysOf(key), new Uint8Array(4 * MiB).fill(1))
+  const stored = sealChunk(sealingKeysOf(key), new Uint8Array(4 * MiB).fill(1))
   const sealer = { width: 1, seal: async () => ({ stored, digest: storedDigest(stored) }) }
   const disk = memoryDevice(new Uint8Array(MiB).fill(1), false)
   await using store = await openDirectoryStore(join(folder, 'store'))
