@@ -23,22 +23,20 @@ export async function warnOfEnds(site: Site): Promise<void> {
   for (const key of keys) if (!alarms.has(key)) await settle(site, key)
 }
 
+const nothing = 'nothing is launched that needs a disk'
+const lists: ReadonlyMap<string, readonly [what: string, effect: string, command: string]> = new Map([
+  ['root', ['the list of who signs (root)', nothing, 'image root, with the same keys']],
+  ['targets', ['the list of who signs which image (targets)', nothing, 'image renew targets']],
+])
+
 function alarmOf({ role, endsAtMs }: EndingRole): Omit<Alarm, 'key'> {
   const date = new Date(endsAtMs).toISOString().slice(0, 10)
-  const [what, effect, command] =
-    role === 'root'
-      ? [
-          'the list of who signs (root)',
-          'nothing is launched that needs a disk',
-          'image root, with the same keys',
-        ]
-      : role === 'targets'
-        ? [
-            'the list of who signs which image (targets)',
-            'nothing is launched that needs a disk',
-            'image renew targets',
-          ]
-        : [`the releases of ${role}`, 'nothing is launched from its disk', `image renew ${role}`]
+  const ofImage = [
+    `the releases of ${role}`,
+    'nothing is launched from its disk',
+    `image renew ${role}`,
+  ] as const
+  const [what, effect, command] = lists.get(role) ?? ofImage
   return {
     kind: 'releases',
     message: `The signatures under ${what} end on ${date}: from then on ${effect}`,
