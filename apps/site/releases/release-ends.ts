@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import { listChannels, openAlarms, readRepository } from '#adapters/store-postgres/index.ts'
 import { type EndingRole, endingRoles } from '#core/release/index.ts'
 import { type Alarm, raise, settle } from '../evidence/alarms.ts'
@@ -5,7 +6,8 @@ import type { Site } from '../site.ts'
 
 /** Time enough to bring those together whose keys are in safes. */
 const warningMs = 30 * 86_400_000
-const keyPrefix = 'release-ends:'
+const keyPrefix = 'releases-end:'
+const mostNamed = 5
 
 /** Calls admins before what people signed ends, and until it is signed again: nobody but people can renew it. */
 export async function warnOfEnds(site: Site): Promise<void> {
@@ -15,31 +17,34 @@ export async function warnOfEnds(site: Site): Promise<void> {
     listChannels(db),
     openAlarms(db),
   ])
-  const names = channels.map(({ name }) => name)
-  const ending = repository === undefined ? [] : endingRoles(repository, names, site.now() + warningMs)
-  const alarms = new Map(ending.map((role) => [`${keyPrefix}${role.role}`, role]))
-  const keys = new Set(standing.map(({ key }) => key).filter((key) => key.startsWith(keyPrefix)))
-  for (const [key, role] of alarms) if (!keys.has(key)) await raise(site, { key, ...alarmOf(role) })
-  for (const key of keys) if (!alarms.has(key)) await settle(site, key)
+  const images = channels.map(({ name }) => name)
+  const ending = repository === undefined ? [] : endingRoles(repository, images, site.now() + warningMs)
+  const due = ending.length === 0 ? undefined : alarmOf(ending)
+  if (due !== undefined) await raise(site, due)
+  for (const { key } of standing) if (key.startsWith(keyPrefix) && key !== due?.key) await settle(site, key)
 }
 
-const nothing = 'nothing is launched that needs a disk'
-const lists: ReadonlyMap<string, readonly [what: string, effect: string, command: string]> = new Map([
-  ['root', ['the list of who signs (root)', nothing, 'image root, with the same keys']],
-  ['targets', ['the list of who signs which image (targets)', nothing, 'image renew targets']],
+/** As the page *Images* calls them. */
+const names: ReadonlyMap<string, string> = new Map([
+  ['root', 'root keys'],
+  ['targets', 'keys of images'],
 ])
 
-function alarmOf({ role, endsAtMs }: EndingRole): Omit<Alarm, 'key'> {
-  const date = new Date(endsAtMs).toISOString().slice(0, 10)
-  const ofImage = [
-    `the releases of ${role}`,
-    'nothing is launched from its disk',
-    `image renew ${role}`,
-  ] as const
-  const [what, effect, command] = lists.get(role) ?? ofImage
+/** One for all of it, and another one when it is something else that ends. */
+function alarmOf(ending: readonly EndingRole[]): Alarm {
+  const soonest = ending.toSorted((a, b) => a.endsAtMs - b.endsAtMs)
+  const named = soonest.slice(0, mostNamed).map(({ role, endsAtMs }) => {
+    const date = new Date(endsAtMs).toISOString().slice(0, 10)
+    return `${names.get(role) ?? role} (${date})`
+  })
+  const more = soonest.length > mostNamed ? `, and ${soonest.length - mostNamed} more` : ''
+  const ofRoot = ending.some(({ role }) => role === 'root') ? '; root keys: trustcast image root' : ''
+  const message = `What people signed ends soon: ${named.join(', ')}${more}. From then on no disk is launched by it`
+  const identity = hash('sha256', JSON.stringify(ending), 'hex').slice(0, 16)
   return {
+    key: `${keyPrefix}${identity}`,
     kind: 'releases',
-    message: `The signatures under ${what} end on ${date}: from then on ${effect}`,
-    remedy: `Propose the same for longer, trustcast ${command}; then have it signed and publish it, trustcast image sign and image publish ${role}.`,
+    message,
+    remedy: `Renew it under Images, or by trustcast image renew${ofRoot}. It counts once it is signed again and published.`,
   }
 }
