@@ -23,7 +23,7 @@ export interface WholeMachine extends AsyncDisposable {
   meddle(): Promise<void>
   /** Pulls the plug. */
   turnOff(): Promise<void>
-  /** Runs a script as root. @returns what it wrote @throws when it fails, with that */
+  /** Runs a script as root. @returns what it wrote to its output @throws when it fails, with that and its complaints */
   run(script: string): Promise<string>
   /** A folder here, and where the machine has it. */
   readonly shared: { readonly here: string; readonly there: string }
@@ -100,7 +100,7 @@ cryptsetup open --key-file /run/disk-key /dev/vda kept
 mount /dev/mapper/kept /var/lib/trustcast
 echo ready
 while read -r number; do
-  (cd /; sh -e ${there}/scripts/$number) > ${there}/scripts/$number.said 2>&1 < /dev/null
+  (cd /; sh -e ${there}/scripts/$number) > ${there}/scripts/$number.said 2> ${there}/scripts/$number.complained < /dev/null
   echo "ended $number $?"
 done
 `
@@ -272,8 +272,10 @@ async function openShell(machine: ChildProcess, control: string, scripts: string
       await writeFile(join(scripts, String(number)), script)
       line.write(`${number}\n`)
       const [, status] = await answer(new RegExp(`^ended ${number} (\\d+)`))
-      const words = await readFile(join(scripts, `${number}.said`), 'utf8')
-      if (status !== '0') throw new Error(`${script}\nended with ${status}:\n${words}`)
+      const [words = '', complaints = ''] = await Promise.all(
+        ['said', 'complained'].map(async (kind) => readFile(join(scripts, `${number}.${kind}`), 'utf8')),
+      )
+      if (status !== '0') throw new Error(`${script}\nended with ${status}:\n${words}\n${complaints}`)
       return words
     },
     close: () => line.destroy(),
