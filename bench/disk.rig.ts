@@ -135,10 +135,10 @@ export async function lightReads(socket: string, depth: number, seconds: number)
   return Number((await run(process.execPath, words)).stdout)
 }
 
-/** Copies a whole disk to nowhere: MB/s. */
-export async function copyRate(uri: string, bytes: number, words: readonly string[] = []): Promise<number> {
+/** Copies a whole disk to nowhere: MB/s. @param words for nbdcopy; unless given, it does not skip holes */
+export async function copyRate(uri: string, bytes: number, words = ['--no-extents']): Promise<number> {
   const started = performance.now()
-  await run('nbdcopy', ['--no-extents', ...words, uri, 'null:'])
+  await run('nbdcopy', [...words, uri, 'null:'])
   return bytes / 1e6 / ((performance.now() - started) / 1000)
 }
 

@@ -5,6 +5,7 @@ import { patternedDisk } from './disk.fixture.ts'
 import { memoryDevice, readyDevice } from './memory-device.fixture.ts'
 import { observed } from './observed.ts'
 import { readAhead } from './read-ahead.ts'
+import { readAround } from './read-around.ts'
 
 /** Neither whole blocks nor whole sectors. */
 const oddBytes = 77_777
@@ -15,6 +16,14 @@ const cases: readonly BlockDeviceCase[] = [
     make: async () => {
       const content = patternedDisk(oddBytes)
       return { device: readAhead(readyDevice(content.slice(), false), { warm: () => {} }), content }
+    },
+  },
+  {
+    name: 'a read-only device that is read around',
+    make: async () => {
+      const content = patternedDisk(oddBytes)
+      const options = { warm: () => {}, maximumBlockBytes: oddBytes }
+      return { device: readAround(readyDevice(content.slice(), false), options), content }
     },
   },
   {

@@ -65,6 +65,18 @@ describe('a reader in order', () => {
   })
 })
 
+test('a reader who leaves gaps, as of small files that lie beside each other, is one in order', () => {
+  const { reads, asked } = detector(GiB)
+  const random = lcg()
+  for (let section = 0; section < 64; section++) {
+    const at = 128 * MiB + section * 256 * KiB + Math.floor(random() * 60) * 4 * KiB
+    reads.read(at, 4 * KiB)
+    reads.read(at + 8 * KiB, 4 * KiB)
+  }
+  expect(asked[0]?.offset).toBeLessThan(129 * MiB)
+  expect(asked.at(-1)?.end).toBeGreaterThan(144 * MiB)
+})
+
 test('four connections, each with a section of its own, are each fetched for within the budget', () => {
   const { reads, asked } = detector(4 * GiB)
   const section = 128 * MiB

@@ -32,18 +32,20 @@ const slackBytes = 1_048_576
 const mostStreams = 8
 /** A stream is quiet when it was not read in so many reads. */
 const quietReads = 4096
-/** A power of two: where runs of reads that may become streams end. */
+/** In which reads follow each other: a system that reads files has those of a folder lie beside each other, with gaps. */
+const sectionBytes = 262_144
+/** A power of two: where runs of reads that may become streams have got to. */
 const tableSlots = 64
-/** A run of reads becomes a stream with so many, of so many bytes together. */
+/** A run of reads becomes a stream with so many, when they are a section's worth of bytes or reach a third section. */
 const streamReads = 3
-const streamBytes = 262_144
+const streamSections = 3
 const none = -1
 
 /**
  * Finds readers that go forward, several at once, among reads in any order.
  *
- * A run of reads, each of which begins exactly where the one before it ended, becomes a stream. Ahead of a stream lies
- * its window, which doubles each time that more is asked for.
+ * A run of reads, each of which begins in the section where the one before it ended or in the next one, becomes a stream.
+ * Ahead of a stream lies its window, which doubles each time that more is asked for.
  *
  * ```
  *      read so far        asked for
@@ -59,8 +61,10 @@ export class SequentialReads {
   readonly #sizeBytes: number
   readonly #maximumWindowBytes: number
   readonly #budgetBytes: number
-  // Runs, by a hash of where they end. Whatever comes later takes the place.
-  readonly #runEnd: Float64Array = new Float64Array(tableSlots).fill(none)
+  // Runs, by a hash of the section that they have got to. Whatever comes later takes the place.
+  readonly #runSection: Float64Array = new Float64Array(tableSlots).fill(none)
+  readonly #runOrigin: Float64Array = new Float64Array(tableSlots)
+  readonly #runEnd: Float64Array = new Float64Array(tableSlots)
   readonly #runBytes: Float64Array = new Float64Array(tableSlots)
   readonly #runReads: Uint8Array = new Uint8Array(tableSlots)
   // Streams.
@@ -108,22 +112,37 @@ export class SequentialReads {
 
   /** Adds a read to the run that it continues, or begins one with it. */
   #follow(offset: number, end: number): void {
-    const slot = slotOf(offset)
+    const section = sectionOf(offset)
+    const run = this.#runAt(section) ?? this.#runAt(section - 1)
+    let origin = offset
     let bytes = end - offset
     let reads = 1
-    if (this.#runEnd[slot] === offset) {
-      bytes += at(this.#runBytes, slot)
-      reads += at(this.#runReads, slot)
-      this.#runEnd[slot] = none
-      if (reads >= streamReads && bytes >= streamBytes) {
-        this.#begin(end - bytes, end)
-        return
-      }
+    if (run !== undefined) {
+      const before = at(this.#runEnd, run)
+      // What was read already takes it no further.
+      if (end <= before) return
+      origin = Math.min(at(this.#runOrigin, run), offset)
+      bytes = at(this.#runBytes, run) + end - Math.max(before, offset)
+      reads += at(this.#runReads, run)
+      this.#runSection[run] = none
     }
-    const next = slotOf(end)
-    this.#runEnd[next] = end
-    this.#runBytes[next] = bytes
-    this.#runReads[next] = Math.min(reads, streamReads)
+    const reached = sectionOf(end - 1)
+    const isLong = bytes >= sectionBytes || reached - sectionOf(origin) >= streamSections - 1
+    if (reads >= streamReads && isLong) {
+      this.#begin(origin, end)
+      return
+    }
+    const slot = slotOf(reached)
+    this.#runSection[slot] = reached
+    this.#runOrigin[slot] = origin
+    this.#runEnd[slot] = end
+    this.#runBytes[slot] = bytes
+    this.#runReads[slot] = Math.min(reads, streamReads)
+  }
+
+  #runAt(section: number): number | undefined {
+    const slot = slotOf(section)
+    return this.#runSection[slot] === section ? slot : undefined
   }
 
   #begin(origin: number, next: number): void {
@@ -191,9 +210,13 @@ export class SequentialReads {
   }
 }
 
-/** Fibonacci hashing of the position in sectors. */
-function slotOf(offset: number): number {
-  return Math.imul(offset / 512, 0x9e3779b1) >>> 26
+function sectionOf(offset: number): number {
+  return Math.floor(offset / sectionBytes)
+}
+
+/** Fibonacci hashing. */
+function slotOf(section: number): number {
+  return Math.imul(section, 0x9e3779b1) >>> 26
 }
 
 function at(values: Float64Array | Uint8Array, index: number): number {

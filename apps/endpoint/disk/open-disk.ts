@@ -30,6 +30,7 @@ import { memorySlots } from '#core/block/memory-slots.ts'
 import { observed } from '#core/block/observed.ts'
 import { overlay, overlayBlocks } from '#core/block/overlay.ts'
 import { readAhead } from '#core/block/read-ahead.ts'
+import { readAround } from '#core/block/read-around.ts'
 import type { SlotStore } from '#core/block/slot-store.ts'
 import { spilledSlots } from '#core/block/spilled-slots.ts'
 import { isCoded } from '#core/errors/coded-error.ts'
@@ -345,11 +346,14 @@ function fillRandom(bytes: Uint8Array): void {
 }
 
 function baseOf(image: OpenedImage, recorder: TraceRecorder | undefined, memoryBytes: number): BlockDevice {
-  const ahead = readAhead(image.device, {
-    warm: (offset, length) => void image.device.warm(offset, length),
-    // What is fetched ahead must not push out what was before it is read.
+  const warm = (offset: number, length: number): void => void image.device.warm(offset, length)
+  const maximumWindowBytes = Math.max(leastWindowBytes, Math.min(aheadBytes, memoryBytes / 2) / 4)
+  const around = readAround(image.device, { warm, maximumBlockBytes: maximumWindowBytes })
+  // What is fetched ahead must not push out what was before it is read.
+  const ahead = readAhead(around, {
+    warm,
     budgetBytes: Math.min(aheadBytes, memoryBytes / 4),
-    maximumWindowBytes: Math.max(leastWindowBytes, Math.min(aheadBytes, memoryBytes / 2) / 4),
+    maximumWindowBytes,
   })
   return recorder === undefined ? ahead : traced(ahead, recorder)
 }
