@@ -120,6 +120,13 @@ test('nothing is fetched for reads in any order', () => {
   }
 })
 
+test('nothing is fetched for reads of what is in memory, however small the disk', () => {
+  const { reads, asked } = detector(16 * MiB)
+  const random = lcg()
+  for (let read = 0; read < 100_000; read++) reads.read(Math.floor(random() * 4096) * 4096, 4096, true)
+  expect(asked).toEqual([])
+})
+
 test('nothing is fetched for a reader that goes backward, or reads one place again and again', () => {
   const { reads, asked } = detector(GiB)
   for (let at = 512 * MiB; at > 0; at -= 256 * KiB) reads.read(at, 256 * KiB)

@@ -21,7 +21,7 @@ export interface ReadAheadOptions {
  */
 export function readAhead(device: BlockDevice, options: ReadAheadOptions): BlockDevice {
   const streams = new SequentialReads(Number(device.sizeBytes), options)
-  return observed(device, (offset, length) => streams.read(offset, length))
+  return observed(device, (offset, length, isReady) => streams.read(offset, length, isReady))
 }
 
 const firstWindowBytes = 1_048_576
@@ -40,6 +40,8 @@ const tableSlots = 64
 const streamReads = 3
 const streamSections = 3
 const none = -1
+/** Before the first. */
+const noSection = -2
 
 /**
  * Finds readers that go forward, several at once, among reads in any order.
@@ -62,7 +64,7 @@ export class SequentialReads {
   readonly #maximumWindowBytes: number
   readonly #budgetBytes: number
   // Runs, by a hash of the section that they have got to. Whatever comes later takes the place.
-  readonly #runSection: Float64Array = new Float64Array(tableSlots).fill(none)
+  readonly #runSection: Float64Array = new Float64Array(tableSlots).fill(noSection)
   readonly #runOrigin: Float64Array = new Float64Array(tableSlots)
   readonly #runEnd: Float64Array = new Float64Array(tableSlots)
   readonly #runBytes: Float64Array = new Float64Array(tableSlots)
@@ -87,13 +89,17 @@ export class SequentialReads {
     this.#budgetBytes = budgetBytes
   }
 
-  /** Takes note of a read inside the device, and asks for what should be fetched ahead. */
-  read(offset: number, length: number): void {
+  /**
+   * Takes note of a read inside the device, and asks for what should be fetched ahead.
+   *
+   * @param isReady it did not wait: reads in any order of what is in memory begin nothing
+   */
+  read(offset: number, length: number, isReady = false): void {
     this.#reads += 1
     const end = offset + length
     const stream = this.#streamAt(offset)
     if (stream === none) {
-      this.#follow(offset, end)
+      this.#follow(offset, end, isReady)
       return
     }
     this.#lastRead[stream] = this.#reads
@@ -110,10 +116,11 @@ export class SequentialReads {
     return none
   }
 
-  /** Adds a read to the run that it continues, or begins one with it. */
-  #follow(offset: number, end: number): void {
+  /** Adds a read to the run that it continues, or begins one with it unless it is ready. */
+  #follow(offset: number, end: number, isReady: boolean): void {
     const section = sectionOf(offset)
     const run = this.#runAt(section) ?? this.#runAt(section - 1)
+    if (run === undefined && isReady) return
     let origin = offset
     let bytes = end - offset
     let reads = 1
@@ -124,7 +131,7 @@ export class SequentialReads {
       origin = Math.min(at(this.#runOrigin, run), offset)
       bytes = at(this.#runBytes, run) + end - Math.max(before, offset)
       reads += at(this.#runReads, run)
-      this.#runSection[run] = none
+      this.#runSection[run] = noSection
     }
     const reached = sectionOf(end - 1)
     const isLong = bytes >= sectionBytes || reached - sectionOf(origin) >= streamSections - 1
