@@ -57,6 +57,8 @@ export interface CacheCounts {
   /** Chunks that this machine had kept when somebody wanted them, and had not. */
   hits: number
   misses: number
+  /** Of the misses, those that somebody waited for when they were noticed. */
+  waits: number
   /** Chunks, kept here or from a store, that were not what they must be. */
   damaged: number
 }
@@ -85,6 +87,7 @@ export function cachedChunks(
         cache.drop(name)
       }
       counts.misses += 1
+      if (wish.urgent) counts.waits += 1
       local.set(chunk.number, false)
       return inner.read(chunk, wish, (stored) => {
         local.set(chunk.number, cache.put(name, stored))

@@ -17,6 +17,8 @@ export interface ImageDeviceOptions {
   readonly keys: ChunkKeys
   /** Unpacked chunks that stay in memory, bytes. */
   readonly memoryBytes: number
+  /** Whether a chunk that nobody asked for may be had ready: it is on this machine, or not all that was asked for was. */
+  readonly isWorthGuessing: (number: number) => boolean
   /** Aborted when the key is withdrawn: what is under way for this device ends. */
   readonly ending: AbortController
   /** Disposed of with the device. */
@@ -108,6 +110,17 @@ export class ImageDevice implements BlockDevice {
   /** Fetches what may be wanted soon, behind what is wanted now. Never fails; done when nothing of it is under way. */
   async warm(offset: number, length: number): Promise<void> {
     await this.#eachAbsent(offset, length, (number) => this.#fly(number, false).chunk)
+  }
+
+  /**
+   * As `warm`, for what is only guessed. As long as all that was read lay on this machine, nothing is fetched for it: what starts again
+   * reads the same in another order, and would guess something else.
+   */
+  async guess(offset: number, length: number): Promise<void> {
+    const { isWorthGuessing } = this.#options
+    await this.#eachAbsent(offset, length, async (number) => {
+      if (isWorthGuessing(number)) await this.#fly(number, false).chunk
+    })
   }
 
   /** As `warm`, but only has it kept on this machine, as it came: memory stays for what is used. */

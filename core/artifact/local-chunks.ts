@@ -18,6 +18,10 @@ export class LocalChunks {
     return this.#count
   }
 
+  has(number: number): boolean {
+    return (((this.#bits[number >> 3] ?? 0) >> (number & 7)) & 1) === 1
+  }
+
   set(number: number, isLocal: boolean): void {
     const [at, bit] = [number >> 3, 1 << (number & 7)]
     const known = this.#bits[at] ?? 0

@@ -77,7 +77,7 @@ export async function openImage(options: OpenImageOptions): Promise<OpenedImage>
   await using opened = new AsyncDisposableStack()
   for (const store of options.stores) opened.use(store)
   opened.defer(() => ending.abort(new ArtifactError('ARTIFACT_KEY_WITHDRAWN', 'the disk was closed')))
-  const counts = { bytesFetched: 0, requests: 0, bytesFromCache: 0, damaged: 0, hits: 0, misses: 0 }
+  const counts = { bytesFetched: 0, requests: 0, bytesFromCache: 0, damaged: 0, hits: 0, misses: 0, waits: 0 }
   const keys = chunkKeysOf(options.key)
   const cacheKey = keys.vector.slice()
   opened.defer(() => void cacheKey.fill(0))
@@ -109,6 +109,7 @@ export async function openImage(options: OpenImageOptions): Promise<OpenedImage>
     chunks: cachedChunks(image, options.cache, local, counts),
     keys,
     memoryBytes: options.memoryBytes,
+    isWorthGuessing: (number) => counts.waits > 0 || local.has(number),
     ending,
     resources: opened.move(),
   })

@@ -346,7 +346,7 @@ function fillRandom(bytes: Uint8Array): void {
 }
 
 function baseOf(image: OpenedImage, recorder: TraceRecorder | undefined, memoryBytes: number): BlockDevice {
-  const warm = (offset: number, length: number): void => void image.device.warm(offset, length)
+  const warm = (offset: number, length: number): void => void image.device.guess(offset, length)
   const maximumWindowBytes = Math.max(leastWindowBytes, Math.min(aheadBytes, memoryBytes / 2) / 4)
   const around = readAround(image.device, { warm, maximumBlockBytes: maximumWindowBytes })
   // What is fetched ahead must not push out what was before it is read.

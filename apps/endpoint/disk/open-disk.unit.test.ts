@@ -102,6 +102,22 @@ test('a disk of which all is kept says so before it is read, and then reads noth
   expect(disk.stats()).toMatchObject({ hits: 16, misses: 0, bytesFetched: 0, requests: 0, damaged: 0 })
 })
 
+test('who reads what is kept has nothing fetched, and who waits for a store has what lies around it', async () => {
+  const cache = { dir: at('cache'), maximumBytes: 1 << 30 }
+  const chunk = 65_536
+  {
+    await using disk = await open({ cache })
+    await disk.copy.keep(0, 2 * chunk)
+    await disk.copy.sync()
+  }
+  await using disk = await open({ cache })
+  for (const number of [0, 1]) await disk.device.read(BigInt(number * chunk), 4096)
+  expect(disk.stats()).toMatchObject({ hits: 2, misses: 0, bytesFetched: 0 })
+  for (const number of [8, 9]) await disk.device.read(BigInt(number * chunk), 4096)
+  // Two of four were read: the other two. Not those beside what was kept.
+  await vi.waitFor(() => expect(disk.stats()).toMatchObject({ hits: 2, misses: 4 }), { timeout: 20_000 })
+})
+
 test('what a cache has no room for is not said to be on this machine', async () => {
   const cache = { dir: at('cache'), maximumBytes: 8 * 65_536 }
   {
