@@ -62,7 +62,7 @@ const fiveTimes = { of: 'ratio', atLeast: 5 } as const
 const fast = { of: 'value', atLeast: 145 } as const
 
 await compare('system', copy, atOnce, [twice])
-// No goal: from a local raw file it takes half of the time that the peer takes.
+// Without a goal: mounted so, a local raw file takes half of the time that the peer takes.
 await compare('system', files, atOnce, [undefined])
 await compare('system', files, byLine, [fiveTimes])
 for (const disk of ['full', 'digits']) {
