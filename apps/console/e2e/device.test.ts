@@ -37,7 +37,7 @@ let undo: AsyncDisposableStack
 
 beforeAll(async () => {
   undo = new AsyncDisposableStack()
-  const disk = undo.use(await makeSmallDisk('lab', { lab: '/bin/sleep 86321' }, 4 * 1024 * 1024))
+  const disk = undo.use(await makeSmallDisk('lab', { lab: '/bin/sleep 86321' }, 8 * 1024 * 1024))
   site = undo.use(await startSite({ args: ['--hosts', '1', '--gateways', '1'] }))
   ada = await site.signIn('ada')
   await publishForTest(ada, 'lab', disk)
