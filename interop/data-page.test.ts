@@ -181,6 +181,12 @@ test('what a lease left on an endpoint is shown until the endpoint has said that
   second.finish()
   await second.end
   await until(async () => (await data()).copies.every(({ place }) => place !== 'endpoint'), 'nothing is left')
+  // What is said of a session comes after what is said of its lease; time lines are compared from here on.
+  await until(async () => {
+    const kinds = (await timeline({ workspace: 'lab', limit: '200' })).entries.map(({ kind }) => kind)
+    const count = (wanted: string) => kinds.filter((kind) => kind === wanted).length
+    return count('session-ended') === count('session-started')
+  }, 'each session that began has ended')
 }, 120_000)
 
 test('a time line tells all that the log has about a thing, by its id or its name, page by page', async () => {
