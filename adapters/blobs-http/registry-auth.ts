@@ -1,5 +1,5 @@
-import { z } from 'zod'
-import { BlobError } from '#core/blobs/index.ts'
+import { BlobError, decodeAnswer } from '#core/blobs/index.ts'
+import { fields, number, optional, string } from '#core/json/index.ts'
 import { type Challenge, parseChallenges } from './challenge.ts'
 import type { HttpAnswer, HttpRequest } from './http-client.ts'
 import { statusError } from './transport-error.ts'
@@ -17,10 +17,10 @@ const maximumTokenBytes = 65_536
 /** Used no longer than until this before its end. */
 const marginMs = 5000
 
-const tokenAnswer = z.object({
-  token: z.string().optional(),
-  access_token: z.string().optional(),
-  expires_in: z.number().min(0).max(86_400).optional(),
+const tokenAnswer = fields({
+  token: optional(string),
+  access_token: optional(string),
+  expires_in: optional(number(0, 86_400)),
 })
 
 interface Token {
@@ -124,18 +124,10 @@ export class RegistryAuth {
 
 /** Spec: distribution "Token Authentication Specification": `token` or `access_token`, good for 60 s if it does not say. */
 function decodeToken(body: Uint8Array): Token {
-  const { token, access_token, expires_in = 60 } = parseAnswer(body)
+  const { token, access_token, expires_in = 60 } = decodeAnswer(body, maximumTokenBytes, tokenAnswer, 'token')
   const value = token ?? access_token ?? ''
   if (!/^[\x21-\x7e]+$/.test(value)) throw malformed('expected a token of printable characters')
   return { value, expiresAt: Date.now() + expires_in * 1000 - marginMs }
-}
-
-function parseAnswer(body: Uint8Array): z.infer<typeof tokenAnswer> {
-  try {
-    return tokenAnswer.parse(JSON.parse(Buffer.from(body).toString('utf8')))
-  } catch (cause) {
-    throw new BlobError('BLOB_WRONG_ANSWER', 'expected a token as JSON', { cause })
-  }
 }
 
 function malformed(message: string): BlobError {

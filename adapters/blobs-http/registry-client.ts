@@ -1,5 +1,5 @@
-import { z } from 'zod'
-import { BlobError, requireConfidential } from '#core/blobs/index.ts'
+import { BlobError, decodeAnswer, requireConfidential } from '#core/blobs/index.ts'
+import { fields, list, type Shape, string } from '#core/json/index.ts'
 import { type HttpAnswer, HttpClient, type HttpOptions, type HttpRequest } from './http-client.ts'
 import { type Credentials, RegistryAuth } from './registry-auth.ts'
 import { statusError } from './transport-error.ts'
@@ -20,7 +20,7 @@ const maximumPages = 1000
 const maximumListBytes = 16_777_216
 export const maximumEntries = 65_536
 
-const errorAnswer = z.object({ errors: z.array(z.object({ code: z.string() })).min(1) })
+const errorAnswer = fields({ errors: list(fields({ code: string }), 1, maximumEntries) })
 
 /** Asks a registry, with what it wants to see as authorization, and whatever else it sends us to. */
 export class RegistryClient implements Disposable {
@@ -76,17 +76,17 @@ export class RegistryClient implements Disposable {
    */
   async list(
     request: Omit<RegistryRequest, 'method' | 'maximumBytes'>,
-    decode: (page: unknown) => readonly string[],
+    page: Shape<readonly string[]>,
   ): Promise<readonly string[] | HttpAnswer> {
     const entries: string[] = []
     let path: string | undefined = request.path
     let maximumBytes = maximumListBytes
-    for (let page = 0; path !== undefined; page++) {
-      if (page === maximumPages) throw wrong(`${request.path}: expected at most ${maximumPages} pages`)
+    for (let pages = 0; path !== undefined; pages++) {
+      if (pages === maximumPages) throw wrong(`${request.path}: expected at most ${maximumPages} pages`)
       const answer: HttpAnswer = await this.ask({ ...request, path, method: 'GET', maximumBytes })
       if (answer.status !== 200) return answer
+      const found = decodeAnswer(answer.body, maximumBytes, page, path)
       maximumBytes -= answer.body.length
-      const found = decode(parseJson(answer.body, path))
       if (entries.length + found.length > maximumEntries) throw tooManyEntries(request.path)
       for (const entry of found) entries.push(entry)
       path = this.#nextPage(answer)
@@ -140,17 +140,9 @@ export class RegistryClient implements Disposable {
 /** The codes of a registry's refusal; empty when the answer is not one of a registry. Spec: OCI distribution "Error Codes". */
 export function errorCodes({ body }: HttpAnswer): readonly string[] {
   try {
-    return errorAnswer.parse(JSON.parse(Buffer.from(body).toString('utf8'))).errors.map(({ code }) => code)
+    return decodeAnswer(body, body.length, errorAnswer, 'refusal').errors.map(({ code }) => code)
   } catch {
     return []
-  }
-}
-
-function parseJson(body: Uint8Array, path: string): unknown {
-  try {
-    return JSON.parse(Buffer.from(body).toString('utf8'))
-  } catch (cause) {
-    throw new BlobError('BLOB_WRONG_ANSWER', `${path}: expected JSON`, { cause })
   }
 }
 

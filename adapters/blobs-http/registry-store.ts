@@ -1,4 +1,3 @@
-import { z } from 'zod'
 import {
   type BlobDigest,
   BlobError,
@@ -12,6 +11,7 @@ import {
   parseDigest,
   requireReference,
 } from '#core/blobs/index.ts'
+import { fields, list, nullish, string } from '#core/json/index.ts'
 import type { HttpAnswer, HttpRequest } from './http-client.ts'
 import { readRange } from './read-range.ts'
 import {
@@ -27,8 +27,9 @@ import { statusError } from './transport-error.ts'
 export type { Credentials } from './registry-auth.ts'
 export type { RegistryOptions } from './registry-client.ts'
 
-const catalogPage = z.object({ repositories: z.array(z.string()).nullable() })
-const tagsPage = z.object({ tags: z.array(z.string()).nullish() })
+const names = nullish(list(string, 0, maximumEntries))
+const catalogPage = fields({ repositories: names })
+const tagsPage = fields({ tags: names })
 const maximumAnswer = 65_536
 
 /**
@@ -291,9 +292,10 @@ class RegistryStore implements BlobStore {
 
   /** @throws {BlobError} BLOB_BAD_STORE when the registry does not list its repositories */
   async #repositories(signal?: AbortSignal): Promise<readonly string[]> {
-    const listed = await this.#list('/v2/_catalog?n=1000', 'registry:catalog:*', signal, (page) => {
-      return catalogPage.parse(page).repositories ?? []
-    })
+    const listed = await this.#client.list(
+      { path: '/v2/_catalog?n=1000', scopes: ['registry:catalog:*'], signal },
+      (page) => catalogPage(page).repositories ?? [],
+    )
     if (!('status' in listed)) {
       return listed.filter((repository) => isImageRepository(repository, this.#prefix, this.#uploads))
     }
@@ -308,29 +310,14 @@ class RegistryStore implements BlobStore {
   }
 
   async #tags(repository: string, signal?: AbortSignal): Promise<readonly string[]> {
-    const scope = `repository:${repository}:pull`
-    const listed = await this.#list(`/v2/${repository}/tags/list?n=1000`, scope, signal, (page) => {
-      return tagsPage.parse(page).tags ?? []
-    })
+    const listed = await this.#client.list(
+      { path: `/v2/${repository}/tags/list?n=1000`, scopes: [`repository:${repository}:pull`], signal },
+      (page) => tagsPage(page).tags ?? [],
+    )
     if (!('status' in listed)) return listed
     // A repository that has no tag left is not known any more.
     if (listed.status === 404) return []
     throw this.#refusal(listed, `tags of ${repository}`)
-  }
-
-  async #list(
-    path: string,
-    scope: string,
-    signal: AbortSignal | undefined,
-    decode: (page: unknown) => readonly string[],
-  ): Promise<readonly string[] | HttpAnswer> {
-    return this.#client.list({ path, scopes: [scope], signal }, (page) => {
-      try {
-        return decode(page)
-      } catch (cause) {
-        throw new BlobError('BLOB_WRONG_ANSWER', `${path}: expected a list of names`, { cause })
-      }
-    })
   }
 
   #refusal(answer: HttpAnswer, what: string): BlobError {

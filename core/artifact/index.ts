@@ -17,7 +17,7 @@ export {
 } from './import-image.ts'
 export type { Patience } from './in-turn.ts'
 export { readKnownChunks } from './known-chunks.ts'
-export { decodeManifest, encodeManifest, type ImageManifest, imageManifest } from './manifest.ts'
+export { applications, chunkSize, decodeManifest, encodeManifest, type ImageManifest } from './manifest.ts'
 export type { ImageCounts, OpenedImage, OpenImageOptions } from './open-image.ts'
 export { type ClaimedImage, readClaimed } from './read-manifest.ts'
 export { noCache, type StoredCache } from './stored-cache.ts'

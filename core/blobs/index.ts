@@ -5,6 +5,7 @@ export {
   type ImageReference,
   maximumManifestBytes,
 } from './blob-store.ts'
+export { decodeAnswer } from './decode-answer.ts'
 export { BlobError, type BlobErrorCode } from './errors.ts'
 export { digestsOf, neededDigests } from './live.ts'
 export { mediaTypes } from './media-types.ts'

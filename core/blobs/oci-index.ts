@@ -1,8 +1,10 @@
 import { encodeUtf8 } from '#core/bytes/index.ts'
+import { fields, list, oneOf, record, type Shape, string, unknown } from '#core/json/index.ts'
 import type { ImageReference } from './blob-store.ts'
-import { arrayField, field, isObject, type JsonObject, parseJsonObject, shown, wrong } from './json-fields.ts'
+import { decodeAnswer } from './decode-answer.ts'
+import { BlobError } from './errors.ts'
 import { mediaTypes } from './media-types.ts'
-import { type Descriptor, decodeDescriptor, requireSchema } from './oci-manifest.ts'
+import { type Descriptor, descriptor, schemaOf } from './oci-manifest.ts'
 import { formatReference, parseReference } from './reference.ts'
 
 /** One line of an index. */
@@ -17,7 +19,7 @@ export interface IndexEntry {
 
 /** OCI image-spec "Image Index": `index.json` of a layout, or an image for several platforms. */
 export interface OciIndex {
-  readonly raw: JsonObject
+  readonly raw: Readonly<Record<string, unknown>>
   readonly entries: readonly IndexEntry[]
 }
 
@@ -30,20 +32,27 @@ export const layoutVersion = '{"imageLayoutVersion":"1.0.0"}'
 /** OCI image-spec "Image Layout": what `skopeo copy oci:DIR:REFERENCE` looks for. */
 const refName = 'org.opencontainers.image.ref.name'
 
+const layout = fields({ imageLayoutVersion: oneOf('1.0.0') })
+
 /** @throws {BlobError} BLOB_WRONG_ANSWER when `oci-layout` says another version than 1.0.0 */
 export function requireLayoutVersion(bytes: Uint8Array): void {
-  const version = field(parseJsonObject(bytes, 65_536, 'oci-layout'), 'imageLayoutVersion')
-  if (version !== '1.0.0') throw wrong(`oci-layout: expected version "1.0.0", got ${shown(version)}`)
+  decodeAnswer(bytes, 65_536, layout, 'oci-layout')
 }
+
+const whole = record(string, unknown)
+const known = fields({ ...schemaOf(mediaTypes.index), manifests: list(unknown, 0, maximumEntries) })
+const ociIndex: Shape<OciIndex> = (value) => ({
+  raw: whole(value),
+  entries: known(value).manifests.map(decodeEntry),
+})
+const named = fields({ annotations: fields({ [refName]: string }) })
 
 /**
  * @param bytes untrusted, at most `maximumIndexBytes`
  * @throws {BlobError} BLOB_WRONG_ANSWER
  */
 export function decodeOciIndex(bytes: Uint8Array): OciIndex {
-  const raw = parseJsonObject(bytes, maximumIndexBytes, 'index')
-  requireSchema(raw, mediaTypes.index, 'index')
-  return { raw, entries: arrayField(raw, 'manifests', maximumEntries, 'index').map(decodeEntry) }
+  return decodeAnswer(bytes, maximumIndexBytes, ociIndex, 'index')
 }
 
 export const emptyOciIndex: OciIndex = {
@@ -55,7 +64,8 @@ export const emptyOciIndex: OciIndex = {
 export function encodeOciIndex({ raw, entries }: OciIndex): Uint8Array {
   const bytes = encodeUtf8(JSON.stringify({ ...raw, manifests: entries.map((entry) => entry.raw) }))
   if (bytes.length > maximumIndexBytes || entries.length > maximumEntries) {
-    throw wrong(
+    throw new BlobError(
+      'BLOB_WRONG_ANSWER',
       `expected an index of at most ${maximumIndexBytes} bytes and ${maximumEntries} images, got ${bytes.length} and ${entries.length}`,
     )
   }
@@ -89,17 +99,10 @@ export function withoutImage(index: OciIndex, { name, version }: ImageReference)
 }
 
 function decodeEntry(raw: unknown): IndexEntry {
-  const descriptor = attempt(() => decodeDescriptor(raw, 'entry of the index'))
-  const name = descriptor?.annotations?.[refName] ?? nameOf(raw)
-  const reference = name === undefined ? undefined : attempt(() => parseReference(name))
-  return { raw, ...(descriptor && { descriptor }), ...(reference && { reference }) }
-}
-
-/** An entry that is not understood may have a name all the same. */
-function nameOf(raw: unknown): string | undefined {
-  const annotations = isObject(raw) ? field(raw, 'annotations') : undefined
-  const name = isObject(annotations) ? field(annotations, refName) : undefined
-  return typeof name === 'string' ? name : undefined
+  const understood = attempt(() => descriptor(raw))
+  // An entry that is not understood may have a name all the same.
+  const reference = attempt(() => parseReference(named(raw).annotations[refName]))
+  return { raw, ...(understood && { descriptor: understood }), ...(reference && { reference }) }
 }
 
 function attempt<T>(decode: () => T): T | undefined {

@@ -1,19 +1,20 @@
 import { encodeUtf8 } from '#core/bytes/index.ts'
-import { type BlobDigest, maximumManifestBytes } from './blob-store.ts'
 import {
-  annotationsField,
-  arrayField,
-  asObject,
-  field,
-  type JsonObject,
-  parseJsonObject,
-  shown,
-  sizeField,
-  stringField,
-  wrong,
-} from './json-fields.ts'
+  fields,
+  list,
+  nullish,
+  oneOf,
+  optional,
+  record,
+  type Shape,
+  string,
+  text,
+  whole,
+} from '#core/json/index.ts'
+import { type BlobDigest, maximumManifestBytes } from './blob-store.ts'
+import { decodeAnswer } from './decode-answer.ts'
+import { BlobError } from './errors.ts'
 import { mediaTypes } from './media-types.ts'
-import { parseDigest } from './reference.ts'
 
 /** OCI image-spec "Descriptor": one blob of an image. */
 export interface Descriptor {
@@ -34,6 +35,37 @@ export interface OciManifest {
 
 export const maximumLayers = 65_536
 
+/** Shown and compared, and no longer than what a store may be called. */
+const name = text(/^.{1,255}$/su, '1 to 255 characters')
+const digest = text(/^sha256:[0-9a-f]{64}$/, 'a SHA-256 digest') as Shape<BlobDigest>
+
+/** Absent is the same as empty. */
+const annotations: Shape<Readonly<Record<string, string>> | undefined> = (value) => {
+  const found = nullish(record(string, string))(value)
+  return found !== undefined && Object.keys(found).length > 0 ? found : undefined
+}
+
+export const descriptor: Shape<Descriptor> = fields({
+  mediaType: name,
+  digest,
+  size: whole(0),
+  annotations,
+})
+
+/** What begins a manifest or an index: version 2 and its type, where it says one. */
+export const schemaOf = (mediaType: string) => ({
+  schemaVersion: oneOf(2),
+  mediaType: optional(oneOf(mediaType)),
+})
+
+const ociManifest = fields({
+  ...schemaOf(mediaTypes.manifest),
+  artifactType: optional(name),
+  config: descriptor,
+  layers: list(descriptor, 0, maximumLayers),
+  annotations,
+})
+
 /**
  * Decodes an OCI image manifest, ours or another's. Fields that are not needed here are passed over, as the
  * specification asks.
@@ -44,17 +76,12 @@ export const maximumLayers = 65_536
  * @throws {BlobError} BLOB_WRONG_ANSWER
  */
 export function decodeOciManifest(bytes: Uint8Array): OciManifest {
-  const manifest = parseJsonObject(bytes, maximumManifestBytes, 'manifest')
-  requireSchema(manifest, mediaTypes.manifest, 'manifest')
-  const artifactType = field(manifest, 'artifactType')
-  return {
-    ...(artifactType !== undefined && { artifactType: stringField(manifest, 'artifactType', 'manifest') }),
-    config: decodeDescriptor(field(manifest, 'config'), 'config of the manifest'),
-    layers: arrayField(manifest, 'layers', maximumLayers, 'manifest').map((layer, index) =>
-      decodeDescriptor(layer, `layer ${index} of the manifest`),
-    ),
-    ...someAnnotations(manifest, 'manifest'),
-  }
+  const {
+    schemaVersion: _version,
+    mediaType: _type,
+    ...manifest
+  } = decodeAnswer(bytes, maximumManifestBytes, ociManifest, 'manifest')
+  return manifest
 }
 
 /**
@@ -75,45 +102,12 @@ export function encodeOciManifest(manifest: OciManifest): Uint8Array {
     }),
   )
   if (bytes.length > maximumManifestBytes || layers.length > maximumLayers) {
-    throw wrong(
+    throw new BlobError(
+      'BLOB_WRONG_ANSWER',
       `expected a manifest of at most ${maximumManifestBytes} bytes and ${maximumLayers} layers, got ${bytes.length} and ${layers.length}`,
     )
   }
   return bytes
-}
-
-/** @throws {BlobError} BLOB_WRONG_ANSWER unless it is of version 2 and of this type, where it says one */
-export function requireSchema(object: JsonObject, mediaType: string, what: string): void {
-  const version = field(object, 'schemaVersion')
-  if (version !== 2) throw wrong(`${what}: expected schemaVersion 2, got ${shown(version)}`)
-  const type = field(object, 'mediaType')
-  if (type !== undefined && type !== mediaType) {
-    throw wrong(`${what}: expected mediaType ${mediaType}, got ${shown(type)}`)
-  }
-}
-
-/** @throws {BlobError} BLOB_WRONG_ANSWER */
-export function decodeDescriptor(value: unknown, what: string): Descriptor {
-  const object = asObject(value, what)
-  return {
-    mediaType: stringField(object, 'mediaType', what),
-    digest: decodeDigest(stringField(object, 'digest', what), what),
-    size: sizeField(object, 'size', what),
-    ...someAnnotations(object, what),
-  }
-}
-
-function decodeDigest(text: string, what: string): BlobDigest {
-  try {
-    return parseDigest(text)
-  } catch (cause) {
-    throw wrong(`${what}: expected a SHA-256 digest, got ${shown(text)}`, cause)
-  }
-}
-
-function someAnnotations(object: JsonObject, what: string): Pick<Descriptor, 'annotations'> {
-  const annotations = annotationsField(object, what)
-  return Object.keys(annotations).length === 0 ? {} : { annotations }
 }
 
 function ordered({ mediaType, digest, size, annotations }: Descriptor): Descriptor {

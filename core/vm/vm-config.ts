@@ -1,19 +1,30 @@
-import { z } from 'zod'
+import {
+  bool,
+  kinds,
+  list,
+  object,
+  oneOf,
+  type Shape,
+  type Shaped,
+  text,
+  where,
+  whole,
+} from '#core/json/index.ts'
 
 /**
  * What a local VM is: part of the image manifest that people sign, so that no VM starts from a configuration that
  * nobody has signed (I1). Everything is said, nothing is a default of whoever starts it.
  */
 
-const hostName = z
-  .string()
-  .max(253)
-  .regex(
-    /^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/,
+const hostName = where(
+  text(
+    /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/,
     'a host name in lower-case letters, or an IPv4 address',
-  )
+  ),
   // What looks like an address is one.
-  .refine((name) => isIpv4(name) || !/(^|\.)\d+$/.test(name), 'a host name, or an IPv4 address')
+  (name) => isIpv4(name) || !/(^|\.)\d+$/.test(name),
+  'a host name, or an IPv4 address',
+)
 
 /** Dotted decimal, of four numbers without leading zeros. */
 export function isIpv4(text: string): boolean {
@@ -21,83 +32,76 @@ export function isIpv4(text: string): boolean {
   return parts.length === 4 && parts.every((part) => /^(0|[1-9]\d{0,2})$/.test(part) && Number(part) <= 255)
 }
 
-const allowed = z.strictObject({
-  /** Name or IPv4 address. */
-  host: hostName,
-  /** Of TCP; 53 is the guest's own name server. */
-  ports: z
-    .array(
-      z
-        .int()
-        .min(1)
-        .max(65_535)
-        .refine((port) => port !== 53, 'port 53 is taken by the name server of the VM'),
-    )
-    .min(1)
-    .max(20),
-})
+const port = where(
+  whole(1, 65_535),
+  (number) => number !== 53,
+  'another port than 53, which is taken by the name server of the VM',
+)
 
-const network = z.discriminatedUnion('kind', [
+const network = kinds({
   /** No network device at all. */
-  z.strictObject({ kind: z.literal('none') }),
-  /** The guest reaches what is listed, by TCP, and nothing else. */
-  z.strictObject({
-    kind: z.literal('user'),
-    model: z.enum(['virtio', 'e1000e']),
-    allow: z.array(allowed).max(100),
+  none: object({ kind: oneOf('none') }),
+  /** The guest reaches what is listed, by TCP, and nothing else; 53 is its own name server. */
+  user: object({
+    kind: oneOf('user'),
+    model: oneOf('virtio', 'e1000e'),
+    allow: list(object({ host: hostName, ports: list(port, 1, 20) }), 0, 100),
   }),
-])
+})
 
 const parts = {
-  memoryMiB: z.int().min(16).max(1_048_576),
-  cpus: z.int().min(1).max(64),
-  machine: z.enum(['q35', 'pc']),
-  firmware: z.enum(['bios', 'uefi']),
-  devices: z.strictObject({
-    disk: z.enum(['virtio', 'sata']),
-    /** `tablet`: absolute positions, which viewers need; `mouse` for guests that know no tablet. */
-    pointer: z.enum(['tablet', 'mouse']),
-  }),
+  memoryMiB: whole(16, 1_048_576),
+  cpus: whole(1, 64),
+  machine: oneOf('q35', 'pc'),
+  firmware: oneOf('bios', 'uefi'),
   network,
-  display: z.strictObject({
-    /** What the screen begins with; the guest may change it. */
-    width: z.int().min(320).max(7680),
-    height: z.int().min(200).max(4320),
-    /** A keyboard layout of QEMU, for viewers that send characters. */
-    keyboard: z.string().regex(/^[a-z]{2}(-[a-z]{2})?$/, 'a keyboard layout such as en-us or de'),
-    /** Text can be exchanged with an agent in the guest, as far as the decision permits it. */
-    clipboard: z.boolean(),
-  }),
 }
 
-export const vmConfig = z.strictObject(parts)
-export type VmConfig = z.infer<typeof vmConfig>
+const devices = {
+  disk: oneOf('virtio', 'sata'),
+  /** `tablet`: absolute positions, which viewers need; `mouse` for guests that know no tablet. */
+  pointer: oneOf('tablet', 'mouse'),
+}
+
+const display = {
+  /** What the screen begins with; the guest may change it. */
+  width: whole(320, 7680),
+  height: whole(200, 4320),
+  /** A keyboard layout of QEMU, for viewers that send characters. */
+  keyboard: text(/^[a-z]{2}(-[a-z]{2})?$/, 'a keyboard layout such as en-us or de'),
+  /** Text can be exchanged with an agent in the guest, as far as the decision permits it. */
+  clipboard: bool,
+}
+
+export const vmConfig = object({ ...parts, devices: object(devices), display: object(display) })
+export type VmConfig = Shaped<typeof vmConfig>
 export type VmNetwork = VmConfig['network']
 
-const { devices, display } = parts
-
 /** The same as a person writes it: what is not said is as usual. */
-export const vmConfigFile: z.ZodType<VmConfig> = z.strictObject({
+export const writtenVmConfig: Shape<VmConfig> = object({
   memoryMiB: parts.memoryMiB,
-  cpus: parts.cpus.default(1),
-  machine: parts.machine.default('q35'),
-  firmware: parts.firmware.default('bios'),
-  devices: z
-    .strictObject({
-      disk: devices.shape.disk.default('virtio'),
-      pointer: devices.shape.pointer.default('tablet'),
-    })
-    .prefault({}),
-  network: network.default({ kind: 'none' }),
-  display: z
-    .strictObject({
-      width: display.shape.width.default(1280),
-      height: display.shape.height.default(800),
-      keyboard: display.shape.keyboard.default('en-us'),
-      clipboard: display.shape.clipboard.default(false),
-    })
-    .prefault({}),
+  cpus: unlessSaid(1, parts.cpus),
+  machine: unlessSaid('q35', parts.machine),
+  firmware: unlessSaid('bios', parts.firmware),
+  devices: unlessSaid(
+    {},
+    object({ disk: unlessSaid('virtio', devices.disk), pointer: unlessSaid('tablet', devices.pointer) }),
+  ),
+  network: unlessSaid({ kind: 'none' }, network),
+  display: unlessSaid(
+    {},
+    object({
+      width: unlessSaid(1280, display.width),
+      height: unlessSaid(800, display.height),
+      keyboard: unlessSaid('en-us', display.keyboard),
+      clipboard: unlessSaid(false, display.clipboard),
+    }),
+  ),
 })
+
+function unlessSaid<T>(usual: unknown, shape: Shape<T>): Shape<T> {
+  return (value) => shape(value === undefined ? usual : value)
+}
 
 /** What a VM is, in lines for people: a heading and what stands under it. */
 export function describeVm(config: VmConfig): readonly (readonly [string, string])[] {

@@ -8,10 +8,11 @@ import { openJournal } from '#apps/images/import-journal.ts'
 import { imageKeyOrNew, rememberMade } from '#apps/images/key-ring.ts'
 import { openWriter } from '#apps/images/open-store.ts'
 import {
+  applications,
+  chunkSize,
   defaultChunkBytes,
   type ImportedImage,
   type ImportOptions,
-  imageManifest,
   importImage,
   keyIdOf,
   readKnownChunks,
@@ -19,6 +20,7 @@ import {
 import { type BlobStore, formatReference, type ImageReference, parseReference } from '#core/blobs/index.ts'
 import { parseConfig } from '#core/config/parse-config.ts'
 import type { ImageFormat } from '#core/image/index.ts'
+import { fits } from '#core/json/index.ts'
 import { vmConfigFile } from '#core/vm/index.ts'
 import { usage } from '../../cli-error.ts'
 import { type Command, type Output, type Parsed, parse } from '../../command.ts'
@@ -150,7 +152,7 @@ async function aboutOf(words: Parsed): Promise<ImportOptions['about']> {
   if (sector !== '512' && sector !== '4096') throw usage('--sector is 512 or 4096')
   const chunk = words.text('chunk')
   const chunkBytes = chunk === undefined ? defaultChunkBytes : parseSize(chunk, '--chunk')
-  if (!imageManifest.shape.chunkBytes.safeParse(chunkBytes).success) {
+  if (!fits(chunkSize, chunkBytes)) {
     throw usage('--chunk is a power of two from 64K to 4M')
   }
   const vm = words.text('vm')
@@ -172,7 +174,7 @@ function applicationOf(text: string): [string, { command: string[] }] {
     .split(' ')
     .filter((word) => word !== '')
   const application = { [name]: { command } }
-  if (!imageManifest.shape.applications.safeParse(application).success) {
+  if (!fits(applications, application)) {
     throw usage(
       '--app is NAME=COMMAND, such as --app "writer=/usr/bin/writer --new": a name in lower case, at most 50 words, no control characters',
     )
