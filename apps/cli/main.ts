@@ -3,6 +3,7 @@ import { isCoded } from '#core/errors/coded-error.ts'
 import { CliError } from './cli-error.ts'
 import type { Command, Output } from './command.ts'
 import { warn } from './error-text.ts'
+import { findOwnModules } from './own-modules.ts'
 import { printableJson, printableLines } from './printable.ts'
 import { version } from './version.ts'
 
@@ -41,6 +42,8 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
 let ending: AbortController | undefined
 for (const stream of [process.stdout, process.stderr]) stream.on('error', endUnread)
 
+// Before the first command is loaded.
+findOwnModules()
 const code = await main(process.argv.slice(2))
 // What a failed command still holds open must not keep its process: whoever started it waits for the end.
 if (code === 0) process.exitCode = 0
