@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type DirectoryStore, openDirectoryStore } from '#adapters/blobs-directory/index.ts'
+import type { DirectoryStore, openDirectoryStore } from '#adapters/blobs-directory/index.ts'
+import type { openRegistry as openRegistryStore } from '#adapters/blobs-http/registry-store.ts'
 import {
   BlobError,
   type BlobReader,
@@ -34,11 +35,11 @@ export async function openUpstream(
   options: StoreOptions = {},
 ): Promise<BlobReader | DirectoryStore> {
   const parsed = parseStoreAddress(address)
-  if (parsed.kind === 'directory') return openDirectoryStore(parsed.path)
+  if (parsed.kind === 'directory') return openDirectory(parsed.path)
   const known = onlyFor(new URL(parsed.url).host, options)
-  // Loaded by those who need it only: a disk from a folder should be there at once.
-  const { openHttpLayout, openRegistry } = await import('#adapters/blobs-http/index.ts')
-  return parsed.kind === 'http' ? openHttpLayout(parsed.url, known) : openRegistry(parsed, known)
+  if (parsed.kind === 'registry') return openRegistry(parsed, known)
+  const { openHttpLayout } = await import('#adapters/blobs-http/layout-reader.ts')
+  return openHttpLayout(parsed.url, known)
 }
 
 /**
@@ -94,10 +95,10 @@ function onlyFor(host: string, { ca, credentials }: StoreOptions) {
 /** Opens a store to be written, by which one that is away for a minute only delays; a folder is made when it is not there. @throws {BlobError} */
 export async function openWriter(address: string, options: StoreOptions = {}): Promise<BlobStore> {
   const parsed = parseStoreAddress(address)
-  if (parsed.kind === 'directory') return openDirectoryStore(parsed.path, { create: true })
+  if (parsed.kind === 'directory') return openDirectory(parsed.path, { create: true })
   if (parsed.kind === 'registry') {
-    const { openRegistry } = await import('#adapters/blobs-http/index.ts')
-    return retriedStore(openRegistry(parsed, onlyFor(new URL(parsed.url).host, options)), retrying(options))
+    const registry = await openRegistry(parsed, onlyFor(new URL(parsed.url).host, options))
+    return retriedStore(registry, retrying(options))
   }
   throw new BlobError('BLOB_BAD_STORE', `${address} can only be read`, {
     remedy: 'Name the folder that the web server shows, or a registry.',
@@ -107,13 +108,25 @@ export async function openWriter(address: string, options: StoreOptions = {}): P
 /** @throws {BlobError} BLOB_BAD_STORE unless it is a folder */
 export async function openFolder(address: string): Promise<DirectoryStore> {
   const parsed = parseStoreAddress(address)
-  if (parsed.kind === 'directory') return openDirectoryStore(parsed.path)
+  if (parsed.kind === 'directory') return openDirectory(parsed.path)
   throw new BlobError('BLOB_BAD_STORE', `${address} is not a folder`, {
     remedy:
       parsed.kind === 'http'
         ? 'Name the folder that the web server shows.'
         : 'A registry takes names away and collects by its own means: see docs/disks.md, “Cleaning up”.',
   })
+}
+
+// Each kind of store is loaded by those who use it only: a disk should be there at once.
+
+async function openDirectory(...words: Parameters<typeof openDirectoryStore>): Promise<DirectoryStore> {
+  const { openDirectoryStore } = await import('#adapters/blobs-directory/index.ts')
+  return openDirectoryStore(...words)
+}
+
+async function openRegistry(...words: Parameters<typeof openRegistryStore>): Promise<BlobStore> {
+  const { openRegistry } = await import('#adapters/blobs-http/registry-store.ts')
+  return openRegistry(...words)
 }
 
 /** By then it was asked for about a second. */
