@@ -112,7 +112,7 @@ test('an image is attached, mounted, listed, measured and detached; what was kep
   await run('cp', [join(dir, 'name'), join(dir, 'copy')])
   expect(await disks()).toMatchObject([{ id: record.id, name: 'base', state: 'serving', mount: { dir } }])
   expect(await command('disk', 'list')).toMatch(new RegExp(`${record.id} +base +writable +32.0 MiB +${dir}`))
-  expect(await command('disk', 'stats', record.id)).toContain('FETCHED')
+  expect(await command('disk', 'stats', 'base:1')).toContain('FETCHED')
   expect(await command('disk', 'detach', 'base')).toBe('Detached base.\n')
   await ended(child)
   expect(child.exitCode).toBe(0)

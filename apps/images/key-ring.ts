@@ -3,7 +3,8 @@ import { link, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { type ImageKey, imageKeyBytes, keyIdOf } from '#core/artifact/image-key.ts'
-import { type BlobDigest, type ImageReference, parseDigest } from '#core/blobs/index.ts'
+import { type BlobDigest, blobDigest, type ImageReference } from '#core/blobs/index.ts'
+import { object, record, type Shaped, string, text } from '#core/json/index.ts'
 import { ImagesError } from './image-error.ts'
 import { lockKey } from './key-lock.ts'
 
@@ -11,12 +12,12 @@ import { lockKey } from './key-lock.ts'
  * What this person's account knows of image families: the key of each, and which images were made here. What was made
  * here may be used here without a signature: whoever has the key made it, or could have.
  */
-interface Family {
-  /** base64url */
-  readonly key: string
+const family = object({
+  key: text(/^[A-Za-z0-9_-]{43}$/, '32 bytes in base64url'),
   /** Digest of the manifest of each version that was imported here. */
-  readonly made: Readonly<Record<string, BlobDigest>>
-}
+  made: record(string, blobDigest),
+})
+type Family = Shaped<typeof family>
 
 /** `$TRUSTCAST_IMAGES`, else in the person's configuration folder; readable by them alone. */
 export function keyRingPath(): string {
@@ -62,21 +63,10 @@ export async function madeHere({ name, version }: ImageReference): Promise<BlobD
   return Object.hasOwn(made, version) ? made[version] : undefined
 }
 
-/** By hand: a disk is served sooner without all that a schema needs. @throws when it is none */
-function decodeFamily(value: unknown): Family {
-  const { key, made, ...more } = value as Record<string, unknown>
-  const isFamily =
-    typeof key === 'string' && /^[A-Za-z0-9_-]{43}$/.test(key) && typeof made === 'object' && made !== null
-  if (!isFamily || Object.keys(more).length > 0)
-    throw new TypeError('expected "key" and "made", and nothing else')
-  const digests = Object.entries(made).map(([version, digest]) => [version, parseDigest(String(digest))])
-  return { key, made: Object.fromEntries(digests) as Family['made'] }
-}
-
 async function read(name: string): Promise<Family | undefined> {
   const path = join(keyRingPath(), `${name}.json`)
   try {
-    const known = decodeFamily(JSON.parse(await readFile(path, 'utf8')))
+    const known = family(JSON.parse(await readFile(path, 'utf8')))
     keyIdOf(decodeKey(known))
     return known
   } catch (cause) {

@@ -29,6 +29,7 @@ export {
   type OciManifest,
 } from './oci-manifest.ts'
 export {
+  blobDigest,
   digestHex,
   digestOf,
   formatReference,

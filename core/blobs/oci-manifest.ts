@@ -15,6 +15,7 @@ import { type BlobDigest, maximumManifestBytes } from './blob-store.ts'
 import { decodeAnswer } from './decode-answer.ts'
 import { BlobError } from './errors.ts'
 import { mediaTypes } from './media-types.ts'
+import { blobDigest } from './reference.ts'
 
 /** OCI image-spec "Descriptor": one blob of an image. */
 export interface Descriptor {
@@ -37,7 +38,6 @@ export const maximumLayers = 65_536
 
 /** Shown and compared, and no longer than what a store may be called. */
 const name = text(/^.{1,255}$/su, '1 to 255 characters')
-const digest = text(/^sha256:[0-9a-f]{64}$/, 'a SHA-256 digest') as Shape<BlobDigest>
 
 /** Absent is the same as empty. */
 const annotations: Shape<Readonly<Record<string, string>> | undefined> = (value) => {
@@ -47,7 +47,7 @@ const annotations: Shape<Readonly<Record<string, string>> | undefined> = (value)
 
 export const descriptor: Shape<Descriptor> = fields({
   mediaType: name,
-  digest,
+  digest: blobDigest,
   size: whole(0),
   annotations,
 })

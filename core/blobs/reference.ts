@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { type Shape, text } from '#core/json/index.ts'
 import type { BlobDigest, ImageReference } from './blob-store.ts'
 import { BlobError } from './errors.ts'
 
@@ -40,6 +41,12 @@ function badReference(text: string): BlobError {
     },
   )
 }
+
+/** A digest in what is decoded from JSON. */
+export const blobDigest = text(
+  digestText,
+  'sha256: and 64 lower-case hexadecimal digits',
+) as Shape<BlobDigest>
 
 /** @throws {BlobError} BLOB_BAD_REFERENCE when it is not `sha256:` and 64 lower-case hexadecimal digits */
 export function parseDigest(text: string): BlobDigest {

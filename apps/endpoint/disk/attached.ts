@@ -19,7 +19,7 @@ export async function listDisks(runDir: string): Promise<readonly AttachedDisk[]
 }
 
 /**
- * @param wanted an id, a name that only one disk has, or a mount point
+ * @param wanted an id, a name or an image that only one disk has, or a mount point
  * @throws {DiskError} {ControlRefusal}
  */
 export async function statsOfDisk(
@@ -34,7 +34,7 @@ export async function statsOfDisk(
 /**
  * Has a disk flushed, unmounted and closed, and waits for it.
  *
- * @param wanted an id, a name that only one disk has, or a mount point
+ * @param wanted an id, a name or an image that only one disk has, or a mount point
  * @param force also when programs use it: what they have open fails then
  * @throws {ControlRefusal} MOUNT_BUSY, saying who uses it
  * @throws {DiskError} DISK_UNKNOWN, DISK_NAME_AMBIGUOUS, DISK_NOT_ANSWERING
@@ -66,7 +66,11 @@ export async function readDisks(runDir: string): Promise<readonly AttachedDisk[]
 async function findDisk(runDir: string, wanted: string): Promise<AttachedDisk> {
   const disks = await readDisks(runDir)
   const dir = resolve(wanted)
-  const found = disks.filter(({ id, name, mount }) => [id, name].includes(wanted) || mount?.dir === dir)
+  const found = disks.filter(
+    ({ id, name, description, mount }) =>
+      // `office:2, verified` is what a version of an image is described as.
+      [id, name, description.split(', ')[0]].includes(wanted) || mount?.dir === dir,
+  )
   const [first, second] = found
   if (first === undefined) throw unknown(wanted)
   if (second === undefined) return first

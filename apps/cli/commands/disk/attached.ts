@@ -32,7 +32,7 @@ export const list: Command = {
 export const stats: Command = {
   synopsis: 'stats [DISK]',
   summary:
-    'What attached disks have fetched, and from where: of one by its id, name or mount point, or of all.',
+    'What attached disks have fetched, and from where: of one by its id, its name with or without the version, or its mount point, or of all.',
   run: async (args, out) => {
     const [wanted] = parse(args, {}, [0, 1]).positionals
     const runDir = ownRunDirectory()
@@ -66,7 +66,7 @@ export const stats: Command = {
 export const detach: Command = {
   synopsis: 'detach DISK [--force]',
   summary:
-    'Flush, unmount and close a disk, by its id, name or mount point. With --force also one that programs use: what they have open fails then.',
+    'Flush, unmount and close a disk, by its id, its name with or without the version, or its mount point. With --force also one that programs use: what they have open fails then.',
   run: async (args, out) => {
     const words = parse(args, { force: { type: 'boolean' } }, [1, 1])
     const { disk, lazily } = await detachDisk(
