@@ -78,7 +78,7 @@ afterAll(() => undo.disposeAsync())
 
 test('what a VM is stands in what is signed, and is shown', async () => {
   const { stdout } = await site.cli(['image', 'inspect', 'tiny:1', '--store', inFolder('store')])
-  expect(stdout).toContain('vm machine    q35 with BIOS, 1 CPUs, 32 MiB')
+  expect(stdout).toContain('vm machine    q35 with BIOS, 1 CPU, 32 MiB')
   expect(stdout).toContain('vm network    none')
   await writeFile(inFolder('bad.yaml'), 'memoryMiB: 32\nshare: /home\n')
   const words = ['image', 'import', inFolder('tiny.raw'), 'tiny:9', '--store', inFolder('store')]

@@ -107,7 +107,10 @@ function unlessSaid<T>(usual: unknown, shape: Shape<T>): Shape<T> {
 export function describeVm(config: VmConfig): readonly (readonly [string, string])[] {
   const { memoryMiB, cpus, machine, firmware, devices, network, display } = config
   return [
-    ['machine', `${machine} with ${firmware === 'uefi' ? 'UEFI' : 'BIOS'}, ${cpus} CPUs, ${memoryMiB} MiB`],
+    [
+      'machine',
+      `${machine} with ${firmware === 'uefi' ? 'UEFI' : 'BIOS'}, ${cpus === 1 ? '1 CPU' : `${cpus} CPUs`}, ${memoryMiB} MiB`,
+    ],
     ['devices', `${devices.disk} disk, ${devices.pointer}, no sound`],
     ['network', describeNetwork(network)],
     [

@@ -23,7 +23,7 @@ export const inspectCommand: Command = {
         formatReference(reference),
         `  disk          ${sizeText(manifest.sizeBytes)} (${manifest.sizeBytes} bytes), sectors of ${manifest.sectorBytes}`,
         `  chunks        ${sizeText(manifest.chunkBytes)} each`,
-        `  stored        ${sizeText(packBytes)} in ${packs.length} packs, some of which other versions may share`,
+        `  stored        ${sizeText(packBytes)} in ${packs.length === 1 ? '1 pack' : `${packs.length} packs`}, some of which other versions may share`,
         `  manifest      ${oci.config.digest}${isMadeHere ? ', made here' : ''}`,
         `  merkle root   ${manifest.merkleRoot}`,
         `  key           ${manifest.keyId}`,
