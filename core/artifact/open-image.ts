@@ -8,6 +8,7 @@ import {
   formatReference,
   type ImageReference,
   mediaTypes,
+  type OciManifest,
 } from '#core/blobs/index.ts'
 import { type BootTrace, decodeTrace, fitTrace } from '#core/block/boot-trace.ts'
 import { type CacheCounts, cachedChunks } from './chunk-reader.ts'
@@ -18,7 +19,7 @@ import { chunkKeysOf, type ImageKey, keyIdOf } from './image-key.ts'
 import { inTurn, noPatience, type Patience } from './in-turn.ts'
 import { chunksOf } from './index-format.ts'
 import { findLocal, LocalChunks } from './local-chunks.ts'
-import type { ImageManifest } from './manifest.ts'
+import { decodeManifest, type ImageManifest, maximumManifestBytes } from './manifest.ts'
 import { failover, forgetful, type StoreImage } from './store-image.ts'
 import { authenticatedCache, readOnlyCache, type StoredCache } from './stored-cache.ts'
 import { type FetchCounts, upstreamChunks } from './upstream.ts'
@@ -83,7 +84,8 @@ export async function openImage(options: OpenImageOptions): Promise<OpenedImage>
   opened.defer(() => void cacheKey.fill(0))
   const cache = authenticatedCache(options.cache, cacheKey)
   const kept = authenticatedCache(readOnlyCache(options.cache), cacheKey)
-  const manifest = await readManifest(options, cache, ending.signal)
+  const heard: Heard = new Map()
+  const manifest = await readManifest(options, heard, ending.signal)
   if (keyIdOf(options.key) !== manifest.keyId) {
     throw new ArtifactError(
       'ARTIFACT_WRONG_KEY',
@@ -93,7 +95,7 @@ export async function openImage(options: OpenImageOptions): Promise<OpenedImage>
       },
     )
   }
-  const context = { options, manifest, counts, cache, signal: ending.signal }
+  const context = { options, manifest, heard, counts, cache, signal: ending.signal }
   const [first, ...others] = options.stores
   const image = failover(
     [storeImage(first, context), ...others.map((store) => storeImage(store, context))],
@@ -129,9 +131,13 @@ export async function openImage(options: OpenImageOptions): Promise<OpenedImage>
   }
 }
 
+/** What a store said of the image when its manifest was read: good for the next question, and for no other. */
+type Heard = Map<BlobReader, OciManifest>
+
 interface Context {
   readonly options: OpenImageOptions
   readonly manifest: ImageManifest
+  readonly heard: Heard
   readonly counts: ImageCounts
   readonly cache: StoredCache
   readonly signal: AbortSignal
@@ -162,18 +168,15 @@ function storeImage(blobs: BlobReader, context: Context): StoreImage {
   })
 }
 
-async function openStoreIndex(
-  blobs: BlobReader,
-  { options, manifest, cache, signal }: Context,
-  isPassing = false,
-) {
-  const { reference, manifestDigest } = options
+async function openStoreIndex(blobs: BlobReader, context: Context, isPassing = false) {
+  const { options, manifest, cache, signal } = context
+  const { manifestDigest } = options
   // Stores may have indexes of their own, which name other packs.
   const store = digestHex(digestOf(Buffer.from(blobs.name))).slice(0, 16)
   const name = `${digestHex(manifestDigest)}.${store}`
   const kept = await cache.get(name)
   const known = kept && parseIndexDescriptor(kept)
-  const { digest, size } = known ?? (await indexOf(blobs, reference, manifestDigest, signal))
+  const { digest, size } = known ?? (await indexOf(blobs, context))
   const prefix = `${digestHex(digest)}.${store}`
   if (known === undefined) cache.put(name, Buffer.from(`${digest} ${size}`))
   try {
@@ -217,11 +220,11 @@ function parseIndexDescriptor(bytes: Uint8Array): { digest: BlobDigest; size: nu
 
 async function indexOf(
   blobs: BlobReader,
-  reference: ImageReference,
-  manifestDigest: BlobDigest,
-  signal: AbortSignal,
+  { options: { reference, manifestDigest }, heard, signal }: Context,
 ): Promise<{ digest: BlobDigest; size: number }> {
-  const { layers } = await readOciManifest(blobs, reference, manifestDigest, signal)
+  const said = heard.get(blobs)
+  heard.delete(blobs)
+  const { layers } = said ?? (await readOciManifest(blobs, reference, manifestDigest, signal))
   const index = layers.find(({ mediaType }) => mediaType === mediaTypes.chunkIndex)
   if (index === undefined) {
     throw new ArtifactError(
@@ -238,7 +241,7 @@ async function readOciManifest(
   reference: ImageReference,
   manifestDigest: BlobDigest,
   signal: AbortSignal,
-) {
+): Promise<OciManifest> {
   const bytes = await blobs.manifest(reference, signal)
   if (bytes === undefined) {
     throw new ArtifactError('ARTIFACT_MISSING', `there is no ${formatReference(reference)} in ${blobs.name}`)
@@ -256,25 +259,26 @@ async function readOciManifest(
 /** From what this machine keeps, or the first store that has it; compared with its digest either way. */
 async function readManifest(
   options: OpenImageOptions,
-  ownCache: StoredCache,
+  heard: Heard,
   signal: AbortSignal,
 ): Promise<ImageManifest> {
   const { reference, manifestDigest, stores, cache } = options
   const name = `${digestHex(manifestDigest)}.manifest`
   const kept = await cache.get(name)
-  if (kept !== undefined && digestOf(kept) === manifestDigest) return decodeFor(options, ownCache, kept)
-  const { maximumManifestBytes } = await import('./manifest.ts')
+  if (kept !== undefined && digestOf(kept) === manifestDigest) return decodeFor(options, kept)
   const bytes = await inTurn(
     () => stores,
     async (store) => {
-      const { config } = await readOciManifest(store, reference, manifestDigest, signal)
+      const said = await readOciManifest(store, reference, manifestDigest, signal)
+      heard.set(store, said)
+      const { config } = said
       return verified(store, config.digest, Math.min(config.size, maximumManifestBytes), signal)
     },
     options.patience ?? noPatience,
     signal,
   )
   cache.put(name, bytes)
-  return decodeFor(options, ownCache, bytes)
+  return decodeFor(options, bytes)
 }
 
 /** A whole blob whose digest was compared. */
@@ -290,33 +294,14 @@ async function verified(
 }
 
 /** A manifest of another image, signed as it may be, is not what was asked for. */
-async function decodeFor(
-  { reference, manifestDigest }: OpenImageOptions,
-  ownCache: StoredCache,
-  bytes: Uint8Array,
-): Promise<ImageManifest> {
-  const manifest = await decodeOnce(ownCache, `${digestHex(manifestDigest)}.valid`, bytes)
+function decodeFor({ reference }: OpenImageOptions, bytes: Uint8Array): ImageManifest {
+  const manifest = decodeManifest(bytes)
   if (manifest.name !== reference.name || manifest.version !== reference.version) {
     throw new ArtifactError(
       'ARTIFACT_OTHER_IMAGE',
       `expected ${formatReference(reference)}, got a manifest of ${manifest.name}:${manifest.version}`,
     )
   }
-  return manifest
-}
-
-/**
- * Remembers that these bytes, which their digest names, were found to be a manifest: what is needed to find that out
- * takes longer to load than all else that opens a disk.
- *
- * @param ownCache authenticated: nobody else can say that they were
- */
-async function decodeOnce(ownCache: StoredCache, name: string, bytes: Uint8Array): Promise<ImageManifest> {
-  if ((await ownCache.get(name)) !== undefined)
-    return JSON.parse(Buffer.from(bytes).toString()) as ImageManifest
-  const { decodeManifest } = await import('./manifest.ts')
-  const manifest = decodeManifest(bytes)
-  ownCache.put(name, new Uint8Array(0))
   return manifest
 }
 
