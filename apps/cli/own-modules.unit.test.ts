@@ -22,6 +22,10 @@ async function loadedBy(file: string): Promise<readonly string[]> {
 
 test('what attaches a disk waits for no schemas, and for no store that it may not need', async () => {
   const loaded = await loadedBy('apps/cli/commands/disk/attach.ts')
-  expect(loaded.filter((url) => /zod|core\/config|adapters\/blobs-/.test(url))).toEqual([])
+  expect(loaded.filter((url) => /node_modules\/zod\/|\/core\/config\/|\/adapters\/blobs-/.test(url))).toEqual(
+    [],
+  )
   expect(loaded.some((url) => url.endsWith('core/artifact/open-image.ts'))).toBe(true)
+  const elsewhere = await loadedBy('apps/cli/commands/disk/attach-delivered.ts')
+  expect(elsewhere.some((url) => url.includes('node_modules/zod/'))).toBe(true)
 })

@@ -4,7 +4,8 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { type ImageKey, imageKeyBytes, keyIdOf } from '#core/artifact/image-key.ts'
 import { type BlobDigest, blobDigest, type ImageReference } from '#core/blobs/index.ts'
-import { object, record, type Shaped, string, text } from '#core/json/index.ts'
+import { decodeBase64url } from '#core/bytes/index.ts'
+import { object, record, type Shaped, string } from '#core/json/index.ts'
 import { ImagesError } from './image-error.ts'
 import { lockKey } from './key-lock.ts'
 
@@ -13,7 +14,8 @@ import { lockKey } from './key-lock.ts'
  * here may be used here without a signature: whoever has the key made it, or could have.
  */
 const family = object({
-  key: text(/^[A-Za-z0-9_-]{43}$/, '32 bytes in base64url'),
+  /** base64url; by no pattern, whose error would show it. */
+  key: string,
   /** Digest of the manifest of each version that was imported here. */
   made: record(string, blobDigest),
 })
@@ -126,7 +128,7 @@ async function syncFolder(path: string): Promise<void> {
 }
 
 function decodeKey({ key }: Family): ImageKey {
-  return new Uint8Array(Buffer.from(key, 'base64url'))
+  return decodeBase64url(key)
 }
 
 function missing(name: string): ImagesError {

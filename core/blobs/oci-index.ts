@@ -4,7 +4,7 @@ import type { ImageReference } from './blob-store.ts'
 import { decodeAnswer } from './decode-answer.ts'
 import { BlobError } from './errors.ts'
 import { mediaTypes } from './media-types.ts'
-import { type Descriptor, descriptor, schemaOf } from './oci-manifest.ts'
+import { type Descriptor, descriptor, headOf } from './oci-manifest.ts'
 import { formatReference, parseReference } from './reference.ts'
 
 /** One line of an index. */
@@ -39,13 +39,13 @@ export function requireLayoutVersion(bytes: Uint8Array): void {
   decodeAnswer(bytes, 65_536, layout, 'oci-layout')
 }
 
-const whole = record(string, unknown)
-const known = fields({ ...schemaOf(mediaTypes.index), manifests: list(unknown, 0, maximumEntries) })
+const anyObject = record(string, unknown)
+const known = fields({ ...headOf(mediaTypes.index), manifests: list(unknown, 0, maximumEntries) })
 const ociIndex: Shape<OciIndex> = (value) => ({
-  raw: whole(value),
+  raw: anyObject(value),
   entries: known(value).manifests.map(decodeEntry),
 })
-const named = fields({ annotations: fields({ [refName]: string }) })
+const entryWithName = fields({ annotations: fields({ [refName]: string }) })
 
 /**
  * @param bytes untrusted, at most `maximumIndexBytes`
@@ -101,7 +101,7 @@ export function withoutImage(index: OciIndex, { name, version }: ImageReference)
 function decodeEntry(raw: unknown): IndexEntry {
   const understood = attempt(() => descriptor(raw))
   // An entry that is not understood may have a name all the same.
-  const reference = attempt(() => parseReference(named(raw).annotations[refName]))
+  const reference = attempt(() => parseReference(entryWithName(raw).annotations[refName]))
   return { raw, ...(understood && { descriptor: understood }), ...(reference && { reference }) }
 }
 

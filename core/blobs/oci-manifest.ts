@@ -53,13 +53,13 @@ export const descriptor: Shape<Descriptor> = fields({
 })
 
 /** What begins a manifest or an index: version 2 and its type, where it says one. */
-export const schemaOf = (mediaType: string) => ({
+export const headOf = (mediaType: string) => ({
   schemaVersion: oneOf(2),
   mediaType: optional(oneOf(mediaType)),
 })
 
 const ociManifest = fields({
-  ...schemaOf(mediaTypes.manifest),
+  ...headOf(mediaTypes.manifest),
   artifactType: optional(name),
   config: descriptor,
   layers: list(descriptor, 0, maximumLayers),

@@ -15,7 +15,9 @@ export class JsonError extends CodedError<JsonErrorCode> {
   readonly path: readonly (string | number)[]
 
   constructor(code: JsonErrorCode, reason: string, path: readonly (string | number)[] = [], cause?: unknown) {
-    super(code, path.length === 0 ? reason : `${path.join('.')}: ${reason}`, { cause })
+    // Names come from whoever sent the value.
+    const place = path.map((part) => String(part).slice(0, 100)).join('.')
+    super(code, path.length === 0 ? reason : `${place}: ${reason}`, { cause })
     this.reason = reason
     this.path = path
   }

@@ -74,6 +74,11 @@ test.each([
   expect(fits(pet, value)).toBe(false)
 })
 
+test('of a name that the sender made a part is shown', () => {
+  const long = { ...cat, ['x'.repeat(1000)]: 3 }
+  expect(() => pet(long)).toThrow(/^x{100}: expected no member of this name$/)
+})
+
 test.each([
   ['JSON_TOO_LONG', Buffer.alloc(1001, ' ')],
   ['JSON_MALFORMED', Buffer.from('{')],
