@@ -143,6 +143,14 @@ const bad: readonly [string, string, Answer][] = [
   ['says that it is shorter', 'BLOB_WRONG_ANSWER', (_, response) => response.writeHead(416).end()],
   ['wants a password', 'BLOB_DENIED', (_, response) => response.writeHead(401).end()],
   ['allows it to nobody', 'BLOB_DENIED', (_, response) => response.writeHead(403).end()],
+  [
+    'promises all of the blob in an error, and breaks off',
+    'BLOB_WRONG_ANSWER',
+    (_, response) => {
+      response.writeHead(416, { 'content-length': blob.length / 10 })
+      response.write('invalid range: failed to overlap', () => response.destroy())
+    },
+  ],
   ['is in trouble', 'BLOB_UNAVAILABLE', (_, response) => response.writeHead(503).end('busy')],
   ['is asked too often', 'BLOB_UNAVAILABLE', (_, response) => response.writeHead(429).end()],
   ['answers with a strange status', 'BLOB_WRONG_ANSWER', (_, response) => response.writeHead(299).end()],
@@ -249,6 +257,35 @@ describe('a web server that', () => {
     })
   })
 
+  test('answers plainly is asked over one connection, for the index, too; errors are answers', async () => {
+    let connections = 0
+    server.on('connection', () => connections++)
+    const answers: readonly Answer[] = [
+      (_, response) => response.writeHead(503, { 'content-length': 4 }).end('busy'),
+      (_, response) => response.writeHead(404, { 'content-length': 0 }).end(),
+      (_, response) => response.end('{"schemaVersion":2,"manifests":[]}'),
+    ]
+    const outcomes: unknown[] = []
+    for (const next of answers) {
+      answer = next
+      outcomes.push(await reader.references().catch(({ code }: { code: string }) => code))
+    }
+    expect(outcomes).toEqual(['BLOB_UNAVAILABLE', 'BLOB_BAD_STORE', []])
+    await expectGoodAgain()
+    expect(connections).toBe(1)
+  })
+
+  test('sends its index in pieces of unknown length is read all the same', async () => {
+    for (let times = 0; times < 5; times++) {
+      answer = (_, response) => {
+        response.write('{"schemaVersion":2,')
+        response.end('"manifests":[]}')
+      }
+      expect(await reader.references()).toEqual([])
+    }
+    await expectGoodAgain()
+  })
+
   test('sends an index without end is given up', async () => {
     answer = (_, response) => {
       const more = () => void (response.destroyed || response.write(blob, () => setImmediate(more)))
@@ -324,7 +361,7 @@ describe('a registry that', () => {
         response.writeHead(401, { 'www-authenticate': `Bearer realm="http://127.0.0.1:${port}/token"` }).end()
     }
     await expect(openBad().manifest(image)).rejects.toMatchObject({ code: 'BLOB_DENIED' })
-    expect(asked).toBeLessThan(7)
+    expect(asked).toBeLessThan(10)
   })
 
   test('lists pages that never end is given up', async () => {

@@ -1,12 +1,13 @@
 import { constants } from 'node:crypto'
-import type { Agent, ClientRequest, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
+import type { Agent, ClientRequest, OutgoingHttpHeaders } from 'node:http'
 import https from 'node:https'
 import { connect as connectTcp, isIP, type OnReadOpts, type Socket } from 'node:net'
 import { connect as connectTls, createSecureContext, getCACertificates, type SecureContext } from 'node:tls'
 import { BlobError, requireConfidential } from '#core/blobs/index.ts'
 import { Gate } from './gate.ts'
+import { GetPool } from './get-pool.ts'
+import type { HttpAnswer, HttpRequest } from './http-message.ts'
 import { http } from './node-http.ts'
-import { RangePool } from './range-pool.ts'
 import { Receiver } from './receiver.ts'
 import { transportError } from './transport-error.ts'
 
@@ -23,25 +24,6 @@ export interface HttpOptions {
   readonly idleMs?: number
 }
 
-export interface HttpRequest {
-  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE'
-  /** Path and query, beginning with `/`. */
-  readonly path: string
-  readonly headers?: Readonly<Record<string, string>>
-  readonly body?: Uint8Array
-  /** Asks for these bytes only. An answer with others is an error, one with another status than 206 is not. */
-  readonly range?: { readonly offset: number; readonly length: number }
-  /** Of the answer's body. A longer one of an error is cut, any other refused. */
-  readonly maximumBytes: number
-  readonly signal?: AbortSignal | undefined
-}
-
-export interface HttpAnswer {
-  readonly status: number
-  readonly headers: IncomingMessage['headers']
-  readonly body: Uint8Array
-}
-
 /**
  * A peer that sends less than this for long is as good as gone. Of one connection: all that ask at once share a line, and
  * must not give up on it together when it is a slow one.
@@ -52,8 +34,8 @@ const leastTotalMs = 60_000
 /**
  * HTTP/1.1 to one origin, over connections that stay open. With TLS only version 1.3, and never a session again.
  *
- * Ranges are read by `RangePool`, which understands nothing but the answer that is hoped for. When another one comes,
- * the request is made again through Node's client, which is slower and knows them all.
+ * What is read is asked of `GetPool`, which understands plain answers only. When another one comes, the request is made
+ * again through Node's client, which is slower and knows them all.
  */
 export class HttpClient implements Disposable {
   readonly origin: string
@@ -61,7 +43,7 @@ export class HttpClient implements Disposable {
   readonly #fixed: https.RequestOptions
   readonly #send: (options: https.RequestOptions) => ClientRequest
   readonly #connections: number
-  readonly #ranges: RangePool
+  readonly #gets: GetPool
   readonly #gate: Gate
   #context: SecureContext | undefined
   #agent: Agent | undefined
@@ -81,7 +63,7 @@ export class HttpClient implements Disposable {
       timeout: options.idleMs ?? 20_000,
     }
     this.#gate = new Gate(this.#connections)
-    this.#ranges = new RangePool({
+    this.#gets = new GetPool({
       origin: url.origin,
       host: url.host,
       open: (onread) => this.#connect(onread),
@@ -95,9 +77,9 @@ export class HttpClient implements Disposable {
 
   async #exchange(request: HttpRequest): Promise<HttpAnswer> {
     if (this.#isClosed) throw new BlobError('BLOB_BAD_STORE', 'the store is closed')
-    if (request.range !== undefined && request.method === 'GET' && this.#ranges.isFit) {
-      const body = await this.#range(request, request.range)
-      if (body !== undefined) return { status: 206, headers: {}, body }
+    if (this.#gets.isFit(request)) {
+      const answer = await this.#get(request)
+      if (answer !== undefined) return answer
     }
     for (let stale = 0; ; stale++) {
       request.signal?.throwIfAborted()
@@ -109,19 +91,14 @@ export class HttpClient implements Disposable {
   [Symbol.dispose](): void {
     this.#isClosed = true
     this.#agent?.destroy()
-    this.#ranges.close()
+    this.#gets.close()
   }
 
-  async #range(
-    request: HttpRequest,
-    { offset, length }: { readonly offset: number; readonly length: number },
-  ): Promise<Uint8Array | undefined> {
-    const { path, signal } = request
-    const headers = { ...this.#options.headers, ...request.headers }
+  async #get(request: HttpRequest): Promise<HttpAnswer | undefined> {
     try {
-      return await this.#ranges.get(path, headers, { offset, length, signal, deadlineMs: totalMs(request) })
+      return await this.#gets.get(request, { ...this.#options.headers, ...request.headers }, totalMs(request))
     } catch (error) {
-      if (signal?.aborted) throw signal.reason
+      if (request.signal?.aborted) throw request.signal.reason
       throw transportError(error, this.origin)
     }
   }

@@ -1,5 +1,5 @@
 import { type BlobDigest, BlobError } from '#core/blobs/index.ts'
-import type { HttpAnswer, HttpRequest } from './http-client.ts'
+import type { HttpAnswer, HttpRequest } from './http-message.ts'
 import { statusError } from './transport-error.ts'
 
 export interface BlobRange {

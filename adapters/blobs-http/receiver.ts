@@ -1,9 +1,8 @@
 import type { IncomingMessage } from 'node:http'
 import { BlobError } from '#core/blobs/index.ts'
 import { parseContentRange } from './content-range.ts'
-import type { HttpAnswer, HttpRequest } from './http-client.ts'
+import { type HttpAnswer, type HttpRange, type HttpRequest, maximumErrorBytes } from './http-message.ts'
 
-const maximumErrorBytes = 65_536
 const empty = new Uint8Array(0)
 
 /** Takes in the body of one answer: a range into its place, anything else piece by piece up to its limit. */
@@ -31,7 +30,7 @@ export class Receiver {
     }
     const end = () => {
       try {
-        succeed({ status: this.#status, headers: response.headers, body: finish() })
+        succeed({ status: this.#status, headers: fieldsOf(response), body: finish() })
       } catch (error) {
         fail(error)
       }
@@ -46,10 +45,13 @@ export class Receiver {
         fail(error)
       }
     })
+    // Some registries promise all of a blob in an error, and break off after a line of text: enough was heard.
+    const broken = (error: unknown) => (this.#status >= 300 ? end() : fail(error))
     response.on('end', end)
-    response.on('error', fail)
+    response.on('error', broken)
     response.on('close', () => {
-      if (!response.complete) fail(new BlobError('BLOB_UNAVAILABLE', 'the connection ended within an answer'))
+      if (!response.complete)
+        broken(new BlobError('BLOB_UNAVAILABLE', 'the connection ended within an answer'))
     })
   }
 
@@ -63,7 +65,7 @@ export class Receiver {
     return collector(Math.min(maximumBytes, isUnasked ? maximumErrorBytes : maximumBytes), isUnasked)
   }
 
-  #rangeSink(range: { readonly offset: number; readonly length: number }): {
+  #rangeSink(range: HttpRange): {
     take: (chunk: Uint8Array) => boolean
     finish: () => Uint8Array
   } {
@@ -84,6 +86,10 @@ export class Receiver {
       },
     }
   }
+}
+
+function fieldsOf({ headers }: IncomingMessage): HttpAnswer['headers'] {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]))
 }
 
 function collector(
@@ -107,10 +113,7 @@ function collector(
 }
 
 /** RFC 9110 14.4. Several ranges in one answer have no Content-Range, so they are refused, too. */
-function requireRange(
-  { headers }: IncomingMessage,
-  { offset, length }: { readonly offset: number; readonly length: number },
-): void {
+function requireRange({ headers }: IncomingMessage, { offset, length }: HttpRange): void {
   const got = parseContentRange(headers['content-range'] ?? '')
   if (got?.first !== offset || got.last !== offset + length - 1) {
     throw new BlobError(

@@ -1,7 +1,7 @@
 import { BlobError, decodeAnswer } from '#core/blobs/index.ts'
 import { fields, number, optional, string } from '#core/json/index.ts'
 import { type Challenge, parseChallenges } from './challenge.ts'
-import type { HttpAnswer, HttpRequest } from './http-client.ts'
+import type { HttpAnswer, HttpRequest } from './http-message.ts'
 import { statusError } from './transport-error.ts'
 
 export interface Credentials {

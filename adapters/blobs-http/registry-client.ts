@@ -1,6 +1,7 @@
 import { BlobError, decodeAnswer, requireConfidential } from '#core/blobs/index.ts'
 import { fields, list, type Shape, string } from '#core/json/index.ts'
-import { type HttpAnswer, HttpClient, type HttpOptions, type HttpRequest } from './http-client.ts'
+import { HttpClient, type HttpOptions } from './http-client.ts'
+import type { HttpAnswer, HttpRequest } from './http-message.ts'
 import { type Credentials, RegistryAuth } from './registry-auth.ts'
 import { statusError } from './transport-error.ts'
 
@@ -52,7 +53,7 @@ export class RegistryClient implements Disposable {
    */
   async askForBlob(request: RegistryRequest): Promise<HttpAnswer> {
     const answer = await this.ask(request)
-    const { location } = answer.headers
+    const location = answer.headers['location']
     if (answer.status < 301 || answer.status > 308 || answer.status === 304 || location === undefined) {
       return answer
     }
@@ -114,7 +115,7 @@ export class RegistryClient implements Disposable {
   }
 
   #nextPage({ headers }: HttpAnswer): string | undefined {
-    const [, next] = /<([^<>]{1,4096})>\s*;\s*rel="?next"?/.exec(String(headers['link'] ?? '')) ?? []
+    const [, next] = /<([^<>]{1,4096})>\s*;\s*rel="?next"?/.exec(headers['link'] ?? '') ?? []
     return next === undefined ? undefined : this.ownPath(next)
   }
 

@@ -12,7 +12,7 @@ import {
   requireReference,
 } from '#core/blobs/index.ts'
 import { fields, list, nullish, string } from '#core/json/index.ts'
-import type { HttpAnswer, HttpRequest } from './http-client.ts'
+import type { HttpAnswer, HttpRequest } from './http-message.ts'
 import { readRange } from './read-range.ts'
 import {
   errorCodes,
@@ -266,7 +266,7 @@ class RegistryStore implements BlobStore {
     })
     if (mount !== undefined && answer.status === 201) return undefined
     if (answer.status !== 202) throw this.#refusal(answer, `upload to ${repository}`)
-    return this.#client.ownPath(answer.headers.location ?? '')
+    return this.#client.ownPath(answer.headers['location'] ?? '')
   }
 
   async #upload(

@@ -1,5 +1,5 @@
 import { BlobError } from '#core/blobs/index.ts'
-import type { HttpAnswer } from './http-client.ts'
+import type { HttpAnswer } from './http-message.ts'
 
 /** What Node says of a certificate that does not prove what it should. OpenSSL: X509_verify_cert_error_string. */
 const untrusted =
@@ -72,7 +72,7 @@ export function statusError({ status, headers, body }: HttpAnswer, what: string)
     })
   }
   if (status >= 300 && status < 400) {
-    const target = JSON.stringify(headers.location?.slice(0, 200) ?? '')
+    const target = JSON.stringify(headers['location']?.slice(0, 200) ?? '')
     return new BlobError('BLOB_BAD_STORE', `${what}: got a redirect to ${target}, which is not followed`, {
       remedy: 'Name the address that it leads to.',
     })

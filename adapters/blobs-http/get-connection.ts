@@ -1,31 +1,33 @@
 import type { OnReadOpts, Socket } from 'node:net'
 import { BlobError } from '#core/blobs/index.ts'
-import { fitsRange } from './range-head.ts'
+import { type AnswerHead, fitsRange, parseHead } from './answer-head.ts'
+import { type HttpAnswer, type HttpRange, maximumErrorBytes } from './http-message.ts'
 
 /** What is asked of one connection. */
-export interface RangeRequest {
+export interface GetRequest {
   /** The whole request, up to the empty line. */
   readonly head: string
-  readonly offset: number
-  readonly length: number
+  readonly range?: HttpRange | undefined
+  /** Of the answer's body. */
+  readonly maximumBytes: number
   /** For the whole answer. */
   readonly deadlineMs: number
   readonly signal?: AbortSignal | undefined
 }
 
 /**
- * How a request ended: with the bytes; `stale` when the server had closed the kept connection before it answered;
- * `other` when the answer was not the one expected, whatever it was.
+ * How a request ended: with an answer; `stale` when the server had closed the kept connection before it answered;
+ * `other` when the answer was not a plain one, whatever it was.
  */
-export type RangeResult = Uint8Array | 'stale' | 'other'
+export type GetResult = HttpAnswer | 'stale' | 'other'
 
 interface Pending {
-  readonly request: RangeRequest
-  readonly finish: (result: RangeResult) => void
+  readonly request: GetRequest
+  readonly finish: (result: GetResult) => void
   readonly fail: (error: unknown) => void
   /** Of the answer, as long as it has not ended. */
   headText: string
-  bytes: Uint8Array | undefined
+  answer: { readonly head: AnswerHead; readonly body: Uint8Array } | undefined
   received: number
 }
 
@@ -33,12 +35,13 @@ const scratchBytes = 65_536
 const maximumHead = 16_384
 
 /**
- * One connection that knows a single answer of HTTP/1.1: status 206, the range that was asked for, and its length.
+ * One connection that knows plain answers of HTTP/1.1 only: those that say their length and are as long as expected.
  *
  * Node's own client makes an object, a buffer and several events of every 16 KiB that TLS delivers. Here they land in
  * one buffer that is used again and are copied into their place, which costs about a third of the processor's time.
+ * Its first request takes longer than a handshake, too.
  */
-export class RangeConnection {
+export class GetConnection {
   readonly #socket: Socket
   readonly #scratch = Buffer.allocUnsafeSlow(scratchBytes)
   readonly #origin: string
@@ -68,8 +71,8 @@ export class RangeConnection {
   }
 
   /** One at a time. @throws what the socket meets; BLOB_UNAVAILABLE when it is silent or ends; the signal's reason */
-  get(request: RangeRequest): Promise<RangeResult> {
-    const { promise, resolve, reject } = Promise.withResolvers<RangeResult>()
+  get(request: GetRequest): Promise<GetResult> {
+    const { promise, resolve, reject } = Promise.withResolvers<GetResult>()
     const { signal, deadlineMs } = request
     const deadline = setTimeout(() => this.#fail(silent(this.#origin)), deadlineMs)
     const abort = () => this.#fail(signal?.reason)
@@ -91,7 +94,7 @@ export class RangeConnection {
         reject(error)
       },
       headText: '',
-      bytes: undefined,
+      answer: undefined,
       received: 0,
     }
     signal?.addEventListener('abort', abort, { once: true })
@@ -111,24 +114,28 @@ export class RangeConnection {
       this.#socket.destroy()
       return false
     }
-    if (pending.bytes !== undefined) return this.#body(pending, pending.bytes, 0, length)
+    if (pending.answer !== undefined) return this.#body(pending, pending.answer, 0, length)
     pending.headText += this.#scratch.toString('latin1', 0, length)
     const end = pending.headText.indexOf('\r\n\r\n')
     if (end < 0 || end > maximumHead) return pending.headText.length <= maximumHead || this.#other(pending)
     const { request, headText } = pending
-    if (!fitsRange(headText.slice(0, end), request.offset, request.length)) return this.#other(pending)
+    const head = parseHead(headText.slice(0, end))
+    if (head === undefined || !isExpected(head, request)) return this.#other(pending)
     // Not from the pool: a view of that would keep all of it alive.
-    pending.bytes = Buffer.allocUnsafeSlow(request.length)
-    return this.#body(pending, pending.bytes, length - (headText.length - end - 4), length)
+    pending.answer = { head, body: Buffer.allocUnsafeSlow(head.length) }
+    return this.#body(pending, pending.answer, length - (headText.length - end - 4), length)
   }
 
-  #body(pending: Pending, bytes: Uint8Array, from: number, to: number): boolean {
-    const { length } = pending.request
-    if (pending.received + to - from > length) return this.#other(pending)
-    bytes.set(this.#scratch.subarray(from, to), pending.received)
+  #body(pending: Pending, { head, body }: NonNullable<Pending['answer']>, from: number, to: number): boolean {
+    if (pending.received + to - from > head.length) return this.#other(pending)
+    body.set(this.#scratch.subarray(from, to), pending.received)
     pending.received += to - from
-    if (pending.received === length) pending.finish(bytes)
+    if (pending.received === head.length) this.#answer(pending, { head, body })
     return true
+  }
+
+  #answer({ finish, received }: Pending, { head, body }: NonNullable<Pending['answer']>): void {
+    finish({ status: head.status, headers: head.headers, body: body.subarray(0, received) })
   }
 
   #other(pending: Pending): boolean {
@@ -146,10 +153,23 @@ export class RangeConnection {
   #ended(): void {
     const pending = this.#pending
     if (pending === undefined) return
-    if (this.#isUsed && pending.headText === '') pending.finish('stale')
-    else if (pending.headText !== '' && pending.bytes === undefined) pending.finish('other')
+    const { headText, answer } = pending
+    if (this.#isUsed && headText === '') pending.finish('stale')
+    else if (headText !== '' && answer === undefined) pending.finish('other')
+    // Some registries promise all of a blob in an error, and break off after a line of text: enough was heard.
+    else if (answer !== undefined && !isGood(answer.head)) this.#answer(pending, answer)
     else pending.fail(this.#error ?? cutOff(this.#origin))
   }
+}
+
+function isExpected(head: AnswerHead, { range, maximumBytes }: GetRequest): boolean {
+  if (head.status === 206) return range !== undefined && fitsRange(head, range)
+  const isHopedFor = range === undefined && isGood(head)
+  return head.length <= (isHopedFor ? maximumBytes : maximumErrorBytes)
+}
+
+function isGood({ status }: AnswerHead): boolean {
+  return status < 300
 }
 
 function silent(origin: string): BlobError {
