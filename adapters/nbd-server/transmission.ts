@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import { setFlagsFromString } from 'node:v8'
 import {
   NBD_CMD,
   NBD_ERROR,
@@ -46,6 +47,7 @@ export class Transmission {
 
   /** @param refusalOf what a client is told of an error of the device */
   constructor(stream: Duplex, session: Session, refusalOf: (error: unknown) => Refusal) {
+    keepYoung()
     this.#stream = stream
     this.#refusalOf = refusalOf
     this.#requests = new RequestStream(session)
@@ -177,6 +179,15 @@ export class Transmission {
   #endWhenIdle(): void {
     if (this.#phase !== 'open' && this.#inFlight === 0) this.#ended.resolve()
   }
+}
+
+/**
+ * Of each part that it has not sent the stream keeps an object. Once V8 has seen those live for long, as behind a slow reader, it makes
+ * them old from the start, for as long as the process lives, and whatever they name then lives until all of the heap is looked through:
+ * a fifth of the speed. Not by the command line, where it would have Node compile its own modules anew at each start.
+ */
+function keepYoung(): void {
+  setFlagsFromString('--no-allocation-site-pretenuring')
 }
 
 const shuttingDown: Refusal = { error: NBD_ERROR.ESHUTDOWN, message: 'the server is shutting down' }
