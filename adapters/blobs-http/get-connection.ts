@@ -1,6 +1,7 @@
 import type { OnReadOpts, Socket } from 'node:net'
 import { BlobError } from '#core/blobs/index.ts'
 import { type AnswerHead, fitsRange, parseHead } from './answer-head.ts'
+import { silent } from './connecting.ts'
 import { type HttpAnswer, type HttpRange, maximumErrorBytes } from './http-message.ts'
 
 /** What is asked of one connection. */
@@ -170,10 +171,6 @@ function isExpected(head: AnswerHead, { range, maximumBytes }: GetRequest): bool
 
 function isGood({ status }: AnswerHead): boolean {
   return status < 300
-}
-
-function silent(origin: string): BlobError {
-  return new BlobError('BLOB_UNAVAILABLE', `${origin} has not answered for too long`)
 }
 
 function cutOff(origin: string): BlobError {

@@ -2,7 +2,6 @@ import type { OnReadOpts, Socket } from 'node:net'
 import { BlobError } from '#core/blobs/index.ts'
 import { GetConnection } from './get-connection.ts'
 import type { HttpAnswer, HttpRequest } from './http-message.ts'
-import { http } from './node-http.ts'
 
 export interface GetPoolOptions {
   readonly origin: string
@@ -88,8 +87,13 @@ export class GetPool {
       ...headers,
     }
     const lines = Object.entries(all).map(([name, value]) => {
-      http.validateHeaderName(name)
-      http.validateHeaderValue(name, value)
+      // RFC 9110 5.1, 5.5.
+      if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name) || !/^[\t\x20-\x7e\x80-\xff]*$/.test(value)) {
+        throw new BlobError(
+          'BLOB_BAD_STORE',
+          `the header ${JSON.stringify(name.slice(0, 100))} cannot be sent`,
+        )
+      }
       return `${name}: ${value}\r\n`
     })
     return `GET ${path} HTTP/1.1\r\n${lines.join('')}\r\n`
