@@ -7,7 +7,7 @@ import { median, method, report } from './report.ts'
 
 const mebibytes = 512
 const turns = 5
-const copiesEach = 3
+const copiesEach = 9
 const seconds = 4
 
 method(
