@@ -42,7 +42,7 @@ async function run(name: string): Promise<string> {
   const circumstances = describeMachine()
   const child = spawn(process.execPath, [...process.execArgv, join(folder, name + ending)], {
     stdio: ['ignore', 'pipe', 'inherit'],
-    // Of the shell's environment this costs each start of a program some 20 ms, and no fresh machine has it.
+    // A shell that has it costs who attaches a disk 30 to 40 ms, and a fresh machine has none.
     env: { ...process.env, NODE_EXTRA_CA_CERTS: undefined },
   })
   const exited = once(child, 'exit')

@@ -3,7 +3,7 @@ import { type ConnectOptions, connectTo, deadlineMs, type Peer, peerOf } from '.
 import { Gate } from './gate.ts'
 import { GetPool } from './get-pool.ts'
 import type { HttpAnswer, HttpRequest } from './http-message.ts'
-import type { NodeClient } from './node-client.ts'
+import { NodeClient } from './node-client.ts'
 import { transportError } from './transport-error.ts'
 
 export interface HttpOptions extends ConnectOptions {
@@ -26,7 +26,7 @@ export class HttpClient implements Disposable {
   readonly #connections: number
   readonly #gets: GetPool
   readonly #gate: Gate
-  #careful: Promise<NodeClient> | undefined
+  #careful: NodeClient | undefined
   #isClosed = false
 
   /** @throws {BlobError} BLOB_BAD_STORE: INVARIANT I2, no plaintext to another machine */
@@ -49,22 +49,19 @@ export class HttpClient implements Disposable {
   }
 
   async #exchange(request: HttpRequest): Promise<HttpAnswer> {
-    this.#requireOpen()
+    if (this.#isClosed) throw new BlobError('BLOB_BAD_STORE', 'the store is closed')
     if (this.#gets.isFit(request)) {
       const answer = await this.#get(request)
       if (answer !== undefined) return answer
     }
-    this.#careful ??= this.#openCareful()
-    return (await this.#careful).exchange(request)
+    this.#careful ??= new NodeClient(this.#peer, this.#headers, this.#connections)
+    return this.#careful.exchange(request)
   }
 
   [Symbol.dispose](): void {
     this.#isClosed = true
     this.#gets.close()
-    void this.#careful?.then(
-      (client) => client[Symbol.dispose](),
-      () => {},
-    )
+    this.#careful?.[Symbol.dispose]()
   }
 
   async #get(request: HttpRequest): Promise<HttpAnswer | undefined> {
@@ -74,16 +71,5 @@ export class HttpClient implements Disposable {
       if (request.signal?.aborted) throw request.signal.reason
       throw transportError(error, this.origin)
     }
-  }
-
-  /** Loaded by who needs it: Node's client takes 10 ms to load, and a disk that is read does without. */
-  async #openCareful(): Promise<NodeClient> {
-    const { NodeClient } = await import('./node-client.ts')
-    this.#requireOpen()
-    return new NodeClient(this.#peer, this.#headers, this.#connections)
-  }
-
-  #requireOpen(): void {
-    if (this.#isClosed) throw new BlobError('BLOB_BAD_STORE', 'the store is closed')
   }
 }
