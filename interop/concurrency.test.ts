@@ -438,10 +438,13 @@ async function meanwhile(
   await begun.begun
 }
 
-/** Whether somebody waits for what this transaction has locked. */
+/**
+ * Whether somebody waits for what this transaction has locked, also on a connection that was made since: `pg_stat_activity` tells a
+ * transaction of those that were there when it first asked.
+ */
 async function isWaitedFor(tx: Transaction<Database>): Promise<boolean> {
   const { rows } = await sql`
-    select from pg_stat_activity where pg_backend_pid() = any (pg_blocking_pids(pid))`.execute(tx)
+    select from pg_locks where not granted and pg_backend_pid() = any (pg_blocking_pids(pid))`.execute(tx)
   return rows.length > 0
 }
 
