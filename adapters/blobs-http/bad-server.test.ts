@@ -38,7 +38,7 @@ afterEach(async () => {
 })
 
 function open(options: HttpOptions = {}): BlobReader {
-  return openHttpLayout(`http://127.0.0.1:${port}/`, { idleMs: 300, ...options })
+  return openHttpLayout(`http://127.0.0.1:${port}/`, { idleMs: 1000, ...options })
 }
 
 async function stop(): Promise<void> {
@@ -291,7 +291,9 @@ describe('a web server that', () => {
       const more = () => void (response.destroyed || response.write(blob, () => setImmediate(more)))
       more()
     }
-    await expect(reader.references()).rejects.toMatchObject({ code: 'BLOB_WRONG_ANSWER' })
+    const patient = open({ idleMs: 20_000 })
+    opened.push(patient)
+    await expect(patient.references()).rejects.toMatchObject({ code: 'BLOB_WRONG_ANSWER' })
   })
 
   test('accepts a connection and never shakes hands for TLS is BLOB_UNAVAILABLE', async () => {
@@ -326,7 +328,7 @@ function names(count: number, name: string): string {
 describe('a registry that', () => {
   const credentials = { user: 'olaf', password: 'secret' }
   const openBad = () => {
-    const store = openRegistry({ url: `http://127.0.0.1:${port}`, prefix: 'p' }, { idleMs: 300, credentials })
+    const store = openRegistry({ url: `http://127.0.0.1:${port}`, prefix: 'p' }, { credentials })
     opened.push(store)
     return store
   }
