@@ -82,6 +82,8 @@ export class NodeClient implements Disposable {
       hasAnswer = true
       new Receiver(request, response).receive((answer) => {
         done()
+        // It was answered early: whoever asked may use the body's memory again now.
+        if (!outgoing.writableFinished) outgoing.destroy()
         resolve(answer)
       }, fail)
     })

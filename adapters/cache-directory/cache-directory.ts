@@ -1,8 +1,8 @@
 import { execFile } from 'node:child_process'
 import { existsSync, unlink, utimes } from 'node:fs'
 import { rm } from 'node:fs/promises'
-import { giveBack } from '#core/artifact/give-back.ts'
 import type { StoredCache } from '#core/artifact/stored-cache.ts'
+import { giveBack } from '#core/bytes/give-back.ts'
 import {
   bytesOf,
   frame,

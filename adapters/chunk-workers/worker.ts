@@ -1,8 +1,8 @@
 import { parentPort, workerData } from 'node:worker_threads'
 // Each thread loads what it imports anew: no more than it needs.
 import { sealChunk, storedDigest } from '#core/artifact/chunk.ts'
-import { giveBack } from '#core/artifact/give-back.ts'
 import { sealingKeysOf } from '#core/artifact/image-key.ts'
+import { giveBack } from '#core/bytes/give-back.ts'
 
 /** One thread of `ChunkWorkers`: chunks come in, what is stored for them goes out, both given away and not copied. */
 

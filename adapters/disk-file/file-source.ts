@@ -1,5 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { type ByteSource, requireRange } from '#core/block/block-device.ts'
+import { giveBack } from '#core/bytes/give-back.ts'
 import { DiskFileError } from './errors.ts'
 
 /**
@@ -10,6 +11,7 @@ import { DiskFileError } from './errors.ts'
 export async function fileSource(path: string): Promise<ByteSource> {
   const file = await opened(path)
   const sizeBytes = await sizeOf(file)
+  const lent = new WeakSet<Uint8Array>()
   return {
     sizeBytes,
     read: async (offset, length) => {
@@ -20,7 +22,11 @@ export async function fileSource(path: string): Promise<ByteSource> {
         if (bytesRead === 0) throw unreadable(path, 'it has become shorter')
         done += bytesRead
       }
+      lent.add(bytes)
       return bytes
+    },
+    done: (bytes) => {
+      if (lent.delete(bytes)) giveBack(bytes)
     },
     [Symbol.asyncDispose]: () => file.close(),
   }

@@ -20,11 +20,16 @@ async function loadedBy(file: string): Promise<readonly string[]> {
   return JSON.parse(stdout) as string[]
 }
 
+const schemas = /node_modules\/(zod|yaml)\/|\/core\/config\//
+
+test('what imports a disk waits for no schemas', async () => {
+  const loaded = await loadedBy('apps/cli/commands/image/import.ts')
+  expect(loaded.filter((url) => schemas.test(url))).toEqual([])
+})
+
 test('what attaches a disk waits for no schemas, and for no store that it may not need', async () => {
   const loaded = await loadedBy('apps/cli/commands/disk/attach.ts')
-  expect(loaded.filter((url) => /node_modules\/zod\/|\/core\/config\/|\/adapters\/blobs-/.test(url))).toEqual(
-    [],
-  )
+  expect(loaded.filter((url) => schemas.test(url) || url.includes('/adapters/blobs-'))).toEqual([])
   expect(loaded.some((url) => url.endsWith('core/artifact/open-image.ts'))).toBe(true)
   const elsewhere = await loadedBy('apps/cli/commands/disk/attach-delivered.ts')
   expect(elsewhere.some((url) => url.includes('node_modules/zod/'))).toBe(true)

@@ -1,8 +1,8 @@
 import { type FileHandle, mkdir, open, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { z } from 'zod'
 import type { ImportJournal, StoredChunk } from '#core/artifact/index.ts'
-import { type BlobDigest, formatReference, type ImageReference } from '#core/blobs/index.ts'
+import { blobDigest, formatReference, type ImageReference } from '#core/blobs/index.ts'
+import { list, object, type Shape, type Shaped, text, unknown, where, whole } from '#core/json/index.ts'
 import { ImagesError } from './image-error.ts'
 import { takeLock } from './key-lock.ts'
 import { keyRingPath } from './key-ring.ts'
@@ -17,17 +17,19 @@ export interface ImportIdentity {
   readonly source: string
 }
 
-const digest = z.custom<BlobDigest>(
-  (value) => typeof value === 'string' && /^sha256:[0-9a-f]{64}$/.test(value),
+const hexDigest = text(/^[0-9a-f]{64}$/, 'a digest')
+
+/** Digest of the stored bytes, offset, length. */
+const chunkEntry: Shape<readonly [string, number, number]> = (value) => {
+  const [digest, offset, length] = list(unknown, 3, 3)(value)
+  return [hexDigest(digest), whole(0)(offset), whole(1)(length)]
+}
+
+const packLine = where(
+  object({ pack: blobDigest, size: whole(0), chunks: list(chunkEntry, 0, Infinity) }),
+  ({ size, chunks }) => chunks.every(([, offset, length]) => offset + length <= size),
+  'chunks inside their pack',
 )
-const packLine = z
-  .strictObject({
-    pack: digest,
-    size: z.int(),
-    /** Digest of the stored bytes, offset, length. */
-    chunks: z.array(z.tuple([z.string().regex(/^[0-9a-f]{64}$/), z.int().min(0), z.int().min(1)])),
-  })
-  .refine(({ size, chunks }) => chunks.every(([, offset, length]) => offset + length <= size))
 
 export interface KeptJournal extends ImportJournal, AsyncDisposable {
   /** The import is done: nothing is left to go on with. */
@@ -89,21 +91,22 @@ function isRunning(reference: string): ImagesError {
   })
 }
 
-type Pack = z.infer<typeof packLine>
+type Pack = Shaped<typeof packLine>
 
 function packsOf(lines: readonly string[]): Pack[] {
   const packs: Pack[] = []
   for (const line of lines) {
-    const parsed = packLine.safeParse(parseJson(line))
-    if (!parsed.success) break
-    packs.push(parsed.data)
+    const pack = packOf(line)
+    if (pack === undefined) break
+    packs.push(pack)
   }
   return packs
 }
 
-function parseJson(line: string): unknown {
+/** Undefined for a line that was not written in full. */
+function packOf(line: string): Pack | undefined {
   try {
-    return JSON.parse(line) as unknown
+    return packLine(JSON.parse(line))
   } catch {
     return undefined
   }

@@ -1,7 +1,7 @@
 import type { BlobDigest } from '#core/blobs/blob-store.ts'
+import { giveBack } from '#core/bytes/give-back.ts'
 import { storedDigest } from './chunk.ts'
 import { ArtifactError } from './errors.ts'
-import { giveBack } from './give-back.ts'
 import { keptNameOf, type LocalChunks } from './local-chunks.ts'
 import type { StoredCache } from './stored-cache.ts'
 

@@ -1,8 +1,8 @@
 import type { BlobDigest, BlobReader } from '#core/blobs/blob-store.ts'
+import { giveBack } from '#core/bytes/give-back.ts'
 import { entryOf, fanOut, levelsOf, pageBytes, verifyPage } from '#core/merkle/index.ts'
 import { chunkOverhead } from './chunk.ts'
 import type { ChunkReference } from './chunk-reader.ts'
-import { giveBack } from './give-back.ts'
 import {
   badIndex,
   chunksOf,

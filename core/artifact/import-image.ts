@@ -25,7 +25,7 @@ const largestPackBytes = 268_435_456
 export interface ChunkSealer {
   /** How many chunks are worth having under way at once. */
   readonly width: number
-  /** @param chunk is left as it is, and must stay as it is until this resolves */
+  /** @param chunk is read before this returns its promise, and left as it is */
   seal(chunk: Uint8Array): Promise<SealedChunk>
 }
 
@@ -120,6 +120,7 @@ export async function importImage(options: ImportOptions): Promise<ImportedImage
       const chunk = bytes.subarray(at, at + chunkLength(shape, number))
       if (!isZero(chunk)) await pipeline.push(number, sealer.seal(chunk))
     }
+    source.done?.(bytes)
     progress(offset + bytes.length)
   }
   await pipeline.drain()

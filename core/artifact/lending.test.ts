@@ -2,8 +2,8 @@ import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { digestOf } from '#core/blobs/index.ts'
 import { memoryDevice } from '#core/block/memory-device.fixture.ts'
+import { giveBack } from '#core/bytes/give-back.ts'
 import { importDevice, memoryStore, noise, openDevice } from './artifact.fixture.ts'
-import { giveBack } from './give-back.ts'
 import type { StoredCache } from './stored-cache.ts'
 
 const chunk = 65_536

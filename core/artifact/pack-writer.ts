@@ -1,6 +1,6 @@
 import { type BlobDigest, type BlobStore, digestOf } from '#core/blobs/index.ts'
+import { giveBack } from '#core/bytes/give-back.ts'
 import type { StoredChunk } from './build-index.ts'
-import { giveBack } from './give-back.ts'
 import type { ImportJournal, SealedChunk } from './import-image.ts'
 
 /** Packs on their way to the store at once, at most. */
@@ -96,6 +96,7 @@ export class PackWriter {
     parts.length = 0
     const digest = digestOf(bytes)
     await this.#store.put(digest, bytes, this.#signal)
+    giveBack(bytes)
     this.#sizes.set(digest, size)
     this.#bytesStored += size
     await this.#journal.record(

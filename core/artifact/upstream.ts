@@ -1,6 +1,6 @@
 import type { BlobReader } from '#core/blobs/blob-store.ts'
+import { giveBack } from '#core/bytes/give-back.ts'
 import { type ChunkReader, type ChunkReference, type Take, verifyChunk } from './chunk-reader.ts'
-import { giveBack } from './give-back.ts'
 import { isAway } from './in-turn.ts'
 
 /** Requests to a store at once: a slow line is filled by many, and more help nobody. */

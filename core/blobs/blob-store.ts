@@ -57,7 +57,7 @@ export interface BlobStore extends BlobReader {
   /**
    * Keeps a blob. A blob that is there already is left as it is. Never leaves part of a blob under its digest.
    *
-   * @param bytes whose SHA-256 is `digest`: the store may check
+   * @param bytes whose SHA-256 is `digest`: the store may check. Once it has answered it does not look at them any more
    * @throws {BlobError} BLOB_NO_SPACE, BLOB_UNAVAILABLE, BLOB_DENIED, BLOB_WRONG_ANSWER when the bytes are others
    */
   put(digest: BlobDigest, bytes: Uint8Array, signal?: AbortSignal): Promise<void>

@@ -1,4 +1,5 @@
-import { type BlockDevice, type Extent, requireRange } from '#core/block/block-device.ts'
+import { type BlockDevice, type ByteSource, type Extent, requireRange } from '#core/block/block-device.ts'
+import { giveBack } from '#core/bytes/give-back.ts'
 import type { Layer, Segment } from './layer.ts'
 
 /**
@@ -10,6 +11,9 @@ export function layeredDevice(layers: readonly [Layer, ...Layer[]], resources: A
   const [top] = layers
   const sizeBytes = BigInt(top.sizeBytes)
 
+  /** Who is told when what was read is not needed any more. */
+  const givers = new WeakMap<Uint8Array, Pick<ByteSource, 'done'>>()
+
   const segments = async (offset: bigint, length: number, signal?: AbortSignal): Promise<Segment[]> => {
     requireRange(sizeBytes, offset, length)
     const found: Segment[] = []
@@ -20,7 +24,16 @@ export function layeredDevice(layers: readonly [Layer, ...Layer[]], resources: A
   return {
     sizeBytes,
     blockSize: top.blockSize,
-    read: async (offset, length, signal) => assemble(await segments(offset, length, signal), length, signal),
+    read: async (offset, length, signal) => {
+      const { bytes, from } = await assemble(await segments(offset, length, signal), length, signal)
+      givers.set(bytes, from)
+      return bytes
+    },
+    done: (bytes) => {
+      const from = givers.get(bytes)
+      givers.delete(bytes)
+      from?.done?.(bytes)
+    },
     extents: async (offset, length, signal) => merged(await segments(offset, length, signal)),
     [Symbol.asyncDispose]: async () => resources[Symbol.asyncDispose](),
   }
@@ -73,20 +86,22 @@ async function assemble(
   segments: readonly Segment[],
   length: number,
   signal: AbortSignal | undefined,
-): Promise<Uint8Array> {
+): Promise<{ readonly bytes: Uint8Array; readonly from: Pick<ByteSource, 'done'> }> {
   const [only] = segments
   if (segments.length === 1 && only?.kind === 'data') {
-    return only.source.read(BigInt(only.at), length, signal)
+    return { bytes: await only.source.read(BigInt(only.at), length, signal), from: only.source }
   }
-  const whole = new Uint8Array(length)
+  const bytes = new Uint8Array(length)
   let offset = 0
   for (const segment of segments) {
     if (segment.kind === 'data') {
-      whole.set(await segment.source.read(BigInt(segment.at), segment.length, signal), offset)
+      const part = await segment.source.read(BigInt(segment.at), segment.length, signal)
+      bytes.set(part, offset)
+      segment.source.done?.(part)
     }
     offset += segment.length
   }
-  return whole
+  return { bytes, from: { done: giveBack } }
 }
 
 function merged(segments: readonly Segment[]): readonly Extent[] {

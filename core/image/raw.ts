@@ -12,6 +12,7 @@ export function openRaw(source: ByteSource): BlockDevice {
       requireRange(source.sizeBytes, offset, length)
       return source.read(offset, length, signal)
     },
+    done: (bytes) => source.done?.(bytes),
     extents: async (offset, length) => {
       requireRange(source.sizeBytes, offset, length)
       return length === 0 ? [] : [{ kind: 'data', length }]

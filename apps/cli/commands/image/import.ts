@@ -18,14 +18,11 @@ import {
   readKnownChunks,
 } from '#core/artifact/index.ts'
 import { type BlobStore, formatReference, type ImageReference, parseReference } from '#core/blobs/index.ts'
-import { parseConfig } from '#core/config/parse-config.ts'
 import type { ImageFormat } from '#core/image/index.ts'
 import { fits } from '#core/json/index.ts'
-import { vmConfigFile } from '#core/vm/index.ts'
 import { usage } from '../../cli-error.ts'
 import { type Command, type Output, type Parsed, parse } from '../../command.ts'
 import { progressLine } from '../../progress.ts'
-import { readText } from '../../read-text.ts'
 import {
   parseSize,
   sizeText,
@@ -89,6 +86,8 @@ async function runImport(
   await using device = source
   const key = await imageKeyOrNew(reference.name)
   const keyId = keyIdOf(key)
+  // Its threads start while the store is looked at.
+  await using sealer = new ChunkWorkers(key)
   const { size, mtimeMs } = await stat(path)
   await using journal = await openJournal({
     reference,
@@ -104,7 +103,6 @@ async function runImport(
   for (const { version, why } of known.passedOver) {
     out.say(`What ${reference.name}:${version} has is stored again: ${why}`)
   }
-  await using sealer = new ChunkWorkers(key)
   using progress = progressLine()
   const imported = await importImage({
     source: device,
@@ -161,9 +159,15 @@ async function aboutOf(words: Parsed): Promise<ImportOptions['about']> {
     sectorBytes: sector === '512' ? 512 : 4096,
     diskId: randomUUID(),
     applications: Object.fromEntries(words.list('app').map(applicationOf)),
-    ...(vm !== undefined && { vm: parseConfig(await readText(vm), vmConfigFile, vm) }),
+    ...(vm !== undefined && { vm: await vmOf(vm) }),
     createdAt: new Date().toISOString(),
   }
+}
+
+/** Most images are none of a machine: what reads the file is loaded for those that are, and takes as long as all else together. */
+async function vmOf(path: string) {
+  const { readVmFile } = await import('./vm-file.ts')
+  return readVmFile(path)
 }
 
 /** `NAME=COMMAND WORD …`: words are separated by spaces. */
