@@ -429,6 +429,21 @@ describe('a registry that', () => {
     })
   })
 
+  test('answers before all was sent is sent no more of what may be used again', async () => {
+    const cameWhole = Promise.withResolvers<boolean>()
+    answer = (request, response) => {
+      if (request.method === 'HEAD') response.writeHead(404).end()
+      else if (request.method === 'POST') response.writeHead(202, { location: '/upload' }).end()
+      else {
+        request.socket.on('close', () => cameWhole.resolve(request.complete))
+        response.writeHead(201, { 'content-length': 0 }).end()
+      }
+    }
+    const large = Buffer.alloc(33_554_432, 1)
+    await openBad().put(digestOf(large), large)
+    expect(await cameWhole.promise).toBe(false)
+  })
+
   test.each(['https://192.0.2.1/upload', '//192.0.2.1/upload', ''])(
     'wants an upload at %j gets no bytes',
     async (location) => {

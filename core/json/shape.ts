@@ -1,7 +1,7 @@
 import { JsonError } from './json-error.ts'
 
 /**
- * What a value of JSON must be. Shapes say what a disk needs before its first block; elsewhere schemas are zod's, whose
+ * What a value of JSON must be. Shapes say what a disk needs before its first block, and what imports one; elsewhere schemas are zod's, whose
  * modules take longer to load than all that an attachment does by itself.
  *
  * @returns the value, of which everything was looked at
