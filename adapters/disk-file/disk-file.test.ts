@@ -87,6 +87,26 @@ test.each([
   await expectSame(`disk.${format}`, 'disk.raw')
 })
 
+test.each(['raw', 'vhd'] as const)(
+  '%s: what was read is free once it is done with, and nothing else',
+  async (format) => {
+    await rawDisk('disk.raw', 8 * mebibyte)
+    if (format === 'vhd') await qemuImg('convert', '-f', 'raw', '-O', 'vpc', 'disk.raw', 'disk.vhd')
+    const { device } = await openDiskFile(at(`disk.${format}`))
+    await using disk = device
+    // Of one part of the file, and put together of several.
+    for (const length of [65_536, 6 * mebibyte]) {
+      const [done, held] = [await disk.read(0n, length), await disk.read(0n, length)]
+      const before = Uint8Array.from(held)
+      const foreign = Uint8Array.from(held)
+      for (const bytes of [done, done, foreign]) disk.done?.(bytes)
+      expect([done.length, foreign.length]).toEqual([0, length])
+      expect(Buffer.compare(held, before)).toBe(0)
+      expect(Buffer.compare(await disk.read(0n, length), before)).toBe(0)
+    }
+  },
+)
+
 test('what a disk is unpacked into has no name while it is read: of a process that is killed then nothing stays', async () => {
   await rawDisk('disk.raw', 4 * mebibyte)
   await qemuImg('convert', '-f', 'raw', '-O', 'qcow2', 'disk.raw', 'disk.qcow2')

@@ -32,13 +32,11 @@ const [raw, zstd] = [0, 1] as const
 const compression = {
   params: { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_hashLog]: 16 },
 }
-/** By which a zstd frame of something that cannot be compressed is longer, and more. */
-const frameBytes = 1024
 
 /** What is stored for a chunk that is not all zeros. The same input gives the same output. */
 export function sealChunk({ encryption, vector }: SealingKeys, chunk: Uint8Array): Uint8Array {
   // In one go, into memory that is used again: so nothing is put together, and the collector has nothing to do.
-  const room = chunk.length + frameBytes
+  const room = packingRoom(chunk.length)
   const packed = zstdCompressSync(chunk, { ...compression, chunkSize: room })
   const [codec, payload] = packed.length < chunk.length ? [zstd, packed] : [raw, chunk]
   const stored = new Uint8Array(chunkOverhead + payload.length)
@@ -52,6 +50,11 @@ export function sealChunk({ encryption, vector }: SealingKeys, chunk: Uint8Array
   if (packed.buffer.byteLength === room) giveBack(new Uint8Array(packed.buffer))
   giveBack(encrypted)
   return stored
+}
+
+/** No less than zstd asks for to pack in one go: ZSTD_compressBound of zstd.h, which adds at most 64 bytes to the 256th part below 128 KiB. */
+function packingRoom(length: number): number {
+  return length + (length >> 8) + 64
 }
 
 /** SHA-256 of what is stored: the leaf of the Merkle tree. */

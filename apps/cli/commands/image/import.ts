@@ -164,7 +164,7 @@ async function aboutOf(words: Parsed): Promise<ImportOptions['about']> {
   }
 }
 
-/** Most images are none of a machine: what reads the file is loaded for those that are, and takes as long as all else together. */
+/** Most images are none of a machine: what reads the file is loaded for those that are. It is more than half of all modules. */
 async function vmOf(path: string) {
   const { readVmFile } = await import('./vm-file.ts')
   return readVmFile(path)
